@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hold: packets that wait in the kernel's queue, and our copies of them.
+ *
+ * Owns the order and the bounds: what came first is released first, and at a
+ * bound the newest is turned away (TCP sends it again; what a receiver needs
+ * next is the oldest). Never gives a verdict, never looks into a packet.
+ */
+#ifndef SACIPED_HOLD_H
+#define SACIPED_HOLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "csum.h"
+
+/* Defaults. The kernel queue must be longer than HOLD_PACKETS_MAX, or it
+ * drops what we would hold. A TCP socket keeps at most tcp_limit_output_bytes
+ * (4 MiB by default) below it, a UDP socket its send buffer. */
+#define HOLD_PACKETS_MAX 12288
+#define HOLD_BYTES_MAX (128u << 20)
+#define HOLD_FLOW_PACKETS_MAX 4096
+#define HOLD_FLOW_BYTES_MAX (8u << 20)
+
+struct hold_packet {
+	STAILQ_ENTRY(hold_packet) entry;
+	uint32_t id; /* of the kernel's, within its queue */
+	uint16_t queue; /* queue number */
+	enum csum_state csum;
+	uint32_t mark;
+	uint32_t len;
+	uint8_t data[];
+};
+
+/* Embedded in a flow; zeroed memory is not a valid one: hold_flow_init(). */
+struct hold_flow {
+	STAILQ_HEAD(, hold_packet) list;
+	uint32_t packets;
+	uint32_t bytes;
+};
+
+struct hold_limits {
+	uint32_t packets; /* all flows */
+	uint32_t bytes;
+	uint32_t flow_packets; /* one flow */
+	uint32_t flow_bytes;
+};
+
+struct hold_counters {
+	uint64_t held; /* accepted by hold_push() */
+	uint64_t released; /* taken by hold_pop() */
+	uint64_t full; /* turned away: a bound of all flows, or no memory */
+	uint64_t flow_full; /* turned away: a bound of its flow */
+};
+
+struct hold {
+	struct hold_limits limits;
+	uint32_t packets;
+	uint32_t bytes;
+	struct hold_counters counters;
+};
+
+/* NULL for the defaults above. */
+void hold_init(struct hold *h, const struct hold_limits *limits);
+void hold_flow_init(struct hold_flow *f);
+
+/*
+ * Appends a copy of a packet. 0; -ENOBUFS where its flow, -ENOSPC where the
+ * whole is at its bound; -ENOMEM; -EMSGSIZE above PKT_LEN_MAX. On failure it
+ * is not held, and the caller drops it.
+ */
+int hold_push(struct hold *h, struct hold_flow *f,
+	      const struct hold_packet *meta, const uint8_t *data);
+/* The oldest packet, now the caller's (free() it), or NULL. `meta->data` is
+ * writable. */
+struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f);
+/* The oldest packet, still held, or NULL. */
+const struct hold_packet *hold_peek(const struct hold_flow *f);
+bool hold_flow_empty(const struct hold_flow *f);
+
+#endif

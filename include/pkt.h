@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pkt: finds its way in an IP packet, and builds the one that we send.
+ *
+ * Owns the offsets: IPv4 with options, IPv6 with a bounded chain of
+ * extension headers, TCP, UDP, and the packet quoted in an ICMP or ICMPv6
+ * error. Never changes a packet (rewrite does), never verifies a checksum
+ * (the stack does, behind us), never trusts a length beyond the buffer.
+ *
+ * Packets come as NFQUEUE delivers them: no link layer, possibly a GSO
+ * super-packet of nearly 64 KiB.
+ */
+#ifndef SACIPED_PKT_H
+#define SACIPED_PKT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+#define PKT_LEN_MAX 65535 /* bytes; NFQUEUE carries no more */
+#define PKT_EXTENSIONS_MAX 8 /* IPv6 extension headers in one chain */
+#define PKT_PROBE_MAX 60 /* IPv6 and TCP without options */
+
+#define PKT_TCP_FIN 0x01
+#define PKT_TCP_SYN 0x02
+#define PKT_TCP_RST 0x04
+#define PKT_TCP_ACK 0x10
+
+/* X(NAME, name) */
+#define PKT_RESULT_LIST(X)                                                   \
+	X(OK, ok) /* TCP or UDP, whole: everything is set */                 \
+	X(ICMP_ERROR, icmp_error) /* quotes TCP or UDP: quote is set */      \
+	X(FIRST_FRAGMENT, first_fragment) /* as OK, payload is cut */        \
+	X(LATER_FRAGMENT, later_fragment) /* addresses and proto only */     \
+	X(OTHER, other) /* sound, nothing of ours: addresses, proto */       \
+	X(SHORT, short) /* ends within a header */                           \
+	X(VERSION, version) /* neither IPv4 nor IPv6 */                      \
+	X(LENGTH, length) /* lengths contradict each other or the buffer */  \
+	X(EXTENSIONS, extensions) /* too many IPv6 extension headers */      \
+	X(ROUTING, routing) /* routing header with segments left */
+
+enum pkt_result {
+#define X(N, n) PKT_##N,
+	PKT_RESULT_LIST(X)
+#undef X
+		PKT_RESULT_MAX
+};
+
+/* The packet quoted by an ICMP error; offsets are from the outer packet's
+ * first byte. Only the first 8 bytes of layer 4 are certain to be there. */
+struct pkt_quote {
+	struct endpoint src;
+	struct endpoint dst;
+	uint8_t proto; /* IPPROTO_TCP or IPPROTO_UDP */
+	uint32_t l3_off;
+	uint32_t l4_off;
+	uint32_t end; /* first byte after what is quoted */
+	uint32_t tcp_seq;
+};
+
+struct pkt {
+	struct endpoint src; /* ports 0 where there are none */
+	struct endpoint dst;
+	uint8_t family; /* 4 or 6 */
+	uint8_t proto; /* upper-layer protocol, behind all extensions */
+	uint8_t tcp_flags; /* PKT_TCP_*; 0 unless TCP */
+	uint8_t icmp_type; /* 0 unless ICMP or ICMPv6 */
+	uint8_t icmp_code;
+	uint32_t len; /* IP packet; the buffer may be longer */
+	uint32_t l4_off;
+	uint32_t payload_off;
+	uint32_t payload_len; /* bytes behind the TCP or UDP header */
+	uint32_t tcp_seq; /* host order, as are all here */
+	uint32_t tcp_ack;
+	struct pkt_quote quote; /* PKT_ICMP_ERROR only */
+};
+
+/*
+ * Fills `p` (zeroed first) from `len` bytes at `buf`. Results up to
+ * PKT_OTHER are sound packets; the rest are refusals, in which `p` must not
+ * be used. A datagram cut short by the queue's copy range is PKT_LENGTH.
+ * ICMP errors that quote anything but TCP or UDP with its ports, redirects,
+ * and all other ICMP are PKT_OTHER.
+ */
+enum pkt_result pkt_parse(const uint8_t *buf, size_t len, struct pkt *p);
+/* Lower-case name ("first_fragment"); "unknown" past the end. */
+const char *pkt_result_name(enum pkt_result r);
+
+/* The tuple of a packet that this host sends (local is its source) or
+ * receives (local is its destination). */
+struct tuple pkt_tuple_out(const struct pkt *p);
+struct tuple pkt_tuple_in(const struct pkt *p);
+/* The tuple of the quoted packet, which this host sent, in an ICMP error
+ * that it received. */
+struct tuple pkt_tuple_quoted(const struct pkt *p);
+
+/*
+ * Builds a bare TCP ACK from t->remote to t->local, as if the peer had sent
+ * it: no options, no data, window 0, hop limit 64, complete checksums. With
+ * `seq` outside the receive window the socket answers with its exact
+ * numbers (RFC 9293, 3.10.7.4, first step). Returns the length, at most
+ * PKT_PROBE_MAX, or -EINVAL where `t` is not TCP in one family, or
+ * -EMSGSIZE where `size` is too small.
+ */
+int pkt_build_tcp_probe(const struct tuple *t, uint32_t seq, uint32_t ack,
+			uint8_t *buf, size_t size);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pktq: the kernel's packet queues (NFQUEUE), one object per queue number.
+ *
+ * Owns the socket, its buffers and the encoding of verdicts. Never decides
+ * one, never looks into a packet, never lets the kernel fail open.
+ *
+ * Packets are read many at a time into fixed buffers and handed up in place;
+ * the callback may change them there and give the verdict at once or, having
+ * copied them, later. Verdicts are collected and sent together; a payload is
+ * sent from where it lies, so it must stay until pktq_flush().
+ *
+ * Kernel side: net/netfilter/nfnetlink_queue.c.
+ */
+#ifndef SACIPED_PKTQ_H
+#define SACIPED_PKTQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "csum.h"
+
+#define PKTQ_MAXLEN_DEFAULT 16384 /* packets that wait in the kernel */
+
+struct pktq;
+
+struct pktq_packet {
+	uint32_t id; /* for the verdict; unique within the queue */
+	uint8_t hook; /* NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT, ... */
+	bool gso; /* super-packet: longer than the MTU */
+	enum csum_state csum;
+	uint32_t mark;
+	uint32_t in_ifindex; /* 0 where there is none */
+	uint32_t out_ifindex;
+	uint32_t len; /* bytes at `data` */
+	uint32_t full_len; /* the packet's; above `len` where it was cut,
+			    * and then it cannot be rewritten */
+	uint8_t *data; /* writable; valid until the callback returns, or
+			* until the flush if given to a verdict */
+};
+
+typedef void pktq_packet_cb(void *ctx, struct pktq *q, struct pktq_packet *p);
+
+struct pktq_config {
+	uint16_t number;
+	uint32_t maxlen; /* 0: PKTQ_MAXLEN_DEFAULT */
+	pktq_packet_cb *packet_cb;
+	void *ctx;
+};
+
+/* Counted since pktq_open(). */
+struct pktq_counters {
+	uint64_t packets;
+	uint64_t bytes;
+	uint64_t reads; /* system calls that brought any packet */
+	uint64_t verdicts;
+	uint64_t overflows; /* ENOBUFS: the kernel lost packets for us */
+	uint64_t cut; /* longer than the kernel can hand over */
+	uint64_t malformed; /* messages that break the format */
+	uint64_t verdict_errors; /* refused by the kernel, or not sent */
+};
+
+/* One line of /proc/net/netfilter/nfnetlink_queue: the kernel's view. */
+struct pktq_stats {
+	uint32_t portid; /* of the socket that reads it */
+	uint32_t waiting; /* packets without a verdict */
+	uint32_t dropped_full; /* queue was at its length */
+	uint32_t dropped_user; /* socket buffer was full */
+	uint32_t last_id;
+};
+
+/*
+ * Opens queue `number` in the network namespace of the caller; needs
+ * CAP_NET_ADMIN. 0; -EBUSY where another process reads it; -EPERM without the
+ * capability; -EINVAL without callback; else what the kernel says. *q is set
+ * on success only and freed by pktq_close(), after which the kernel drops
+ * whatever waits.
+ */
+int pktq_open(const struct pktq_config *config, struct pktq **q);
+void pktq_close(struct pktq *q);
+/* For epoll: readable means pktq_read(). */
+int pktq_fd(const struct pktq *q);
+uint16_t pktq_number(const struct pktq *q);
+const struct pktq_counters *pktq_counters(const struct pktq *q);
+
+/*
+ * Reads one batch without blocking, calls back per packet, then flushes.
+ * Returns how many packets were handed up, 0 where none waited. Overflow is
+ * counted, not an error. Call again while it returns more than 0, but let
+ * other work in between.
+ */
+int pktq_read(struct pktq *q);
+
+/*
+ * Verdicts; each packet takes exactly one, in any order, at any time. `mark`
+ * is the packet's new mark, or NULL to leave it. 0; -EMSGSIZE where `len`
+ * exceeds what a verdict can carry; or the error of an early flush.
+ *
+ * pktq_accept_payload() replaces the whole packet: a shorter one would be
+ * trimmed, so `len` is the full length.
+ */
+int pktq_accept(struct pktq *q, uint32_t id, const uint32_t *mark);
+int pktq_accept_payload(struct pktq *q, uint32_t id, const uint8_t *data,
+			uint32_t len, const uint32_t *mark);
+int pktq_drop(struct pktq *q, uint32_t id);
+/* Sends what was collected. 0 or -errno: then verdicts may be lost, are
+ * counted, and their packets wait until the queue is closed. */
+int pktq_flush(struct pktq *q);
+
+/* 0, -ENOENT where nobody reads that queue, or -errno. */
+int pktq_stats(uint16_t number, struct pktq_stats *stats);
+
+#endif
