@@ -48,35 +48,84 @@ enum reason {
 		REASON_MAX
 };
 
-/* Counters that are no refusal. Append freely: they are not on the wire. */
+/* X(NAME, name): counters that are no refusal. Append freely: they are not
+ * on the wire. */
 #define COUNTER_LIST(X)                                                       \
 	/* control messages */                                                \
-	X(RX_FRAMES) X(TX_FRAMES) X(RX_MALFORMED) X(RX_VERSION) X(RX_RESERVED) \
-	X(RX_UNKNOWN_INDEX) X(RX_DECRYPT) X(RX_REPLAY) X(RX_PATH_MISMATCH)    \
-	X(RX_STALE) X(RX_UNEXPECTED) X(RX_SOURCE_NOT_TO) X(TX_ERRORS)         \
+	X(RX_FRAMES, rx_frames)                                               \
+	X(TX_FRAMES, tx_frames)                                               \
+	X(RX_MALFORMED, rx_malformed)                                         \
+	X(RX_VERSION, rx_version)                                             \
+	X(RX_RESERVED, rx_reserved)                                           \
+	X(RX_UNKNOWN_INDEX, rx_unknown_index)                                 \
+	X(RX_DECRYPT, rx_decrypt)                                             \
+	X(RX_REPLAY, rx_replay)                                               \
+	X(RX_PATH_MISMATCH, rx_path_mismatch)                                 \
+	X(RX_STALE, rx_stale)                                                 \
+	X(RX_UNEXPECTED, rx_unexpected)                                       \
+	X(RX_SOURCE_NOT_TO, rx_source_not_to)                                 \
+	X(TX_ERRORS, tx_errors)                                               \
 	/* handshakes */                                                      \
-	X(HS_INIT_RX) X(HS_INIT_SILENT) X(HS_RATE_LIMITED) X(HS_RETRY_TX)     \
-	X(HS_RETRY_RX) X(HS_COOKIE_BAD) X(HS_HALF_OPEN_FULL) X(HS_RESP_TX)    \
-	X(HS_DONE) X(HS_FAILED) X(HS_TIMEOUT) X(HS_SELF) X(HS_ATTEMPTS)       \
+	X(HS_INIT_RX, hs_init_rx)                                             \
+	X(HS_INIT_SILENT, hs_init_silent)                                     \
+	X(HS_RATE_LIMITED, hs_rate_limited)                                   \
+	X(HS_RETRY_TX, hs_retry_tx)                                           \
+	X(HS_RETRY_RX, hs_retry_rx)                                           \
+	X(HS_COOKIE_BAD, hs_cookie_bad)                                       \
+	X(HS_HALF_OPEN_FULL, hs_half_open_full)                               \
+	X(HS_RESP_TX, hs_resp_tx)                                             \
+	X(HS_DONE, hs_done)                                                   \
+	X(HS_FAILED, hs_failed)                                               \
+	X(HS_TIMEOUT, hs_timeout)                                             \
+	X(HS_SELF, hs_self)                                                   \
+	X(HS_ATTEMPTS, hs_attempts)                                           \
 	/* ownership */                                                       \
-	X(FLOWS_TX) X(FLOWS_RX) X(FLOWS_CONFIRMED) X(FLOWS_ENDED)             \
-	X(PROOFS_SENT) X(PROOFS_WRONG)                                        \
+	X(FLOWS_TX, flows_tx)                                                 \
+	X(FLOWS_RX, flows_rx)                                                 \
+	X(FLOWS_CONFIRMED, flows_confirmed)                                   \
+	X(FLOWS_ENDED, flows_ended)                                           \
+	X(PROOFS_SENT, proofs_sent)                                           \
+	X(PROOFS_WRONG, proofs_wrong)                                         \
 	/* moves */                                                           \
-	X(MOVES_STARTED) X(MOVES_DONE) X(MOVES_ABANDONED) X(MOVES_ACCEPTED)   \
-	X(MOVES_COMMITTED) X(MOVES_REFUSED) X(LEASES_EXPIRED)                 \
-	X(CHALLENGE_WRONG) X(TOMBSTONES) X(TOMBSTONES_FULL)                   \
+	X(MOVES_STARTED, moves_started)                                       \
+	X(MOVES_DONE, moves_done)                                             \
+	X(MOVES_ABANDONED, moves_abandoned)                                   \
+	X(MOVES_ACCEPTED, moves_accepted)                                     \
+	X(MOVES_COMMITTED, moves_committed)                                   \
+	X(MOVES_REFUSED, moves_refused)                                       \
+	X(LEASES_EXPIRED, leases_expired)                                     \
+	X(CHALLENGE_WRONG, challenge_wrong)                                   \
+	X(TOMBSTONES, tombstones)                                             \
+	X(TOMBSTONES_FULL, tombstones_full)                                   \
 	/* packets */                                                         \
-	X(PKT_QUEUED) X(PKT_REWRITTEN_IN) X(PKT_REWRITTEN_OUT) X(PKT_PASSED)  \
-	X(PKT_HELD) X(PKT_RELEASED) X(PKT_HOLD_DROPPED) X(PKT_DROPPED)        \
-	X(PKT_MALFORMED) X(PKT_STRANGER_SYN) X(PKT_UNTRANSLATED)              \
-	X(ICMP_TRANSLATED) X(ICMP_RST_DROPPED_WHILE_ASKED)                    \
-	X(QUEUE_OVERFLOW) X(QUEUE_ERRORS)                                     \
+	X(PKT_QUEUED, pkt_queued)                                             \
+	X(PKT_REWRITTEN_IN, pkt_rewritten_in)                                 \
+	X(PKT_REWRITTEN_OUT, pkt_rewritten_out)                               \
+	X(PKT_PASSED, pkt_passed)                                             \
+	X(PKT_HELD, pkt_held)                                                 \
+	X(PKT_RELEASED, pkt_released)                                         \
+	X(PKT_HOLD_DROPPED, pkt_hold_dropped)                                 \
+	X(PKT_DROPPED, pkt_dropped)                                           \
+	X(PKT_MALFORMED, pkt_malformed)                                       \
+	X(PKT_STRANGER_SYN, pkt_stranger_syn)                                 \
+	X(PKT_UNTRANSLATED, pkt_untranslated)                                 \
+	X(ICMP_TRANSLATED, icmp_translated)                                   \
+	X(ICMP_RST_DROPPED_WHILE_ASKED, icmp_rst_dropped_while_asked)         \
+	X(QUEUE_OVERFLOW, queue_overflow)                                     \
+	X(QUEUE_ERRORS, queue_errors)                                         \
 	/* kernel state */                                                    \
-	X(NFT_BATCHES) X(NFT_ERRORS) X(NL_RESYNCS) X(DUMPS) X(ROUTE_LOOKUPS)  \
-	X(TABLE_RESTORED) X(CTL_CLIENTS) X(CTL_REFUSED) X(FLOWS_FULL)
+	X(NFT_BATCHES, nft_batches)                                           \
+	X(NFT_ERRORS, nft_errors)                                             \
+	X(NL_RESYNCS, nl_resyncs)                                             \
+	X(DUMPS, dumps)                                                       \
+	X(ROUTE_LOOKUPS, route_lookups)                                       \
+	X(TABLE_RESTORED, table_restored)                                     \
+	X(CTL_CLIENTS, ctl_clients)                                           \
+	X(CTL_REFUSED, ctl_refused)                                           \
+	X(FLOWS_FULL, flows_full)
 
 enum counter_id {
-#define X(N) COUNTER_##N,
+#define X(N, n) COUNTER_##N,
 	COUNTER_LIST(X)
 #undef X
 		COUNTER_MAX
