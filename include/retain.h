@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * retain: keeps an address usable for the sockets that have it, and for
+ * nothing else, after it has left its interface.
+ *
+ * Owns two routing tables (N guards what goes out, N+1 delivers what comes
+ * in), a few policy rules, and copies of IPv4 addresses on lo. All of it
+ * bears our protocol number, rule preferences or address label, so that a
+ * crashed run's remains are found. Never touches another's address, rule or
+ * route, except that the `local` route of its own copies on lo is deleted.
+ *
+ *   pref   rule                              there
+ *   1021   fwmark MARK/MARK lookup N+1       while open
+ *   1022   from OLD lookup N                 from gone to back
+ *   32800  from OLD lookup N                 while protected (behind main
+ *                                            32766 and default 32767)
+ *   N      PEER dev lo mtu M                 per protected peer address
+ *   N+1    local OLD dev lo                  while protected
+ *   N+1    PEER dev IF [...]                 retain_reverse, IPv4
+ *   lo     OLD/32 scope host label lo:sacip  while protected, IPv4
+ *
+ * Relation to others: Tailscale's rules (5210 to 5270), AWS's and most of
+ * kube's (512 is earlier, but matches pods' destinations only) and wg-quick's
+ * when it was up first (32764, 32765) stand behind 1022. A rule added later
+ * without a preference (wg-quick) is put by the kernel in front of ours; then
+ * for its traffic the nftables table is the only guard.
+ *
+ * Calls are counted: one retain_unprotect() for every retain_protect().
+ * Not thread-safe.
+ */
+#ifndef SACIPED_RETAIN_H
+#define SACIPED_RETAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+#define RETAIN_TABLE_DEFAULT 1021 /* N; N+1 is ours too */
+#define RETAIN_PROTO 221 /* rtm_protocol, FRA_PROTOCOL */
+#define RETAIN_PREF_MARK 1021
+#define RETAIN_PREF_GONE 1022
+#define RETAIN_PREF_LAST 32800
+#define RETAIN_LABEL "lo:sacip" /* IFA_LABEL */
+
+#define RETAIN_ADDRS_MAX 256 /* local identity addresses */
+#define RETAIN_PEERS_MAX 16384 /* peers' identity addresses */
+#define RETAIN_REVERSE_MAX 8 /* interfaces of one peer address */
+
+struct retain;
+
+struct retain_conf {
+	uint32_t table; /* N: N and N+1 must be used by nobody else */
+	uint32_t mark; /* as steer_conf's */
+};
+
+struct retain_info {
+	bool src_valid_mark; /* IPv4 sysctl is on: rp_filter 1 will do */
+	bool ipv6; /* the kernel has IPv6 */
+};
+
+/*
+ * Opens a routing socket, removes what a crashed run has left, installs the
+ * mark's rules and sets net.ipv4.conf.all.src_valid_mark = 1 where it may
+ * (info says whether it is on now; it is left on at close, as others may have
+ * come to rely on it). 0, -EPERM (CAP_NET_ADMIN), -EINVAL (table 0, 253 to
+ * 255, or above 2^31; mark not one bit), -EOPNOTSUPP (no policy routing),
+ * -ENOMEM.
+ */
+int retain_open(struct retain **out, const struct retain_conf *conf,
+		struct retain_info *info);
+/* Removes everything of ours unless `keep` (a restart: the guards stand).
+ * Frees `r` in any case; 0 or the first -errno. NULL is fine. */
+int retain_close(struct retain *r, bool keep);
+/* Removes everything of ours from the kernel, whoever of us put it there, the
+ * rules of the open one included, and forgets every count. 0 or the first
+ * -errno; goes on past an error. */
+int retain_clean(struct retain *r);
+
+/*
+ * A flow between our `old` and the peer's `peer` (identity addresses, one
+ * family) is protected from now on. Call while `old` is still on its
+ * interface. The first for an address puts its copy on lo (IPv4), its rule
+ * and its delivery route; the first for a peer its guard route. mtu: of the
+ * wire path, in bytes, 0 = not known; the last one said holds.
+ * 0, -EINVAL, -ENOSPC (a bound), -ENOMEM or the kernel's -errno; on error
+ * nothing is counted and what was added is taken out again.
+ */
+int retain_protect(struct retain *r, const struct addr *old,
+		   const struct addr *peer, uint32_t mtu);
+/* The last for an address takes all of it away, the gone rule too. It goes on
+ * past errors and gives the first; -ENOENT where nothing was counted. */
+int retain_unprotect(struct retain *r, const struct addr *old,
+		     const struct addr *peer);
+/* The wire path to the peer has another MTU. 0, -ENOENT, kernel's -errno. */
+int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu);
+
+/*
+ * gone: `old` has left its interface: nothing untranslated from it finds a
+ * real route any more. back: it is on an interface again. Both may be
+ * repeated; -ENOENT where the address is not protected.
+ */
+int retain_gone(struct retain *r, const struct addr *old);
+int retain_back(struct retain *r, const struct addr *old);
+
+/*
+ * Translated packets "from" the peer's identity address `peer` arrive on
+ * interface `ifindex`, at either end: makes that the way back to it as
+ * rp_filter 1 sees it, for marked packets only. Counted per pair; up to
+ * RETAIN_REVERSE_MAX interfaces at a time (old and new during a move). IPv6
+ * has no rp_filter: nothing is done. 0, -ENOSPC, -ENOENT (unreverse), the
+ * kernel's -errno (-ENODEV, -ENETDOWN: the interface went away).
+ */
+int retain_reverse(struct retain *r, const struct addr *peer,
+		   uint32_t ifindex);
+int retain_unreverse(struct retain *r, const struct addr *peer,
+		     uint32_t ifindex);
+
+#endif

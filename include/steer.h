@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * steer: the nftables table `inet sacip`, which diverts packets of moved
+ * flows to the daemon's queues and drops what must not reach a socket.
+ *
+ * Owns the table, its sets and one netlink socket (two where the table
+ * cannot be owned and has to be watched). It is the only user of libnftnl.
+ * Never looks at packets, never decides what a flow needs, keeps no copy of
+ * the elements: the caller's flow table is the truth, and after a loss the
+ * caller tells it again.
+ *
+ * Tuples are given as this host sees them, our end first; one set serves
+ * both directions. Not thread-safe.
+ */
+#ifndef SACIPED_STEER_H
+#define SACIPED_STEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+#define STEER_TABLE "sacip"
+#define STEER_MARK_DEFAULT 0x10000000u /* no other known tool uses bit 28 */
+#define STEER_QUEUE_DEFAULT 1021 /* inbound; outbound is the next one */
+
+/* Bounds of the sets in the kernel. Keep the caller's own bounds below:
+ * a set that is exactly full refuses even what is already in it. */
+#define STEER_TUPLES_MAX 131072 /* each of out, in, pass, drop, prot */
+#define STEER_ADDRS_MAX 4096 /* each of src, wire */
+/* One transaction; about 300,000 elements of IPv6. */
+#define STEER_BATCH_BYTES_MAX (64u << 20)
+
+struct steer;
+
+struct steer_conf {
+	uint32_t mark; /* one bit, set on what we deliver; mask is the same */
+	uint16_t queue_in;
+	uint16_t queue_out;
+	bool avoid_owner; /* do as on kernels without owned tables */
+	bool avoid_native; /* do as on kernels without nft's own `queue` */
+};
+
+/*
+ * Inbound the first that matches wins: IN, PASS, DROP. A tuple may stand in
+ * several of them, so "accept again" is add(IN or PASS) and del(DROP) in one
+ * batch: commit lifts the DROP only after the rest is in force, since one
+ * transaction is not atomic for a packet that is between two look-ups.
+ */
+enum steer_set {
+	STEER_OUT, /* identity: outbound to queue OUT */
+	STEER_IN, /* wire: inbound to queue IN; as a *local* tuple of a new
+		   * connection (reserved): outbound to queue OUT */
+	STEER_PASS, /* identity: accepted although moved: marked, accepted */
+	STEER_DROP, /* dropped and counted: tombstones, and the identity of
+		     * moved flows where it is not accepted */
+	STEER_PROT, /* identity of every protected flow, moved or not */
+	STEER_SET_MAX
+};
+
+enum steer_addr_set {
+	STEER_SRC, /* local identity addresses of protected flows */
+	STEER_WIRE, /* local locators of moved flows: ICMP errors to them
+		     * go to queue IN */
+	STEER_ADDR_SET_MAX
+};
+
+enum steer_queue_form {
+	STEER_QUEUE_NATIVE, /* nft_queue */
+	STEER_QUEUE_COMPAT, /* xt NFQUEUE revision 3 through nft_compat */
+};
+
+struct steer_info {
+	bool owned; /* no other process can change the table */
+	bool persist; /* it outlives this process, orphaned */
+	bool defrag; /* inbound fragments are put together (see README) */
+	enum steer_queue_form queue_form;
+};
+
+/* Packets since the table was last built. */
+struct steer_counters {
+	uint64_t untranslated; /* bore a moved flow's identity; dropped */
+	uint64_t tombstones; /* on a wire tuple no longer ours; dropped */
+	uint64_t tripwire_in; /* address gone: marked and delivered */
+	uint64_t tripwire_out; /* address gone: queued */
+	uint64_t reserved; /* new local connection on a wire tuple: queued */
+};
+
+/*
+ * Opens the socket and asks the kernel what it can do, in a transaction that
+ * leaves nothing behind. A table that exists is not touched yet. Fills `info`
+ * where not NULL. 0, or
+ *   -EPERM   CAP_NET_ADMIN is missing
+ *   -ENOENT, -EPROTONOSUPPORT  the kernel has no nftables (or no inet family)
+ *   -EOPNOTSUPP  it has, but neither form of queue, or no `fib`
+ *   -EBUSY   another process owns `inet sacip` (another daemon here)
+ *   -ENOMEM, -EINVAL (mark is not one bit)
+ */
+int steer_open(struct steer **out, const struct steer_conf *conf,
+	       struct steer_info *info);
+
+/*
+ * With `keep` the table stays as it is: on the way to a restart, packets of
+ * moved flows wait for the next reader (fail closed). Else it is deleted.
+ * Frees `s` in any case; 0 or the -errno of the deletion. NULL is fine.
+ */
+int steer_close(struct steer *s, bool keep);
+
+/* A batch: begin, then any of build/add/del/..., then commit. An error in
+ * between (-ENOMEM, -EMSGSIZE, -EINVAL) is remembered and given by commit,
+ * so that callers need to look at one result only. begin() forgets whatever
+ * an earlier batch left. */
+void steer_begin(struct steer *s);
+
+/*
+ * Puts the whole table at the head of the batch, replacing an ownerless
+ * `inet sacip` that is there, in the same transaction. For the start and
+ * after a loss; elements that the caller adds behind it are in force from the
+ * table's first instant. Must be the first thing in its batch.
+ */
+void steer_build(struct steer *s);
+
+/*
+ * add: there already = fine. timeout_s 0 = until deleted; another value is
+ * for STEER_DROP, where adding renews it. del: not there = fine.
+ * Adding to any set but PROT raises the gate (see steer_idle).
+ * Elements with a family or protocol that is not known: -EINVAL by commit.
+ */
+void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
+	       uint32_t timeout_s);
+void steer_del(struct steer *s, enum steer_set set, const struct tuple *t);
+void steer_add_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a);
+void steer_del_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a);
+
+/*
+ * Tells that no element is left in OUT, IN, PASS and DROP (timeouts
+ * included): lowers the gate, so that every packet leaves both chains after
+ * one cheap test, and takes defragmentation away. Where it is not told only
+ * time is lost; told too early, packets pass: it is the caller's promise.
+ */
+void steer_idle(struct steer *s);
+
+/*
+ * One transaction, acknowledged by the kernel when this returns; a second
+ * one for what leaves STEER_DROP. On error nothing is applied (were only the
+ * second to fail: what should have left DROP is still there, shadowed by IN
+ * or PASS where it was added to those). An empty batch sends nothing. 0, or
+ * the -errno of the first message that failed:
+ *   -ENOENT  the table is gone: rebuild   -EPERM  it is another's now
+ *   -ENFILE  a set is full                -ENOBUFS, -EMSGSIZE, -ENOMEM
+ */
+int steer_commit(struct steer *s);
+
+/* 0 or -errno (-ENOENT: the table is gone). */
+int steer_counters(struct steer *s, struct steer_counters *to);
+
+/*
+ * Watching, for tables that cannot be owned. The descriptor becomes readable
+ * when anyone changes nftables; -1 where the table is owned (nobody can).
+ * steer_watch() reads it empty: 1 = the table was changed or taken away by
+ * someone else (then: begin, build, add everything, commit), 0 = nothing that
+ * concerns us, or -errno. After ENOBUFS it asks the kernel by steer_verify().
+ */
+int steer_watch_fd(const struct steer *s);
+int steer_watch(struct steer *s);
+/* 0: the table that we built is there with all its chains and rules;
+ * -ENOENT: it is not (or is another one); other -errno. */
+int steer_verify(struct steer *s);
+
+#endif
