@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sockdiag: the kernel's sockets, seen from outside.
+ *
+ * Owns the sock_diag dumps, look-ups, destroy events and socket destruction
+ * of this network namespace (sockets in others are not seen). Addresses are
+ * normalized: a v4-mapped socket is an IPv4 flow. Never keeps a table (that
+ * is `flow`), never decides what may be protected.
+ *
+ * A destroy event is not the end of a TCP flow: FIN_WAIT2 and TIME_WAIT live
+ * on without a socket. A flow has ended when its event came *and*
+ * sockdiag_lookup() finds nothing.
+ */
+#ifndef SACIPED_SOCKDIAG_H
+#define SACIPED_SOCKDIAG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+struct sockdiag;
+
+enum sockdiag_state {
+	SOCKDIAG_YOUNG, /* TCP SYN_SENT, SYN_RECV */
+	SOCKDIAG_OPEN, /* TCP ESTABLISHED, CLOSE_WAIT; connected UDP */
+	SOCKDIAG_CLOSING, /* TCP FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING */
+	SOCKDIAG_TIME_WAIT,
+	SOCKDIAG_UNCONNECTED, /* UDP; remote is unset, port 0 */
+};
+
+/* From struct tcp_info; all 0 where it was not asked for or not told. */
+struct sockdiag_info {
+	uint32_t rtt_us, rttvar_us;
+	uint32_t rto_us;
+	uint32_t unacked; /* segments in flight */
+	uint32_t snd_wnd, rcv_wnd; /* bytes, scaled; 0 before 5.4/6.2 */
+	uint8_t snd_wscale, rcv_wscale;
+	uint8_t backoff;
+	uint64_t delivery_rate; /* bytes per second */
+	uint32_t last_data_sent_ms, last_data_recv_ms;
+};
+
+struct sockdiag_entry {
+	struct tuple tuple; /* local: unset address where bound to any */
+	enum sockdiag_state state;
+	uint8_t tcp_state; /* TCP_ESTABLISHED, ... of netinet/tcp.h */
+	uint64_t cookie; /* names the socket for its life, never 0 but for
+			  * TCP_SYN_RECV */
+	uint32_t uid; /* 0 in TIME_WAIT */
+	uint32_t inode; /* 0: no process holds it */
+	uint32_t ifindex; /* 0, or bound to this device */
+	uint32_t mark; /* SO_MARK; needs CAP_NET_ADMIN */
+	bool mptcp; /* subflow of an MPTCP connection */
+	bool md5; /* has TCP-MD5 keys (CAP_NET_ADMIN); the kernel does not
+		   * tell of TCP-AO */
+	struct sockdiag_info info;
+};
+
+/* A negative errno ends the dump and becomes its result. An entry can come
+ * twice, and a socket that comes or goes meanwhile once or never. */
+typedef int sockdiag_callback(const struct sockdiag_entry *entry, void *arg);
+/* A socket is gone: tuple, cookie and uid are set, `info` is not. */
+typedef void sockdiag_destroy_callback(const struct sockdiag_entry *entry,
+				       void *arg);
+
+enum sockdiag_what {
+	SOCKDIAG_TCP = 1,
+	SOCKDIAG_UDP = 2,
+	SOCKDIAG_INFO = 4, /* fill `info`: four times the bytes */
+};
+
+/* 0 or -errno. Without CAP_NET_ADMIN there are no events: -EPERM. */
+int sockdiag_open(struct sockdiag **sd, sockdiag_destroy_callback *destroyed,
+		  void *arg);
+void sockdiag_close(struct sockdiag *sd); /* NULL is fine */
+/* Destroy events: for EPOLLIN, level-triggered. */
+int sockdiag_fd(const struct sockdiag *sd);
+/* 0; -ENOBUFS: events were lost, dump anew; other -errno. */
+int sockdiag_receive(struct sockdiag *sd);
+
+/* Every connected or unconnected socket of both families, listeners and
+ * sockets that are merely bound aside; `what` is a set of sockdiag_what. */
+int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
+		  void *arg);
+
+/*
+ * The socket on exactly this tuple (both ends set), whatever its state;
+ * `ifindex` is that of a device-bound socket, else 0. `entry` may be NULL.
+ * 0, -ENOENT, or -errno.
+ */
+int sockdiag_lookup(struct sockdiag *sd, const struct tuple *tuple,
+		    uint32_t ifindex, struct sockdiag_entry *entry);
+/*
+ * Ends the socket: its owner sees ECONNABORTED, a TCP peer RST. 0; -ENOENT:
+ * no such socket, or another cookie; -EOPNOTSUPP: the kernel lacks
+ * CONFIG_INET_DIAG_DESTROY; -EPERM.
+ */
+int sockdiag_destroy(struct sockdiag *sd, const struct tuple *tuple,
+		     uint32_t ifindex, uint64_t cookie);
+
+/*
+ * May a wire tuple not use this local port? Found by binding a socket to it
+ * for a moment, which sees listeners, bound, connected and TIME_WAIT sockets
+ * in one step of constant cost. `local` need not be on an interface.
+ * 1 taken, 0 free, -errno (-EACCES: port below 1024, no capability).
+ */
+int sockdiag_port_taken(uint8_t proto, const struct addr *local,
+			uint16_t port);
+
+#endif

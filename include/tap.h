@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tap: copies of a flow's packets as they pass the interfaces, and the
+ * injection of one packet into our own stack.
+ *
+ * Owns the AF_PACKET socket of one address pair, its filter, and the raw
+ * sockets that inject. Open only while a proof of ownership is pending: each
+ * open tap costs a look at every packet of the host. Never delays or changes
+ * a packet, never judges a proof (that is `claim`).
+ */
+#ifndef SACIPED_TAP_H
+#define SACIPED_TAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+struct tap;
+struct tap_injector;
+
+#define TAP_SNAP_TCP 128 /* bytes from the IP header: all headers fit */
+#define TAP_READS_PER_WAKE 256
+#define TAP_PROBE_MAX 60 /* bytes of tap_build_probe(), IPv6 + TCP */
+
+/* One TCP segment (or a GSO/GRO train of them) or one UDP datagram; those
+ * are handed over one by one even where the kernel carries them in a train. */
+struct tap_packet {
+	struct tuple tuple; /* as on the wire; local is our end */
+	bool outgoing;
+	uint32_t ifindex;
+	uint64_t when_ms; /* CLOCK_BOOTTIME, of the reading */
+	/* TCP: numbers of the (first) segment */
+	uint32_t seq, ack;
+	uint16_t window; /* unscaled */
+	uint8_t flags; /* TH_FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32 */
+	uint32_t payload_len; /* bytes of payload on the wire */
+	/* UDP: payload_len bytes, valid during the callback; TCP: NULL */
+	const uint8_t *payload;
+};
+
+typedef void tap_callback(const struct tap_packet *packet, void *arg);
+
+/*
+ * Copies the packets of `proto` (IPPROTO_TCP or IPPROTO_UDP) between exactly
+ * these two addresses on every interface but lo, both directions, fragments
+ * and IPv6 extension headers excluded. The pair is that on the wire: of a
+ * moved flow, not its identity. Nothing from before the call is seen.
+ * 0 or -errno (-EPERM without CAP_NET_RAW, -EINVAL).
+ */
+int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
+	     const struct addr *remote);
+void tap_close(struct tap *tap); /* NULL is fine */
+int tap_fd(const struct tap *tap); /* EPOLLIN, level-triggered */
+/* At most TAP_READS_PER_WAKE packets. 0 or -errno. */
+int tap_receive(struct tap *tap, tap_callback *cb, void *arg);
+/* Copies that the kernel dropped for want of room, since the last call. */
+uint64_t tap_lost(struct tap *tap);
+
+int tap_injector_open(struct tap_injector **injector);
+void tap_injector_close(struct tap_injector *injector); /* NULL is fine */
+/*
+ * Hands a complete IP packet, addressed to this host, to our own stack as if
+ * it had come in: it goes out through lo with its route attached, so that no
+ * rp_filter looks at its source. `mark` rides along (0: none) and chooses the
+ * route. The transport checksum must be right. 0 or -errno.
+ */
+int tap_inject(struct tap_injector *injector, const uint8_t *packet,
+	       size_t len, uint32_t mark);
+/*
+ * Writes the packet that makes an idle TCP socket state its numbers: a bare
+ * SYN from `flow->remote` to `flow->local`, whatever the sequence number. RFC
+ * 5961 (section 4.2, tcp_validate_incoming()) makes every synchronized state
+ * drop it and answer with one ACK that carries exact snd_nxt and rcv_nxt: it
+ * can neither add data nor acknowledge any. That ACK goes to the peer, who
+ * ignores it, and past our tap. At most one answer per 500 ms and socket
+ * (net.ipv4.tcp_invalid_ratelimit). Returns the length, 0 where the tuple is
+ * not TCP or `size` < TAP_PROBE_MAX.
+ */
+size_t tap_build_probe(const struct tuple *flow, uint8_t *to, size_t size);
+
+#endif
