@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * flow: the connection table, and what the kernel must do for each flow.
+ *
+ * Owns identity and wire tuples, the accepted sets, tombstones, the groups
+ * in which flows move together, and the difference between what is steered
+ * and what should be. Never talks to the kernel: changes are named to the
+ * caller, who applies them and then says whether they took.
+ *
+ * A flow has two sides, ours and the peer's. Each side has accepted ends
+ * (where packets may bear it) and one end that we send by. The accepted set
+ * of the flow is the product of both sides (PROTOCOL.md, I3). A flow that
+ * never moved has no state for this at all.
+ */
+#ifndef SACIPED_FLOW_H
+#define SACIPED_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "addr.h"
+#include "claim.h"
+#include "hold.h"
+#include "reason.h"
+
+#define FLOW_ENDS_MAX 6 /* accepted ends of one side */
+#define FLOW_TOMBSTONES_MAX 65536
+#define FLOW_TOMBSTONE_MS 60000
+
+enum flow_side { FLOW_OURS, FLOW_THEIRS, FLOW_SIDES };
+
+/* The sets of the nftables table that flows are put into; see steer.h. */
+enum flow_steer {
+	FLOW_STEER_OUT, /* identity: outbound to the queue */
+	FLOW_STEER_IN, /* wire tuple: inbound to the queue, translated */
+	FLOW_STEER_DROP, /* tombstone, or identity no longer accepted */
+	FLOW_STEER_PROT, /* identity: tripwires */
+};
+
+struct flow_change {
+	bool add; /* else delete */
+	enum flow_steer set;
+	uint32_t timeout_ms; /* 0: until deleted */
+	struct tuple tuple;
+};
+
+/* 0, or -errno, which ends the walk and is returned. */
+typedef int flow_change_cb(void *ctx, const struct flow_change *change);
+
+struct flow_end {
+	struct endpoint at;
+	uint64_t seq; /* of the move that added it; 0 the identity */
+};
+
+/* Only flows that are moving or have moved have one. */
+struct flow_path {
+	struct flow_end end[FLOW_SIDES][FLOW_ENDS_MAX];
+	uint8_t n[FLOW_SIDES];
+	struct endpoint send[FLOW_SIDES];
+};
+
+struct flow;
+
+/* Flows that move together: one side of a track. */
+struct flow_group {
+	LIST_HEAD(, flow) flows;
+	struct claim_digest digest; /* its count is that of the flows */
+};
+
+/* An accepted wire tuple that is not the flow's identity. */
+struct flow_wire {
+	UT_hash_handle hh;
+	SLIST_ENTRY(flow_wire) entry;
+	struct flow *flow;
+	struct tuple tuple;
+	bool fresh; /* not in the kernel yet */
+	bool stale; /* about to leave it */
+};
+
+struct flow {
+	UT_hash_handle hh; /* by identity */
+	UT_hash_handle hh_id;
+	LIST_ENTRY(flow) in_group[FLOW_SIDES];
+	struct flow_group *group[FLOW_SIDES];
+	uint64_t group_id[FLOW_SIDES]; /* flow id that its digest holds */
+	struct flow_path *path; /* NULL while plain */
+	SLIST_HEAD(, flow_wire) wires;
+	struct tuple identity;
+	uint64_t id; /* on this host, for people */
+	uint64_t cookie; /* of its socket; 0 once that is gone */
+	uint64_t first_seen_ms;
+	uint64_t last_queued_ms;
+	uint64_t ended_ms; /* socket gone since; 0 alive */
+	uint32_t uid;
+	uint32_t mark; /* of its socket */
+	uint32_t moves; /* committed, by either end */
+	uint32_t dump; /* generation of the last dump that saw it */
+	uint16_t port_next; /* our wire port from the pending move on, or 0 */
+	uint8_t state; /* of the socket: TCP_* */
+	uint8_t steered; /* bits of enum flow_steer that the kernel has */
+	uint8_t wanted; /* the same, prepared */
+	bool protected; /* both ends confirmed it */
+	bool hold; /* prepared or steered to be held */
+	bool stay_queued; /* OUT stays although it is plain again */
+	enum reason reason; /* why it is not protected */
+	struct peer *peer; /* the owner, or who may become it */
+	struct hold_flow held;
+	struct claim claim;
+	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
+	uint64_t bytes[FLOW_SIDES];
+};
+
+struct flow_tombstone {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(flow_tombstone) entry;
+	struct tuple tuple;
+	uint64_t flow_id; /* struct flow's id */
+	uint64_t until_ms;
+};
+
+struct flow_table {
+	struct flow *by_identity;
+	struct flow *by_id;
+	struct flow_wire *by_wire;
+	struct flow_tombstone *tombs;
+	TAILQ_HEAD(, flow_tombstone) tomb_order; /* oldest first */
+	uint32_t n_flows, n_tombs, max_flows;
+	uint64_t next_id;
+	struct counters *counters;
+};
+
+void flow_table_init(struct flow_table *t, uint32_t max_flows,
+		     struct counters *counters);
+/* Frees all. Held packets must have been taken out before. */
+void flow_table_free(struct flow_table *t);
+
+/* A new flow with that identity, or NULL at the bound (counted) or without
+ * memory. It must not be in the table yet. */
+struct flow *flow_add(struct flow_table *t, const struct tuple *identity,
+		      uint64_t now_ms);
+/* Takes it out of table and groups and frees it. What it steers must have
+ * been taken from the kernel before. */
+void flow_remove(struct flow_table *t, struct flow *f);
+struct flow *flow_find(const struct flow_table *t, const struct tuple *id);
+struct flow *flow_find_id(const struct flow_table *t, uint64_t id);
+/* By an accepted wire tuple other than the identity. */
+struct flow *flow_find_wire(const struct flow_table *t,
+			    const struct tuple *wire);
+/* In the order of ids: the first one with a greater id, or NULL. */
+struct flow *flow_next_id(const struct flow_table *t, uint64_t id);
+
+/* Groups of confirmed flows. Entering one leaves the other; NULL only
+ * leaves. The digest takes f->claim.flow_id as it is at that moment: where
+ * it changes, leave and enter again. */
+void flow_group_init(struct flow_group *g);
+void flow_group_enter(struct flow *f, enum flow_side side,
+		      struct flow_group *g);
+
+/* True while wire and identity are one and nothing else is accepted. */
+bool flow_is_plain(const struct flow *f);
+/* What is sent now. */
+struct tuple flow_wire_tuple(const struct flow *f);
+/* Is this tuple, seen from here, in the accepted set? */
+bool flow_accepts(const struct flow *f, const struct tuple *wire);
+/* The end that move `seq` accepted, or NULL. */
+const struct flow_end *flow_end_of(const struct flow *f, enum flow_side side,
+				   uint64_t seq);
+
+/* Adds an accepted end; again with the same seq it is replaced. 0, -ENOSPC
+ * (FLOW_ENDS_MAX) or -ENOMEM. */
+int flow_accept(struct flow *f, enum flow_side side, uint64_t seq,
+		const struct endpoint *at);
+/* Takes that move's end away; the end that is sent by stays. */
+void flow_unaccept(struct flow *f, enum flow_side side, uint64_t seq);
+/* Sends by that end from now on. 0 or -ENOMEM. */
+int flow_send_by(struct flow *f, enum flow_side side,
+		 const struct endpoint *at);
+
+/* Would this tuple collide with another flow's socket, wire or tombstone? */
+bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
+		      const struct tuple *wire);
+/* The same for the whole product of a new end with the other side. */
+bool flow_end_taken(const struct flow_table *t, const struct flow *f,
+		    enum flow_side side, const struct endpoint *at);
+
+/*
+ * Names the changes that lead from what the kernel has to what the flow
+ * needs now. `tombstone`: wire tuples that leave the accepted set are
+ * dropped for FLOW_TOMBSTONE_MS instead of being forgotten. Afterwards
+ * exactly one of flow_steer_commit() and flow_steer_abort(). 0, -ENOMEM, or
+ * what `cb` returned; a failure is followed by flow_steer_abort() too.
+ */
+int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
+		       uint64_t now_ms, flow_change_cb *cb, void *ctx);
+void flow_steer_commit(struct flow_table *t, struct flow *f, bool tombstone,
+		       uint64_t now_ms);
+void flow_steer_abort(struct flow_table *t, struct flow *f);
+/* Names everything that the kernel should have, as additions: to restore a
+ * table that was lost. */
+int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
+		   void *ctx);
+
+/* Forgets tombstones past their time (the kernel's have a timeout). */
+void flow_tombstones_expire(struct flow_table *t, uint64_t now_ms);
+
+#endif
