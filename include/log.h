@@ -39,8 +39,8 @@ void log_set_level(struct log *log, enum log_level level);
 
 /*
  * Writes one line, without newline in `format`, if `level` is wanted. The
- * format's address is the call site by which repetition is limited (errors and
- * debug too); what was left out is said with the next line of that site.
+ * format's address is the call site by which repetition is limited (errors
+ * too, debug not); what was left out is said with the site's next line.
  * Control and non-ASCII bytes come out as \xNN. A NULL `log` is silent.
  */
 void log_write(struct log *log, enum log_level level, const char *format, ...)

@@ -26,7 +26,7 @@ typedef void loop_settled_callback(uint64_t now_ms, void *arg);
 int loop_open(struct loop **loop);
 void loop_close(struct loop *loop); /* NULL is fine; descriptors stay open */
 
-/* CLOCK_BOOTTIME, which goes on while the machine sleeps; never 0. */
+/* CLOCK_BOOTTIME, which goes on while the machine sleeps. */
 uint64_t loop_now_ms(void);
 
 /* `cb` gets the EPOLL* bits that are true; level-triggered. 0; -EEXIST,
@@ -51,7 +51,7 @@ int loop_on_signals(struct loop *loop, const int *signals, size_t n,
 
 /* Until loop_stop(). 0 or -errno of epoll. */
 int loop_run(struct loop *loop);
-/* Returns from loop_run() after the current callback. */
+/* Makes loop_run() return after the current callback and a last settled. */
 void loop_stop(struct loop *loop);
 /* How often it has woken up. */
 uint64_t loop_wakeups(const struct loop *loop);

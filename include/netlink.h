@@ -88,6 +88,12 @@ uint32_t netlink_next_seq(struct netlink *nl);
  */
 int netlink_receive(struct netlink *nl, netlink_callback *cb, void *arg);
 
+/*
+ * Throws away every waiting event: what stands in front of a dump that
+ * replaces them must not be applied after it. 0, or -errno of the socket.
+ */
+int netlink_discard(struct netlink *nl);
+
 /* What the kernel said about the last failed request: "" where nothing.
  * Valid until the next request. */
 const char *netlink_error_text(const struct netlink *nl);

@@ -22,7 +22,6 @@ struct tap_injector;
 
 #define TAP_SNAP_TCP 128 /* bytes from the IP header: all headers fit */
 #define TAP_READS_PER_WAKE 256
-#define TAP_PROBE_MAX 60 /* bytes of tap_build_probe(), IPv6 + TCP */
 
 /* One TCP segment (or a GSO/GRO train of them) or one UDP datagram; those
  * are handed over one by one even where the kernel carries them in a train. */
@@ -65,19 +64,14 @@ void tap_injector_close(struct tap_injector *injector); /* NULL is fine */
  * it had come in: it goes out through lo with its route attached, so that no
  * rp_filter looks at its source. `mark` rides along (0: none) and chooses the
  * route. The transport checksum must be right. 0 or -errno.
+ *
+ * An idle TCP socket is made to state its numbers by pkt_build_tcp_probe():
+ * its ACK passes a tap that is open, goes to the peer and is ignored there.
+ * One answer per socket and 500 ms (net.ipv4.tcp_invalid_ratelimit), per host
+ * also net.ipv4.tcp_challenge_ack_limit a second (1000 before 6.x): where no
+ * copy came within 600 ms, inject again.
  */
 int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 	       size_t len, uint32_t mark);
-/*
- * Writes the packet that makes an idle TCP socket state its numbers: a bare
- * SYN from `flow->remote` to `flow->local`, whatever the sequence number. RFC
- * 5961 (section 4.2, tcp_validate_incoming()) makes every synchronized state
- * drop it and answer with one ACK that carries exact snd_nxt and rcv_nxt: it
- * can neither add data nor acknowledge any. That ACK goes to the peer, who
- * ignores it, and past our tap. At most one answer per 500 ms and socket
- * (net.ipv4.tcp_invalid_ratelimit). Returns the length, 0 where the tuple is
- * not TCP or `size` < TAP_PROBE_MAX.
- */
-size_t tap_build_probe(const struct tuple *flow, uint8_t *to, size_t size);
 
 #endif

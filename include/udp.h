@@ -34,9 +34,10 @@ typedef void udp_callback(const struct udp_datagram *datagram, void *arg);
 
 /*
  * Opens both families on `port`. `adopted` (may be NULL, `n` entries) are
- * sockets that the service manager has bound: those that are UDP, of a
- * family not seen yet and on `port` are taken over and closed in the end; the
- * others stay the caller's. A kernel without IPv6 gives IPv4 alone.
+ * sockets that the service manager has bound: those that are UDP, of a family
+ * not seen yet and on `port` are taken over and closed in the end. The others
+ * stay the caller's, an IPv6 one that takes IPv4 as well among them: have it
+ * bound IPv6-only. A kernel without IPv6 gives IPv4 alone.
  *
  * 0; -EADDRINUSE: somebody has the port; -EACCES: port below 1024 and no
  * CAP_NET_BIND_SERVICE; other -errno.

@@ -432,3 +432,14 @@ int netlink_receive(struct netlink *nl, netlink_callback *cb, void *arg)
 	}
 	return 0;
 }
+
+/* Ends: a socket that was overrun gets nothing new until it is empty. */
+int netlink_discard(struct netlink *nl)
+{
+	ssize_t len;
+
+	do {
+		len = read_datagram(nl);
+	} while (len >= 0 || len == -ENOBUFS || len == -ENOSPC);
+	return len == -EAGAIN ? 0 : (int)len;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * log: one line for people per thing worth knowing.
+ *
+ * Owns the levels, the form of a line and the limit on repetition. Never
+ * grows, never lets a peer's bytes reach a terminal.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct site {
+	const char *format; /* NULL: unused */
+	uint64_t since_ms;
+	unsigned written, left_out;
+};
+
+struct log {
+	int fd;
+	enum log_level level;
+	bool journal;
+	struct site sites[LOG_SITES_MAX];
+};
+
+static const struct {
+	const char *name;
+	int syslog; /* sd-daemon(3) */
+} levels[] = {
+	[LOG_LEVEL_ERR] = { "err", 3 },
+	[LOG_LEVEL_WARN] = { "warn", 4 },
+	[LOG_LEVEL_NOTICE] = { "notice", 5 },
+	[LOG_LEVEL_INFO] = { "info", 6 },
+	[LOG_LEVEL_DEBUG] = { "debug", 7 },
+};
+
+const char *log_level_name(enum log_level level)
+{
+	return levels[level].name;
+}
+
+char *log_escape(const void *bytes, size_t len, char *to, size_t size)
+{
+	static const char hex[] = "0123456789abcdef";
+	const unsigned char *in = bytes;
+	size_t at = 0;
+
+	if (size == 0)
+		return to;
+	for (size_t i = 0; i < len; i++) {
+		bool plain = in[i] >= 0x20 && in[i] < 0x7f;
+
+		if (at + (plain ? 1 : 4) >= size)
+			break;
+		if (plain) {
+			to[at++] = (char)in[i];
+			continue;
+		}
+		to[at++] = '\\';
+		to[at++] = 'x';
+		to[at++] = hex[in[i] >> 4];
+		to[at++] = hex[in[i] & 15];
+	}
+	to[at] = '\0';
+	return to;
+}
+
+/* JOURNAL_STREAM is "device:inode" of what the manager gave us as stderr;
+ * after a redirection it is still set, but no longer true. */
+static bool is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+int log_open(struct log **out, int fd, enum log_level level)
+{
+	struct log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return -ENOMEM;
+	log->fd = fd;
+	log->level = level;
+	log->journal = is_journal(fd);
+	*out = log;
+	return 0;
+}
+
+void log_close(struct log *log)
+{
+	free(log);
+}
+
+void log_set_level(struct log *log, enum log_level level)
+{
+	log->level = level;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* The site of this format, or the one that has been quiet the longest. */
+static struct site *find_site(struct log *log, const char *format)
+{
+	struct site *oldest = &log->sites[0];
+
+	for (size_t i = 0; i < LOG_SITES_MAX; i++) {
+		struct site *s = &log->sites[i];
+
+		if (s->format == format)
+			return s;
+		if (!s->format ||
+		    (oldest->format && s->since_ms < oldest->since_ms))
+			oldest = s;
+		if (!s->format)
+			break;
+	}
+	memset(oldest, 0, sizeof(*oldest));
+	oldest->format = format;
+	return oldest;
+}
+
+/* Whether the line may be written; `left_out` then tells how many of its kind
+ * were not, before it. */
+static bool admit(struct log *log, const char *format, unsigned *left_out)
+{
+	struct site *s = find_site(log, format);
+	uint64_t now = now_ms();
+
+	*left_out = 0;
+	if (s->written == 0 || now - s->since_ms >= LOG_INTERVAL_MS) {
+		*left_out = s->left_out;
+		s->since_ms = now;
+		s->written = s->left_out = 0;
+	}
+	if (s->written >= LOG_BURST) {
+		s->left_out++;
+		return false;
+	}
+	s->written++;
+	return true;
+}
+
+/* One write() for a line, so that lines of several processes do not mix.
+ * Nobody can be told where it fails. */
+static void write_line(const struct log *log, enum log_level level,
+		       const char *text)
+{
+	char line[LOG_LINE_MAX + 16];
+	int n;
+
+	if (log->journal)
+		n = snprintf(line, sizeof(line), "<%d>%s\n",
+			     levels[level].syslog, text);
+	else
+		n = snprintf(line, sizeof(line), "%s: %s\n",
+			     levels[level].name, text);
+	if (n > 0 && write(log->fd, line, (size_t)n) < 0)
+		return;
+}
+
+void log_write_va(struct log *log, enum log_level level, const char *format,
+		  va_list ap)
+{
+	char raw[LOG_LINE_MAX], text[LOG_LINE_MAX];
+	unsigned left_out = 0;
+	int n;
+
+	if (!log || level > log->level)
+		return;
+	if (level != LOG_LEVEL_DEBUG && !admit(log, format, &left_out))
+		return;
+	if (left_out) {
+		snprintf(text, sizeof(text),
+			 "%u more like the next line were left out", left_out);
+		write_line(log, level, text);
+	}
+	n = vsnprintf(raw, sizeof(raw), format, ap);
+	if (n < 0)
+		return;
+	if ((size_t)n >= sizeof(raw))
+		n = (int)sizeof(raw) - 1;
+	write_line(log, level, log_escape(raw, (size_t)n, text, sizeof(text)));
+}
+
+void log_write(struct log *log, enum log_level level, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	log_write_va(log, level, format, ap);
+	va_end(ap);
+}
