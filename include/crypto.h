@@ -71,8 +71,9 @@ int crypto_open(const uint8_t key[CRYPTO_KEY_SIZE], uint64_t counter,
 		const void *ad, size_t ad_len, const uint8_t *sealed,
 		size_t len, uint8_t *out);
 
-/* BLAKE2b (RFC 7693) of 1 to 64 bytes, keyed where key_len > 0 (up to 64)
- * over the parts in turn. out_len and key_len out of range: assert. */
+/* BLAKE2b (RFC 7693) over the parts in turn: out_len 16 to 64, key_len 0
+ * (not keyed) or 16 to 64; other lengths are a bug and end in assert().
+ * A shorter MAC is the head of a 16-byte one. */
 void crypto_blake2b(uint8_t *out, size_t out_len, const uint8_t *key,
 		    size_t key_len, const struct crypto_part *parts,
 		    size_t n_parts);

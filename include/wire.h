@@ -376,6 +376,11 @@ int wire_pad(struct buf_writer *w, size_t size);
 enum wire_result wire_decode_message(uint8_t type, const uint8_t *plain,
 				     size_t len, struct wire_message *m);
 
+/* What every address and endpoint on the wire must be: set, not 0.0.0.0 or
+ * ::, port not 0. */
+bool wire_addr_is_valid(const struct addr *a);
+bool wire_endpoint_is_valid(const struct endpoint *e);
+
 /* "MOVE"; "?" where there is no such type. */
 const char *wire_type_name(uint8_t type);
 /* "short", "bad_count", ...; for logs. */
