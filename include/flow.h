@@ -24,7 +24,7 @@
 #include "hold.h"
 #include "reason.h"
 
-#define FLOW_ENDS_MAX 6 /* accepted ends of one side */
+#define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
 #define FLOW_TOMBSTONES_MAX 65536
 #define FLOW_TOMBSTONE_MS 60000
 
@@ -48,9 +48,12 @@ struct flow_change {
 /* 0, or -errno, which ends the walk and is returned. */
 typedef int flow_change_cb(void *ctx, const struct flow_change *change);
 
+/* Where packets may bear a side. `ports` names the choice of ports by which
+ * the address is used (struct locator): 0 is that of the identity. */
 struct flow_end {
 	struct endpoint at;
-	uint64_t seq; /* of the move that added it; 0 the identity */
+	uint32_t ifindex; /* retain_reverse() was told of it; 0: not */
+	uint64_t ports;
 };
 
 /* Only flows that are moving or have moved have one. */
@@ -96,7 +99,10 @@ struct flow {
 	uint32_t mark; /* of its socket */
 	uint32_t moves; /* committed, by either end */
 	uint32_t dump; /* generation of the last dump that saw it */
-	uint16_t port_next; /* our wire port from the pending move on, or 0 */
+	struct { /* a choice of ports that no accepted end has yet */
+		uint64_t ports;
+		uint16_t port;
+	} next[FLOW_SIDES];
 	uint8_t state; /* of the socket: TCP_* */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */
 	uint8_t wanted; /* the same, prepared */
@@ -163,19 +169,24 @@ bool flow_is_plain(const struct flow *f);
 struct tuple flow_wire_tuple(const struct flow *f);
 /* Is this tuple, seen from here, in the accepted set? */
 bool flow_accepts(const struct flow *f, const struct tuple *wire);
-/* The end that move `seq` accepted, or NULL. */
-const struct flow_end *flow_end_of(const struct flow *f, enum flow_side side,
-				   uint64_t seq);
+/* This flow's port under a choice of ports: as accepted, as chosen next, that
+ * of the identity for 0; a choice that does not name the flow leaves it the
+ * port that is sent by. */
+uint16_t flow_port(const struct flow *f, enum flow_side side, uint64_t ports);
+/* The end accepted under (addr, ports), or NULL. */
+struct flow_end *flow_end_find(const struct flow *f, enum flow_side side,
+			       const struct addr *addr, uint64_t ports);
 
-/* Adds an accepted end; again with the same seq it is replaced. 0, -ENOSPC
- * (FLOW_ENDS_MAX) or -ENOMEM. */
-int flow_accept(struct flow *f, enum flow_side side, uint64_t seq,
-		const struct endpoint *at);
-/* Takes that move's end away; the end that is sent by stays. */
-void flow_unaccept(struct flow *f, enum flow_side side, uint64_t seq);
-/* Sends by that end from now on. 0 or -ENOMEM. */
-int flow_send_by(struct flow *f, enum flow_side side,
-		 const struct endpoint *at);
+/* Adds the end at (addr, flow_port()); nothing where it is there. 0,
+ * -ENOSPC (FLOW_ENDS_MAX) or -ENOMEM. */
+int flow_accept(struct flow *f, enum flow_side side, const struct addr *addr,
+		uint64_t ports);
+/* Takes that end away; the end that is sent by stays. */
+void flow_unaccept(struct flow *f, enum flow_side side,
+		   const struct addr *addr, uint64_t ports);
+/* Sends by (addr, flow_port()) from now on. 0 or -ENOMEM. */
+int flow_send_by(struct flow *f, enum flow_side side, const struct addr *addr,
+		 uint64_t ports);
 
 /* Would this tuple collide with another flow's socket, wire or tombstone? */
 bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,

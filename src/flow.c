@@ -243,59 +243,72 @@ bool flow_accepts(const struct flow *f, const struct tuple *wire)
 	       side_accepts(f, FLOW_THEIRS, &wire->remote);
 }
 
-const struct flow_end *flow_end_of(const struct flow *f, enum flow_side side,
-				   uint64_t seq)
+uint16_t flow_port(const struct flow *f, enum flow_side side, uint64_t ports)
 {
-	if (!f->path)
-		return NULL;
-	for (unsigned int i = 0; i < f->path->n[side]; i++)
-		if (f->path->end[side][i].seq == seq)
-			return &f->path->end[side][i];
-	return NULL;
+	const struct flow_path *p = f->path;
+
+	for (unsigned int i = 0; p && i < p->n[side]; i++)
+		if (p->end[side][i].ports == ports)
+			return p->end[side][i].at.port;
+	if (ports && f->next[side].ports == ports)
+		return f->next[side].port;
+	if (!ports || !p)
+		return identity_end(f, side)->port;
+	return p->send[side].port;
 }
 
-int flow_accept(struct flow *f, enum flow_side side, uint64_t seq,
-		const struct endpoint *at)
-{
-	struct flow_path *p;
-	unsigned int i;
-
-	if (path_make(f))
-		return -ENOMEM;
-	p = f->path;
-	for (i = 0; i < p->n[side]; i++)
-		if (p->end[side][i].seq == seq)
-			break;
-	if (i == FLOW_ENDS_MAX)
-		return -ENOSPC;
-	memset(&p->end[side][i], 0, sizeof(p->end[side][i]));
-	p->end[side][i].at = *at;
-	p->end[side][i].seq = seq;
-	if (i == p->n[side])
-		p->n[side]++;
-	return 0;
-}
-
-void flow_unaccept(struct flow *f, enum flow_side side, uint64_t seq)
+struct flow_end *flow_end_find(const struct flow *f, enum flow_side side,
+			       const struct addr *addr, uint64_t ports)
 {
 	struct flow_path *p = f->path;
 
-	if (!p)
-		return;
-	for (unsigned int i = 0; i < p->n[side]; i++) {
-		if (p->end[side][i].seq != seq)
-			continue;
-		p->end[side][i] = p->end[side][--p->n[side]];
-		return;
-	}
+	for (unsigned int i = 0; p && i < p->n[side]; i++)
+		if (p->end[side][i].ports == ports &&
+		    addr_equal(&p->end[side][i].at.addr, addr))
+			return &p->end[side][i];
+	return NULL;
 }
 
-int flow_send_by(struct flow *f, enum flow_side side,
-		 const struct endpoint *at)
+int flow_accept(struct flow *f, enum flow_side side, const struct addr *addr,
+		uint64_t ports)
 {
+	uint16_t port = flow_port(f, side, ports);
+	struct flow_path *p;
+	struct flow_end *e;
+
 	if (path_make(f))
 		return -ENOMEM;
-	f->path->send[side] = *at;
+	if (flow_end_find(f, side, addr, ports))
+		return 0;
+	p = f->path;
+	if (p->n[side] == FLOW_ENDS_MAX)
+		return -ENOSPC;
+	e = &p->end[side][p->n[side]++];
+	memset(e, 0, sizeof(*e));
+	e->at.addr = *addr;
+	e->at.port = port;
+	e->ports = ports;
+	return 0;
+}
+
+void flow_unaccept(struct flow *f, enum flow_side side,
+		   const struct addr *addr, uint64_t ports)
+{
+	struct flow_end *e = flow_end_find(f, side, addr, ports);
+
+	if (e)
+		*e = f->path->end[side][--f->path->n[side]];
+}
+
+int flow_send_by(struct flow *f, enum flow_side side, const struct addr *addr,
+		 uint64_t ports)
+{
+	uint16_t port = flow_port(f, side, ports);
+
+	if (path_make(f))
+		return -ENOMEM;
+	f->path->send[side].addr = *addr;
+	f->path->send[side].port = port;
 	return 0;
 }
 
@@ -543,14 +556,23 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 	}
 }
 
+/* A plain path that also goes by the identity's choice of ports is what no
+ * path means. */
+static bool path_is_identity(const struct flow_path *p)
+{
+	for (int side = 0; side < FLOW_SIDES; side++)
+		if (p->n[side] != 1 || p->end[side][0].ports ||
+		    p->end[side][0].ifindex)
+			return false;
+	return true;
+}
+
 void flow_steer_commit(struct flow_table *t, struct flow *f, bool tombstone,
 		       uint64_t now_ms)
 {
 	wires_settle(t, f, true, tombstone, now_ms);
 	f->steered = f->wanted;
-	if (f->path && flow_is_plain(f) && f->path->n[FLOW_OURS] == 1 &&
-	    f->path->n[FLOW_THEIRS] == 1 && !f->path->end[FLOW_OURS][0].seq &&
-	    !f->path->end[FLOW_THEIRS][0].seq) {
+	if (f->path && flow_is_plain(f) && path_is_identity(f->path)) {
 		free(f->path);
 		f->path = NULL;
 	}
