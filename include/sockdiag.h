@@ -46,12 +46,12 @@ struct sockdiag_entry {
 	struct tuple tuple; /* local: unset address where bound to any */
 	enum sockdiag_state state;
 	uint8_t tcp_state; /* TCP_ESTABLISHED, ... of netinet/tcp.h */
-	uint64_t cookie; /* names the socket for its life, never 0 but for
-			  * TCP_SYN_RECV */
+	uint64_t cookie; /* names the socket for its life; never 0 */
 	uint32_t uid; /* 0 in TIME_WAIT */
 	uint32_t inode; /* 0: no process holds it */
 	uint32_t ifindex; /* 0, or bound to this device */
 	uint32_t mark; /* SO_MARK; needs CAP_NET_ADMIN */
+	/* Told with SOCKDIAG_INFO and by sockdiag_lookup() only: */
 	bool mptcp; /* subflow of an MPTCP connection */
 	bool md5; /* has TCP-MD5 keys (CAP_NET_ADMIN); the kernel does not
 		   * tell of TCP-AO */
@@ -61,14 +61,18 @@ struct sockdiag_entry {
 /* A negative errno ends the dump and becomes its result. An entry can come
  * twice, and a socket that comes or goes meanwhile once or never. */
 typedef int sockdiag_callback(const struct sockdiag_entry *entry, void *arg);
-/* A socket is gone: tuple, cookie and uid are set, `info` is not. */
+/* A socket is gone: only tuple and cookie are told. A UDP socket that connects
+ * to somebody else, or to nobody, lives on and makes no event. */
 typedef void sockdiag_destroy_callback(const struct sockdiag_entry *entry,
 				       void *arg);
 
 enum sockdiag_what {
 	SOCKDIAG_TCP = 1,
 	SOCKDIAG_UDP = 2,
-	SOCKDIAG_INFO = 4, /* fill `info`: four times the bytes */
+	/* Fill `info`, `mptcp` and `md5`: five times the bytes, and each socket
+	 * is locked in turn. In the long run dump without, and look up the
+	 * sockets that are new. */
+	SOCKDIAG_INFO = 4,
 };
 
 /* 0 or -errno. Without CAP_NET_ADMIN there are no events: -EPERM. */
@@ -87,7 +91,8 @@ int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
 
 /*
  * The socket on exactly this tuple (both ends set), whatever its state;
- * `ifindex` is that of a device-bound socket, else 0. `entry` may be NULL.
+ * `ifindex` is that of a device-bound socket, else 0. `entry` (may be NULL)
+ * is filled as with SOCKDIAG_INFO.
  * 0, -ENOENT, or -errno.
  */
 int sockdiag_lookup(struct sockdiag *sd, const struct tuple *tuple,

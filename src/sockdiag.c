@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sockdiag: the kernel's sockets, seen from outside.
+ *
+ * Owns the sock_diag dumps, look-ups, destroy events and socket destruction.
+ * Never keeps a table, never decides what may be protected.
+ */
+#include "sockdiag.h"
+
+#include "netlink.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* include/net/tcp_states.h: <netinet/tcp.h> has them too, but cannot stand
+ * beside <linux/tcp.h>, whose tcp_info is the newer one. */
+enum {
+	ST_ESTABLISHED = 1,
+	ST_SYN_SENT,
+	ST_SYN_RECV,
+	ST_FIN_WAIT1,
+	ST_FIN_WAIT2,
+	ST_TIME_WAIT,
+	ST_CLOSE,
+	ST_CLOSE_WAIT,
+	ST_LAST_ACK,
+	ST_LISTEN,
+	ST_CLOSING,
+	ST_NEW_SYN_RECV, /* reported as SYN_RECV */
+};
+
+#define STATES_TCP                                                     \
+	(1U << ST_ESTABLISHED | 1U << ST_SYN_SENT | 1U << ST_SYN_RECV | \
+	 1U << ST_FIN_WAIT1 | 1U << ST_FIN_WAIT2 | 1U << ST_TIME_WAIT | \
+	 1U << ST_CLOSE_WAIT | 1U << ST_LAST_ACK | 1U << ST_CLOSING |   \
+	 1U << ST_NEW_SYN_RECV)
+#define STATES_UDP (1U << ST_ESTABLISHED | 1U << ST_CLOSE)
+
+/* inet_sk_diag_fill() ties ULP and MD5 to this one as well. */
+#define EXT_INFO (1 << (INET_DIAG_INFO - 1))
+
+struct sockdiag {
+	struct netlink *command, *events;
+	sockdiag_destroy_callback *destroyed;
+	void *arg;
+};
+
+/* What one dump or look-up hands on. */
+struct query {
+	sockdiag_callback *cb;
+	void *arg;
+	uint8_t proto;
+};
+
+struct attributes {
+	const struct nlattr *mark, *info, *ulp, *md5, *protocol;
+};
+
+int sockdiag_open(struct sockdiag **out, sockdiag_destroy_callback *destroyed,
+		  void *arg)
+{
+	static const unsigned groups[] = {
+		SKNLGRP_INET_TCP_DESTROY,
+		SKNLGRP_INET_UDP_DESTROY,
+		SKNLGRP_INET6_TCP_DESTROY,
+		SKNLGRP_INET6_UDP_DESTROY,
+	};
+	struct sockdiag *sd = calloc(1, sizeof(*sd));
+	int err;
+
+	if (!sd)
+		return -ENOMEM;
+	sd->destroyed = destroyed;
+	sd->arg = arg;
+	err = netlink_open(&sd->command, NETLINK_SOCK_DIAG, NULL, 0);
+	if (!err)
+		err = netlink_open(&sd->events, NETLINK_SOCK_DIAG, groups,
+				   sizeof(groups) / sizeof(groups[0]));
+	if (err) {
+		sockdiag_close(sd);
+		return err;
+	}
+	*out = sd;
+	return 0;
+}
+
+void sockdiag_close(struct sockdiag *sd)
+{
+	if (!sd)
+		return;
+	netlink_close(sd->events);
+	netlink_close(sd->command);
+	free(sd);
+}
+
+int sockdiag_fd(const struct sockdiag *sd)
+{
+	return netlink_fd(sd->events);
+}
+
+static int take_attribute(const struct nlattr *attr, void *arg)
+{
+	struct attributes *a = arg;
+
+	switch (mnl_attr_get_type(attr)) {
+	case INET_DIAG_MARK:
+		a->mark = attr;
+		break;
+	case INET_DIAG_INFO:
+		a->info = attr;
+		break;
+	case INET_DIAG_ULP_INFO:
+		a->ulp = attr;
+		break;
+	case INET_DIAG_MD5SIG:
+		a->md5 = attr;
+		break;
+	case INET_DIAG_PROTOCOL:
+		a->protocol = attr;
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+/* MNL_CB_ERROR, which is -1, once the name is found: it ends the walk. */
+static int is_mptcp(const struct nlattr *attr, void *arg)
+{
+	(void)arg;
+	if (mnl_attr_get_type(attr) == INET_ULP_INFO_NAME &&
+	    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0 &&
+	    strcmp(mnl_attr_get_str(attr), "mptcp") == 0)
+		return MNL_CB_ERROR;
+	return MNL_CB_OK;
+}
+
+/* The kernel's struct may be shorter or longer than ours. */
+static void take_info(const struct nlattr *attr, struct sockdiag_info *to)
+{
+	/* tcpi_rcv_wnd, of 6.2, follows; older headers do not name it. */
+	struct {
+		struct tcp_info old;
+		uint32_t more;
+	} in = { 0 };
+	size_t len = mnl_attr_get_payload_len(attr);
+
+	memcpy(&in, mnl_attr_get_payload(attr),
+	       len < sizeof(in) ? len : sizeof(in));
+	to->rtt_us = in.old.tcpi_rtt;
+	to->rttvar_us = in.old.tcpi_rttvar;
+	to->rto_us = in.old.tcpi_rto;
+	to->unacked = in.old.tcpi_unacked;
+	to->snd_wnd = in.old.tcpi_snd_wnd;
+	memcpy(&to->rcv_wnd,
+	       (const uint8_t *)&in + offsetof(struct tcp_info, tcpi_snd_wnd) +
+		       sizeof(uint32_t),
+	       sizeof(to->rcv_wnd));
+	to->snd_wscale = in.old.tcpi_snd_wscale;
+	to->rcv_wscale = in.old.tcpi_rcv_wscale;
+	to->backoff = in.old.tcpi_backoff;
+	to->delivery_rate = in.old.tcpi_delivery_rate;
+	to->last_data_sent_ms = in.old.tcpi_last_data_sent;
+	to->last_data_recv_ms = in.old.tcpi_last_data_recv;
+}
+
+static struct addr take_addr(uint8_t family, const __be32 words[4])
+{
+	struct in6_addr in6;
+
+	if (family == AF_INET)
+		return addr_from_in4(words[0]);
+	memcpy(&in6, words, sizeof(in6));
+	return addr_normalize(addr_from_in6(&in6));
+}
+
+/* Bound to any, or not connected: as if there were no address. */
+static void take_endpoint(uint8_t family, const __be32 words[4], uint16_t port,
+			  struct endpoint *to)
+{
+	to->addr = take_addr(family, words);
+	to->port = port;
+	if (addr_classify(&to->addr) == ADDR_UNSPECIFIED)
+		memset(&to->addr, 0, sizeof(to->addr));
+}
+
+static enum sockdiag_state state_of(uint8_t proto, uint8_t state)
+{
+	if (proto == IPPROTO_UDP)
+		return state == ST_ESTABLISHED ? SOCKDIAG_OPEN :
+						 SOCKDIAG_UNCONNECTED;
+	switch (state) {
+	case ST_ESTABLISHED:
+	case ST_CLOSE_WAIT:
+		return SOCKDIAG_OPEN;
+	case ST_SYN_SENT:
+	case ST_SYN_RECV:
+	case ST_NEW_SYN_RECV:
+		return SOCKDIAG_YOUNG;
+	case ST_TIME_WAIT:
+		return SOCKDIAG_TIME_WAIT;
+	default:
+		return SOCKDIAG_CLOSING;
+	}
+}
+
+/* False where the message is none about a socket of ours. */
+static bool read_entry(const struct nlmsghdr *nlh, uint8_t proto,
+		       struct sockdiag_entry *e)
+{
+	struct attributes a = { 0 };
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*m))
+		return false;
+	(void)mnl_attr_parse(nlh, sizeof(*m), take_attribute, &a);
+	if (a.protocol && mnl_attr_get_payload_len(a.protocol) >= 1)
+		proto = mnl_attr_get_u8(a.protocol);
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return false;
+
+	memset(e, 0, sizeof(*e));
+	e->tuple.proto = proto;
+	take_endpoint(m->idiag_family, m->id.idiag_src,
+		      ntohs(m->id.idiag_sport), &e->tuple.local);
+	take_endpoint(m->idiag_family, m->id.idiag_dst,
+		      ntohs(m->id.idiag_dport), &e->tuple.remote);
+	e->state = state_of(proto, m->idiag_state);
+	e->tcp_state = m->idiag_state;
+	e->cookie = (uint64_t)m->id.idiag_cookie[1] << 32 |
+		    m->id.idiag_cookie[0];
+	e->uid = m->idiag_uid;
+	e->inode = m->idiag_inode;
+	e->ifindex = m->id.idiag_if;
+	if (a.mark && mnl_attr_validate(a.mark, MNL_TYPE_U32) == 0)
+		e->mark = mnl_attr_get_u32(a.mark);
+	e->md5 = a.md5;
+	e->mptcp = a.ulp && mnl_attr_parse_nested(a.ulp, is_mptcp, NULL) < 0;
+	/* UDP's "info" is something else. */
+	if (a.info && proto == IPPROTO_TCP)
+		take_info(a.info, &e->info);
+	return true;
+}
+
+static int on_object(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct query *q = arg;
+	struct sockdiag_entry e;
+
+	if (!read_entry(nlh, q->proto, &e))
+		return 0;
+	return q->cb(&e, q->arg);
+}
+
+static int on_destroy(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct sockdiag *sd = arg;
+	struct sockdiag_entry e;
+
+	if (read_entry(nlh, IPPROTO_NONE, &e))
+		sd->destroyed(&e, sd->arg);
+	return 0;
+}
+
+int sockdiag_receive(struct sockdiag *sd)
+{
+	return netlink_receive(sd->events, on_destroy, sd);
+}
+
+static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh,
+					    uint16_t type, uint8_t family,
+					    uint8_t proto)
+{
+	struct inet_diag_req_v2 *req;
+
+	nlh->nlmsg_type = type;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = family;
+	req->sdiag_protocol = proto;
+	return req;
+}
+
+static int dump_one(struct sockdiag *sd, uint8_t family, uint8_t proto,
+		    bool info, sockdiag_callback *cb, void *arg)
+{
+	struct query q = { .cb = cb, .arg = arg, .proto = proto };
+	_Alignas(struct nlmsghdr) char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req =
+		put_request(nlh, SOCK_DIAG_BY_FAMILY, family, proto);
+
+	nlh->nlmsg_flags = NLM_F_DUMP;
+	req->idiag_states = proto == IPPROTO_TCP ? STATES_TCP : STATES_UDP;
+	if (info && proto == IPPROTO_TCP)
+		req->idiag_ext = EXT_INFO;
+	return netlink_request(sd->command, nlh, on_object, &q);
+}
+
+int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
+		  void *arg)
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	const bool info = what & SOCKDIAG_INFO;
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(families) && !err; i++) {
+		if (what & SOCKDIAG_TCP)
+			err = dump_one(sd, families[i], IPPROTO_TCP, info, cb,
+				       arg);
+		if (!err && what & SOCKDIAG_UDP)
+			err = dump_one(sd, families[i], IPPROTO_UDP, info, cb,
+				       arg);
+		/* ENOENT: no handler, so no IPv6 in this kernel. */
+		if (err == -ENOENT && families[i] == AF_INET6)
+			err = 0;
+	}
+	return err;
+}
+
+static void put_id(struct inet_diag_req_v2 *req, const struct endpoint *src,
+		   const struct endpoint *dst, uint32_t ifindex,
+		   uint64_t cookie)
+{
+	memcpy(req->id.idiag_src, src->addr.byte, addr_size(&src->addr));
+	memcpy(req->id.idiag_dst, dst->addr.byte, addr_size(&dst->addr));
+	req->id.idiag_sport = htons(src->port);
+	req->id.idiag_dport = htons(dst->port);
+	req->id.idiag_if = ifindex;
+	req->id.idiag_cookie[0] = (uint32_t)cookie;
+	req->id.idiag_cookie[1] = (uint32_t)(cookie >> 32);
+	req->idiag_states = UINT32_MAX;
+}
+
+static bool is_exact(const struct tuple *t)
+{
+	return addr_is_set(&t->local.addr) && t->local.port &&
+	       t->remote.port && t->local.addr.family == t->remote.addr.family;
+}
+
+static int keep_entry(const struct sockdiag_entry *e, void *arg)
+{
+	*(struct sockdiag_entry *)arg = *e;
+	return 0;
+}
+
+/* A v4-mapped socket is found by its IPv4 tuple: the kernel hashes it so. */
+int sockdiag_lookup(struct sockdiag *sd, const struct tuple *t,
+		    uint32_t ifindex, struct sockdiag_entry *entry)
+{
+	struct sockdiag_entry found = { 0 };
+	struct query q = { keep_entry, &found, t->proto };
+	_Alignas(struct nlmsghdr) char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req;
+	int err;
+
+	if (!is_exact(t))
+		return -EINVAL;
+	req = put_request(nlh, SOCK_DIAG_BY_FAMILY,
+			  (uint8_t)addr_af(&t->local.addr), t->proto);
+	req->idiag_ext = EXT_INFO;
+	/* udp_dump_one() takes source and destination as a packet to the
+	 * socket has them; everything else as the socket has. */
+	if (t->proto == IPPROTO_UDP)
+		put_id(req, &t->remote, &t->local, ifindex, UINT64_MAX);
+	else
+		put_id(req, &t->local, &t->remote, ifindex, UINT64_MAX);
+	err = netlink_request(sd->command, nlh, on_object, &q);
+	if (err)
+		return err;
+	/* The kernel falls back to a listener or an unconnected socket. */
+	if (!tuple_equal(&found.tuple, t))
+		return -ENOENT;
+	if (entry)
+		*entry = found;
+	return 0;
+}
+
+int sockdiag_destroy(struct sockdiag *sd, const struct tuple *t,
+		     uint32_t ifindex, uint64_t cookie)
+{
+	_Alignas(struct nlmsghdr) char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct inet_diag_req_v2 *req;
+	int err;
+
+	/* Without a cookie the kernel would take any socket. */
+	if (!is_exact(t) || cookie == UINT64_MAX)
+		return -EINVAL;
+	req = put_request(nlh, SOCK_DESTROY, (uint8_t)addr_af(&t->local.addr),
+			  t->proto);
+	put_id(req, &t->local, &t->remote, ifindex, cookie);
+	err = netlink_request(sd->command, nlh, NULL, NULL);
+	return err == -ESTALE ? -ENOENT : err;
+}
+
+int sockdiag_port_taken(uint8_t proto, const struct addr *local, uint16_t port)
+{
+	const struct endpoint e = { .addr = *local, .port = port };
+	const int on = 1;
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int fd, err = 0;
+
+	if (!addr_is_set(local) || !port ||
+	    (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return -EINVAL;
+	len = endpoint_to_sockaddr(&e, &ss);
+	fd = socket(ss.ss_family,
+		    (proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM) |
+			    SOCK_CLOEXEC,
+		    proto);
+	if (fd < 0)
+		return -errno;
+	if (local->family == 4)
+		err = setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
+	else
+		err = setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on,
+				 sizeof(on));
+	if (err < 0 || bind(fd, (struct sockaddr *)&ss, len) < 0)
+		err = -errno;
+	close(fd);
+	return err == -EADDRINUSE ? 1 : err;
+}
