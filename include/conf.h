@@ -17,13 +17,13 @@
 #include <stdint.h>
 
 #define CONF_ERROR_MAX 512 /* one line, with file and line number */
-#define CONF_DIR_MAX 90 /* "/saciped.sock" must still fit in sun_path */
+#define CONF_DIR_MAX 90	   /* "/saciped.sock" must still fit in sun_path */
 #define CONF_NAME_MAX 64
 #define CONF_KEY_SIZE 32
 #define CONF_PEERS_MAX 4096
 #define CONF_PEER_ADDRS_MAX 16
 #define CONF_PREFIXES_MAX 1024 /* of each list */
-#define CONF_RULES_MAX 1024 /* of each list */
+#define CONF_RULES_MAX 1024    /* of each list */
 #define CONF_REVOKED_MAX 4096
 #define CONF_FILE_MAX (4 * 1024 * 1024)
 #define CONF_KEYS_TEXT_MAX 256 /* names of all keys, comma-separated */
@@ -42,8 +42,8 @@ struct conf_peer {
 
 /* One entry of allow or deny: "[tcp|udp ]PREFIX[ PORT[-PORT]]". */
 struct conf_rule {
-	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP or 0 = both */
-	struct prefix prefix; /* of the remote address */
+	uint8_t proto;		      /* IPPROTO_TCP, IPPROTO_UDP or 0 = both */
+	struct prefix prefix;	      /* of the remote address */
 	uint16_t port_low, port_high; /* of either end; 0 to 65535 = any */
 };
 
@@ -72,7 +72,7 @@ struct conf {
 	char runtime_dir[CONF_DIR_MAX]; /* absolute, no slash at the end */
 	char state_dir[CONF_DIR_MAX];
 	uint16_t port;
-	uint32_t mark; /* exactly one bit */
+	uint32_t mark;	/* exactly one bit */
 	uint32_t table; /* routing tables `table` and `table + 1` */
 	uint16_t queue; /* queue numbers `queue` and `queue + 1` */
 	uint32_t max_flows;
@@ -83,12 +83,12 @@ struct conf {
 	enum conf_first_contact first_contact;
 	struct conf_prefixes initiate;
 	struct conf_peers peers;
-	struct conf_rules allow; /* empty: every flow */
-	struct conf_rules deny; /* wins over allow */
+	struct conf_rules allow;	    /* empty: every flow */
+	struct conf_rules deny;		    /* wins over allow */
 	struct conf_prefixes locator_allow; /* empty: every locator */
-	struct conf_prefixes locator_deny; /* wins over locator_allow */
+	struct conf_prefixes locator_deny;  /* wins over locator_allow */
 	bool allow_private; /* private locator on a public path */
-	bool leave_tunnel; /* from one tunnel interface onto another */
+	bool leave_tunnel;  /* from one tunnel interface onto another */
 	struct conf_keys revoked_keys;
 };
 
@@ -100,8 +100,7 @@ void conf_init(struct conf *conf);
  * "FILE:LINE: what is wrong" (no newline) in `error`, and then `conf` owns
  * nothing. -EINVAL where the text is wrong, else what open() or malloc()
  * said. conf_free() releases what it allocated. */
-int conf_load(const char *path, struct conf *conf,
-	      char error[CONF_ERROR_MAX]);
+int conf_load(const char *path, struct conf *conf, char error[CONF_ERROR_MAX]);
 /* The same, from text; `name` stands for the file in errors. `text` is
  * NUL-terminated. */
 int conf_parse(const char *text, const char *name, struct conf *conf,
@@ -122,8 +121,7 @@ bool conf_flow_allowed(const struct conf *conf, const struct tuple *flow);
 
 /* May a handshake be opened by ourselves to `remote`? An address of `peers`
  * or a prefix of `initiate`. */
-bool conf_initiate_allowed(const struct conf *conf,
-			   const struct addr *remote);
+bool conf_initiate_allowed(const struct conf *conf, const struct addr *remote);
 
 /* The configured peer that lists `a`, or that has this key; NULL where none
  * does. Where several peers list an address, the first in the file. */

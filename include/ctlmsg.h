@@ -57,17 +57,17 @@ enum ctl_type {
 /* The exit codes of sacipctl are these. */
 enum ctl_result {
 	CTL_DONE = 0,
-	CTL_REFUSED = 1, /* or not found */
-	CTL_USAGE = 2, /* malformed, unknown, another version */
+	CTL_REFUSED = 1,   /* or not found */
+	CTL_USAGE = 2,	   /* malformed, unknown, another version */
 	CTL_NO_DAEMON = 3, /* said by sacipctl only */
 	CTL_NOT_PERMITTED = 4,
 };
 
 enum ctl_flow_state {
-	CTL_TRACKED, /* not owned, for whatever reason */
+	CTL_TRACKED,   /* not owned, for whatever reason */
 	CTL_PROTECTED, /* owned, wire equals identity */
-	CTL_MOVING, /* held, asked, switched or offered, at either end */
-	CTL_MOVED, /* settled, wire differs */
+	CTL_MOVING,    /* held, asked, switched or offered, at either end */
+	CTL_MOVED,     /* settled, wire differs */
 	CTL_FLOW_STATES,
 };
 
@@ -84,14 +84,14 @@ struct ctl_flow {
 	enum ctl_trust trust;
 	enum reason reason; /* REASON_NONE where it is protected */
 	struct tuple identity;
-	struct tuple wire; /* what is sent now */
-	char peer[CTL_NAME_MAX]; /* fingerprint, "" = none */
+	struct tuple wire;	      /* what is sent now */
+	char peer[CTL_NAME_MAX];      /* fingerprint, "" = none */
 	char peer_name[CTL_NAME_MAX]; /* of the configuration, or "" */
-	uint32_t age_s; /* since first seen */
-	uint32_t moves; /* committed, by either end */
-	uint32_t uid; /* owner of the socket, CTL_UID_NONE unknown */
+	uint32_t age_s;		      /* since first seen */
+	uint32_t moves;		      /* committed, by either end */
+	uint32_t uid;	/* owner of the socket, CTL_UID_NONE unknown */
 	uint32_t track; /* our own track */
-	uint64_t seq; /* our track's last committed move */
+	uint64_t seq;	/* our track's last committed move */
 	uint64_t packets_out, packets_in; /* rewritten */
 	uint64_t bytes_out, bytes_in;
 	uint32_t held_packets, held_bytes; /* now */
@@ -102,11 +102,11 @@ struct ctl_peer {
 	char name[CTL_NAME_MAX]; /* "" where the configuration names none */
 	uint8_t public_key[CTL_KEY_SIZE];
 	enum ctl_trust trust;
-	bool session; /* a live one */
+	bool session;				 /* a live one */
 	struct addr address[CTL_PEER_ADDRS_MAX]; /* best first */
 	uint32_t n_addresses;
-	uint32_t flows; /* owned */
-	uint32_t srtt_us; /* 0 unknown */
+	uint32_t flows;			    /* owned */
+	uint32_t srtt_us;		    /* 0 unknown */
 	uint64_t first_seen_s, last_seen_s; /* wall clock; 0 never */
 };
 
@@ -123,14 +123,14 @@ struct ctl_status {
 	uint32_t held_packets, held_bytes;
 	uint32_t tombstones;
 	bool native_queue; /* nft `queue` statement, else compat */
-	bool owned_table; /* the kernel guards our table */
+	bool owned_table;  /* the kernel guards our table */
 	struct counters counters;
 };
 
 struct ctl_event {
 	uint64_t time_ms; /* wall clock */
-	uint64_t flow; /* id, or 0 */
-	uint32_t uid; /* owner of the flow; CTL_UID_NONE = operators only */
+	uint64_t flow;	  /* id, or 0 */
+	uint32_t uid;	  /* owner of the flow; CTL_UID_NONE = operators only */
 	char what[CTL_NAME_MAX]; /* one word: "moved", "protected", ... */
 	char peer[CTL_NAME_MAX]; /* fingerprint, or "" */
 	char text[CTL_TEXT_MAX]; /* for people, one line */
@@ -138,25 +138,25 @@ struct ctl_event {
 
 struct ctl_move {
 	char scope[CTL_NAME_MAX]; /* flow id, or peer; "" = every flow */
-	struct addr from; /* unset: any */
-	struct addr to; /* unset: to_ifname says it */
+	struct addr from;	  /* unset: any */
+	struct addr to;		  /* unset: to_ifname says it */
 	char to_ifname[IF_NAMESIZE];
 };
 
 /* A request, as sent and as checked by the daemon. */
 struct ctl_request {
 	enum ctl_type type;
-	uint64_t flow; /* CTL_SHOW */
+	uint64_t flow;		 /* CTL_SHOW */
 	char peer[CTL_NAME_MAX]; /* CTL_FORGET: name, fingerprint or key */
-	struct ctl_move move; /* CTL_MOVE */
+	struct ctl_move move;	 /* CTL_MOVE */
 };
 
 /* One answer packet. Records come one by one by ctlmsg_next_*(). */
 struct ctl_answer {
 	enum ctl_type type;
-	enum ctl_result result; /* CTL_END */
+	enum ctl_result result;	 /* CTL_END */
 	char text[CTL_TEXT_MAX]; /* CTL_END */
-	unsigned int n; /* records in it */
+	unsigned int n;		 /* records in it */
 	const uint8_t *body;
 	size_t size;
 };
@@ -166,14 +166,13 @@ struct ctl_answer {
  * in *n). Text is cut at its field's length, never past a NUL. */
 size_t ctlmsg_put_request(const struct ctl_request *r,
 			  uint8_t to[CTL_REQUEST_MAX]);
-size_t ctlmsg_put_end(enum ctl_result result, const char *text,
-		      uint8_t *to, size_t size);
-size_t ctlmsg_put_flows(const struct ctl_flow *f, unsigned int *n,
-			uint8_t *to, size_t size);
-size_t ctlmsg_put_peers(const struct ctl_peer *p, unsigned int *n,
-			uint8_t *to, size_t size);
-size_t ctlmsg_put_status(const struct ctl_status *s, uint8_t *to,
-			 size_t size);
+size_t ctlmsg_put_end(enum ctl_result result, const char *text, uint8_t *to,
+		      size_t size);
+size_t ctlmsg_put_flows(const struct ctl_flow *f, unsigned int *n, uint8_t *to,
+			size_t size);
+size_t ctlmsg_put_peers(const struct ctl_peer *p, unsigned int *n, uint8_t *to,
+			size_t size);
+size_t ctlmsg_put_status(const struct ctl_status *s, uint8_t *to, size_t size);
 size_t ctlmsg_put_key(const char *fingerprint,
 		      const uint8_t public_key[CTL_KEY_SIZE], uint8_t *to,
 		      size_t size);
@@ -182,16 +181,13 @@ size_t ctlmsg_put_event(const struct ctl_event *e, uint8_t *to, size_t size);
 /* Decoders: 0, or -EPROTO (another version), -EINVAL (unknown or
  * malformed: too short, too long, text without an end, enum out of range).
  * Every byte of a message must be accounted for. */
-int ctlmsg_get_request(const uint8_t *from, size_t size,
-		       struct ctl_request *r);
-int ctlmsg_get_answer(const uint8_t *from, size_t size,
-		      struct ctl_answer *a);
+int ctlmsg_get_request(const uint8_t *from, size_t size, struct ctl_request *r);
+int ctlmsg_get_answer(const uint8_t *from, size_t size, struct ctl_answer *a);
 /* Take the next record of `a`: 1, 0 at the end, -EINVAL. */
 int ctlmsg_next_flow(struct ctl_answer *a, struct ctl_flow *f);
 int ctlmsg_next_peer(struct ctl_answer *a, struct ctl_peer *p);
 int ctlmsg_get_status(const struct ctl_answer *a, struct ctl_status *s);
-int ctlmsg_get_key(const struct ctl_answer *a,
-		   char fingerprint[CTL_NAME_MAX],
+int ctlmsg_get_key(const struct ctl_answer *a, char fingerprint[CTL_NAME_MAX],
 		   uint8_t public_key[CTL_KEY_SIZE]);
 int ctlmsg_get_event(const struct ctl_answer *a, struct ctl_event *e);
 
