@@ -35,6 +35,7 @@
 	X(FIRST_FRAGMENT, first_fragment) /* as OK, payload is cut */        \
 	X(LATER_FRAGMENT, later_fragment) /* addresses and proto only */     \
 	X(OTHER, other) /* sound, nothing of ours: addresses, proto */       \
+	/* from here on: refusals */                                         \
 	X(SHORT, short) /* ends within a header */                           \
 	X(VERSION, version) /* neither IPv4 nor IPv6 */                      \
 	X(LENGTH, length) /* lengths contradict each other or the buffer */  \
@@ -65,6 +66,7 @@ struct pkt {
 	struct endpoint dst;
 	uint8_t family; /* 4 or 6 */
 	uint8_t proto; /* upper-layer protocol, behind all extensions */
+	bool fragment; /* first or later */
 	uint8_t tcp_flags; /* PKT_TCP_*; 0 unless TCP */
 	uint8_t icmp_type; /* 0 unless ICMP or ICMPv6 */
 	uint8_t icmp_code;
@@ -97,14 +99,15 @@ struct tuple pkt_tuple_in(const struct pkt *p);
 struct tuple pkt_tuple_quoted(const struct pkt *p);
 
 /*
- * Builds a bare TCP ACK from t->remote to t->local, as if the peer had sent
- * it: no options, no data, window 0, hop limit 64, complete checksums. With
- * `seq` outside the receive window the socket answers with its exact
- * numbers (RFC 9293, 3.10.7.4, first step). Returns the length, at most
- * PKT_PROBE_MAX, or -EINVAL where `t` is not TCP in one family, or
- * -EMSGSIZE where `size` is too small.
+ * Builds a bare TCP SYN from t->remote to t->local, as if the peer had sent
+ * it: sequence number 0, no options, no data, window 0, hop limit 255 (for
+ * IP_MINTTL sockets), complete checksums. Every synchronized state drops it
+ * whatever its number and answers with one ACK that tells exact snd_nxt and
+ * rcv_nxt (RFC 5961, 4.2; tcp_validate_incoming()): unlike a segment that must
+ * be outside the window, it can neither add data nor acknowledge any. Measured
+ * by t_tap. Returns the length, at most PKT_PROBE_MAX, or -EINVAL where `t` is
+ * not TCP in one family, or -EMSGSIZE where `size` is too small.
  */
-int pkt_build_tcp_probe(const struct tuple *t, uint32_t seq, uint32_t ack,
-			uint8_t *buf, size_t size);
+int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size);
 
 #endif

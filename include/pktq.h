@@ -54,7 +54,7 @@ struct pktq_counters {
 	uint64_t bytes;
 	uint64_t reads; /* system calls that brought any packet */
 	uint64_t verdicts;
-	uint64_t overflows; /* ENOBUFS: the kernel lost packets for us */
+	uint64_t overflows; /* packets lost: our socket buffer was full */
 	uint64_t cut; /* longer than the kernel can hand over */
 	uint64_t malformed; /* messages that break the format */
 	uint64_t verdict_errors; /* refused by the kernel, or not sent */
@@ -71,23 +71,25 @@ struct pktq_stats {
 
 /*
  * Opens queue `number` in the network namespace of the caller; needs
- * CAP_NET_ADMIN. 0; -EBUSY where another process reads it; -EPERM without the
+ * CAP_NET_ADMIN. 0; -EBUSY where another socket reads it; -EPERM without the
  * capability; -EINVAL without callback; else what the kernel says. *q is set
- * on success only and freed by pktq_close(), after which the kernel drops
- * whatever waits.
+ * on success only and freed by pktq_close() (NULL is fine), after which the
+ * kernel drops whatever waits.
  */
 int pktq_open(const struct pktq_config *config, struct pktq **q);
 void pktq_close(struct pktq *q);
 /* For epoll: readable means pktq_read(). */
 int pktq_fd(const struct pktq *q);
 uint16_t pktq_number(const struct pktq *q);
-const struct pktq_counters *pktq_counters(const struct pktq *q);
+/* Asks the kernel for `overflows`; the rest is ours. Valid until the close. */
+const struct pktq_counters *pktq_counters(struct pktq *q);
 
 /*
  * Reads one batch without blocking, calls back per packet, then flushes.
- * Returns how many packets were handed up, 0 where none waited. Overflow is
- * counted, not an error. Call again while it returns more than 0, but let
- * other work in between.
+ * Returns how many packets were handed up, 0 where none waited, or -errno
+ * where the queue is of no use any more. Lost packets, malformed messages and
+ * refused verdicts are counted, not errors. Poll again afterwards rather than
+ * read until 0, so that other work is done in between.
  */
 int pktq_read(struct pktq *q);
 
@@ -103,8 +105,9 @@ int pktq_accept(struct pktq *q, uint32_t id, const uint32_t *mark);
 int pktq_accept_payload(struct pktq *q, uint32_t id, const uint8_t *data,
 			uint32_t len, const uint32_t *mark);
 int pktq_drop(struct pktq *q, uint32_t id);
-/* Sends what was collected. 0 or -errno: then verdicts may be lost, are
- * counted, and their packets wait until the queue is closed. */
+/* Sends what was collected. 0, or -errno of the first that could not be sent:
+ * those are counted and their packets dropped, since one without any verdict
+ * would stall its flow for ever (TCP sees it queued and does not repeat it). */
 int pktq_flush(struct pktq *q);
 
 /* 0, -ENOENT where nobody reads that queue, or -errno. */

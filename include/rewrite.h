@@ -31,10 +31,10 @@ struct rewrite_target rewrite_target_in(const struct tuple *t);
 /*
  * Rewrites the packet at `buf` (p->len bytes) that pkt_parse() found to be
  * PKT_OK or PKT_FIRST_FRAGMENT. The layer-4 checksum follows `csum`; UDP's 0
- * stays 0 over IPv4, and a computed 0 is sent as 0xffff (RFC 768). `p` is
- * brought up to date. 0, or -EINVAL where a target is of another family, the
- * packet has no ports, or a fragment's checksum would have to be summed:
- * then nothing has changed.
+ * stays 0, and a computed 0 is sent as 0xffff (RFC 768). `p` is brought up to
+ * date. 0, or -EINVAL where a target is of another family, the
+ * packet has no ports, or a fragment's checksum would have to be summed: then
+ * nothing has changed.
  */
 int rewrite_packet(struct pkt *p, uint8_t *buf,
 		   const struct rewrite_target *to, enum csum_state csum);

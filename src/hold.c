@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hold: packets that wait in the kernel's queue, and our copies of them. See
+ * hold.h.
+ */
+#include "hold.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkt.h"
+
+void hold_init(struct hold *h, const struct hold_limits *limits)
+{
+	*h = (struct hold){
+		.limits = {
+			.packets = HOLD_PACKETS_MAX,
+			.bytes = HOLD_BYTES_MAX,
+			.flow_packets = HOLD_FLOW_PACKETS_MAX,
+			.flow_bytes = HOLD_FLOW_BYTES_MAX,
+		},
+	};
+	if (limits)
+		h->limits = *limits;
+}
+
+void hold_flow_init(struct hold_flow *f)
+{
+	STAILQ_INIT(&f->list);
+	f->packets = 0;
+	f->bytes = 0;
+}
+
+/* Whether one more packet of `len` bytes goes over a bound; written so that
+ * no sum can wrap. */
+static bool is_full(uint32_t packets, uint32_t bytes, uint32_t packets_max,
+		    uint32_t bytes_max, uint32_t len)
+{
+	return packets >= packets_max || bytes > bytes_max ||
+	       len > bytes_max - bytes;
+}
+
+int hold_push(struct hold *h, struct hold_flow *f,
+	      const struct hold_packet *meta, const uint8_t *data)
+{
+	const struct hold_limits *max = &h->limits;
+	struct hold_packet *p;
+
+	if (meta->len > PKT_LEN_MAX)
+		return -EMSGSIZE;
+	if (is_full(f->packets, f->bytes, max->flow_packets, max->flow_bytes,
+		    meta->len)) {
+		h->counters.flow_full++;
+		return -ENOBUFS;
+	}
+	if (is_full(h->packets, h->bytes, max->packets, max->bytes,
+		    meta->len)) {
+		h->counters.full++;
+		return -ENOSPC;
+	}
+	p = malloc(sizeof(*p) + meta->len);
+	if (!p) {
+		h->counters.full++;
+		return -ENOMEM;
+	}
+	*p = *meta;
+	memcpy(p->data, data, meta->len);
+	STAILQ_INSERT_TAIL(&f->list, p, entry);
+	f->packets++;
+	f->bytes += p->len;
+	h->packets++;
+	h->bytes += p->len;
+	h->counters.held++;
+	return 0;
+}
+
+struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f)
+{
+	struct hold_packet *p = STAILQ_FIRST(&f->list);
+
+	if (!p)
+		return NULL;
+	STAILQ_REMOVE_HEAD(&f->list, entry);
+	f->packets--;
+	f->bytes -= p->len;
+	h->packets--;
+	h->bytes -= p->len;
+	h->counters.released++;
+	return p;
+}
+
+const struct hold_packet *hold_peek(const struct hold_flow *f)
+{
+	return STAILQ_FIRST(&f->list);
+}
+
+bool hold_flow_empty(const struct hold_flow *f)
+{
+	return STAILQ_EMPTY(&f->list);
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pkt: finds its way in an IP packet, and builds the one that we send. See
+ * pkt.h.
+ *
+ * Fields are read byte by byte: nothing in a packet is aligned, least of all
+ * what an ICMP error quotes.
+ */
+#include "pkt.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "csum.h"
+
+enum {
+	IPV4_HEADER_MIN = 20,
+	IPV4_OFFSET_MASK = 0x1fff,
+	IPV4_MORE_FRAGMENTS = 0x2000,
+	IPV6_HEADER = 40,
+	IPV6_FRAGMENT_HEADER = 8,
+	IPV6_OFFSET_MASK = 0xfff8,
+	IPV6_MORE_FRAGMENTS = 0x0001,
+	TCP_HEADER_MIN = 20,
+	UDP_HEADER = 8,
+	ICMP_HEADER = 8,
+	QUOTE_L4_MIN = 8, /* RFC 792: all that an old router gives */
+	PROBE_HOP_LIMIT = 255,
+};
+
+/* One network header, outer or quoted. */
+struct l3 {
+	struct addr src;
+	struct addr dst;
+	uint8_t family;
+	uint8_t proto;
+	bool first_fragment;
+	bool later_fragment;
+	size_t l4_off;
+	size_t end; /* of the packet, or of what is quoted of it */
+};
+
+static uint16_t get_be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint32_t get_be32(const uint8_t *p)
+{
+	return (uint32_t)get_be16(p) << 16 | get_be16(p + 2);
+}
+
+static void put_be16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static struct addr get_addr(const uint8_t *p, uint8_t family)
+{
+	struct addr a = { .family = family };
+
+	memcpy(a.byte, p, family == 4 ? 4 : 16);
+	return a;
+}
+
+/*
+ * `total` is what the header says. A packet must have all of it; a quote is
+ * cut at will, and routers have been seen to change the length that they
+ * quote: there it only ever shortens, and never below the header.
+ */
+static bool set_end(struct l3 *h, size_t off, size_t header, size_t total,
+		    size_t end, bool quoted)
+{
+	if (!quoted) {
+		h->end = off + total;
+		return total >= header && h->end <= end;
+	}
+	h->end = total >= header + QUOTE_L4_MIN && off + total < end ?
+		 off + total : end;
+	return true;
+}
+
+static enum pkt_result parse_ipv4(const uint8_t *buf, size_t off, size_t end,
+				  bool quoted, struct l3 *h)
+{
+	const uint8_t *ip = buf + off;
+	size_t header;
+	uint16_t fragment;
+
+	if (end - off < IPV4_HEADER_MIN)
+		return PKT_SHORT;
+	header = (size_t)(ip[0] & 0x0f) * 4;
+	if (header < IPV4_HEADER_MIN)
+		return PKT_LENGTH;
+	if (header > end - off)
+		return PKT_SHORT;
+	if (!set_end(h, off, header, get_be16(ip + 2), end, quoted))
+		return PKT_LENGTH;
+	fragment = get_be16(ip + 6);
+	h->later_fragment = (fragment & IPV4_OFFSET_MASK) != 0;
+	h->first_fragment = !h->later_fragment &&
+			    (fragment & IPV4_MORE_FRAGMENTS) != 0;
+	h->proto = ip[9];
+	h->src = get_addr(ip + 12, 4);
+	h->dst = get_addr(ip + 16, 4);
+	h->l4_off = off + header;
+	return PKT_OK;
+}
+
+/* The length of the extension header `type` at `ext`, of which `left` bytes
+ * are there; 0 if it is none that may be passed over. */
+static size_t extension_len(uint8_t type, const uint8_t *ext, size_t left)
+{
+	switch (type) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_ROUTING:
+		return left < 8 ? 8 : ((size_t)ext[1] + 1) * 8;
+	case IPPROTO_FRAGMENT:
+		return IPV6_FRAGMENT_HEADER;
+	default:
+		return 0;
+	}
+}
+
+static enum pkt_result parse_ipv6(const uint8_t *buf, size_t off, size_t end,
+				  bool quoted, struct l3 *h)
+{
+	const uint8_t *ip = buf + off;
+	size_t at = off + IPV6_HEADER, len;
+
+	if (end - off < IPV6_HEADER)
+		return PKT_SHORT;
+	if (!set_end(h, off, IPV6_HEADER, IPV6_HEADER + get_be16(ip + 4), end,
+		     quoted))
+		return PKT_LENGTH;
+	h->src = get_addr(ip + 8, 6);
+	h->dst = get_addr(ip + 24, 6);
+	h->proto = ip[6];
+	for (int n = 0; (len = extension_len(h->proto, buf + at,
+					     h->end - at)) != 0; n++) {
+		const uint8_t *ext = buf + at;
+
+		if (n == PKT_EXTENSIONS_MAX)
+			return PKT_EXTENSIONS;
+		if (len > h->end - at)
+			return PKT_SHORT;
+		/* With segments left the address on top is not the one that
+		 * the socket and the checksum know (RFC 8200, 8.1). */
+		if (h->proto == IPPROTO_ROUTING && ext[3] != 0)
+			return PKT_ROUTING;
+		if (h->proto == IPPROTO_FRAGMENT) {
+			uint16_t fragment = get_be16(ext + 2);
+
+			if (h->first_fragment)
+				return PKT_EXTENSIONS;
+			h->later_fragment = (fragment & IPV6_OFFSET_MASK) != 0;
+			h->first_fragment =
+				!h->later_fragment &&
+				(fragment & IPV6_MORE_FRAGMENTS) != 0;
+		}
+		h->proto = ext[0];
+		at += len;
+		if (h->later_fragment)
+			break; /* what follows is data */
+	}
+	h->l4_off = at;
+	return PKT_OK;
+}
+
+static enum pkt_result parse_l3(const uint8_t *buf, size_t off, size_t end,
+				bool quoted, struct l3 *h)
+{
+	if (end - off < 1)
+		return PKT_SHORT;
+	*h = (struct l3){ .family = buf[off] >> 4 };
+	switch (h->family) {
+	case 4:
+		return parse_ipv4(buf, off, end, quoted, h);
+	case 6:
+		return parse_ipv6(buf, off, end, quoted, h);
+	default:
+		return PKT_VERSION;
+	}
+}
+
+static enum pkt_result parse_tcp(const uint8_t *buf, struct pkt *p)
+{
+	const uint8_t *tcp = buf + p->l4_off;
+	uint32_t left = p->len - p->l4_off, header;
+
+	if (left < TCP_HEADER_MIN)
+		return PKT_SHORT;
+	header = (uint32_t)(tcp[12] >> 4) * 4;
+	if (header < TCP_HEADER_MIN || header > left)
+		return PKT_LENGTH;
+	p->src.port = get_be16(tcp);
+	p->dst.port = get_be16(tcp + 2);
+	p->tcp_seq = get_be32(tcp + 4);
+	p->tcp_ack = get_be32(tcp + 8);
+	p->tcp_flags = tcp[13];
+	p->payload_off = p->l4_off + header;
+	p->payload_len = left - header;
+	return PKT_OK;
+}
+
+static enum pkt_result parse_udp(const uint8_t *buf, struct pkt *p)
+{
+	const uint8_t *udp = buf + p->l4_off;
+	uint32_t left = p->len - p->l4_off, len;
+
+	if (left < UDP_HEADER)
+		return PKT_SHORT;
+	len = get_be16(udp + 4);
+	/* A first fragment names the length of the whole datagram. */
+	if (len < UDP_HEADER || (len > left && !p->fragment))
+		return PKT_LENGTH;
+	p->src.port = get_be16(udp);
+	p->dst.port = get_be16(udp + 2);
+	p->payload_off = p->l4_off + UDP_HEADER;
+	p->payload_len = (len < left ? len : left) - UDP_HEADER;
+	return PKT_OK;
+}
+
+static bool is_icmp_error(const struct pkt *p)
+{
+	if (p->family == 4)
+		return p->icmp_type == 3 || /* destination unreachable */
+		       p->icmp_type == 4 || /* source quench */
+		       p->icmp_type == 11 || /* time exceeded */
+		       p->icmp_type == 12; /* parameter problem */
+	return p->icmp_type >= 1 && p->icmp_type <= 4;
+}
+
+/* An error that quotes nothing of ours, or too little of it, is sound: the
+ * stack will find no socket for it either. */
+static enum pkt_result parse_icmp(const uint8_t *buf, struct pkt *p)
+{
+	const uint8_t *icmp = buf + p->l4_off, *l4;
+	struct l3 h;
+
+	if (p->len - p->l4_off < ICMP_HEADER)
+		return PKT_SHORT;
+	p->icmp_type = icmp[0];
+	p->icmp_code = icmp[1];
+	if (!is_icmp_error(p) ||
+	    parse_l3(buf, p->l4_off + ICMP_HEADER, p->len, true, &h) != PKT_OK)
+		return PKT_OTHER;
+	if (h.family != p->family || h.later_fragment ||
+	    (h.proto != IPPROTO_TCP && h.proto != IPPROTO_UDP) ||
+	    h.end - h.l4_off < QUOTE_L4_MIN)
+		return PKT_OTHER;
+	l4 = buf + h.l4_off;
+	p->quote = (struct pkt_quote){
+		.src = { .addr = h.src, .port = get_be16(l4) },
+		.dst = { .addr = h.dst, .port = get_be16(l4 + 2) },
+		.proto = h.proto,
+		.l3_off = p->l4_off + ICMP_HEADER,
+		.l4_off = (uint32_t)h.l4_off,
+		.end = (uint32_t)h.end,
+		.tcp_seq = h.proto == IPPROTO_TCP ? get_be32(l4 + 4) : 0,
+	};
+	return PKT_ICMP_ERROR;
+}
+
+enum pkt_result pkt_parse(const uint8_t *buf, size_t len, struct pkt *p)
+{
+	enum pkt_result result;
+	struct l3 h;
+
+	memset(p, 0, sizeof(*p));
+	result = parse_l3(buf, 0, len, false, &h);
+	if (result != PKT_OK)
+		return result;
+	p->family = h.family;
+	p->proto = h.proto;
+	p->src.addr = h.src;
+	p->dst.addr = h.dst;
+	p->len = (uint32_t)h.end;
+	p->fragment = h.first_fragment || h.later_fragment;
+	if (h.later_fragment)
+		return PKT_LATER_FRAGMENT;
+	p->l4_off = (uint32_t)h.l4_off;
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		result = parse_tcp(buf, p);
+		break;
+	case IPPROTO_UDP:
+		result = parse_udp(buf, p);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if (p->fragment ||
+		    p->proto != (p->family == 4 ? IPPROTO_ICMP :
+						  IPPROTO_ICMPV6))
+			return PKT_OTHER;
+		return parse_icmp(buf, p);
+	default:
+		return PKT_OTHER;
+	}
+	return result == PKT_OK && p->fragment ? PKT_FIRST_FRAGMENT : result;
+}
+
+const char *pkt_result_name(enum pkt_result r)
+{
+	static const char *const name[] = {
+#define X(N, n) [PKT_##N] = #n,
+		PKT_RESULT_LIST(X)
+#undef X
+	};
+
+	return (unsigned int)r < PKT_RESULT_MAX ? name[r] : "unknown";
+}
+
+struct tuple pkt_tuple_out(const struct pkt *p)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t)); /* padding too: see addr.h */
+	t.local = p->src;
+	t.remote = p->dst;
+	t.proto = p->proto;
+	return t;
+}
+
+struct tuple pkt_tuple_in(const struct pkt *p)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.local = p->dst;
+	t.remote = p->src;
+	t.proto = p->proto;
+	return t;
+}
+
+struct tuple pkt_tuple_quoted(const struct pkt *p)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.local = p->quote.src;
+	t.remote = p->quote.dst;
+	t.proto = p->quote.proto;
+	return t;
+}
+
+/* Writes the network header of the probe and returns its length. */
+static size_t build_l3(const struct tuple *t, uint8_t *ip)
+{
+	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
+	uint16_t check;
+
+	if (src->family == 4) {
+		memset(ip, 0, IPV4_HEADER_MIN);
+		ip[0] = 0x45;
+		put_be16(ip + 2, IPV4_HEADER_MIN + TCP_HEADER_MIN);
+		put_be16(ip + 6, 0x4000); /* do not fragment */
+		ip[8] = PROBE_HOP_LIMIT;
+		ip[9] = IPPROTO_TCP;
+		memcpy(ip + 12, src->byte, 4);
+		memcpy(ip + 16, dst->byte, 4);
+		check = csum_finish(csum_add(0, ip, IPV4_HEADER_MIN));
+		memcpy(ip + 10, &check, 2);
+		return IPV4_HEADER_MIN;
+	}
+	memset(ip, 0, IPV6_HEADER);
+	ip[0] = 0x60;
+	put_be16(ip + 4, TCP_HEADER_MIN);
+	ip[6] = IPPROTO_TCP;
+	ip[7] = PROBE_HOP_LIMIT;
+	memcpy(ip + 8, src->byte, 16);
+	memcpy(ip + 24, dst->byte, 16);
+	return IPV6_HEADER;
+}
+
+int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size)
+{
+	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
+	size_t l3_len = src->family == 4 ? IPV4_HEADER_MIN : IPV6_HEADER;
+	uint16_t check;
+	uint8_t *tcp;
+	uint64_t sum;
+
+	if (t->proto != IPPROTO_TCP || !addr_is_set(src) ||
+	    src->family != dst->family)
+		return -EINVAL;
+	if (size < l3_len + TCP_HEADER_MIN)
+		return -EMSGSIZE;
+	tcp = buf + build_l3(t, buf);
+	memset(tcp, 0, TCP_HEADER_MIN);
+	put_be16(tcp, t->remote.port);
+	put_be16(tcp + 2, t->local.port);
+	tcp[12] = TCP_HEADER_MIN / 4 << 4;
+	tcp[13] = PKT_TCP_SYN;
+	sum = csum_add_pseudo(0, src, dst, IPPROTO_TCP, TCP_HEADER_MIN);
+	check = csum_finish(csum_add(sum, tcp, TCP_HEADER_MIN));
+	memcpy(tcp + 16, &check, 2);
+	return (int)(l3_len + TCP_HEADER_MIN);
+}
