@@ -236,15 +236,14 @@ bool peer_path_at(const struct peer *p, unsigned int i,
 		  struct peer_path *path);
 bool peer_path_find(const struct peer *p, const struct addr *local,
 		    const struct addr *remote, struct peer_path *path);
-/* The path validated last, NATed ones left out unless there is no other;
- * false where no path was ever validated. */
+/* The path validated last (one with a NAT never is); false where none is. */
 bool peer_path_best(const struct peer *p, struct peer_path *path);
 /* When an authenticated round trip with that remote address was last
  * completed, over any path; 0 never. Condition (a) of ownership. */
 uint64_t peer_remote_validated_ms(const struct peer *p,
 				  const struct addr *remote);
-/* Probe timeout of that path (or of the best one, or 250 ms), without
- * backoff or jitter: clamp(2 srtt + 4 rttvar, 20 ms, 1 s). */
+/* Probe timeout of that path (or, where it is new, of the last one that was
+ * measured, or 250 ms), without backoff or jitter: clamp(2 srtt + 4 rttvar, 20 ms, 1 s). */
 uint32_t peer_pto_ms(const struct peer *p, const struct addr *local,
 		     const struct addr *remote);
 /* Sends PROBE until it is answered over the same pair, or 6 times; then

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * peer_impl: what peer.c, handshake.c, session.c and pins.c share. Nobody
+ * else includes it; see peer.h for what the module is.
+ *
+ * One namespace of indices: an index names an attempt, a half-open record or
+ * a session, and says so (struct slot). A handshake keeps its index when it
+ * becomes a session.
+ */
+#ifndef SACIPED_PEER_IMPL_H
+#define SACIPED_PEER_IMPL_H
+
+#include <sys/queue.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "cookie.h"
+#include "noise.h"
+#include "peer.h"
+#include "replay.h"
+
+/* Two sessions made within this time may have crossed: both ends then agree
+ * on one of them by their handshake hashes. */
+#define CONCURRENT_MS 10000
+#define FIN_TRIES 8
+#define RESP_COPIES_MAX 8 /* answers to copies of one INIT */
+#define INIT_CROSS_COPIES_MAX 3
+#define URGENT_LIFE_MS 30000
+#define ATTEMPT_LIFE_MS 5000
+#define TOKEN_INDEX 0 /* byte of a probe token that counts its copies */
+#define FIN_MARK_SIZE 16
+
+enum slot_kind { SLOT_ATTEMPT, SLOT_HALF_OPEN, SLOT_SESSION };
+
+/* First member of whatever an index may name. */
+struct slot {
+	UT_hash_handle hh;
+	uint32_t index;
+	enum slot_kind kind;
+};
+
+struct attempt;
+
+struct session {
+	struct slot slot;
+	TAILQ_ENTRY(session) old; /* while it is the one before */
+	struct peer *peer; /* NULL: an initiator's, not confirmed */
+	struct attempt *attempt; /* whose FIN is still repeated */
+	struct endpoint local; /* of the handshake */
+	struct endpoint remote;
+	uint32_t remote_index;
+	struct noise_keys keys;
+	uint64_t counter; /* next to send */
+	struct replay replay;
+	uint64_t made_ms;
+	uint64_t superseded_ms;
+	uint8_t fin_mark[FIN_MARK_SIZE]; /* of the FIN that made it */
+	bool initiator;
+	bool heard; /* a transport message came in it */
+};
+
+enum attempt_state {
+	ATTEMPT_YIELDING, /* the other end goes first */
+	ATTEMPT_INIT, /* INIT sent */
+	ATTEMPT_FIN, /* FIN sent, session made */
+};
+
+struct attempt_key {
+	struct addr local;
+	struct addr remote;
+};
+
+/* A handshake that we opened. */
+struct attempt {
+	struct slot slot; /* in the index only in state INIT */
+	UT_hash_handle by_pair;
+	struct attempt_key pair;
+	uint8_t remote_key[CRYPTO_KEY_SIZE]; /* expected, for mac1 */
+	TAILQ_ENTRY(attempt) entry;
+	struct endpoint local;
+	struct endpoint remote;
+	enum attempt_state state;
+	struct noise_handshake noise;
+	struct session *session; /* state FIN */
+	uint8_t init[WIRE_INIT_SIZE];
+	uint8_t fin[WIRE_FIN_SIZE];
+	uint64_t begun_ms; /* INIT first sent */
+	uint64_t sent_ms;
+	uint64_t due_ms; /* next step of any kind */
+	uint64_t end_ms;
+	uint64_t rtt_ms; /* INIT to RESP; UINT64_MAX where it is unclear */
+	uint8_t tries; /* of INIT or FIN */
+	uint8_t cross_copies;
+	bool urgent;
+	bool retried; /* a RETRY was heeded */
+	bool known; /* remote_key is set */
+	bool nat;
+};
+
+/* A handshake that another host opened. */
+struct half_open {
+	struct slot slot;
+	TAILQ_ENTRY(half_open) entry; /* oldest first */
+	struct endpoint local;
+	struct endpoint remote;
+	uint32_t remote_index;
+	struct noise_handshake noise;
+	uint8_t resp[WIRE_RESP_SIZE];
+	uint64_t made_ms;
+	uint8_t copies;
+};
+
+struct path {
+	TAILQ_ENTRY(path) entry;
+	TAILQ_ENTRY(path) probing; /* in the table's list while it lasts */
+	struct peer *peer;
+	struct endpoint local;
+	struct endpoint remote;
+	uint64_t validated_ms;
+	uint64_t heard_ms;
+	uint32_t srtt_us;
+	uint32_t rttvar_us;
+	uint8_t token[WIRE_PROBE_SIZE];
+	uint64_t sent_ms[PEER_PROBE_TRIES];
+	uint64_t due_ms;
+	uint8_t tries;
+	bool is_probing;
+	bool nat;
+	uint8_t owed; /* replies that it may get before it is validated */
+	size_t owed_len;
+};
+
+TAILQ_HEAD(path_list, path);
+
+struct pin {
+	struct addr addr;
+	uint64_t proved_ms; /* last round trip, any path; 0 not in this life */
+};
+
+struct peer {
+	UT_hash_handle hh;
+	uint8_t key[CRYPTO_KEY_SIZE];
+	struct peer_table *table;
+	TAILQ_ENTRY(peer) idle; /* without flows, last heard at the end */
+	struct session *session[2]; /* in use, the one before */
+	struct path_list paths;
+	unsigned int n_paths;
+	struct pin pin[PEER_PIN_ADDRS_MAX]; /* last seen first */
+	unsigned int n_pin;
+	uint32_t srtt_us; /* last sample's path: a guess for new ones */
+	uint32_t rttvar_us;
+	int64_t first_seen_s;
+	int64_t last_seen_s;
+	uint64_t heard_ms;
+	uint32_t flows;
+	uint16_t port;
+	bool configured;
+	void *user;
+};
+
+/* Which peer was last seen at an address. One per entry of a pin, at most. */
+struct place {
+	UT_hash_handle hh;
+	struct addr addr;
+	struct peer *peer;
+};
+
+struct backoff {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(backoff) entry; /* oldest first */
+	struct addr addr;
+	uint64_t next_ms;
+	uint32_t step_ms;
+};
+
+struct bucket {
+	uint64_t filled_ms;
+	uint8_t tokens;
+};
+
+struct peer_table {
+	struct peer_ops ops;
+	void *arg;
+	struct counters *counters;
+	struct crypto_keypair key;
+	uint8_t mac1_key[CRYPTO_KEY_SIZE];
+	uint8_t source_key[16]; /* of the hash into `source` */
+	uint16_t port;
+	uint32_t peers_max;
+
+	struct peer *peers; /* by key */
+	TAILQ_HEAD(, peer) idle;
+	struct place *places; /* by address */
+	struct slot *slots; /* by index */
+
+	struct attempt *attempts; /* by pair */
+	TAILQ_HEAD(, attempt) attempt_list;
+	TAILQ_HEAD(, half_open) half_opens;
+	unsigned int n_half_open;
+	struct backoff *backoffs;
+	TAILQ_HEAD(, backoff) backoff_list;
+	TAILQ_HEAD(, path) probing;
+	TAILQ_HEAD(, session) old;
+
+	struct cookie_jar jar;
+	uint64_t rate_ms; /* begin of the second that is counted */
+	uint32_t rate; /* INITs in it, and in the one before */
+	uint32_t rate_before;
+	/* [0] without a cookie, [1] with one: so that a forger who uses up
+	 * a source's first bucket only makes it ask for a cookie. */
+	struct bucket source[2][PEER_SOURCES];
+
+	uint64_t scan_ms; /* attempts and probes: nothing due before */
+};
+
+static inline void table_count(struct peer_table *t, enum counter_id c)
+{
+	t->counters->value[c]++;
+}
+
+static inline void table_refuse(struct peer_table *t, enum reason r)
+{
+	t->counters->refused[r]++;
+}
+
+static inline void table_due(struct peer_table *t, uint64_t ms)
+{
+	if (ms < t->scan_ms)
+		t->scan_ms = ms;
+}
+
+/* peer.c */
+int table_transmit(struct peer_table *t, const struct endpoint *local,
+		   const struct endpoint *remote, const uint8_t *data,
+		   size_t len);
+uint32_t table_random_u32(struct peer_table *t);
+/* +-25 % of `ms`. */
+uint64_t table_jitter(struct peer_table *t, uint64_t ms);
+/* Gives `s` a fresh index; 0 or -ENOMEM. */
+int slot_add(struct peer_table *t, struct slot *s, enum slot_kind kind);
+/* Enters it under the index that it has. */
+int slot_add_as(struct peer_table *t, struct slot *s, enum slot_kind kind,
+		uint32_t index);
+void slot_remove(struct peer_table *t, struct slot *s);
+struct slot *slot_find(struct peer_table *t, uint32_t index);
+/* The record of that key, made where there is room; NULL at the bound. */
+struct peer *peer_obtain(struct peer_table *t,
+			 const uint8_t key[CRYPTO_KEY_SIZE]);
+void peer_touch(struct peer *p, uint64_t now_ms);
+
+/* pins.c */
+/* It authenticated itself there now: pin, place, last seen. `proved`: by a
+ * round trip that no NAT took part in. */
+void peer_seen_at(struct peer *p, uint64_t now_ms, const struct addr *remote,
+		  bool proved);
+void peer_unpin_all(struct peer *p);
+bool peer_pinned_at(const struct peer *p, const struct addr *remote);
+
+/* session.c */
+struct session *session_new(void);
+/* Out of the index, wiped, freed; NULL is fine. Not those of a peer. */
+void session_free(struct peer_table *t, struct session *s);
+/* `s` becomes the session in use of `p`. */
+void session_adopt(struct peer *p, struct session *s, uint64_t now_ms);
+void peer_drop_sessions(struct peer *p);
+void session_expire(struct peer_table *t, uint64_t now_ms);
+void transport_receive(struct peer_table *t, uint64_t now_ms,
+		       const struct wire_header *h,
+		       const struct endpoint *local,
+		       const struct endpoint *remote, const uint8_t *data,
+		       size_t len);
+int session_send(struct session *s, const struct endpoint *local,
+		 const struct endpoint *remote, struct wire_message *m,
+		 size_t size);
+/* One PROBE, outside any validation: makes the other end's FIN stop. */
+void session_greet(struct peer *p, struct session *s);
+
+/* path.c */
+struct path *path_find(const struct peer *p, const struct addr *local,
+		       const struct addr *remote);
+/* Finds or makes; NULL without memory. */
+struct path *path_obtain(struct peer *p, const struct endpoint *local,
+			 const struct endpoint *remote);
+void path_free(struct path *path);
+void path_free_all(struct peer *p);
+void path_sample_rtt(struct path *path, uint64_t rtt_ms);
+/* A round trip was completed, with or without a NAT in it; no event. */
+void path_mark(struct path *path, uint64_t now_ms, bool nat);
+void path_report(struct path *path, uint64_t now_ms, bool ok);
+/* A round trip was completed: event included. */
+void path_validated(struct path *path, uint64_t now_ms);
+void path_probe_acked(struct peer *p, uint64_t now_ms,
+		      const struct peer_rx *rx);
+void path_step(struct peer_table *t, uint64_t now_ms);
+/* Starts probing; see peer_validate_path(). */
+int path_probe(struct path *path, uint64_t now_ms);
+bool remote_is_validated(const struct peer *p, const struct addr *remote);
+/* The datagram may go: 0 or -EACCES, and then it is counted as a reply. */
+int path_spend(struct peer *p, const struct addr *local,
+	       const struct addr *remote, size_t len);
+
+/* handshake.c */
+void handshake_init_consume(struct peer_table *t, uint64_t now_ms,
+			    const struct endpoint *local,
+			    const struct endpoint *remote,
+			    const uint8_t *data, size_t len);
+void handshake_fin_consume(struct peer_table *t, uint64_t now_ms,
+			   const struct endpoint *local,
+			   const struct endpoint *remote,
+			   const uint8_t *data, size_t len);
+void handshake_expire(struct peer_table *t, uint64_t now_ms);
+void half_open_free(struct peer_table *t, struct half_open *h);
+bool half_open_exists(const struct peer_table *t, const struct addr *local,
+		      const struct addr *remote);
+/* Why that key may not have a session over that pair; NONE: it may. */
+enum reason handshake_judge(struct peer_table *t,
+			    const uint8_t key[CRYPTO_KEY_SIZE],
+			    const struct endpoint *remote);
+/* After the split of either side: makes the session. */
+struct session *handshake_session(struct peer_table *t,
+				  struct noise_handshake *noise,
+				  uint32_t index, uint32_t remote_index,
+				  const struct endpoint *local,
+				  const struct endpoint *remote);
+/* `s` is confirmed: it becomes the session in use; events. rtt_ms:
+ * UINT64_MAX where unknown. */
+void handshake_complete(struct peer *p, struct session *s, uint64_t now_ms,
+			bool nat, uint64_t rtt_ms);
+bool handshake_has_nat(const struct wire_hs_payload *said,
+		       const struct endpoint *local,
+		       const struct endpoint *remote);
+void handshake_report(struct peer_table *t, uint64_t now_ms, bool opened,
+		      const struct endpoint *local,
+		      const struct endpoint *remote, const uint8_t *key,
+		      enum reason why);
+
+/* attempt.c */
+void attempt_retry_consume(struct peer_table *t, uint64_t now_ms,
+			   const struct endpoint *local,
+			   const struct endpoint *remote,
+			   const uint8_t *data, size_t len);
+void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
+			  const struct endpoint *local,
+			  const struct endpoint *remote, const uint8_t *data,
+			  size_t len);
+/* An INIT crossed ours: true where ours stands and theirs is ignored. */
+bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
+		     const struct endpoint *local,
+		     const struct endpoint *remote,
+		     const uint8_t ephemeral[CRYPTO_KEY_SIZE]);
+/* The first message of its session came. Frees the attempt. */
+struct peer *attempt_confirm(struct peer_table *t, uint64_t now_ms,
+			     struct attempt *a);
+/* A session came up over that pair: what we tried there is moot. */
+void attempt_cancel(struct peer_table *t, const struct addr *local,
+		    const struct addr *remote);
+void attempt_free(struct peer_table *t, struct attempt *a);
+void attempt_step(struct peer_table *t, uint64_t now_ms);
+void backoff_free(struct peer_table *t, struct backoff *b);
+
+#endif
