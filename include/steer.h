@@ -71,8 +71,8 @@ enum steer_queue_form {
 };
 
 struct steer_info {
-	bool owned; /* no other process can change the table */
-	bool persist; /* it outlives this process, orphaned */
+	bool owned; /* no other process can change the table while we live;
+		     * either way it outlives us (steer_close) */
 	bool defrag; /* inbound fragments are put together (see README) */
 	enum steer_queue_form queue_form;
 };
@@ -152,6 +152,9 @@ void steer_idle(struct steer *s);
  *   -ENFILE  a set is full                -ENOBUFS, -EMSGSIZE, -ENOMEM
  */
 int steer_commit(struct steer *s);
+/* What the kernel said to that error, "" where nothing; until the next
+ * request. */
+const char *steer_error_text(const struct steer *s);
 
 /* 0 or -errno (-ENOENT: the table is gone). */
 int steer_counters(struct steer *s, struct steer_counters *to);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * batch: one nftables transaction, as bytes.
+ *
+ * Owns a growing buffer of netlink messages between NFNL_MSG_BATCH_BEGIN and
+ * _END, their sequence numbers and the packing of set elements into few
+ * messages. Never sends, never knows what the sets mean.
+ *
+ * Errors stick: after the first one everything is ignored and batch_finish()
+ * gives it, so that who builds a batch checks once.
+ */
+#ifndef SACIPED_BATCH_H
+#define SACIPED_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BATCH_MESSAGE_MAX 8192 /* of one that batch_message() starts */
+#define BATCH_KEY_MAX 64 /* NFT_REG32_COUNT * 4: the kernel's own bound */
+
+struct nlmsghdr;
+
+struct batch {
+	uint8_t *data;
+	size_t len;
+	size_t cap;
+	size_t limit; /* bytes, ends included */
+	size_t open; /* offset of the message that elements go to; 0 none */
+	size_t list; /* offset of its NFTA_SET_ELEM_LIST_ELEMENTS */
+	const char *table; /* of all elements; a literal of the caller */
+	const char *set; /* of the open message */
+	uint16_t type;
+	uint32_t seq;
+	int error;
+};
+
+/* Values; nothing is allocated yet. `table` must outlive the batch. */
+void batch_init(struct batch *b, const char *table, size_t limit_bytes);
+void batch_free(struct batch *b);
+/* Forgets the content and the error; gives a very large buffer back. */
+void batch_reset(struct batch *b);
+
+/*
+ * Starts a message NFT_MSG_`type`, family inet, at most BATCH_MESSAGE_MAX
+ * bytes of attributes; the caller fills it and calls batch_end() before
+ * anything else. NULL after an error.
+ */
+struct nlmsghdr *batch_message(struct batch *b, uint16_t type, uint16_t flags);
+void batch_end(struct batch *b, const struct nlmsghdr *nlh);
+
+/*
+ * One element of `set` (a literal: the pointer is compared): `type` is
+ * NFT_MSG_NEWSETELEM or NFT_MSG_DELSETELEM; neighbours of one kind share a
+ * message. timeout_ms 0 = none.
+ */
+void batch_element(struct batch *b, uint16_t type, const char *set,
+		   const void *key, size_t key_len, uint64_t timeout_ms);
+
+/* Nothing but the beginning is in it. */
+bool batch_is_empty(const struct batch *b);
+void batch_fail(struct batch *b, int error);
+/* Ends the transaction; data and len are what is to be sent. 0 or the first
+ * error: -ENOMEM, -EMSGSIZE (limit), or what batch_fail() was told. */
+int batch_finish(struct batch *b);
+
+#endif

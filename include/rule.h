@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * rule: the parts that an nftables table is made of, each one call.
+ *
+ * Owns the translation to libnftnl and netlink attributes. Never knows what
+ * the table is for, never sends.
+ *
+ * A maker builds one rule at a time, from rule_start() to rule_end(); errors
+ * stay in its batch, and everything after the first is ignored.
+ */
+#ifndef SACIPED_RULE_H
+#define SACIPED_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct batch;
+struct nftnl_rule;
+
+struct maker {
+	struct batch *batch;
+	const char *table;
+	struct nftnl_rule *rule; /* the one under construction */
+	uint32_t set_id; /* of the last set; unique in a transaction */
+};
+
+/* flags: NFT_TABLE_F_*; del: of a table that is there. */
+void rule_put_table(struct maker *m, uint32_t flags);
+void rule_put_table_del(struct maker *m);
+void rule_put_chain(struct maker *m, const char *name);
+/* hook: NF_INET_*; policy accept. */
+void rule_put_base_chain(struct maker *m, const char *name, const char *type,
+			 uint32_t hook, int32_t priority);
+/* Removes all rules of the chain. */
+void rule_put_chain_flush(struct maker *m, const char *name);
+void rule_put_counter(struct maker *m, const char *name);
+/* key_type: nft(8)'s number of it. gc_ms 0: elements know no timeout. */
+void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
+		  uint32_t key_len, uint32_t size, uint32_t gc_ms);
+void rule_put_set_flush(struct maker *m, const char *name);
+
+void rule_start(struct maker *m, const char *chain);
+void rule_end(struct maker *m);
+
+/* Into registers (NFT_REG_1, NFT_REG32_*). key: NFT_META_*; base:
+ * NFT_PAYLOAD_*, offset and len in bytes. */
+void rule_load_meta(struct maker *m, uint32_t key, uint32_t reg);
+void rule_load_payload(struct maker *m, uint32_t base, uint32_t offset,
+		       uint32_t len, uint32_t reg);
+/* The type (RTN_*) of the source's or destination's address here. */
+void rule_load_fib_type(struct maker *m, bool of_source, uint32_t reg);
+
+/* The following work on what is in NFT_REG_1; the rule goes on where it
+ * holds. op: NFT_CMP_*. */
+void rule_compare_u8(struct maker *m, uint8_t value);
+void rule_compare_u32(struct maker *m, uint32_t op, uint32_t value);
+void rule_look_up(struct maker *m, const char *set);
+/* The packet's mark has this bit / gets it; other bits stay. */
+void rule_match_mark(struct maker *m, uint32_t bit);
+void rule_set_mark(struct maker *m, uint32_t bit);
+
+void rule_count(struct maker *m, const char *counter);
+/* NF_ACCEPT, NF_DROP, or NFT_JUMP, NFT_GOTO with a chain. */
+void rule_verdict(struct maker *m, int code, const char *chain);
+/* To nfnetlink_queue, never with bypass: nobody there = silently dropped. */
+void rule_queue_native(struct maker *m, uint16_t number);
+void rule_queue_compat(struct maker *m, uint16_t number);
+/* Divert to a local port; what counts is that it stands somewhere: its
+ * presence turns on defragmentation in this network namespace. */
+void rule_tproxy(struct maker *m, uint16_t port);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ruleset: what stands in the table `inet sacip`, as netlink messages.
+ *
+ * Owns the names, chains and rules; nft/sacip.nft is the same thing for
+ * people and a test compares the two. With steer the only user of libnftnl.
+ * Never sends, never fills a set except the gate `moved`.
+ *
+ * All functions append to a batch and leave errors there.
+ */
+#ifndef SACIPED_RULESET_H
+#define SACIPED_RULESET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "steer.h"
+
+struct batch;
+
+/* Not in the headers of older systems. */
+#define RULESET_TABLE_OWNER 0x2u /* NFT_TABLE_F_OWNER, Linux 5.12 */
+#define RULESET_TABLE_PERSIST 0x4u /* NFT_TABLE_F_PERSIST, Linux 6.9 */
+
+/* Named counters, in the order of struct steer_counters. */
+#define RULESET_COUNTERS                                              \
+	"untranslated", "tombstones", "tripwire_in", "tripwire_out", \
+		"reserved"
+
+#define RULESET_DEFRAG_CHAIN "defrag"
+
+struct ruleset_conf {
+	uint32_t mark;
+	uint16_t queue_in;
+	uint16_t queue_out;
+	enum steer_queue_form queue_form;
+	bool owned; /* with persistence */
+};
+
+enum ruleset_probe {
+	RULESET_PROBE_BASE, /* tables of family inet, chains */
+	RULESET_PROBE_FIB,
+	RULESET_PROBE_OWNED,
+	RULESET_PROBE_NATIVE,
+	RULESET_PROBE_COMPAT,
+	RULESET_PROBE_DEFRAG,
+};
+
+/* Replaces whatever `inet sacip` is there, unless another process owns it. */
+void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf);
+void ruleset_put_delete(struct batch *b);
+/* A table that comes and goes in one transaction: only whether it succeeds
+ * is of interest. Nobody else sees it. */
+void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
+
+/* Lets packets of the family (4 or 6) into the chains of moved flows. */
+void ruleset_put_gate(struct batch *b, uint8_t family);
+/* Keeps all out again. */
+void ruleset_put_gate_shut(struct batch *b);
+/* The inert rule whose presence makes the kernel defragment. */
+void ruleset_put_defrag(struct batch *b);
+void ruleset_put_defrag_off(struct batch *b);
+
+/* Names for batch_element(), NULL for a family that is neither 4 nor 6. */
+const char *ruleset_set_name(enum steer_set set, uint8_t family);
+const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family);
+
+#endif

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ruleset: what stands in the table `inet sacip`, as netlink messages.
+ *
+ * Owns the names, chains and rules; nft/sacip.nft says in words what they
+ * are for. Never sends.
+ *
+ * A packet is matched from the registers: the fields of its tuple are loaded
+ * one behind the other, each padded to 32 bits, and looked up as one key:
+ *
+ *   IPv4  local 8, remote 9, proto 10, local port 11, remote port 12
+ *   IPv6  local 8-11, remote 12-15, proto 16, local port 17, remote port 18
+ *
+ * Loading a port breaks off the rule for fragments past the first one.
+ */
+#include "ruleset.h"
+
+#include "batch.h"
+#include "rule.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+
+#define PROBE_TABLE "sacip-probe"
+#define PRIORITY_PREROUTING (NF_IP_PRI_RAW - 10)
+#define PRIORITY_OUTPUT NF_IP_PRI_MANGLE
+/* How often the kernel sweeps away elements that have timed out. */
+#define GC_INTERVAL_MS 10000
+#define LO_IFINDEX 1 /* in every network namespace */
+#define TPROXY_PORT 1 /* nothing ever gets there */
+
+/* Numbers by which nft(8) prints the keys; the kernel only stores them. */
+enum {
+	TYPE_NFPROTO = 2,
+	TYPE_IPADDR = 7,
+	TYPE_IP6ADDR = 8,
+	TYPE_INET_PROTOCOL = 12,
+	TYPE_INET_SERVICE = 13,
+	TYPE_ICMP_TYPE = 14,
+	TYPE_ICMPV6_TYPE = 29,
+};
+
+enum way { INBOUND, OUTBOUND };
+
+static const uint8_t families[] = { 4, 6 };
+
+static const char *const tuple_set[STEER_SET_MAX][2] = {
+	[STEER_OUT] = { "out4", "out6" },
+	[STEER_IN] = { "in4", "in6" },
+	[STEER_PASS] = { "pass4", "pass6" },
+	[STEER_DROP] = { "drop4", "drop6" },
+	[STEER_PROT] = { "prot4", "prot6" },
+};
+
+static const char *const addr_set[STEER_ADDR_SET_MAX][2] = {
+	[STEER_SRC] = { "src4", "src6" },
+	[STEER_WIRE] = { "wire4", "wire6" },
+};
+
+static const char *const icmp_set[2] = { "icmp_errors", "icmpv6_errors" };
+static const char gate_set[] = "moved";
+static const char defrag_chain[] = RULESET_DEFRAG_CHAIN;
+
+static const uint8_t icmp_errors[] = {
+	ICMP_DEST_UNREACH,
+	ICMP_TIME_EXCEEDED,
+	ICMP_PARAMETERPROB,
+};
+
+static const uint8_t icmpv6_errors[] = {
+	ICMPV6_DEST_UNREACH,
+	ICMPV6_PKT_TOOBIG,
+	ICMPV6_TIME_EXCEED,
+	ICMPV6_PARAMPROB,
+};
+
+static const char *const counters[] = { RULESET_COUNTERS };
+
+const char *ruleset_set_name(enum steer_set set, uint8_t family)
+{
+	if (set >= STEER_SET_MAX || (family != 4 && family != 6))
+		return NULL;
+	return tuple_set[set][family == 6];
+}
+
+const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family)
+{
+	if (set >= STEER_ADDR_SET_MAX || (family != 4 && family != 6))
+		return NULL;
+	return addr_set[set][family == 6];
+}
+
+static uint8_t nfproto(uint8_t family)
+{
+	return family == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+static uint32_t addr_len(uint8_t family)
+{
+	return family == 4 ? 4 : 16;
+}
+
+/* --- matches -------------------------------------------------------------- */
+
+static void match_family(struct maker *m, uint8_t family)
+{
+	rule_load_meta(m, NFT_META_NFPROTO, NFT_REG_1);
+	rule_compare_u8(m, nfproto(family));
+}
+
+/* Our own address of a packet that goes this way, or the remote one. */
+static void load_addr(struct maker *m, uint8_t family, enum way way,
+		      bool remote, uint32_t reg)
+{
+	bool is_source = (way == OUTBOUND) != remote;
+	uint32_t offset = family == 4 ? 12 : 8; /* of the source */
+
+	if (!is_source)
+		offset += addr_len(family);
+	rule_load_payload(m, NFT_PAYLOAD_NETWORK_HEADER, offset,
+			  addr_len(family), reg);
+}
+
+static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
+			  enum way way)
+{
+	uint32_t words = addr_len(family) / 4;
+	uint32_t reg = NFT_REG32_00;
+
+	load_addr(m, family, way, false, reg);
+	load_addr(m, family, way, true, reg += words);
+	rule_load_meta(m, NFT_META_L4PROTO, reg += words);
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+			  way == OUTBOUND ? 0 : 2, 2, ++reg);
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+			  way == OUTBOUND ? 2 : 0, 2, ++reg);
+	rule_look_up(m, ruleset_set_name(set, family));
+}
+
+static void match_tuple(struct maker *m, enum steer_set set, uint8_t family,
+			enum way way)
+{
+	match_family(m, family);
+	look_up_tuple(m, set, family, way);
+}
+
+/* A protected flow whose local address is not on this host any more. */
+static void match_tripwire(struct maker *m, uint8_t family, enum way way)
+{
+	match_family(m, family);
+	load_addr(m, family, way, false, NFT_REG_1);
+	rule_look_up(m, ruleset_addr_set_name(STEER_SRC, family));
+	rule_load_fib_type(m, way == OUTBOUND, NFT_REG_1);
+	rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
+	look_up_tuple(m, STEER_PROT, family, way);
+}
+
+static void match_icmp_error(struct maker *m, uint8_t family)
+{
+	match_family(m, family);
+	load_addr(m, family, INBOUND, false, NFT_REG_1);
+	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
+	rule_look_up(m, icmp_set[family == 6]);
+}
+
+static void match_gate(struct maker *m)
+{
+	rule_load_meta(m, NFT_META_NFPROTO, NFT_REG_1);
+	rule_look_up(m, gate_set);
+}
+
+static void mark_and_accept(struct maker *m, uint32_t mark)
+{
+	rule_set_mark(m, mark);
+	rule_verdict(m, NF_ACCEPT, NULL);
+}
+
+static void queue(struct maker *m, const struct ruleset_conf *conf,
+		  enum way way)
+{
+	uint16_t number = way == INBOUND ? conf->queue_in : conf->queue_out;
+
+	if (conf->queue_form == STEER_QUEUE_NATIVE)
+		rule_queue_native(m, number);
+	else
+		rule_queue_compat(m, number);
+}
+
+/* --- chains, in the order of nft/sacip.nft -------------------------------- */
+
+static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf)
+{
+	rule_start(m, "prerouting");
+	match_gate(m);
+	rule_verdict(m, NFT_JUMP, "inbound");
+	rule_end(m);
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, "prerouting");
+		match_tripwire(m, families[i], INBOUND);
+		rule_count(m, "tripwire_in");
+		mark_and_accept(m, conf->mark);
+		rule_end(m);
+	}
+}
+
+static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
+{
+	static const char chain[] = "inbound";
+
+	rule_start(m, chain);
+	rule_load_meta(m, NFT_META_IIF, NFT_REG_1);
+	rule_compare_u32(m, NFT_CMP_EQ, LO_IFINDEX);
+	rule_match_mark(m, conf->mark);
+	rule_verdict(m, NF_ACCEPT, NULL);
+	rule_end(m);
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_IN, families[i], INBOUND);
+		queue(m, conf, INBOUND);
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_PASS, families[i], INBOUND);
+		mark_and_accept(m, conf->mark);
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_DROP, families[i], INBOUND);
+		rule_verdict(m, NFT_GOTO, "dropped");
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_icmp_error(m, families[i]);
+		queue(m, conf, INBOUND);
+		rule_end(m);
+	}
+}
+
+static void fill_dropped(struct maker *m)
+{
+	static const char chain[] = "dropped";
+
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_PROT, families[i], INBOUND);
+		rule_count(m, "untranslated");
+		rule_verdict(m, NF_DROP, NULL);
+		rule_end(m);
+	}
+	rule_start(m, chain);
+	rule_count(m, "tombstones");
+	rule_verdict(m, NF_DROP, NULL);
+	rule_end(m);
+}
+
+static void fill_output(struct maker *m, const struct ruleset_conf *conf)
+{
+	rule_start(m, "output");
+	match_gate(m);
+	rule_verdict(m, NFT_JUMP, "outbound");
+	rule_end(m);
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, "output");
+		match_tripwire(m, families[i], OUTBOUND);
+		rule_count(m, "tripwire_out");
+		queue(m, conf, OUTBOUND);
+		rule_end(m);
+	}
+}
+
+static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
+{
+	static const char chain[] = "outbound";
+
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_OUT, families[i], OUTBOUND);
+		queue(m, conf, OUTBOUND);
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_IN, families[i], OUTBOUND);
+		rule_count(m, "reserved");
+		queue(m, conf, OUTBOUND);
+		rule_end(m);
+	}
+}
+
+/* --- sets ----------------------------------------------------------------- */
+
+static uint32_t tuple_type(uint8_t family)
+{
+	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
+	const uint32_t part[] = { ip, ip, TYPE_INET_PROTOCOL,
+				  TYPE_INET_SERVICE, TYPE_INET_SERVICE };
+	uint32_t type = 0;
+
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		type = type << 6 | part[i];
+	return type;
+}
+
+static void put_icmp_set(struct maker *m, uint8_t family)
+{
+	const uint8_t *error = family == 4 ? icmp_errors : icmpv6_errors;
+	uint32_t n = family == 4 ? sizeof(icmp_errors) : sizeof(icmpv6_errors);
+	const char *name = icmp_set[family == 6];
+
+	rule_put_set(m, name,
+		     family == 4 ? TYPE_ICMP_TYPE : TYPE_ICMPV6_TYPE, 1, n, 0);
+	for (uint32_t i = 0; i < n; i++)
+		batch_element(m->batch, NFT_MSG_NEWSETELEM, name, &error[i], 1,
+			      0);
+}
+
+static void put_sets(struct maker *m)
+{
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
+		rule_put_counter(m, counters[i]);
+	rule_put_set(m, gate_set, TYPE_NFPROTO, 1, 2, 0);
+	put_icmp_set(m, 4);
+	put_icmp_set(m, 6);
+	/* Sets with timeouts grow with what is in them; without, the kernel
+	 * would allocate for all of STEER_TUPLES_MAX at once. */
+	for (int set = 0; set < STEER_SET_MAX; set++)
+		for (int i = 0; i < 2; i++)
+			rule_put_set(m, tuple_set[set][i],
+				     tuple_type(families[i]),
+				     2 * addr_len(families[i]) + 12,
+				     STEER_TUPLES_MAX, GC_INTERVAL_MS);
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
+		for (int i = 0; i < 2; i++)
+			rule_put_set(m, addr_set[set][i],
+				     i ? TYPE_IP6ADDR : TYPE_IPADDR,
+				     addr_len(families[i]), STEER_ADDRS_MAX, 0);
+}
+
+/* --- transactions --------------------------------------------------------- */
+
+/* To add what exists is no error; so this is "delete if it is there" on all
+ * kernels. */
+void ruleset_put_delete(struct batch *b)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	rule_put_table(&m, 0);
+	rule_put_table_del(&m);
+}
+
+void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	ruleset_put_delete(b);
+	rule_put_table(&m, conf->owned ? RULESET_TABLE_OWNER |
+						 RULESET_TABLE_PERSIST :
+					 0);
+	put_sets(&m);
+	rule_put_base_chain(&m, "prerouting", "filter", NF_INET_PRE_ROUTING,
+			    PRIORITY_PREROUTING);
+	rule_put_chain(&m, "inbound");
+	rule_put_chain(&m, "dropped");
+	rule_put_base_chain(&m, "output", "route", NF_INET_LOCAL_OUT,
+			    PRIORITY_OUTPUT);
+	rule_put_chain(&m, "outbound");
+	rule_put_chain(&m, defrag_chain);
+	fill_prerouting(&m, conf);
+	fill_inbound(&m, conf);
+	fill_dropped(&m);
+	fill_output(&m, conf);
+	fill_outbound(&m, conf);
+}
+
+void ruleset_put_gate(struct batch *b, uint8_t family)
+{
+	uint8_t key = nfproto(family);
+
+	batch_element(b, NFT_MSG_NEWSETELEM, gate_set, &key, sizeof(key), 0);
+}
+
+void ruleset_put_gate_shut(struct batch *b)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	rule_put_set_flush(&m, gate_set);
+}
+
+static void put_tproxy_rule(struct maker *m)
+{
+	rule_start(m, defrag_chain);
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, IPPROTO_UDP);
+	rule_tproxy(m, TPROXY_PORT);
+	rule_end(m);
+}
+
+void ruleset_put_defrag(struct batch *b)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	put_tproxy_rule(&m);
+}
+
+void ruleset_put_defrag_off(struct batch *b)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	rule_put_chain_flush(&m, defrag_chain);
+}
+
+void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
+{
+	struct maker m = { .batch = b, .table = PROBE_TABLE };
+
+	rule_put_table(&m, what == RULESET_PROBE_OWNED ?
+				   RULESET_TABLE_OWNER | RULESET_TABLE_PERSIST :
+				   0);
+	rule_put_chain(&m, defrag_chain);
+	switch (what) {
+	case RULESET_PROBE_BASE:
+	case RULESET_PROBE_OWNED:
+		break;
+	case RULESET_PROBE_FIB:
+		rule_start(&m, defrag_chain);
+		rule_load_fib_type(&m, false, NFT_REG_1);
+		rule_compare_u32(&m, NFT_CMP_NEQ, RTN_LOCAL);
+		rule_end(&m);
+		break;
+	case RULESET_PROBE_NATIVE:
+		rule_start(&m, defrag_chain);
+		rule_queue_native(&m, 0);
+		rule_end(&m);
+		break;
+	case RULESET_PROBE_COMPAT:
+		rule_start(&m, defrag_chain);
+		rule_queue_compat(&m, 0);
+		rule_end(&m);
+		break;
+	case RULESET_PROBE_DEFRAG:
+		put_tproxy_rule(&m);
+		break;
+	}
+	rule_put_table_del(&m);
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * steer: the nftables table `inet sacip`.
+ *
+ * Owns the sockets, the batches and what the kernel can do; ruleset knows
+ * what stands in the table. Never looks at packets, keeps no elements.
+ */
+#include "steer.h"
+
+#include "batch.h"
+#include "netlink.h"
+#include "ruleset.h"
+
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/filter.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RULES_MAX 64 /* of the table, a few more than it has */
+#define TABLE_ATTR_OWNER 7 /* NFTA_TABLE_OWNER, Linux 5.12 */
+/* The table's name: attribute 1 of all objects of nftables. */
+#define ANY_ATTR_TABLE 1
+#define GATE_BIT(family) ((family) == 4 ? 1u : 2u)
+
+/* By what we know our own table again. */
+struct print {
+	uint64_t table; /* handle; 0 = no table */
+	uint64_t rule[RULES_MAX]; /* handles, the defrag chain's left out */
+	unsigned int rules;
+};
+
+struct steer {
+	struct netlink *nl;
+	struct netlink *events; /* NULL: the table is owned */
+	struct ruleset_conf conf;
+	bool defrag;
+	bool built;
+	bool building; /* in this batch */
+	unsigned int gate; /* families that are let in, GATE_BIT() */
+	unsigned int gate_next; /* the same after this batch */
+	struct batch main;
+	struct batch lift; /* what leaves STEER_DROP: after main */
+	struct print print;
+};
+
+/* --- requests ------------------------------------------------------------- */
+
+static int send_batch(struct steer *s, struct batch *b)
+{
+	int err;
+
+	if (!b->error && batch_is_empty(b))
+		return 0;
+	err = batch_finish(b);
+	if (err)
+		return err;
+	return netlink_send_batch(s->nl, b->data, b->len, NULL, NULL, NULL);
+}
+
+static int probe(struct steer *s, enum ruleset_probe what)
+{
+	int err;
+
+	batch_reset(&s->main);
+	ruleset_put_probe(&s->main, what);
+	err = send_batch(s, &s->main);
+	batch_reset(&s->main);
+	return err;
+}
+
+/* A question about our table; `buffer` holds nothing but it. */
+static struct nlmsghdr *question(void *buffer, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *nfg;
+
+	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
+	nlh->nlmsg_flags = flags;
+	nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
+	nfg->nfgen_family = NFPROTO_INET;
+	nfg->version = NFNETLINK_V0;
+	mnl_attr_put_strz(nlh, ANY_ATTR_TABLE, STEER_TABLE);
+	return nlh;
+}
+
+struct search {
+	uint16_t type;
+	size_t min_len;
+	const struct nlattr *found;
+};
+
+static int on_attr(const struct nlattr *attr, void *arg)
+{
+	struct search *search = arg;
+
+	if (mnl_attr_get_type(attr) == search->type &&
+	    mnl_attr_get_payload_len(attr) >= search->min_len)
+		search->found = attr;
+	return MNL_CB_OK;
+}
+
+/* NULL where there is none, or a shorter one only. */
+static const struct nlattr *find(const struct nlmsghdr *nlh, uint16_t type,
+				 size_t min_len)
+{
+	struct search search = { .type = type, .min_len = min_len };
+
+	if (mnl_nlmsg_get_payload_len(nlh) >= sizeof(struct nfgenmsg))
+		(void)mnl_attr_parse(nlh, sizeof(struct nfgenmsg), on_attr,
+				     &search);
+	return search.found;
+}
+
+static bool is_text(const struct nlattr *attr, const char *text)
+{
+	size_t len = strlen(text) + 1;
+
+	return attr && mnl_attr_get_payload_len(attr) == len &&
+	       memcmp(mnl_attr_get_payload(attr), text, len) == 0;
+}
+
+static uint64_t be64_value(const struct nlattr *attr)
+{
+	uint64_t be64;
+
+	memcpy(&be64, mnl_attr_get_payload(attr), sizeof(be64));
+	return be64toh(be64);
+}
+
+static bool is_ours(const struct nlmsghdr *nlh)
+{
+	const struct nfgenmsg *nfg;
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*nfg))
+		return false;
+	nfg = mnl_nlmsg_get_payload(nlh);
+	return nfg->nfgen_family == NFPROTO_INET &&
+	       is_text(find(nlh, ANY_ATTR_TABLE, 1), STEER_TABLE);
+}
+
+static int on_owner(const struct nlmsghdr *nlh, void *arg)
+{
+	uint32_t *owner = arg;
+	const struct nlattr *attr = find(nlh, TABLE_ATTR_OWNER, 4);
+
+	*owner = attr ? ntohl(mnl_attr_get_u32(attr)) : 0;
+	return 0;
+}
+
+/* -EBUSY where another process owns the table, else 0. */
+static int check_owner(struct steer *s)
+{
+	char buffer[256];
+	uint32_t owner = 0;
+	int err = netlink_request(s->nl, question(buffer, NFT_MSG_GETTABLE, 0),
+				  on_owner, &owner);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return owner && owner != netlink_port(s->nl) ? -EBUSY : 0;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+static int probe_all(struct steer *s, const struct steer_conf *conf,
+		     struct steer_info *info)
+{
+	int err = probe(s, RULESET_PROBE_BASE);
+
+	if (err == -EOPNOTSUPP || err == -EAFNOSUPPORT || err == -EINVAL)
+		return -ENOENT; /* no such subsystem or no such family */
+	if (err)
+		return err;
+	if (probe(s, RULESET_PROBE_FIB))
+		return -EOPNOTSUPP;
+	if (!conf->avoid_native && !probe(s, RULESET_PROBE_NATIVE))
+		s->conf.queue_form = STEER_QUEUE_NATIVE;
+	else if (!probe(s, RULESET_PROBE_COMPAT))
+		s->conf.queue_form = STEER_QUEUE_COMPAT;
+	else
+		return -EOPNOTSUPP;
+	s->conf.owned = !conf->avoid_owner && !probe(s, RULESET_PROBE_OWNED);
+	s->defrag = !probe(s, RULESET_PROBE_DEFRAG);
+	if (info)
+		*info = (struct steer_info){
+			.owned = s->conf.owned,
+			.defrag = s->defrag,
+			.queue_form = s->conf.queue_form,
+		};
+	return 0;
+}
+
+/* Our own changes make events too, tens of thousands of them: the socket
+ * leaves those out by the sender's address, nlmsg_pid. */
+static int ignore_own(struct steer *s)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 htonl(netlink_port(s->nl)), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = {
+		.len = sizeof(code) / sizeof(code[0]),
+		.filter = code,
+	};
+
+	if (setsockopt(netlink_fd(s->events), SOL_SOCKET, SO_ATTACH_FILTER,
+		       &program, sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int open_events(struct steer *s)
+{
+	const unsigned group = NFNLGRP_NFTABLES;
+	int err = netlink_open(&s->events, NETLINK_NETFILTER, &group, 1);
+
+	return err ? err : ignore_own(s);
+}
+
+int steer_open(struct steer **out, const struct steer_conf *conf,
+	       struct steer_info *info)
+{
+	struct steer *s;
+	int err;
+
+	if (!conf->mark || conf->mark & (conf->mark - 1))
+		return -EINVAL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->conf.mark = conf->mark;
+	s->conf.queue_in = conf->queue_in;
+	s->conf.queue_out = conf->queue_out;
+	batch_init(&s->main, STEER_TABLE, STEER_BATCH_BYTES_MAX);
+	batch_init(&s->lift, STEER_TABLE, STEER_BATCH_BYTES_MAX);
+	err = netlink_open(&s->nl, NETLINK_NETFILTER, NULL, 0);
+	if (!err)
+		err = probe_all(s, conf, info);
+	if (!err)
+		err = check_owner(s);
+	if (!err && !s->conf.owned)
+		err = open_events(s);
+	if (err) {
+		(void)steer_close(s, true);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+int steer_close(struct steer *s, bool keep)
+{
+	int err = 0;
+
+	if (!s)
+		return 0;
+	if (!keep && s->built) {
+		steer_begin(s);
+		ruleset_put_delete(&s->main);
+		err = send_batch(s, &s->main);
+	}
+	netlink_close(s->events);
+	netlink_close(s->nl);
+	batch_free(&s->main);
+	batch_free(&s->lift);
+	free(s);
+	return err;
+}
+
+/* --- batches -------------------------------------------------------------- */
+
+void steer_begin(struct steer *s)
+{
+	batch_reset(&s->main);
+	batch_reset(&s->lift);
+	s->building = false;
+	s->gate_next = s->gate;
+}
+
+void steer_build(struct steer *s)
+{
+	if (!batch_is_empty(&s->main)) {
+		batch_fail(&s->main, -EINVAL);
+		return;
+	}
+	ruleset_put_table(&s->main, &s->conf);
+	s->building = true;
+	s->gate_next = 0;
+}
+
+/* Writes the key as the rules build it; returns its length, 0 = no tuple. */
+static size_t tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
+{
+	size_t len = addr_size(&t->local.addr);
+	uint16_t be16_local = htons(t->local.port);
+	uint16_t be16_remote = htons(t->remote.port);
+
+	if (!len || t->local.addr.family != t->remote.addr.family ||
+	    (t->proto != IPPROTO_TCP && t->proto != IPPROTO_UDP))
+		return 0;
+	memset(key, 0, BATCH_KEY_MAX);
+	memcpy(key, t->local.addr.byte, len);
+	memcpy(key + len, t->remote.addr.byte, len);
+	key[2 * len] = t->proto;
+	memcpy(key + 2 * len + 4, &be16_local, 2);
+	memcpy(key + 2 * len + 8, &be16_remote, 2);
+	return 2 * len + 12;
+}
+
+static void raise_gate(struct steer *s, uint8_t family)
+{
+	if (s->gate_next & GATE_BIT(family))
+		return;
+	if (!s->gate_next && s->defrag)
+		ruleset_put_defrag(&s->main);
+	ruleset_put_gate(&s->main, family);
+	s->gate_next |= GATE_BIT(family);
+}
+
+void steer_idle(struct steer *s)
+{
+	if (!s->gate_next)
+		return;
+	ruleset_put_gate_shut(&s->main);
+	if (s->defrag)
+		ruleset_put_defrag_off(&s->main);
+	s->gate_next = 0;
+}
+
+/* To delete what is not there is an error that would undo the batch, to add
+ * what is there is none. (NFT_MSG_DESTROYSETELEM is newer than our oldest
+ * kernel.) */
+static void erase(struct batch *b, const char *set, const void *key,
+		  size_t len)
+{
+	batch_element(b, NFT_MSG_NEWSETELEM, set, key, len, 0);
+	batch_element(b, NFT_MSG_DELSETELEM, set, key, len, 0);
+}
+
+void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
+	       uint32_t timeout_s)
+{
+	const char *name = ruleset_set_name(set, t->local.addr.family);
+	uint8_t key[BATCH_KEY_MAX];
+	size_t len = tuple_key(t, key);
+
+	if (!name || !len) {
+		batch_fail(&s->main, -EINVAL);
+		return;
+	}
+	/* An element that is there keeps its timeout; only a new one takes
+	 * ours. */
+	if (set == STEER_DROP)
+		erase(&s->main, name, key, len);
+	batch_element(&s->main, NFT_MSG_NEWSETELEM, name, key, len,
+		      (uint64_t)timeout_s * 1000);
+	if (set != STEER_PROT)
+		raise_gate(s, t->local.addr.family);
+}
+
+void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
+{
+	const char *name = ruleset_set_name(set, t->local.addr.family);
+	uint8_t key[BATCH_KEY_MAX];
+	size_t len = tuple_key(t, key);
+
+	if (!name || !len)
+		batch_fail(&s->main, -EINVAL);
+	else
+		erase(set == STEER_DROP ? &s->lift : &s->main, name, key, len);
+}
+
+void steer_add_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a)
+{
+	const char *name = ruleset_addr_set_name(set, a->family);
+
+	if (!name)
+		batch_fail(&s->main, -EINVAL);
+	else
+		batch_element(&s->main, NFT_MSG_NEWSETELEM, name, a->byte,
+			      addr_size(a), 0);
+}
+
+void steer_del_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a)
+{
+	const char *name = ruleset_addr_set_name(set, a->family);
+
+	if (!name)
+		batch_fail(&s->main, -EINVAL);
+	else
+		erase(&s->main, name, a->byte, addr_size(a));
+}
+
+static int take_print(struct steer *s, struct print *p);
+
+int steer_commit(struct steer *s)
+{
+	int err = s->lift.error;
+
+	if (!err)
+		err = send_batch(s, &s->main);
+	if (!err) {
+		s->gate = s->gate_next;
+		s->built |= s->building;
+		if (s->building && s->events)
+			err = take_print(s, &s->print);
+	}
+	if (!err)
+		err = send_batch(s, &s->lift);
+	steer_begin(s);
+	return err;
+}
+
+const char *steer_error_text(const struct steer *s)
+{
+	return netlink_error_text(s->nl);
+}
+
+/* --- counters ------------------------------------------------------------- */
+
+/* Packets of a counter object; 0 where it says nothing. */
+static uint64_t counter_packets(const struct nlmsghdr *nlh)
+{
+	struct search search = { .type = NFTA_COUNTER_PACKETS,
+				 .min_len = sizeof(uint64_t) };
+	const struct nlattr *data = find(nlh, NFTA_OBJ_DATA, 0);
+
+	if (data)
+		(void)mnl_attr_parse_nested(data, on_attr, &search);
+	return search.found ? be64_value(search.found) : 0;
+}
+
+static int on_counter(const struct nlmsghdr *nlh, void *arg)
+{
+	static const char *const name[] = { RULESET_COUNTERS };
+	struct steer_counters *c = arg;
+	uint64_t *const value[] = { &c->untranslated, &c->tombstones,
+				    &c->tripwire_in, &c->tripwire_out,
+				    &c->reserved };
+
+	_Static_assert(sizeof(name) / sizeof(name[0]) ==
+			       sizeof(value) / sizeof(value[0]),
+		       "one place for each counter");
+	if (!is_ours(nlh))
+		return 0;
+	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
+		if (is_text(find(nlh, NFTA_OBJ_NAME, 1), name[i]))
+			*value[i] = counter_packets(nlh);
+	return 0;
+}
+
+int steer_counters(struct steer *s, struct steer_counters *to)
+{
+	char buffer[256];
+
+	memset(to, 0, sizeof(*to));
+	return netlink_request(
+		s->nl, question(buffer, NFT_MSG_GETOBJ, NLM_F_DUMP),
+		on_counter, to);
+}
+
+/* --- watching ------------------------------------------------------------- */
+
+static int on_table(const struct nlmsghdr *nlh, void *arg)
+{
+	struct print *p = arg;
+	const struct nlattr *handle = find(nlh, NFTA_TABLE_HANDLE, 8);
+
+	if (handle)
+		p->table = be64_value(handle);
+	return 0;
+}
+
+static int on_rule(const struct nlmsghdr *nlh, void *arg)
+{
+	struct print *p = arg;
+	const struct nlattr *handle = find(nlh, NFTA_RULE_HANDLE, 8);
+
+	/* A dump may come twice over. */
+	if (!handle || !is_ours(nlh) ||
+	    is_text(find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
+		return 0;
+	for (unsigned int i = 0; i < p->rules; i++)
+		if (p->rule[i] == be64_value(handle))
+			return 0;
+	if (p->rules < RULES_MAX)
+		p->rule[p->rules++] = be64_value(handle);
+	return 0;
+}
+
+static int take_print(struct steer *s, struct print *p)
+{
+	char buffer[256];
+	int err;
+
+	memset(p, 0, sizeof(*p));
+	err = netlink_request(s->nl, question(buffer, NFT_MSG_GETTABLE, 0),
+			      on_table, p);
+	if (err)
+		return err;
+	return netlink_request(s->nl,
+			       question(buffer, NFT_MSG_GETRULE, NLM_F_DUMP),
+			       on_rule, p);
+}
+
+int steer_verify(struct steer *s)
+{
+	struct print now;
+	int err;
+
+	if (!s->built)
+		return -ENOENT;
+	if (!s->events)
+		return 0;
+	err = take_print(s, &now);
+	if (err)
+		return err;
+	return memcmp(&now, &s->print, sizeof(now)) ? -ENOENT : 0;
+}
+
+int steer_watch_fd(const struct steer *s)
+{
+	return s->events ? netlink_fd(s->events) : -1;
+}
+
+static int on_event(const struct nlmsghdr *nlh, void *arg)
+{
+	bool *changed = arg;
+
+	if (nlh->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES && is_ours(nlh))
+		*changed = true;
+	return 0;
+}
+
+int steer_watch(struct steer *s)
+{
+	bool changed = false;
+	int err;
+
+	if (!s->events)
+		return 0;
+	err = netlink_receive(s->events, on_event, &changed);
+	if (err == -ENOBUFS) {
+		err = steer_verify(s);
+		if (err == -ENOENT)
+			return 1;
+	}
+	if (err)
+		return err;
+	return changed && s->built;
+}
