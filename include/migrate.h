@@ -109,9 +109,9 @@ enum migrate_action_type {
 	/* May fail: the executor stops and calls *_rollback(). */
 	MIGRATE_JOURNAL, /* write the object down (I7) */
 	MIGRATE_HOLD, /* this half holds from now on, until RELEASE */
-	MIGRATE_ACCEPT_DEL, /* locator: all its tuples to tombstones */
 	MIGRATE_ACCEPT_ADD, /* locator: all its tuples, x the other half;
 			     * lifts tombstones; acknowledged by the kernel */
+	MIGRATE_ACCEPT_DEL, /* locator: all its tuples to tombstones */
 	MIGRATE_RELEASE, /* this half holds no longer: if neither does, held
 			  * packets go to (send_from, send_to), in order */
 	MIGRATE_SWITCH, /* nothing held: outbound to (send_from, send_to) */
@@ -124,7 +124,8 @@ enum migrate_action_type {
 			     * with cause RETRY and the same candidate */
 	MIGRATE_HANDSHAKE, /* the session may be dead: try a new one */
 	MIGRATE_NEXT_CANDIDATE, /* SITUATION with cause NEXT: the best source
-				 * other than the target; unset where none */
+				 * other than mover_target(); unset where
+				 * none */
 	MIGRATE_NOTE, /* counter, reason, locator: to count, log, monitor */
 };
 
@@ -223,13 +224,16 @@ struct mover {
 	bool current_up, sending_up, target_up;
 	bool from_gone; /* as `seq` says it */
 	bool declared_gone; /* the peer may be holding on our word */
+	bool peer_lost; /* it forgot what it had accepted */
 	bool holding;
 	bool refused; /* `seq` was refused for ports or digest */
 	unsigned int repeats; /* of the outstanding message */
 	unsigned int retries; /* RETRYs since the last fresh situation */
 	uint32_t backoff_ms;
 	uint64_t hold_since_ms;
-	uint64_t repeat_ms; /* next repetition, or retry in STEADY, HELD */
+	uint64_t repeat_ms; /* next repetition, while ASKED or SWITCHED */
+	uint64_t ask_ms; /* ask the owner for the situation then */
+	uint64_t retry_ms; /* a kernel action failed: nothing before */
 	uint64_t give_up_ms; /* while ASKED or SWITCHED */
 	uint64_t permit_ms; /* may send from an uncommitted one until then */
 	uint64_t sent_ms; /* outstanding message first sent */

@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * mover: the mover half of the handover (migrate.h).
+ *
+ * Owns which of our locators one track sends from and accepts on, and the
+ * questions it puts to the peer about that. Never knows what the peer's own
+ * locators are: that is the follower's business.
+ *
+ * What may be sent from where rests on three facts about the peer:
+ * - It accepts `current` until it commits a later number, which it does only
+ *   on our PROVE, or on a MOVE to the locator that it sends to already.
+ * - It accepts what it answered with ACCEPT for a lease at least. A number
+ *   lives for half a lease as ASKED and half a lease as SWITCHED, so that we
+ *   stop sending (permit_ms) before the peer stops accepting.
+ * - Once PROVE has been sent it may have committed, whatever we hear. Such a
+ *   locator (proved_seq) stays accepted until a later commit is known, and
+ *   the old one is not used again before the peer has answered for it.
+ */
+#include "migrate_parts.h"
+
+#include <string.h>
+
+#define HANDSHAKE_AFTER 2 /* repetitions */
+#define NEXT_AFTER 4
+#define RETRIES_MAX 8
+
+static bool asking(const struct mover *m)
+{
+	return m->state == MOVER_ASKED || m->state == MOVER_SWITCHED;
+}
+
+static struct accepted *entry(struct mover *m, const struct locator *l)
+{
+	return accepted_find(m->accepted, m->n_accepted, l);
+}
+
+/* False while the peer may have committed something it has not told us. */
+static bool certain(const struct mover *m)
+{
+	for (unsigned int i = 0; i < m->n_accepted; i++)
+		if (m->accepted[i].proved_seq > 0)
+			return false;
+	return true;
+}
+
+/* Stays accepted whatever the clock says. */
+static bool needed(const struct mover *m, const struct accepted *a)
+{
+	return locator_equal(&a->locator, &m->current) ||
+	       (asking(m) && locator_equal(&a->locator, &m->target)) ||
+	       (a->proved_seq > 0 && !MUTANT(proved_forgotten));
+}
+
+static void hold(struct mover *m, uint64_t now, struct migrate_actions *out)
+{
+	if (m->holding || MUTANT(hold_skipped))
+		return;
+	m->holding = true;
+	m->hold_since_ms = now;
+	actions_journal(out);
+	actions_add(out, MIGRATE_HOLD);
+}
+
+static void outbound(struct mover *m, const struct locator *l,
+		     struct migrate_actions *out)
+{
+	if (MUTANT(hold_not_released) && m->holding)
+		return;
+	if (m->holding)
+		actions_add(out, MIGRATE_RELEASE)->to = *l;
+	else if (!locator_equal(&m->sending, l))
+		actions_add(out, MIGRATE_SWITCH)->to = *l;
+	m->sending = *l;
+	m->holding = false;
+}
+
+/* +-25 %: two hosts that failed together must not go on in step. */
+static void schedule(struct mover *m, uint32_t random, uint64_t now)
+{
+	m->repeat_ms = now + m->backoff_ms * (192 + random % 129) / 256;
+}
+
+static void send_outstanding(struct mover *m, struct migrate_actions *out)
+{
+	struct migrate_action *a = actions_add(out, MIGRATE_SEND);
+
+	a->seq = m->seq;
+	a->source = m->target.addr;
+	a->to = m->target;
+	if (m->state == MOVER_ASKED) {
+		a->message = MIGRATE_MOVE;
+		a->from = m->from_gone && !m->current_up ? m->current.addr :
+							   m->sending.addr;
+		a->from_gone = m->from_gone && !MUTANT(gone_not_said);
+	} else {
+		a->message = MIGRATE_PROVE;
+		memcpy(a->challenge, m->challenge, sizeof(a->challenge));
+	}
+}
+
+/* Makes `l` accepted. False where the list is full of locators that must
+ * stay: then nothing has changed. */
+static bool accept_locator(struct mover *m, const struct locator *l,
+			   struct migrate_actions *out)
+{
+	unsigned int oldest = MIGRATE_ACCEPTED_MAX;
+
+	if (entry(m, l))
+		return true;
+	/* The last slot is for a rollback that has to remember an addition
+	 * and could not carry out the removal that made room. */
+	if (m->n_accepted == MIGRATE_ACCEPTED_MAX)
+		return false;
+	if (m->n_accepted == MIGRATE_ACCEPTED_MAX - 1) {
+		for (unsigned int i = 0; i < m->n_accepted; i++)
+			if (!needed(m, &m->accepted[i]) &&
+			    (oldest == MIGRATE_ACCEPTED_MAX ||
+			     m->accepted[i].until_ms <
+				     m->accepted[oldest].until_ms))
+				oldest = i;
+		if (oldest == MIGRATE_ACCEPTED_MAX)
+			return false;
+		actions_add(out, MIGRATE_ACCEPT_DEL)->to =
+			m->accepted[oldest].locator;
+		accepted_remove(m->accepted, &m->n_accepted, oldest);
+	}
+	m->accepted[m->n_accepted].locator = *l;
+	m->n_accepted++;
+	if (!MUTANT(accept_skipped))
+		actions_add(out, MIGRATE_ACCEPT_ADD)->to = *l;
+	return true;
+}
+
+/* A new number, and MOVE. `fresh`: the world has changed, so patience starts
+ * anew; otherwise the track goes on asking where it was. */
+static bool begin(struct mover *m, const struct locator *where, bool fresh,
+		  uint32_t random, uint64_t now, struct migrate_actions *out)
+{
+	const struct locator to = *where; /* may lie in *m */
+
+	if (!accept_locator(m, &to, out))
+		return false;
+	actions_journal(out);
+	if (fresh || !asking(m)) {
+		m->backoff_ms = rtt_pto_ms(&m->rtt);
+		m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
+		m->retries = 0;
+	}
+	m->state = MOVER_ASKED;
+	m->seq++;
+	m->target = to;
+	m->target_up = true;
+	m->refused = false;
+	m->from_gone = !m->current_up || !m->sending_up;
+	m->declared_gone = m->declared_gone || m->from_gone;
+	m->repeats = 0;
+	m->sent_ms = now;
+	m->ask_ms = MIGRATE_NEVER;
+	if (MUTANT(switch_before_accept))
+		outbound(m, &to, out);
+	send_outstanding(m, out);
+	schedule(m, random, now);
+	actions_note(out, COUNTER_MOVES_STARTED, REASON_NONE, &to);
+	return true;
+}
+
+/* What no longer must stay accepted begins to drain. */
+static void drain(struct mover *m, uint64_t upto_seq, uint64_t now)
+{
+	uint64_t until = now + migrate_drain_ms(&m->rtt);
+	struct accepted *a;
+
+	for (unsigned int i = 0; i < m->n_accepted; i++) {
+		a = &m->accepted[i];
+		if (a->proved_seq > 0 && a->proved_seq <= upto_seq) {
+			a->proved_seq = 0;
+			a->until_ms = until;
+		}
+		if (locator_equal(&a->locator, &m->current))
+			a->until_ms = until;
+	}
+}
+
+/* The peer has committed `seq`: it sends to `target` and accepts from it. */
+static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
+{
+	bool moved = !locator_equal(&m->current, &m->target);
+
+	if (m->repeats == 0)
+		rtt_add_sample(&m->rtt, now - m->sent_ms);
+	actions_journal(out);
+	drain(m, m->seq, now);
+	m->current = m->target;
+	m->current_up = m->target_up;
+	m->sending_up = m->target_up;
+	m->committed = m->seq;
+	m->from_gone = false;
+	m->declared_gone = false;
+	m->peer_lost = false;
+	m->state = MOVER_STEADY;
+	m->retries = 0;
+	if (m->current_up) {
+		outbound(m, &m->current, out);
+	} else {
+		m->sending = m->current;
+		m->state = MOVER_HELD;
+		hold(m, now, out);
+		m->ask_ms = now;
+	}
+	memset(&m->target, 0, sizeof(m->target));
+	actions_note(out, moved ? COUNTER_MOVES_DONE : COUNTER_MOVES_ABANDONED,
+		     REASON_NONE, &m->current);
+}
+
+/* The peer has committed an earlier number than the one we wait for. */
+static void learn(struct mover *m, uint64_t seq, uint64_t now,
+		  struct migrate_actions *out)
+{
+	for (unsigned int i = 0; i < m->n_accepted; i++) {
+		if (m->accepted[i].proved_seq != seq)
+			continue;
+		actions_journal(out);
+		drain(m, seq, now);
+		m->current = m->accepted[i].locator;
+		m->committed = seq;
+		m->current_up = locator_equal(&m->current, &m->sending) ?
+					m->sending_up :
+				asking(m) && locator_equal(&m->current,
+							   &m->target) ?
+					m->target_up :
+					false;
+		return;
+	}
+}
+
+/* -------------------------------------------------------------- events */
+
+static bool owes(const struct mover *m)
+{
+	return m->declared_gone || m->peer_lost || !certain(m);
+}
+
+static void situation_resting(struct mover *m, const struct mover_event *ev,
+			      const struct locator *candidate, uint64_t now,
+			      struct migrate_actions *out)
+{
+	const struct locator *want = NULL;
+	enum mover_state next;
+
+	if (candidate && !locator_equal(candidate, &m->current) &&
+	    (!m->current_up || ev->cause != MIGRATE_CAUSE_REFRESH))
+		want = candidate;
+	else if (m->current_up && owes(m))
+		want = &m->current;
+	if (want) {
+		if (begin(m, want, true, ev->random, now, out))
+			return;
+		m->ask_ms = now + MIGRATE_KERNEL_RETRY_MS;
+	}
+	next = m->current_up && !owes(m) ? MOVER_STEADY : MOVER_HELD;
+	if (next != m->state)
+		actions_journal(out);
+	m->state = next;
+}
+
+static void situation_asking(struct mover *m, const struct mover_event *ev,
+			     const struct locator *candidate, uint64_t now,
+			     struct migrate_actions *out)
+{
+	bool again = ev->cause == MIGRATE_CAUSE_RETRY;
+	bool fresh = !again && ev->cause != MIGRATE_CAUSE_NEXT;
+	const struct locator *want =
+		candidate && ev->cause != MIGRATE_CAUSE_REFRESH ? candidate :
+		m->target_up ? &m->target :
+		candidate ? candidate :
+		m->sending_up ? &m->sending :
+		m->current_up ? &m->current : NULL;
+
+	if (!want) {
+		/* Nowhere to ask from. What was proved stays accepted. */
+		actions_journal(out);
+		m->state = MOVER_HELD;
+		memset(&m->target, 0, sizeof(m->target));
+		return;
+	}
+	if (locator_equal(want, &m->target) && m->target_up &&
+	    (m->state == MOVER_SWITCHED ||
+	     (!again && (m->from_gone || (m->current_up && m->sending_up))))) {
+		if (fresh && ev->cause != MIGRATE_CAUSE_REFRESH) {
+			m->backoff_ms = rtt_pto_ms(&m->rtt);
+			schedule(m, ev->random, now);
+		}
+		return;
+	}
+	begin(m, want, fresh, ev->random, now, out);
+}
+
+static void on_situation(struct mover *m, const struct mover_event *ev,
+			 uint64_t now, struct migrate_actions *out)
+{
+	const struct locator *candidate =
+		addr_is_set(&ev->candidate.addr) ? &ev->candidate : NULL;
+
+	m->current_up = ev->current_up;
+	m->sending_up = ev->sending_up;
+	m->target_up = asking(m) && ev->target_up;
+	if (!m->sending_up || m->peer_lost)
+		hold(m, now, out);
+	if (asking(m))
+		situation_asking(m, ev, candidate, now, out);
+	else
+		situation_resting(m, ev, candidate, now, out);
+}
+
+static void on_accept(struct mover *m, const struct mover_event *ev,
+		      uint64_t now, struct migrate_actions *out)
+{
+	if (!asking(m) || (ev->seq != m->seq && !MUTANT(seq_ignored))) {
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+		return;
+	}
+	/* Whoever hears it elsewhere has not shown that N reaches us. */
+	if ((!addr_equal(&ev->arrived_on, &m->target.addr) &&
+	     !MUTANT(arrived_on_unchecked)) || !m->target_up) {
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, NULL);
+		return;
+	}
+	if (m->state == MOVER_SWITCHED) {
+		m->repeats++; /* its answer would measure nothing */
+		send_outstanding(m, out);
+		return;
+	}
+	if (m->repeats == 0)
+		rtt_add_sample(&m->rtt, now - m->sent_ms);
+	actions_journal(out);
+	m->state = MOVER_SWITCHED;
+	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
+	m->give_up_ms = m->permit_ms;
+	m->backoff_ms = rtt_pto_ms(&m->rtt);
+	m->repeats = 0;
+	m->sent_ms = now;
+	memcpy(m->challenge, ev->challenge, sizeof(m->challenge));
+	entry(m, &m->target)->proved_seq = m->seq;
+	outbound(m, &m->target, out);
+	m->sending_up = true;
+	send_outstanding(m, out);
+	schedule(m, ev->random, now);
+}
+
+static void on_refuse(struct mover *m, const struct mover_event *ev,
+		      uint64_t now, struct migrate_actions *out)
+{
+	if (m->state != MOVER_ASKED || ev->seq != m->seq) {
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+		return;
+	}
+	/* One answer per number: copies start nothing twice. But LIMIT may
+	 * follow from ourselves, when no ports are left to choose. */
+	if (m->refused && ev->reason != REASON_LIMIT)
+		return;
+	m->refused = true;
+	actions_note(out, COUNTER_MOVES_REFUSED, ev->reason, &m->target);
+	if ((ev->reason == REASON_TUPLE_TAKEN || ev->reason == REASON_DIGEST) &&
+	    m->retries < RETRIES_MAX) {
+		m->retries++;
+		actions_add(out, ev->reason == REASON_DIGEST ?
+					 MIGRATE_SEND_FLOWS :
+					 MIGRATE_CHOOSE_PORTS);
+		return;
+	}
+	if (!m->sending_up || locator_equal(&m->target, &m->sending)) {
+		/* No way back: another source, or the same one later. */
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+	} else if (owes(m)) {
+		begin(m, &m->sending, true, ev->random, now, out);
+	} else {
+		actions_journal(out);
+		m->state = MOVER_STEADY;
+		memset(&m->target, 0, sizeof(m->target));
+		if (ev->reason != REASON_POLICY && ev->reason != REASON_FAMILY)
+			m->ask_ms = now + MIGRATE_BACKOFF_MAX_MS;
+	}
+}
+
+static void on_done(struct mover *m, const struct mover_event *ev,
+		    uint64_t now, struct migrate_actions *out)
+{
+	if (asking(m) && (ev->seq == m->seq || MUTANT(seq_ignored)))
+		commit(m, now, out);
+	else if (ev->seq > m->committed && ev->seq < m->seq)
+		learn(m, ev->seq, now, out);
+	else
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+}
+
+static void on_sync(struct mover *m, const struct mover_event *ev,
+		    uint64_t now, struct migrate_actions *out)
+{
+	if (ev->seq == m->committed)
+		return;
+	if (ev->seq > m->committed && ev->seq <= m->seq) {
+		on_done(m, ev, now, out);
+		return;
+	}
+	/* One of us restarted without its journal. What the peer accepts
+	 * from us is unknown, what we are is not: say it again. */
+	hold(m, now, out);
+	m->peer_lost = true;
+	if (ev->seq > m->seq)
+		m->seq = ev->seq;
+	if (asking(m))
+		begin(m, &m->target, true, ev->random, now, out);
+	else if (m->current_up)
+		begin(m, &m->current, true, ev->random, now, out);
+}
+
+static void repeat(struct mover *m, uint32_t random, uint64_t now,
+		   struct migrate_actions *out)
+{
+	m->repeats++;
+	m->backoff_ms = m->backoff_ms * 2 > MIGRATE_BACKOFF_MAX_MS ?
+				MIGRATE_BACKOFF_MAX_MS :
+				m->backoff_ms * 2;
+	send_outstanding(m, out);
+	schedule(m, random, now);
+	if (m->repeats == HANDSHAKE_AFTER)
+		actions_add(out, MIGRATE_HANDSHAKE);
+	if (m->repeats >= NEXT_AFTER && m->state == MOVER_ASKED)
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+}
+
+static void give_up(struct mover *m, uint32_t random, uint64_t now,
+		    struct migrate_actions *out)
+{
+	bool back = m->current_up && !locator_equal(&m->target, &m->current);
+
+	/* Whether the peer has committed is unknown: if so, it has drained
+	 * the old locator by now, and its tombstone does not last for ever. */
+	if (m->state == MOVER_SWITCHED && !MUTANT(give_up_sends))
+		hold(m, now, out);
+	begin(m, back ? &m->current : &m->target, false, random, now, out);
+	m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
+	actions_add(out, MIGRATE_HANDSHAKE);
+	if (!back)
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+}
+
+static void on_timer(struct mover *m, uint32_t random, uint64_t now,
+		     struct migrate_actions *out)
+{
+	for (unsigned int i = m->n_accepted; i-- > 0;) {
+		if (needed(m, &m->accepted[i]) ||
+		    now < m->accepted[i].until_ms)
+			continue;
+		actions_add(out, MIGRATE_ACCEPT_DEL)->to =
+			m->accepted[i].locator;
+		accepted_remove(m->accepted, &m->n_accepted, i);
+	}
+	if (!locator_equal(&m->sending, &m->current) && now >= m->permit_ms &&
+	    !MUTANT(permit_unlimited))
+		hold(m, now, out);
+	if (asking(m) && now >= m->give_up_ms)
+		give_up(m, random, now, out);
+	else if (asking(m) && now >= m->repeat_ms)
+		repeat(m, random, now, out);
+	if (now >= m->ask_ms) {
+		m->ask_ms = MIGRATE_NEVER;
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+	}
+}
+
+/* ----------------------------------------------------------- interface */
+
+void mover_init(struct mover *m, uint32_t track, const struct locator *current)
+{
+	memset(m, 0, sizeof(*m));
+	m->state = MOVER_STEADY;
+	m->track = track;
+	m->current = *current;
+	m->sending = *current;
+	m->current_up = true;
+	m->sending_up = true;
+	m->ask_ms = MIGRATE_NEVER;
+	m->accepted[0].locator = *current;
+	m->n_accepted = 1;
+}
+
+void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
+		struct migrate_actions *out)
+{
+	out->n = 0;
+	switch (ev->type) {
+	case MOVER_SITUATION:
+		on_situation(m, ev, now_ms, out);
+		break;
+	case MOVER_ACCEPT:
+		on_accept(m, ev, now_ms, out);
+		break;
+	case MOVER_REFUSE:
+		on_refuse(m, ev, now_ms, out);
+		break;
+	case MOVER_DONE:
+		on_done(m, ev, now_ms, out);
+		break;
+	case MOVER_TIMER:
+		on_timer(m, ev->random, now_ms, out);
+		break;
+	case MOVER_SYNC:
+		on_sync(m, ev, now_ms, out);
+		break;
+	case MOVER_SESSION:
+		if (!asking(m))
+			break;
+		m->repeats++;
+		m->backoff_ms = rtt_pto_ms(&m->rtt);
+		send_outstanding(m, out);
+		schedule(m, ev->random, now_ms);
+		break;
+	case MOVER_EVENTS:
+		break;
+	}
+	/* The old locator came back, or was shown to be the current one. */
+	if (m->holding && m->current_up && !m->peer_lost && certain(m) &&
+	    locator_equal(&m->sending, &m->current)) {
+		actions_journal(out);
+		outbound(m, &m->current, out);
+	}
+}
+
+/* What `told` knows about the address of `l`. */
+static bool is_up(const struct mover *told, const struct locator *l,
+		  bool otherwise)
+{
+	if (addr_equal(&l->addr, &told->sending.addr))
+		return told->sending_up;
+	if (addr_equal(&l->addr, &told->current.addr))
+		return told->current_up;
+	if (asking(told) && addr_equal(&l->addr, &told->target.addr))
+		return told->target_up;
+	return otherwise;
+}
+
+void mover_rollback(struct mover *m, const struct mover *before,
+		    const struct migrate_actions *ran, unsigned int done,
+		    uint64_t now_ms)
+{
+	const struct mover failed = *m;
+	const struct migrate_action *a;
+	struct accepted *e;
+
+	*m = *before;
+	/* The move is undone, the facts are not. */
+	m->peer_lost = before->peer_lost || failed.peer_lost;
+	m->current_up = is_up(&failed, &m->current, before->current_up);
+	m->sending_up = is_up(&failed, &m->sending, before->sending_up);
+	m->target_up = is_up(&failed, &m->target, before->target_up);
+	for (unsigned int i = 0; i < done; i++) {
+		a = &ran->action[i];
+		e = entry(m, &a->to);
+		if (a->type == MIGRATE_HOLD) {
+			m->holding = true;
+			m->hold_since_ms = now_ms;
+			if (m->state == MOVER_STEADY)
+				m->state = MOVER_HELD;
+		} else if (a->type == MIGRATE_ACCEPT_ADD && !e) {
+			/* Drains at once; accept_locator() left this slot. */
+			m->accepted[m->n_accepted++].locator = a->to;
+		} else if (a->type == MIGRATE_ACCEPT_DEL && e) {
+			accepted_remove(m->accepted, &m->n_accepted,
+					(unsigned int)(e - m->accepted));
+		}
+	}
+	m->retry_ms = now_ms + MIGRATE_KERNEL_RETRY_MS;
+	m->ask_ms = m->retry_ms;
+}
+
+uint64_t mover_deadline_ms(const struct mover *m)
+{
+	uint64_t at = m->ask_ms;
+
+	for (unsigned int i = 0; i < m->n_accepted; i++)
+		if (!needed(m, &m->accepted[i]) &&
+		    m->accepted[i].until_ms < at)
+			at = m->accepted[i].until_ms;
+	if (asking(m)) {
+		at = m->repeat_ms < at ? m->repeat_ms : at;
+		at = m->give_up_ms < at ? m->give_up_ms : at;
+	}
+	if (!m->holding && !locator_equal(&m->sending, &m->current))
+		at = m->permit_ms < at ? m->permit_ms : at;
+	return at < m->retry_ms ? m->retry_ms : at;
+}
+
+bool mover_holds(const struct mover *m)
+{
+	/* Even where HOLD has not succeeded yet. */
+	return m->holding || !m->sending_up;
+}
+
+const struct locator *mover_locator(const struct mover *m)
+{
+	return &m->sending;
+}
+
+const struct locator *mover_current(const struct mover *m)
+{
+	return &m->current;
+}
+
+const struct locator *mover_target(const struct mover *m)
+{
+	return asking(m) ? &m->target : NULL;
+}
+
+bool mover_accepts(const struct mover *m, const struct addr *a)
+{
+	return accepted_has_addr(m->accepted, m->n_accepted, a);
+}
+
+enum locator_role mover_role(const struct mover *m, unsigned int i)
+{
+	const struct locator *l = &m->accepted[i].locator;
+
+	if (locator_equal(l, &m->current))
+		return LOCATOR_CURRENT;
+	if (asking(m) && locator_equal(l, &m->target))
+		return LOCATOR_PENDING;
+	return LOCATOR_DRAINING;
+}
