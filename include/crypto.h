@@ -71,9 +71,9 @@ int crypto_open(const uint8_t key[CRYPTO_KEY_SIZE], uint64_t counter,
 		const void *ad, size_t ad_len, const uint8_t *sealed,
 		size_t len, uint8_t *out);
 
-/* BLAKE2b (RFC 7693) over the parts in turn: out_len 16 to 64, key_len 0
- * (not keyed) or 16 to 64; other lengths are a bug and end in assert().
- * A shorter MAC is the head of a 16-byte one. */
+/* BLAKE2b (RFC 7693) over the parts in turn: out_len 1 to 64 (it is hashed
+ * too: a short one is not the head of a longer one), key_len 0 (not keyed)
+ * or 16 to 64; other lengths are a bug and end in assert(). */
 void crypto_blake2b(uint8_t *out, size_t out_len, const uint8_t *key,
 		    size_t key_len, const struct crypto_part *parts,
 		    size_t n_parts);

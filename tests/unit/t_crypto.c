@@ -210,6 +210,10 @@ static void blake2b_as_in_rfc_7693(void **state)
 		     "c007e449fd4ebff426d640d32db3f98f");
 	crypto_blake2b(out, 16, key, 32, &part, 1);
 	assert_bytes(out, 16, "9cb11b8ff62c1760d1dabdc3c1bffaf8");
+	crypto_blake2b(out, 8, key, 32, &part, 1);
+	assert_bytes(out, 8, "4efe8dd6bac1aba5");
+	crypto_blake2b(out, 1, NULL, 0, &part, 1);
+	assert_bytes(out, 1, "ac");
 }
 
 static void hmac_and_hkdf_over_blake2b(void **state)
