@@ -21,11 +21,13 @@ struct rtmon;
 
 #define RTMON_ADDRESSES_MAX 8192
 #define RTMON_LINKS_MAX 4096
+#define RTMON_BUFFER_MAX (64 * 1024 * 1024)
 
 struct rtmon_config {
 	/* Routes and rules of these tables are our own work: no event. */
 	uint32_t own_table_first, own_table_last;
-	/* Receive buffer of the event socket; 0: the default. */
+	/* Receive buffer of the event socket; 0: the default. Doubled, up to
+	 * RTMON_BUFFER_MAX, whenever it has overrun. */
 	int event_buffer;
 };
 
@@ -47,8 +49,10 @@ struct rtmon_address {
 	bool deprecated; /* preferred lifetime is over */
 	bool temporary; /* RFC 8981 */
 	bool permanent; /* no lifetime */
-	bool on_lo; /* of the loopback interface, 127/8 and ::1 too:
-		     * what `retain` keeps is found here */
+	bool on_lo; /* of the loopback interface, and of no other: not being
+		     * on the best route's interface is no reason to move */
+	bool retained; /* on lo, IPv4, /32, scope host, not 127/8: the form
+			* of what `retain` keeps. No address for new use */
 };
 
 enum rtmon_kind {
@@ -95,12 +99,13 @@ uint64_t rtmon_overflows(const struct rtmon *rt);
 
 /* All local addresses, `n` of them; valid until the next receive/resync. */
 const struct rtmon_address *rtmon_addresses(const struct rtmon *rt, size_t *n);
-/* The address on an interface other than lo, the most usable one where it is
- * on several; NULL where it is on none. */
+/* The address where it can be used, or is to be (tentative, deprecated, link
+ * down); the best one where several interfaces have it. NULL where it is
+ * nowhere, 127/8 or ::1, or only retained: gone from its interface. */
 const struct rtmon_address *rtmon_find(const struct rtmon *rt,
 				       const struct addr *a);
-/* On an interface that is up, not lo, neither tentative nor dadfailed. May be
- * deprecated. */
+/* rtmon_find() knows it, its interface is up, and it is neither tentative nor
+ * dadfailed. May be deprecated. */
 bool rtmon_usable(const struct rtmon *rt, const struct addr *a);
 /* Ours on any interface, lo included, whatever its state (127/8 too). */
 bool rtmon_is_own(const struct rtmon *rt, const struct addr *a);
@@ -143,9 +148,9 @@ struct rtmon_route {
 int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
 		 struct rtmon_route *route);
 /*
- * As rtmon_lookup(), but `route->src` is an address to move to: usable, not
- * deprecated, not retained on lo, no link-local one for a destination that is
- * not. Where the kernel's choice is none such, another address of the same
+ * As rtmon_lookup() without a source, but `route->src` is an address to move
+ * to: usable, not deprecated, no link-local one for a destination that is not.
+ * Where the kernel's choice is none such, another address of the same
  * interface is taken, one of the gateway's subnet first.
  * -EADDRNOTAVAIL where there is none, or where the destination is this host.
  */

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * rtmon_impl: what the parts of rtmon share: rtmon.c watches, rtmon_table.c
+ * reads messages and keeps the tables, rtmon_route.c answers questions. Nobody
+ * else includes this.
+ */
+#ifndef SACIPED_RTMON_IMPL_H
+#define SACIPED_RTMON_IMPL_H
+
+#include "netlink.h"
+#include "rtmon.h"
+
+/* One state of the tables; a resync reads a second one to compare with. */
+struct rtmon_table {
+	struct rtmon_link *links;
+	struct rtmon_address *addresses;
+	size_t n_links, max_links;
+	size_t n_addresses, max_addresses;
+	uint64_t overflows;
+	bool uid_rules, mark_rules;
+};
+
+struct rtmon {
+	struct netlink *command, *events;
+	struct rtmon_config config;
+	const struct rtmon_ops *ops;
+	void *arg;
+	struct rtmon_table now;
+	uint64_t resyncs;
+	int event_buffer;
+	/* Noted in the course of one batch. */
+	bool routes_changed, rules_changed, said;
+};
+
+struct nlmsghdr;
+
+/* False where the message is short, or not about a link (bridge ports) or an
+ * address with a family of ours. The table tells which link is lo. */
+bool rtmon_read_link(const struct nlmsghdr *nlh, struct rtmon_link *link);
+bool rtmon_read_address(const struct rtmon_table *t,
+			const struct nlmsghdr *nlh, struct rtmon_address *to);
+/* Notes in the table what kind of rule this is. */
+void rtmon_read_rule(const struct rtmon *rt, const struct nlmsghdr *nlh,
+		     struct rtmon_table *t);
+/* Neither our own nor one that only follows an address. */
+bool rtmon_rule_counts(const struct rtmon *rt, const struct nlmsghdr *nlh);
+bool rtmon_route_counts(const struct rtmon *rt, const struct nlmsghdr *nlh);
+
+const struct rtmon_link *rtmon_find_link(const struct rtmon_table *t,
+					 uint32_t ifindex);
+/* The place of this link, a zeroed one where it is new; NULL: no room. */
+struct rtmon_link *rtmon_place_link(struct rtmon_table *t, uint32_t ifindex);
+struct rtmon_address *rtmon_find_address(const struct rtmon_table *t,
+					 const struct rtmon_address *a);
+bool rtmon_add_address(struct rtmon_table *t, const struct rtmon_address *a);
+bool rtmon_same_flags(const struct rtmon_address *a,
+		      const struct rtmon_address *b);
+void rtmon_free_table(struct rtmon_table *t);
+
+#endif
