@@ -60,10 +60,10 @@ struct retain_info {
 };
 
 /*
- * Opens a routing socket, removes what a crashed run has left, installs the
- * mark's rules and sets net.ipv4.conf.all.src_valid_mark = 1 where it may
+ * Opens a routing socket, installs the mark's rules and sets net.ipv4.conf.all.src_valid_mark = 1 where it may
  * (info says whether it is on now; it is left on at close, as others may have
- * come to rely on it). 0, -EPERM (CAP_NET_ADMIN), -EINVAL (table 0, 253 to
+ * come to rely on it). What a crashed run has left still guards its flows and
+ * is not touched before retain_sweep(). 0, -EPERM (CAP_NET_ADMIN), -EINVAL (table 0, 253 to
  * 255, or above 2^31; mark not one bit), -EOPNOTSUPP (no policy routing),
  * -ENOMEM.
  */
@@ -72,6 +72,10 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 /* Removes everything of ours unless `keep` (a restart: the guards stand).
  * Frees `r` in any case; 0 or the first -errno. NULL is fine. */
 int retain_close(struct retain *r, bool keep);
+/* Once, when the flows that live on are protected again: removes what bears
+ * our sign and was not asked for since the start. Only where it is certain
+ * that no other daemon runs here (steer_open). 0 or -errno. */
+int retain_sweep(struct retain *r);
 /* Removes everything of ours from the kernel, whoever of us put it there, the
  * rules of the open one included, and forgets every count. 0 or the first
  * -errno; goes on past an error. */
@@ -115,5 +119,9 @@ int retain_reverse(struct retain *r, const struct addr *peer,
 		   uint32_t ifindex);
 int retain_unreverse(struct retain *r, const struct addr *peer,
 		     uint32_t ifindex);
+
+/* The interface is up again: the kernel has dropped our routes over it when
+ * it went down; they are put back. 0 or the first -errno. */
+int retain_link_up(struct retain *r, uint32_t ifindex);
 
 #endif

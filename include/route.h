@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * route: one change of addresses, rules or routes by rtnetlink per call.
+ *
+ * Owns the form of the messages and our sign on what they make: protocol
+ * RETAIN_PROTO on rules and routes, label RETAIN_LABEL on addresses. Knows no
+ * reasons and keeps nothing.
+ *
+ * Every call waits for the kernel's answer; to add what is there, or to
+ * delete what is not, is success. Else the kernel's -errno.
+ */
+#ifndef SACIPED_ROUTE_H
+#define SACIPED_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+#define ROUTE_LO_IFINDEX 1 /* in every network namespace */
+#define ROUTE_HOPS_MAX 8
+
+struct netlink;
+
+struct route_rule {
+	int family; /* AF_INET, AF_INET6 */
+	struct addr from; /* unset: any */
+	uint32_t mark; /* 0: any; is the mask, too */
+	uint32_t table;
+	uint32_t preference;
+};
+int route_put_rule(struct netlink *nl, const struct route_rule *r);
+int route_del_rule(struct netlink *nl, const struct route_rule *r);
+
+struct route_entry {
+	struct addr to; /* one address */
+	uint32_t table;
+	bool local; /* delivered here; else reached on the link */
+	uint32_t mtu; /* 0: the interface's */
+	uint32_t hop[ROUTE_HOPS_MAX]; /* interfaces */
+	unsigned int hops; /* at least one for route_put_entry() */
+};
+/* Replaces the one to the same address in that table. */
+int route_put_entry(struct netlink *nl, const struct route_entry *r);
+int route_del_entry(struct netlink *nl, const struct route_entry *r);
+
+/*
+ * Puts a copy of an IPv4 address on lo: /32, scope host, and without the
+ * `local` route that the kernel makes for it. -EEXIST where lo has it
+ * already from someone else: then it is left alone, route and all.
+ */
+int route_put_copy(struct netlink *nl, const struct addr *a);
+int route_del_copy(struct netlink *nl, const struct addr *a);
+
+enum route_kind { ROUTE_RULE, ROUTE_ENTRY, ROUTE_COPY };
+
+struct route_object {
+	enum route_kind kind;
+	union {
+		struct route_rule rule;
+		struct route_entry entry; /* hops and mtu are not read */
+		struct addr copy;
+	};
+};
+typedef bool route_keep(const struct route_object *o, void *arg);
+
+/* Removes whatever bears our sign, IPv4 and IPv6, and is not to be kept
+ * (`keep` NULL: all). 0 or -errno: some may be left then. */
+int route_sweep(struct netlink *nl, route_keep *keep, void *arg);
+
+#endif

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * retain: keeps an address for the sockets that have it, and nothing else.
+ *
+ * Owns the counts; route writes to the kernel. What stands there when is in
+ * retain.h.
+ */
+#include "retain.h"
+
+#include "netlink.h"
+#include "route.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define SRC_VALID_MARK "/proc/sys/net/ipv4/conf/all/src_valid_mark"
+
+struct old {
+	struct addr addr; /* key */
+	uint32_t uses;
+	bool copied; /* the copy on lo is ours */
+	bool gone;
+	UT_hash_handle hh;
+};
+
+struct peer {
+	struct addr addr; /* key */
+	uint32_t uses; /* by retain_protect() */
+	uint32_t mtu;
+	unsigned int hops;
+	uint32_t hop[RETAIN_REVERSE_MAX];
+	uint32_t hop_uses[RETAIN_REVERSE_MAX];
+	UT_hash_handle hh;
+};
+
+struct retain {
+	struct netlink *nl;
+	struct retain_conf conf;
+	bool ipv6;
+	struct old *olds;
+	struct peer *peers;
+};
+
+_Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
+
+static int first_of(int a, int b)
+{
+	return a ? a : b;
+}
+
+/* --- counts --------------------------------------------------------------- */
+
+static struct old *old_find(struct retain *r, const struct addr *a)
+{
+	struct old *o;
+
+	HASH_FIND(hh, r->olds, a, sizeof(*a), o);
+	return o;
+}
+
+static struct peer *peer_find(struct retain *r, const struct addr *a)
+{
+	struct peer *p;
+
+	HASH_FIND(hh, r->peers, a, sizeof(*a), p);
+	return p;
+}
+
+/* Finds or makes one without uses. */
+static int old_get(struct retain *r, const struct addr *a, struct old **out)
+{
+	struct old *o = old_find(r, a);
+
+	if (!o) {
+		if (HASH_COUNT(r->olds) >= RETAIN_ADDRS_MAX)
+			return -ENOSPC;
+		o = calloc(1, sizeof(*o));
+		if (!o)
+			return -ENOMEM;
+		o->addr = *a;
+		HASH_ADD(hh, r->olds, addr, sizeof(o->addr), o);
+		if (!o->hh.tbl) {
+			free(o);
+			return -ENOMEM;
+		}
+	}
+	*out = o;
+	return 0;
+}
+
+static int peer_get(struct retain *r, const struct addr *a, struct peer **out)
+{
+	struct peer *p = peer_find(r, a);
+
+	if (!p) {
+		if (HASH_COUNT(r->peers) >= RETAIN_PEERS_MAX)
+			return -ENOSPC;
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		p->addr = *a;
+		HASH_ADD(hh, r->peers, addr, sizeof(p->addr), p);
+		if (!p->hh.tbl) {
+			free(p);
+			return -ENOMEM;
+		}
+	}
+	*out = p;
+	return 0;
+}
+
+static void old_put(struct retain *r, struct old *o)
+{
+	if (o->uses)
+		return;
+	HASH_DELETE(hh, r->olds, o);
+	free(o);
+}
+
+static void peer_put(struct retain *r, struct peer *p)
+{
+	if (p->uses || p->hops)
+		return;
+	HASH_DELETE(hh, r->peers, p);
+	free(p);
+}
+
+static void forget_all(struct retain *r)
+{
+	struct old *o, *next_old;
+	struct peer *p, *next_peer;
+
+	HASH_ITER(hh, r->olds, o, next_old) {
+		HASH_DELETE(hh, r->olds, o);
+		free(o);
+	}
+	HASH_ITER(hh, r->peers, p, next_peer) {
+		HASH_DELETE(hh, r->peers, p);
+		free(p);
+	}
+}
+
+/* --- what stands in the kernel -------------------------------------------- */
+
+static struct route_rule old_rule(const struct retain *r, const struct old *o,
+				  uint32_t preference)
+{
+	return (struct route_rule){
+		.family = addr_af(&o->addr),
+		.from = o->addr,
+		.table = r->conf.table,
+		.preference = preference,
+	};
+}
+
+static struct route_entry delivery(const struct retain *r, const struct old *o)
+{
+	return (struct route_entry){
+		.to = o->addr,
+		.table = r->conf.table + 1,
+		.local = true,
+		.hop = { ROUTE_LO_IFINDEX },
+		.hops = 1,
+	};
+}
+
+static struct route_entry guard(const struct retain *r, const struct peer *p)
+{
+	return (struct route_entry){
+		.to = p->addr,
+		.table = r->conf.table,
+		.mtu = p->mtu,
+		.hop = { ROUTE_LO_IFINDEX },
+		.hops = 1,
+	};
+}
+
+/* Goes on past errors: whatever can go, goes. */
+static int old_take_down(struct retain *r, struct old *o)
+{
+	struct route_rule rule = old_rule(r, o, RETAIN_PREF_GONE);
+	struct route_entry entry = delivery(r, o);
+	int err = 0;
+
+	if (o->gone)
+		err = route_del_rule(r->nl, &rule);
+	rule.preference = RETAIN_PREF_LAST;
+	err = first_of(err, route_del_rule(r->nl, &rule));
+	err = first_of(err, route_del_entry(r->nl, &entry));
+	if (o->copied)
+		err = first_of(err, route_del_copy(r->nl, &o->addr));
+	o->gone = o->copied = false;
+	return err;
+}
+
+static int old_set_up(struct retain *r, struct old *o)
+{
+	struct route_rule rule = old_rule(r, o, RETAIN_PREF_LAST);
+	struct route_entry entry = delivery(r, o);
+	int err = 0;
+
+	if (o->addr.family == 4) {
+		err = route_put_copy(r->nl, &o->addr);
+		o->copied = !err;
+		if (err == -EEXIST) /* of someone else, who keeps it */
+			err = 0;
+	}
+	if (!err)
+		err = route_put_entry(r->nl, &entry);
+	if (!err)
+		err = route_put_rule(r->nl, &rule);
+	if (err)
+		(void)old_take_down(r, o);
+	return err;
+}
+
+/* --- protection ----------------------------------------------------------- */
+
+static int peer_use(struct retain *r, struct peer *p, uint32_t mtu)
+{
+	uint32_t before = p->mtu;
+	struct route_entry entry;
+	int err = 0;
+
+	p->mtu = mtu ? mtu : before;
+	entry = guard(r, p);
+	if (!p->uses || p->mtu != before)
+		err = route_put_entry(r->nl, &entry);
+	if (err)
+		p->mtu = before;
+	else
+		p->uses++;
+	return err;
+}
+
+static int peer_unuse(struct retain *r, struct peer *p)
+{
+	struct route_entry entry = guard(r, p);
+
+	if (--p->uses)
+		return 0;
+	p->mtu = 0;
+	return route_del_entry(r->nl, &entry);
+}
+
+int retain_protect(struct retain *r, const struct addr *old,
+		   const struct addr *peer, uint32_t mtu)
+{
+	struct old *o;
+	struct peer *p;
+	int err;
+
+	if (!addr_is_set(old) || old->family != peer->family)
+		return -EINVAL;
+	err = old_get(r, old, &o);
+	if (err)
+		return err;
+	err = peer_get(r, peer, &p);
+	if (err)
+		goto out_old;
+	err = peer_use(r, p, mtu);
+	if (err)
+		goto out_peer;
+	if (!o->uses)
+		err = old_set_up(r, o);
+	if (err) {
+		(void)peer_unuse(r, p);
+		goto out_peer;
+	}
+	o->uses++;
+	return 0;
+
+out_peer:
+	peer_put(r, p);
+out_old:
+	old_put(r, o);
+	return err;
+}
+
+int retain_unprotect(struct retain *r, const struct addr *old,
+		     const struct addr *peer)
+{
+	struct old *o = old_find(r, old);
+	struct peer *p = peer_find(r, peer);
+	int err = 0;
+
+	if (!o || !p || !p->uses)
+		return -ENOENT;
+	if (--o->uses == 0)
+		err = old_take_down(r, o);
+	err = first_of(err, peer_unuse(r, p));
+	old_put(r, o);
+	peer_put(r, p);
+	return err;
+}
+
+int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
+{
+	struct peer *p = peer_find(r, peer);
+	struct route_entry entry;
+	uint32_t before;
+	int err;
+
+	if (!p || !p->uses)
+		return -ENOENT;
+	if (p->mtu == mtu)
+		return 0;
+	before = p->mtu;
+	p->mtu = mtu;
+	entry = guard(r, p);
+	err = route_put_entry(r->nl, &entry);
+	if (err)
+		p->mtu = before;
+	return err;
+}
+
+int retain_gone(struct retain *r, const struct addr *old)
+{
+	struct old *o = old_find(r, old);
+	struct route_rule rule;
+	int err;
+
+	if (!o)
+		return -ENOENT;
+	rule = old_rule(r, o, RETAIN_PREF_GONE);
+	err = route_put_rule(r->nl, &rule);
+	o->gone |= !err;
+	return err;
+}
+
+int retain_back(struct retain *r, const struct addr *old)
+{
+	struct old *o = old_find(r, old);
+	struct route_rule rule;
+	int err;
+
+	if (!o)
+		return -ENOENT;
+	rule = old_rule(r, o, RETAIN_PREF_GONE);
+	err = route_del_rule(r->nl, &rule);
+	o->gone &= !!err;
+	return err;
+}
+
+/* --- the way back, as rp_filter sees it ----------------------------------- */
+
+/* All interfaces of the peer in one route, so that what still drains on the
+ * old one passes as well. One that is down spoils it for all: then the newest
+ * that will do. */
+static int reverse_write(struct retain *r, const struct peer *p)
+{
+	struct route_entry entry = { .to = p->addr,
+				     .table = r->conf.table + 1,
+				     .hops = p->hops };
+	int first;
+
+	if (!p->hops)
+		return route_del_entry(r->nl, &entry);
+	memcpy(entry.hop, p->hop, sizeof(p->hop));
+	first = route_put_entry(r->nl, &entry);
+	if (!first || p->hops == 1)
+		return first;
+	entry.hops = 1;
+	for (unsigned int i = p->hops; i-- > 0;) {
+		entry.hop[0] = p->hop[i];
+		if (!route_put_entry(r->nl, &entry))
+			return 0;
+	}
+	return first;
+}
+
+static unsigned int hop_find(const struct peer *p, uint32_t ifindex)
+{
+	unsigned int i = 0;
+
+	while (i < p->hops && p->hop[i] != ifindex)
+		i++;
+	return i;
+}
+
+static void hop_remove(struct peer *p, unsigned int i)
+{
+	for (p->hops--; i < p->hops; i++) {
+		p->hop[i] = p->hop[i + 1];
+		p->hop_uses[i] = p->hop_uses[i + 1];
+	}
+}
+
+int retain_reverse(struct retain *r, const struct addr *peer,
+		   uint32_t ifindex)
+{
+	struct peer *p;
+	unsigned int i;
+	int err;
+
+	if (peer->family == 6)
+		return 0;
+	if (peer->family != 4 || !ifindex)
+		return -EINVAL;
+	err = peer_get(r, peer, &p);
+	if (err)
+		return err;
+	i = hop_find(p, ifindex);
+	if (i < p->hops) {
+		p->hop_uses[i]++;
+		return 0;
+	}
+	if (p->hops == RETAIN_REVERSE_MAX)
+		return -ENOSPC;
+	p->hop[i] = ifindex;
+	p->hop_uses[i] = 1;
+	p->hops++;
+	err = reverse_write(r, p);
+	if (err) {
+		hop_remove(p, i);
+		peer_put(r, p);
+	}
+	return err;
+}
+
+int retain_unreverse(struct retain *r, const struct addr *peer,
+		     uint32_t ifindex)
+{
+	struct peer *p;
+	unsigned int i;
+	int err;
+
+	if (peer->family == 6)
+		return 0;
+	p = peer_find(r, peer);
+	if (!p)
+		return -ENOENT;
+	i = hop_find(p, ifindex);
+	if (i == p->hops)
+		return -ENOENT;
+	if (--p->hop_uses[i])
+		return 0;
+	hop_remove(p, i);
+	err = reverse_write(r, p);
+	peer_put(r, p);
+	return err;
+}
+
+int retain_link_up(struct retain *r, uint32_t ifindex)
+{
+	struct peer *p, *next;
+	int err = 0;
+
+	HASH_ITER(hh, r->peers, p, next)
+		if (hop_find(p, ifindex) < p->hops)
+			err = first_of(err, reverse_write(r, p));
+	return err;
+}
+
+/* --- open and close ------------------------------------------------------- */
+
+/* True once it is on. A failure is no error: the caller warns. */
+static bool set_src_valid_mark(void)
+{
+	int fd = open(SRC_VALID_MARK, O_RDWR | O_CLOEXEC);
+	bool on = fd >= 0 && write(fd, "1\n", 2) == 2;
+	char value = '0';
+
+	if (fd < 0)
+		fd = open(SRC_VALID_MARK, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (!on)
+		on = pread(fd, &value, 1, 0) == 1 && value == '1';
+	close(fd);
+	return on;
+}
+
+static int put_mark_rules(struct retain *r)
+{
+	struct route_rule rule = {
+		.family = AF_INET,
+		.mark = r->conf.mark,
+		.table = r->conf.table + 1,
+		.preference = RETAIN_PREF_MARK,
+	};
+	int err = route_put_rule(r->nl, &rule);
+
+	if (err)
+		return err;
+	rule.family = AF_INET6;
+	err = route_put_rule(r->nl, &rule);
+	r->ipv6 = !err;
+	return err == -EAFNOSUPPORT || err == -EOPNOTSUPP ? 0 : err;
+}
+
+static bool is_table_free(uint32_t table)
+{
+	/* default, main, local and "unspecified" are the kernel's */
+	return table && table < INT32_MAX &&
+	       (table + 1 < RT_TABLE_DEFAULT || table > RT_TABLE_LOCAL);
+}
+
+int retain_open(struct retain **out, const struct retain_conf *conf,
+		struct retain_info *info)
+{
+	struct retain *r;
+	int err;
+
+	if (!conf->mark || conf->mark & (conf->mark - 1) ||
+	    !is_table_free(conf->table))
+		return -EINVAL;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->conf = *conf;
+	err = netlink_open(&r->nl, NETLINK_ROUTE, NULL, 0);
+	if (!err)
+		err = put_mark_rules(r);
+	if (err) {
+		(void)retain_close(r, true);
+		return err;
+	}
+	if (info) {
+		info->src_valid_mark = set_src_valid_mark();
+		info->ipv6 = r->ipv6;
+	}
+	*out = r;
+	return 0;
+}
+
+/* Is it what this one has put there, or would? */
+static bool is_used(const struct route_object *object, void *arg)
+{
+	struct retain *r = arg;
+	const struct route_rule *rule = &object->rule;
+	const struct route_entry *entry = &object->entry;
+	struct old *o;
+	struct peer *p;
+
+	switch (object->kind) {
+	case ROUTE_RULE:
+		if (rule->preference == RETAIN_PREF_MARK)
+			return rule->mark == r->conf.mark &&
+			       rule->table == r->conf.table + 1;
+		o = old_find(r, &rule->from);
+		return o && rule->table == r->conf.table &&
+		       (rule->preference == RETAIN_PREF_LAST ||
+			(rule->preference == RETAIN_PREF_GONE && o->gone));
+	case ROUTE_ENTRY:
+		p = peer_find(r, &entry->to);
+		if (entry->table == r->conf.table)
+			return p && p->uses;
+		if (entry->table != r->conf.table + 1)
+			return false;
+		return entry->local ? old_find(r, &entry->to) != NULL :
+				      p && p->hops;
+	case ROUTE_COPY:
+		return old_find(r, &object->copy) != NULL;
+	}
+	return false;
+}
+
+int retain_sweep(struct retain *r)
+{
+	return route_sweep(r->nl, is_used, r);
+}
+
+int retain_clean(struct retain *r)
+{
+	forget_all(r);
+	return route_sweep(r->nl, NULL, NULL);
+}
+
+int retain_close(struct retain *r, bool keep)
+{
+	int err = 0;
+
+	if (!r)
+		return 0;
+	if (!keep)
+		err = retain_clean(r);
+	forget_all(r);
+	netlink_close(r->nl);
+	free(r);
+	return err;
+}

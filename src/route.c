@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * route: one change of addresses, rules or routes by rtnetlink per call.
+ *
+ * Owns the form of the messages and our sign on them. Keeps nothing.
+ */
+#include "route.h"
+
+#include "netlink.h"
+#include "retain.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#define MESSAGE_MAX 512
+#define SWEEP_MAX 128 /* objects that one dump collects for removal */
+#define SWEEP_ROUNDS 1024 /* dumps, at most, until none is left */
+
+union message {
+	struct nlmsghdr nlh;
+	char bytes[MESSAGE_MAX];
+};
+
+/* The body that follows the header, zeroed. */
+static void *start(union message *m, uint16_t type, uint16_t flags,
+		   size_t body)
+{
+	mnl_nlmsg_put_header(m);
+	m->nlh.nlmsg_type = type;
+	m->nlh.nlmsg_flags = flags;
+	return mnl_nlmsg_put_extra_header(&m->nlh, body);
+}
+
+static void put_addr(union message *m, uint16_t type, const struct addr *a)
+{
+	mnl_attr_put(&m->nlh, type, addr_size(a), a->byte);
+}
+
+static int ask(struct netlink *nl, union message *m)
+{
+	int err = netlink_request(nl, &m->nlh, NULL, NULL);
+	uint16_t type = m->nlh.nlmsg_type;
+
+	switch (err) {
+	case -ENOENT: /* rules */
+	case -ESRCH: /* routes */
+	case -EADDRNOTAVAIL: /* addresses */
+		return type == RTM_DELRULE || type == RTM_DELROUTE ||
+				       type == RTM_DELADDR ?
+			       0 :
+			       err;
+	default:
+		return err;
+	}
+}
+
+/* --- rules ---------------------------------------------------------------- */
+
+static int change_rule(struct netlink *nl, uint16_t type, uint16_t flags,
+		       const struct route_rule *r)
+{
+	union message m;
+	struct fib_rule_hdr *rule = start(&m, type, flags, sizeof(*rule));
+
+	rule->family = (uint8_t)r->family;
+	rule->action = FR_ACT_TO_TBL;
+	rule->table = r->table < 256 ? (uint8_t)r->table : RT_TABLE_UNSPEC;
+	mnl_attr_put_u32(&m.nlh, FRA_TABLE, r->table);
+	mnl_attr_put_u32(&m.nlh, FRA_PRIORITY, r->preference);
+	mnl_attr_put_u8(&m.nlh, FRA_PROTOCOL, RETAIN_PROTO);
+	if (addr_is_set(&r->from)) {
+		rule->src_len = (uint8_t)(addr_size(&r->from) * 8);
+		put_addr(&m, FRA_SRC, &r->from);
+	}
+	if (r->mark) {
+		mnl_attr_put_u32(&m.nlh, FRA_FWMARK, r->mark);
+		mnl_attr_put_u32(&m.nlh, FRA_FWMASK, r->mark);
+	}
+	return ask(nl, &m);
+}
+
+int route_put_rule(struct netlink *nl, const struct route_rule *r)
+{
+	int err = change_rule(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, r);
+
+	return err == -EEXIST ? 0 : err;
+}
+
+int route_del_rule(struct netlink *nl, const struct route_rule *r)
+{
+	return change_rule(nl, RTM_DELRULE, 0, r);
+}
+
+/* --- routes --------------------------------------------------------------- */
+
+static struct rtmsg *start_route(union message *m, uint16_t type,
+				 uint16_t flags, const struct addr *to,
+				 uint32_t table)
+{
+	struct rtmsg *rt = start(m, type, flags, sizeof(*rt));
+
+	rt->rtm_family = (uint8_t)addr_af(to);
+	rt->rtm_dst_len = (uint8_t)(addr_size(to) * 8);
+	rt->rtm_table = table < 256 ? (uint8_t)table : RT_TABLE_UNSPEC;
+	mnl_attr_put_u32(&m->nlh, RTA_TABLE, table);
+	put_addr(m, RTA_DST, to);
+	return rt;
+}
+
+static void put_hops(union message *m, const struct route_entry *r)
+{
+	struct nlattr *nest;
+
+	if (r->hops == 1) {
+		mnl_attr_put_u32(&m->nlh, RTA_OIF, r->hop[0]);
+		return;
+	}
+	nest = mnl_attr_nest_start(&m->nlh, RTA_MULTIPATH);
+	for (unsigned int i = 0; i < r->hops; i++) {
+		struct rtnexthop *hop = mnl_nlmsg_get_payload_tail(&m->nlh);
+
+		memset(hop, 0, sizeof(*hop));
+		hop->rtnh_len = sizeof(*hop);
+		hop->rtnh_ifindex = (int)r->hop[i];
+		m->nlh.nlmsg_len += (uint32_t)sizeof(*hop);
+	}
+	mnl_attr_nest_end(&m->nlh, nest);
+}
+
+int route_put_entry(struct netlink *nl, const struct route_entry *r)
+{
+	union message m;
+	struct rtmsg *rt;
+	struct nlattr *nest;
+
+	if (!r->hops || r->hops > ROUTE_HOPS_MAX)
+		return -EINVAL;
+	rt = start_route(&m, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE,
+			 &r->to, r->table);
+	rt->rtm_protocol = RETAIN_PROTO;
+	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
+	rt->rtm_scope = r->local ? RT_SCOPE_HOST : RT_SCOPE_LINK;
+	put_hops(&m, r);
+	if (r->mtu) {
+		nest = mnl_attr_nest_start(&m.nlh, RTA_METRICS);
+		mnl_attr_put_u32(&m.nlh, RTAX_MTU, r->mtu);
+		mnl_attr_nest_end(&m.nlh, nest);
+	}
+	return ask(nl, &m);
+}
+
+int route_del_entry(struct netlink *nl, const struct route_entry *r)
+{
+	union message m;
+	struct rtmsg *rt = start_route(&m, RTM_DELROUTE, 0, &r->to, r->table);
+
+	rt->rtm_protocol = RETAIN_PROTO;
+	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
+	rt->rtm_scope = RT_SCOPE_NOWHERE; /* any */
+	return ask(nl, &m);
+}
+
+/* --- copies of addresses on lo -------------------------------------------- */
+
+static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
+		       const struct addr *a)
+{
+	union message m;
+	struct ifaddrmsg *ifa = start(&m, type, flags, sizeof(*ifa));
+
+	ifa->ifa_family = AF_INET;
+	ifa->ifa_prefixlen = 32;
+	/* Wider than host: no source for anything that leaves this host. */
+	ifa->ifa_scope = RT_SCOPE_HOST;
+	ifa->ifa_index = ROUTE_LO_IFINDEX;
+	put_addr(&m, IFA_LOCAL, a);
+	put_addr(&m, IFA_ADDRESS, a);
+	mnl_attr_put_strz(&m.nlh, IFA_LABEL, RETAIN_LABEL);
+	return ask(nl, &m);
+}
+
+/*
+ * Without this route the address is not local: no ARP answer, and the host
+ * can reach another one that has it. The copy only satisfies the check that a
+ * socket's source is ours (__ip_dev_find()). An interface that has the address
+ * keeps its own route: the device tells them apart.
+ */
+static int del_local_route(struct netlink *nl, const struct addr *a)
+{
+	union message m;
+	struct rtmsg *rt =
+		start_route(&m, RTM_DELROUTE, 0, a, RT_TABLE_LOCAL);
+
+	rt->rtm_type = RTN_LOCAL;
+	rt->rtm_scope = RT_SCOPE_HOST;
+	mnl_attr_put_u32(&m.nlh, RTA_OIF, ROUTE_LO_IFINDEX);
+	return ask(nl, &m);
+}
+
+static bool has_copy(struct netlink *nl, const struct addr *a);
+
+int route_put_copy(struct netlink *nl, const struct addr *a)
+{
+	int err = change_copy(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, a);
+
+	if (err == -EEXIST && has_copy(nl, a))
+		err = 0;
+	if (err)
+		return err;
+	err = del_local_route(nl, a);
+	if (err)
+		(void)route_del_copy(nl, a);
+	return err;
+}
+
+int route_del_copy(struct netlink *nl, const struct addr *a)
+{
+	return change_copy(nl, RTM_DELADDR, 0, a);
+}
+
+/* --- what is ours --------------------------------------------------------- */
+
+/* What a dump showed to be ours. Removed after its end: the socket is busy
+ * until then. */
+struct sweep {
+	route_keep *keep;
+	void *arg;
+	unsigned int n;
+	struct route_object item[SWEEP_MAX];
+};
+
+static void collect(struct sweep *sweep, const struct route_object *o)
+{
+	if (sweep->keep && sweep->keep(o, sweep->arg))
+		return;
+	if (sweep->n < SWEEP_MAX)
+		sweep->item[sweep->n++] = *o;
+}
+
+/* Attributes by type, up to `max`; others are passed over. */
+struct attrs {
+	const struct nlattr **tb;
+	uint16_t max;
+};
+
+static int on_attr(const struct nlattr *attr, void *arg)
+{
+	struct attrs *attrs = arg;
+	uint16_t type = mnl_attr_get_type(attr);
+
+	if (type <= attrs->max)
+		attrs->tb[type] = attr;
+	return MNL_CB_OK;
+}
+
+/* Body of a message with its attributes; NULL where it is too short. */
+static const void *parse(const struct nlmsghdr *nlh, size_t body,
+			 const struct nlattr **tb, uint16_t max)
+{
+	struct attrs attrs = { .tb = tb, .max = max };
+
+	if (mnl_nlmsg_get_payload_len(nlh) < body)
+		return NULL;
+	memset(tb, 0, (max + 1u) * sizeof(*tb));
+	(void)mnl_attr_parse(nlh, (unsigned int)body, on_attr, &attrs);
+	return mnl_nlmsg_get_payload(nlh);
+}
+
+static uint32_t u32_value(const struct nlattr *attr)
+{
+	return attr && mnl_attr_get_payload_len(attr) >= sizeof(uint32_t) ?
+		       mnl_attr_get_u32(attr) :
+		       0;
+}
+
+static struct addr addr_value(const struct nlattr *attr, int family)
+{
+	struct addr a;
+
+	memset(&a, 0, sizeof(a));
+	if (!attr || mnl_attr_get_payload_len(attr) !=
+			     (family == AF_INET ? 4u : 16u))
+		return a;
+	a.family = family == AF_INET ? 4 : 6;
+	memcpy(a.byte, mnl_attr_get_payload(attr),
+	       mnl_attr_get_payload_len(attr));
+	return a;
+}
+
+static int on_rule(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *tb[FRA_PROTOCOL + 1];
+	const struct fib_rule_hdr *hdr =
+		parse(nlh, sizeof(*hdr), tb, FRA_PROTOCOL);
+	struct route_object o = { .kind = ROUTE_RULE };
+
+	if (!hdr || !tb[FRA_PROTOCOL] ||
+	    mnl_attr_get_u8(tb[FRA_PROTOCOL]) != RETAIN_PROTO)
+		return 0;
+	o.rule.family = hdr->family;
+	o.rule.from = addr_value(tb[FRA_SRC], hdr->family);
+	o.rule.mark = u32_value(tb[FRA_FWMARK]);
+	o.rule.table = tb[FRA_TABLE] ? u32_value(tb[FRA_TABLE]) : hdr->table;
+	o.rule.preference = u32_value(tb[FRA_PRIORITY]);
+	collect(arg, &o);
+	return 0;
+}
+
+static int on_entry(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *tb[RTA_TABLE + 1];
+	const struct rtmsg *rt = parse(nlh, sizeof(*rt), tb, RTA_TABLE);
+	struct route_object o = { .kind = ROUTE_ENTRY };
+
+	if (!rt || rt->rtm_protocol != RETAIN_PROTO ||
+	    rt->rtm_flags & RTM_F_CLONED)
+		return 0;
+	o.entry.to = addr_value(tb[RTA_DST], rt->rtm_family);
+	o.entry.table = tb[RTA_TABLE] ? u32_value(tb[RTA_TABLE]) :
+					rt->rtm_table;
+	o.entry.local = rt->rtm_type == RTN_LOCAL;
+	collect(arg, &o);
+	return 0;
+}
+
+static int on_copy(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *tb[IFA_LABEL + 1];
+	const struct ifaddrmsg *ifa = parse(nlh, sizeof(*ifa), tb, IFA_LABEL);
+	struct route_object o = { .kind = ROUTE_COPY };
+
+	if (!ifa || ifa->ifa_family != AF_INET ||
+	    ifa->ifa_index != ROUTE_LO_IFINDEX || !tb[IFA_LABEL] ||
+	    mnl_attr_get_payload_len(tb[IFA_LABEL]) != sizeof(RETAIN_LABEL) ||
+	    memcmp(mnl_attr_get_payload(tb[IFA_LABEL]), RETAIN_LABEL,
+		   sizeof(RETAIN_LABEL)))
+		return 0;
+	o.copy = addr_value(tb[IFA_LOCAL], AF_INET);
+	collect(arg, &o);
+	return 0;
+}
+
+/* One dump of what the kernel has of a kind. */
+static int look(struct netlink *nl, enum route_kind kind, int family,
+		struct sweep *sweep)
+{
+	static const struct {
+		uint16_t type;
+		size_t body;
+		netlink_callback *cb;
+	} dump[] = {
+		[ROUTE_RULE] = { RTM_GETRULE, sizeof(struct fib_rule_hdr),
+				 on_rule },
+		[ROUTE_ENTRY] = { RTM_GETROUTE, sizeof(struct rtmsg),
+				  on_entry },
+		[ROUTE_COPY] = { RTM_GETADDR, sizeof(struct ifaddrmsg),
+				 on_copy },
+	};
+	union message m;
+	uint8_t *hdr = start(&m, dump[kind].type, NLM_F_DUMP, dump[kind].body);
+
+	*hdr = (uint8_t)family; /* the first byte of all three */
+	sweep->n = 0;
+	return netlink_request(nl, &m.nlh, dump[kind].cb, sweep);
+}
+
+static bool is_other(const struct route_object *o, void *arg)
+{
+	return !addr_equal(&o->copy, arg);
+}
+
+static bool has_copy(struct netlink *nl, const struct addr *a)
+{
+	struct addr wanted = *a;
+	struct sweep sweep = { .keep = is_other, .arg = &wanted };
+
+	return !look(nl, ROUTE_COPY, AF_INET, &sweep) && sweep.n;
+}
+
+static int remove_all(struct netlink *nl, const struct sweep *sweep)
+{
+	int first = 0;
+
+	for (unsigned int i = 0; i < sweep->n; i++) {
+		const struct route_object *o = &sweep->item[i];
+		int err;
+
+		if (o->kind == ROUTE_RULE)
+			err = route_del_rule(nl, &o->rule);
+		else if (o->kind == ROUTE_ENTRY)
+			err = route_del_entry(nl, &o->entry);
+		else
+			err = route_del_copy(nl, &o->copy);
+		if (!first)
+			first = err;
+	}
+	return first;
+}
+
+/* Dumps of one kind, until one shows nothing that has to go. */
+static int sweep_kind(struct netlink *nl, enum route_kind kind, int family,
+		      route_keep *keep, void *arg)
+{
+	struct sweep sweep = { .keep = keep, .arg = arg };
+
+	for (int round = 0; round < SWEEP_ROUNDS; round++) {
+		int err = look(nl, kind, family, &sweep);
+
+		if (err == -EOPNOTSUPP || err == -EAFNOSUPPORT)
+			return 0; /* no such family here */
+		if (err || !sweep.n)
+			return err;
+		err = remove_all(nl, &sweep);
+		if (err)
+			return err;
+	}
+	return -ELOOP;
+}
+
+int route_sweep(struct netlink *nl, route_keep *keep, void *arg)
+{
+	/* Rules first: routes without them are without effect. */
+	static const struct {
+		enum route_kind kind;
+		int family;
+	} order[] = {
+		{ ROUTE_RULE, AF_INET },   { ROUTE_RULE, AF_INET6 },
+		{ ROUTE_ENTRY, AF_INET },  { ROUTE_ENTRY, AF_INET6 },
+		{ ROUTE_COPY, AF_INET },
+	};
+	int first = 0;
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		int err = sweep_kind(nl, order[i].kind, order[i].family, keep,
+				     arg);
+
+		if (!first)
+			first = err;
+	}
+	return first;
+}
