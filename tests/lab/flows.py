@@ -33,7 +33,8 @@ class Traffic:
 
     def __init__(self, client, server, kind="echo", proto="tcp", pace_us=1000,
                  to=None, source=None, source_port=0, port=None, bytes=0,
-                 busy=1, idle=0, repeat_ms=100, fam=4, listen=None):
+                 busy=1, idle=0, repeat_ms=100, fam=4, listen=None,
+                 size=64):
         lab = client.lab
         self.lab, self.client, self.server = lab, client, server
         self.kind, self.proto, self.bytes = kind, proto, bytes
@@ -49,7 +50,7 @@ class Traffic:
             server, [program, "-s", files[1], proto + "-serve",
                      listen or to, self.server_port], tag + "s")
         self._line(self.at_server)
-        argv = [program, "-s", files[0], "-r", repeat_ms]
+        argv = [program, "-s", files[0], "-r", repeat_ms, "-m", size]
         if source:
             argv += ["-b", source]
         if source_port:
@@ -131,6 +132,19 @@ class Traffic:
                    0.002, Died)
         return self
 
+    def reaches(self, bytes_, timeout=60):
+        """Waits until so much has arrived in all."""
+        began = time.monotonic()
+
+        def passed():
+            if (min(self.silent_ms() / 1000, time.monotonic() - began) >
+                    GOES_ON_S):
+                raise Died(f"{self}: nothing for {GOES_ON_S} s, "
+                           f"{self.receiver.rx_bytes} bytes so far")
+            return self.receiver.rx_bytes >= bytes_
+        wait_until(f"{self} reaches {bytes_} bytes", passed, timeout, 0.002,
+                   Died)
+
     def _last_words(self):
         try:
             return self._line(self.at_client, 1)
@@ -148,10 +162,10 @@ class Traffic:
     def silent_ms(self):
         return (time.monotonic_ns() - self.receiver.last_rx_ns) / 1e6
 
-    def echo_all(self, timeout=30):
+    def echo_all(self, timeout=None):
         """A message on every connection; ms until the last was answered."""
         self._tell(self.at_client, "echo")
-        r = self._line(self.at_client, timeout)
+        r = self._line(self.at_client, timeout or FINISH_S)
         check(r.get("echoed") == self.many, f"{self}: {r}")
         return r["last_ms"]
 
@@ -207,6 +221,11 @@ def udp(client, server, kind="echo", **kw):
 
 def bulk(client, server, bytes=0, kind="up", **kw):
     return Traffic(client, server, kind, pace_us=0, bytes=bytes, **kw)
+
+
+def copy(client, server, kind="up", **kw):
+    """16 MB/s in full-sized segments: leaves the machine to others."""
+    return Traffic(client, server, kind, size=16384, **kw)
 
 
 def stream(client, server, kind="up", **kw):

@@ -50,6 +50,11 @@ def scenario(fam=None, needs=(), alone=False, timeout=60, long=False,
     return register
 
 
+def nodad(n):
+    """How a scenario adds an address when DAD is not what it is about."""
+    return "nodad" if n.fam == 6 else ""
+
+
 def lan(lab, n, *more):
     """
         client .1.2 ---- lan ---- .1.3 server     `more`: further lines

@@ -11,6 +11,7 @@
  *
  *   -s FILE   counters that others may watch while it runs (struct watch)
  *   -b ADDR   source address of a client, -p PORT source port
+ *   -m BYTES  size of a paced TCP message (64; up and down only)
  *   -r MS     after this long without an answer a UDP request is repeated
  *
  * Plain sockets that know nothing of addresses that change: what an
@@ -19,7 +20,7 @@
  * in an orderly way and report; so does its end) and "echo" (one message on
  * every connection, report when the last one was answered).
  *
- * PACE_US is the time between two messages of 64 bytes; 0 is as fast as the
+ * PACE_US is the time between two messages; 0 is as fast as the
  * connection goes, in large writes. A connection's first 32 bytes say what
  * the server shall do; they count for nothing. One that opens with 'p' is
  * echoed and left out of the report: the lab's own probes on a port in use.
@@ -54,7 +55,8 @@
 #define MSG 64 /* bytes of one paced message */
 #define HELLO 32 /* bytes that open a TCP connection */
 #define CHUNK (256 * 1024) /* bytes of one unpaced write */
-#define PACED_CHUNK (64 * MSG)
+#define PACED_MAX 64 /* messages sent at once after a pause */
+#define MSG_MAX 65536
 #define CONNS_MAX 4096
 #define NS_PER_MS 1000000ull
 #define BYE_MS 100 /* between two UDP "bye" */
@@ -88,6 +90,7 @@ struct conn {
 	crypto_generichash_state tx, rx;
 	uint64_t tx_bytes, rx_bytes, answered;
 	uint64_t want; /* bytes to send; 0: until told */
+	uint32_t msg; /* bytes of a message */
 	uint64_t pace_ns, next_ns, last_rx_ns, asked_ns;
 	unsigned char *out;
 	size_t out_size, out_len, out_off;
@@ -105,6 +108,7 @@ struct app {
 	size_t conns, open;
 	struct watch *watch, own_watch;
 	uint64_t pace_ns, repeat_ns;
+	uint32_t msg;
 	uint64_t echo_ns; /* when "echo" was asked, 0 if not */
 	size_t echo_left;
 	const char *bind_addr;
@@ -361,11 +365,12 @@ static void conn_make(struct app *a, struct conn *c)
 	if (c->pace_ns) {
 		uint64_t t = now_ns(), due = 0;
 
-		while (c->next_ns <= t && due < PACED_CHUNK / MSG) {
+		while (c->next_ns <= t && due < PACED_MAX &&
+		       (due + 1) * c->msg <= CHUNK) {
 			due++;
 			c->next_ns += c->pace_ns;
 		}
-		len = due * MSG;
+		len = due * c->msg;
 	}
 	if (c->want && len > c->want - c->tx_bytes)
 		len = (size_t)(c->want - c->tx_bytes);
@@ -433,13 +438,14 @@ static void conn_start(struct conn *c, const unsigned char hello[HELLO])
 	uint64_t v[3];
 
 	memcpy(v, hello + 8, sizeof(v));
+	memcpy(&c->msg, hello + 4, sizeof(c->msg));
 	c->probe = hello[0] == 'p';
 	c->kind = c->probe ? 'e' : (char)hello[0];
 	c->pace_ns = v[0];
 	c->want = v[1];
 	gen_seed(&c->gen, v[2]);
 	c->next_ns = now_ns();
-	c->out_size = c->pace_ns || c->kind == 'e' ? 2 * PACED_CHUNK : CHUNK;
+	c->out_size = c->kind == 'e' ? 2 * PACED_MAX * MSG : CHUNK;
 	c->out = malloc(c->out_size + HELLO);
 	if (!c->out)
 		die("malloc");
@@ -744,6 +750,7 @@ static void tcp_client(struct app *a, const char *addr, unsigned port,
 		if (connect(fd, (struct sockaddr *)&ss, len))
 			die("connect");
 		conn_init(c, fd);
+		memcpy(hello + 4, &a->msg, sizeof(a->msg));
 		memcpy(hello + 8, v, sizeof(v));
 		conn_start(c, hello);
 		c->connected = true;
@@ -1125,16 +1132,17 @@ static void ticker(uint64_t pace_ns)
 	hash_hex(d, hex);
 	printf("end %ju %s\n", (uintmax_t)n, hex);
 	fflush(stdout);
-	/* a terminal's end may overtake the last line: leave when told again */
-	if (read(STDIN_FILENO, line, sizeof(line)) > 0)
-		poll(&p, 1, BYE_MS * BYE_TRIES);
+	/* a terminal's end may overtake the last line: stay until it goes */
+	while (poll(&p, 1, BYE_MS * BYE_TRIES) > 0 &&
+	       read(STDIN_FILENO, line, sizeof(line)) > 0)
+		;
 }
 
 /* --- the command line --------------------------------------------------- */
 
 static int usage(void)
 {
-	fputs("usage: traffic [-s FILE] [-b ADDR] [-p PORT] [-r MS] COMMAND\n"
+	fputs("usage: traffic [-s FILE] [-b ADDR] [-p PORT] [-r MS] [-m BYTES] COMMAND\n"
 	      "  tcp-serve ADDR PORT | udp-serve ADDR PORT | ticker MS\n"
 	      "  tcp ADDR PORT echo US [BUSY [IDLE]] | up|down US [BYTES]\n"
 	      "  udp ADDR PORT echo|up|down US\n", stderr);
@@ -1181,11 +1189,11 @@ static int run(struct app *a, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct rlimit files = { CONNS_MAX + 64, CONNS_MAX + 64 };
-	struct app a = { .repeat_ns = 100 * NS_PER_MS };
+	struct app a = { .repeat_ns = 100 * NS_PER_MS, .msg = MSG };
 	int opt, rc;
 
 	a.watch = &a.own_watch;
-	while ((opt = getopt(argc, argv, "+s:b:p:r:")) != -1) {
+	while ((opt = getopt(argc, argv, "+s:b:p:r:m:")) != -1) {
 		switch (opt) {
 		case 's': watch_open(&a, optarg); break;
 		case 'b': a.bind_addr = optarg; break;
@@ -1193,9 +1201,12 @@ int main(int argc, char **argv)
 		case 'r':
 			a.repeat_ns = strtoull(optarg, NULL, 10) * NS_PER_MS;
 			break;
+		case 'm': a.msg = (uint32_t)strtoul(optarg, NULL, 10); break;
 		default: return usage();
 		}
 	}
+	if (!a.msg || a.msg > MSG_MAX)
+		return usage();
 	if (optind >= argc)
 		return usage();
 	if (sodium_init() < 0)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The instant in which the address goes: nothing may notice, nothing leak."""
+import time
+
+from flows import echo, stream, udp
+from lab import check
+from scenario import lan, nodad, scenario
+
+GRACE_NS = 1000000  # what was on its way through the cable already
+RTT_MAX_MS = 150  # a send that failed in the kernel comes back after 200
+
+
+def old_tuple(n, host):
+    """What bears an identity address of a flow; ND and ARP are others'."""
+    return f"(tcp or udp) and not port 1021 and {n.proto} host {host}"
+
+
+@scenario(fam=(4, 6), alone=True, control="dies")
+def no_error_no_stall_at_removal(lab, n):
+    """Added, then deleted: no error in a sender, no stall in a request."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    out = udp(client, server, "up", fam=n.fam)
+    ask = echo(client, server, fam=n.fam)
+    lab.protected(out, ask)
+    wire = lab.capture(client, "eth0", old_tuple(n, n.ip(1, 2)))
+    resets = lab.capture(server, "eth0", "tcp[13] & 4 != 0" if n.fam == 4 else
+                         "ip6[6] == 6 and ip6[53] & 4 != 0")
+    ask.forget_gap()
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    _, gone = client.delete_now("eth0", n.cidr(1, 2))
+    lab.settled(out, ask, client=n.ip(1, 9))
+    for f in out, ask:
+        f.goes_on()
+    wire.some()
+    if not lab.without_daemons:
+        wire.none("untranslated after the removal", since=gone + GRACE_NS)
+        resets.none("resets")
+    a, o = ask.finish(), out.finish()
+    check(o.client["send_errors"] == 0, f"{o.client['send_errors']} errors")
+    check(a.rtt_ms < RTT_MAX_MS, f"a request took {a.rtt_ms:.1f} ms")
+    check(out.lost(o) == 0, f"{out.lost(o)} datagrams lost by the host")
+
+
+@scenario(fam=(4, 6), alone=True, control="dies")
+def nothing_leaks_while_there_is_no_address(lab, n):
+    """Gone for half a second under 1 ms senders: silence on the wire."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [udp(client, server, "up", fam=n.fam),
+             stream(client, server, "up", fam=n.fam),
+             echo(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
+                                       f"{n.proto} src {n.ip(1, 2)}")
+    _, gone = client.delete_now("eth0", n.cidr(1, 2))
+    time.sleep(0.5)
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    for f in flows:
+        f.goes_on()
+    wire.some()
+    if not lab.without_daemons:
+        wire.none("untranslated after the removal", since=gone + GRACE_NS)
+    results = [f.finish() for f in flows]
+    check(results[0].client["send_errors"] == 0, "the UDP sender saw errors")
+    check(flows[0].lost(results[0]) == 0,
+          f"{flows[0].lost(results[0])} datagrams lost by the host")
+
+
+@scenario(fam=(4, 6), alone=True)
+def without_a_daemon_it_leaks_or_fails(lab, n):
+    """The positive control of the two above: the capture and the sender's
+    error count do see what they look for."""
+    client, server = lan(lab, n)
+    out = udp(client, server, "up", fam=n.fam)
+    ask = echo(client, server, fam=n.fam)
+    out.goes_on()
+    wire = lab.capture(client, "eth0", f"udp and {n.proto} src {n.ip(1, 2)}")
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    _, gone = client.delete_now("eth0", n.cidr(1, 2))
+    time.sleep(0.3)
+    leaked = len(wire.since(gone + GRACE_NS))
+    errors = out.watches[0].errors
+    check(leaked or errors, "neither a leak nor an error was seen")
+    check(ask.silent_ms() > 200, "the request did not stall")
+
+
+@scenario(fam=(4, 6))
+def mover_stopped_in_a_handover(lab, n):
+    """SIGSTOP at the mover: nothing leaks; SIGCONT: it goes on."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [udp(client, server, "up", fam=n.fam),
+             stream(client, server, "up", fam=n.fam),
+             stream(client, server, "down", fam=n.fam)]
+    lab.protected(*flows)
+    wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
+                                       f"{n.proto} src {n.ip(1, 2)}")
+    resets = lab.capture(server, "eth0", "tcp[13] & 4 != 0" if n.fam == 4 else
+                         "ip6[6] == 6 and ip6[53] & 4 != 0")
+    client.daemon.pause()
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    _, gone = client.delete_now("eth0", n.cidr(1, 2))
+    time.sleep(1.5)
+    wire.none("untranslated while stopped", since=gone + GRACE_NS)
+    client.daemon.resume()
+    lab.settled(*flows, client=n.ip(1, 9))
+    for f in flows:
+        f.goes_on()
+    wire.none("untranslated", since=gone + GRACE_NS)
+    resets.none("resets")
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6))
+def peer_stopped_in_a_handover(lab, n):
+    """SIGSTOP at the other end: the mover asks on; SIGCONT: it goes on."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [udp(client, server, fam=n.fam),
+             stream(client, server, "up", fam=n.fam),
+             stream(client, server, "down", fam=n.fam)]
+    lab.protected(*flows)
+    server.daemon.pause()
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    time.sleep(1.5)
+    e = lab.entry(client, flows[0])
+    check(e["state"] == "moving", f"{e['state']} while the peer is stopped")
+    server.daemon.resume()
+    lab.settled(*flows, client=n.ip(1, 9), timeout=15)
+    for f in flows:
+        f.goes_on()
+    for f in flows:
+        f.finish()
