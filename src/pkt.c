@@ -252,15 +252,17 @@ static enum pkt_result parse_icmp(const uint8_t *buf, struct pkt *p)
 	    h.end - h.l4_off < QUOTE_L4_MIN)
 		return PKT_OTHER;
 	l4 = buf + h.l4_off;
-	p->quote = (struct pkt_quote){
-		.src = { .addr = h.src, .port = get_be16(l4) },
-		.dst = { .addr = h.dst, .port = get_be16(l4 + 2) },
-		.proto = h.proto,
-		.l3_off = p->l4_off + ICMP_HEADER,
-		.l4_off = (uint32_t)h.l4_off,
-		.end = (uint32_t)h.end,
-		.tcp_seq = h.proto == IPPROTO_TCP ? get_be32(l4 + 4) : 0,
-	};
+	/* Field by field: `p` was zeroed, and padding must stay so (addr.h). */
+	p->quote.src.addr = h.src;
+	p->quote.src.port = get_be16(l4);
+	p->quote.dst.addr = h.dst;
+	p->quote.dst.port = get_be16(l4 + 2);
+	p->quote.proto = h.proto;
+	p->quote.l3_off = p->l4_off + ICMP_HEADER;
+	p->quote.l4_off = (uint32_t)h.l4_off;
+	p->quote.end = (uint32_t)h.end;
+	if (h.proto == IPPROTO_TCP)
+		p->quote.tcp_seq = get_be32(l4 + 4);
 	return PKT_ICMP_ERROR;
 }
 
