@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* peer, pins, path: records, eviction, pins as text, paths and probes. */
+#include "fake_net.h"
+
+#include <arpa/inet.h>
+
+static void second_pair(struct host *a, struct host *b)
+{
+	a->addr[a->n_addrs++] = net_addr("fd00::1");
+	b->addr[b->n_addrs++] = net_addr("fd00::2");
+}
+
+/* ---- paths ------------------------------------------------------------ */
+
+static void test_validate(void **state)
+{
+	struct net *n = net_new(1);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer_path path;
+	struct peer *p;
+	uint64_t at_ms;
+
+	(void)state;
+	net_meet(a, b);
+	second_pair(a, b);
+	p = host_knows(a, b);
+	a->path_ok = 0;
+	at_ms = n->now_ms;
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[0]),
+			 0);
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[0]),
+			 -EALREADY);
+	net_run(n, 20);
+	assert_int_equal(a->path_ok, 1);
+	assert_true(peer_remote_validated_ms(p, &b->addr[0]) >= at_ms + 10);
+	/* Nobody ever heard it speak from there: a handshake must tell. */
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[1],
+					    &b->addr[1]),
+			 -EACCES);
+	assert_true(peer_remote_validated_ms(p, &b->addr[1]) == 0);
+	assert_int_equal(peer_initiate(a->table, n->now_ms, &a->addr[1],
+				       &b->addr[1], 0),
+			 0);
+	net_run(n, 100);
+	assert_int_equal(peer_table_count(a->table), 1);
+	assert_true(peer_path_find(p, &a->addr[1], &b->addr[1], &path));
+	assert_true(path.validated_ms > 0);
+	assert_true(peer_remote_validated_ms(p, &b->addr[1]) > 0);
+	/* One session serves both. */
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[0]),
+			 0);
+	net_run(n, 100);
+	assert_true(peer_path_best(p, &path));
+	assert_true(addr_equal(&path.remote.addr, &b->addr[0]));
+	net_free(n);
+}
+
+static void test_validate_lossy(void **state)
+{
+	unsigned int ok = 0, bad = 0;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 100; seed++) {
+		struct net *n = net_new(seed);
+		struct host *a = net_add(n, "10.0.0.1"),
+			    *b = net_add(n, "10.0.0.2");
+		struct peer *p;
+
+		net_meet(a, b);
+		p = host_knows(a, b);
+		net_run(n, 1000);
+		a->path_ok = 0;
+		n->loss = 30;
+		n->dup = 30;
+		n->spread_ms = 100;
+		assert_int_equal(peer_validate_path(p, n->now_ms,
+						    &a->addr[0], &b->addr[0]),
+				 0);
+		net_run(n, 30000);
+		/* Exactly one outcome. */
+		assert_int_equal(a->path_ok + a->path_bad, 1);
+		ok += a->path_ok;
+		bad += a->path_bad;
+		net_free(n);
+	}
+	/* (1 - 0.49)^6: one or two of a hundred may fail */
+	assert_true(ok >= 90);
+	print_message("# %u validated, %u failed\n", ok, bad);
+}
+
+static void test_validate_dead(void **state)
+{
+	struct net *n = net_new(2);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	uint64_t sent, before_ms;
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	before_ms = peer_remote_validated_ms(p, &b->addr[0]);
+	n->down = true;
+	sent = a->sent;
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[0]),
+			 0);
+	net_run(n, 60000);
+	assert_int_equal(a->path_bad, 1);
+	assert_int_equal(a->sent - sent, PEER_PROBE_TRIES);
+	assert_true(peer_remote_validated_ms(p, &b->addr[0]) == before_ms);
+	assert_true(peer_table_deadline_ms(a->table) == UINT64_MAX);
+	net_free(n);
+}
+
+/* A token that was never sent, or on another path, proves nothing. */
+static void test_probe_ack_forged(void **state)
+{
+	struct net *n = net_new(3);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m;
+	struct peer *p, *q;
+
+	(void)state;
+	net_meet(a, b);
+	second_pair(a, b);
+	p = host_knows(a, b);
+	q = host_knows(b, a);
+	net_run(n, 1000);
+	n->down = true;
+	peer_validate_path(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	n->down = false;
+	a->path_ok = 0;
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_PROBE_ACK;
+	m.probe.token[TOKEN_INDEX] = 0;
+	peer_send(q, n->now_ms, &b->addr[0], &a->addr[0], &m, 0);
+	net_run(n, 8);
+	assert_int_equal(a->path_ok, 0);
+	assert_int_equal(host_counter(a, COUNTER_RX_UNEXPECTED), 1);
+	/* The right one, from the wrong address. */
+	memcpy(m.probe.token,
+	       path_find(p, &a->addr[0], &b->addr[0])->token,
+	       sizeof(m.probe.token));
+	peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m, 0);
+	net_run(n, 8);
+	assert_int_equal(a->path_ok, 0);
+	assert_int_equal(host_counter(a, COUNTER_RX_UNEXPECTED), 2);
+	assert_true(peer_remote_validated_ms(p, &b->addr[1]) == 0);
+	peer_send(q, n->now_ms, &b->addr[0], &a->addr[0], &m, 0);
+	net_run(n, 8);
+	assert_int_equal(a->path_ok, 1);
+	net_free(n);
+}
+
+/* PROTOCOL, "Validation": what goes to an address that proved nothing. */
+static void test_unvalidated(void **state)
+{
+	struct net *n = net_new(4);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m;
+	struct peer *p, *q;
+	size_t heard;
+
+	(void)state;
+	net_meet(a, b);
+	net_run(n, 1000);
+	b->addr[b->n_addrs++] = net_addr("10.0.0.77");
+	p = host_knows(a, b);
+	q = host_knows(b, a);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_DONE;
+	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) == 0);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   0),
+			 -EACCES);
+	/* b speaks from its new address (to one that is validated). */
+	assert_int_equal(peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m,
+				   100),
+			 0);
+	net_run(n, 10);
+	assert_true(addr_equal(&a->rx.remote.addr, &b->addr[1]));
+	heard = a->rx.len;
+	assert_int_equal(heard, 100);
+	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) == heard);
+	/* One answer, not longer; and not from another address of ours. */
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   heard + 1),
+			 -EACCES);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   heard),
+			 0);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   0),
+			 -EACCES);
+	/* Never more than three are owed. */
+	for (int i = 0; i < 10; i++)
+		peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m, 0);
+	net_run(n, 10);
+	for (int i = 0; i < PEER_REPLIES_MAX; i++)
+		assert_int_equal(peer_send(p, n->now_ms, &a->addr[0],
+					   &b->addr[1], &m, 0),
+				 0);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   0),
+			 -EACCES);
+	/* It answers a challenge: now it may hear anything. */
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[1]),
+			 0);
+	net_run(n, 20);
+	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) ==
+		    WIRE_PAYLOAD_MAX);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   WIRE_PAYLOAD_MAX),
+			 0);
+	net_free(n);
+}
+
+static void test_proved(void **state)
+{
+	struct net *n = net_new(5);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct endpoint local = { a->addr[0], 1021 };
+	struct endpoint remote = { net_addr("10.0.0.9"), 1021 };
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	a->path_ok = 0;
+	peer_path_proved(p, n->now_ms, &local, &remote);
+	assert_int_equal(a->path_ok, 1);
+	assert_true(peer_remote_validated_ms(p, &remote.addr) == n->now_ms);
+	assert_ptr_equal(peer_find_addr(a->table, &remote.addr), p);
+	/* Our own address goes: what the peer proved stays proved. */
+	peer_table_local_gone(a->table, &a->addr[0]);
+	assert_int_equal(p->n_paths, 0);
+	a->addr[a->n_addrs++] = net_addr("10.0.0.11");
+	assert_true(peer_send_limit(p, &a->addr[1], &b->addr[0]) ==
+		    WIRE_PAYLOAD_MAX);
+	assert_in_range(peer_pto_ms(p, &a->addr[1], &b->addr[0]), 20, 40);
+	net_free(n);
+}
+
+static void test_paths_bounded(void **state)
+{
+	struct net *n = net_new(6);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m;
+	struct peer_path path;
+	struct peer *p, *q;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	q = host_knows(b, a);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_DONE;
+	for (uint32_t i = 0; i < 100; i++) {
+		struct addr from = addr_from_in4(htonl(0x0a010000u + i));
+
+		peer_send(q, n->now_ms, &from, &a->addr[0], &m, 0);
+		net_run(n, 10);
+	}
+	assert_int_equal(p->n_paths, PEER_PATHS_MAX);
+	/* Addresses that were only claimed push out none that was proved. */
+	assert_true(peer_path_find(p, &a->addr[0], &b->addr[0], &path));
+	assert_true(path.validated_ms > 0);
+	net_free(n);
+}
+
+/* ---- messages --------------------------------------------------------- */
+
+static void test_bye(void **state)
+{
+	struct net *n = net_new(7);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+
+	(void)state;
+	net_meet(a, b);
+	peer_table_bye(a->table, n->now_ms, REASON_ENDED);
+	net_run(n, 100);
+	assert_int_equal(b->downs, 1);
+	assert_int_equal(b->down_why, REASON_ENDED);
+	assert_false(peer_has_session(host_knows(b, a)));
+	assert_int_equal(host_say(b, a, 1), -ENOTCONN);
+	assert_int_equal(a->downs, 0);
+	/* The record stays, and a new session is a first one. */
+	net_meet(b, a);
+	assert_int_equal(b->firsts, 2);
+	net_free(n);
+}
+
+static void test_too_large(void **state)
+{
+	struct net *n = net_new(8);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m;
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_DONE;
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   WIRE_PAYLOAD_MAX),
+			 0);
+	assert_int_equal(a->sent_len, WIRE_PAYLOAD_MAX);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   WIRE_PAYLOAD_MAX + 1),
+			 -EMSGSIZE);
+	m.type = WIRE_INIT;
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   0),
+			 -EINVAL);
+	net_free(n);
+}
+
+/* ---- records ---------------------------------------------------------- */
+
+/* A stranger with a fresh key at 11.0.0.i calls a. */
+static void stranger_calls(struct net *n, struct host *a, uint32_t i)
+{
+	struct host *s = &n->host[1];
+	uint8_t key[CRYPTO_KEY_SIZE];
+
+	random_fill(&n->random, key, sizeof(key));
+	crypto_keypair_from_private(&s->key, key);
+	s->addr[0] = addr_from_in4(htonl(0x0b000000u + i));
+	host_start(s, 10);
+	host_call(s, a, 0);
+	net_run(n, 1000);
+}
+
+static void test_eviction(void **state)
+{
+	struct net *n = net_new(9);
+	struct host *a = net_add(n, "10.0.0.1"), *b;
+	uint8_t configured[CRYPTO_KEY_SIZE];
+	struct peer *kept, *busy;
+
+	(void)state;
+	host_start(a, 5);
+	b = net_add(n, "11.0.0.0");
+	stranger_calls(n, a, 0);
+	busy = host_knows(a, b);
+	assert_non_null(busy);
+	peer_flows_inc(busy);
+	stranger_calls(n, a, 1);
+	kept = host_knows(a, b);
+	memcpy(configured, b->key.public_key, sizeof(configured));
+	a->configured[1] = configured;
+	peer_table_policy_changed(a->table, n->now_ms);
+	for (uint32_t i = 2; i < 40; i++) {
+		stranger_calls(n, a, i);
+		assert_true(peer_table_count(a->table) <= 5);
+		assert_non_null(host_knows(a, b));
+	}
+	assert_ptr_equal(peer_find_key(a->table, configured), kept);
+	assert_int_equal(a->forgotten, 35);
+	assert_int_equal(peer_flows(busy), 1);
+	assert_true(peer_has_session(busy));
+	/* All have flows: nobody new, and nobody goes. */
+	for (struct peer *p = peer_next(a->table, NULL); p;
+	     p = peer_next(a->table, p))
+		if (peer_flows(p) == 0)
+			peer_flows_inc(p);
+	stranger_calls(n, a, 41);
+	assert_null(host_knows(a, b));
+	assert_int_equal(a->why, REASON_LIMIT);
+	assert_int_equal(a->counters.refused[REASON_LIMIT], 1);
+	assert_int_equal(a->forgotten, 35);
+	/* The first that loses its flows makes room. */
+	peer_flows_dec(busy);
+	stranger_calls(n, a, 42);
+	assert_non_null(host_knows(a, b));
+	assert_int_equal(a->forgotten, 36);
+	net_free(n);
+}
+
+static void test_forget(void **state)
+{
+	struct net *n = net_new(10);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+
+	(void)state;
+	net_meet(a, b);
+	peer_forget(host_knows(a, b), n->now_ms);
+	assert_int_equal(a->downs, 1);
+	assert_int_equal(a->forgotten, 1);
+	assert_int_equal(peer_table_count(a->table), 0);
+	assert_null(peer_find_addr(a->table, &b->addr[0]));
+	/* What is still on its way for it finds nothing. */
+	host_say(b, a, 1);
+	net_run(n, 100);
+	assert_int_equal(host_counter(a, COUNTER_RX_UNKNOWN_INDEX), 1);
+	net_free(n);
+}
+
+/* Another key at an address is another peer; the last one is found. */
+static void test_address_handed_on(void **state)
+{
+	struct net *n = net_new(11);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer *old, *fresh;
+	uint8_t key[CRYPTO_KEY_SIZE];
+
+	(void)state;
+	net_meet(a, b);
+	old = host_knows(a, b);
+	peer_flows_inc(old);
+	random_fill(&n->random, key, sizeof(key));
+	crypto_keypair_from_private(&b->key, key);
+	host_start(b, 10);
+	net_meet(b, a);
+	fresh = host_knows(a, b);
+	assert_ptr_not_equal(fresh, old);
+	assert_int_equal(peer_table_count(a->table), 2);
+	assert_true(peer_has_session(old));
+	assert_int_equal(peer_flows(old), 1);
+	assert_ptr_equal(peer_find_addr(a->table, &b->addr[0]), fresh);
+	net_free(n);
+}
+
+/* ---- pins ------------------------------------------------------------- */
+
+static void test_pins(void **state)
+{
+	struct net *n = net_new(12);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	char text[4096], again[4096];
+	struct addr addrs[PEER_PIN_ADDRS_MAX];
+	struct peer *p;
+	long len;
+
+	(void)state;
+	net_meet(a, b);
+	second_pair(a, b);
+	peer_initiate(a->table, n->now_ms, &a->addr[1], &b->addr[1], 0);
+	net_run(n, 1000);
+	assert_int_equal(a->pins, 2);
+	len = peer_pins_save(a->table, text, sizeof(text));
+	assert_true(len > 0);
+	assert_int_equal(strlen(text), len);
+	assert_true((size_t)len < peer_pins_size(a->table));
+	host_start(a, 10);
+	assert_int_equal(peer_pins_load(a->table, text, (size_t)len), 0);
+	p = host_knows(a, b);
+	assert_non_null(p);
+	assert_int_equal(peer_pin_addrs(p, addrs), 2);
+	assert_true(addr_equal(&addrs[0], &b->addr[1]));
+	assert_true(addr_equal(&addrs[1], &b->addr[0]));
+	assert_int_equal(peer_first_seen_s(p), 1700000001);
+	assert_false(peer_has_session(p));
+	assert_ptr_equal(peer_find_addr(a->table, &b->addr[0]), p);
+	/* It grants nothing: not even a probe without a session. */
+	assert_true(peer_remote_validated_ms(p, &b->addr[0]) == 0);
+	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+					    &b->addr[0]),
+			 -ENOTCONN);
+	assert_int_equal(peer_pins_save(a->table, again, sizeof(again)), len);
+	assert_string_equal(text, again);
+	/* It gives mac1, with which a silent host is reached. */
+	b->answers = false;
+	net_meet(a, b);
+	for (size_t size = 0; size <= (size_t)len; size++)
+		assert_int_equal(peer_pins_save(a->table, again, size),
+				 -ENOSPC);
+	net_free(n);
+}
+
+static void test_pins_text(void **state)
+{
+	static const char good[] = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+	static const char *const bad[] = {
+		"AAEC 1 2",
+		"%s",
+		"%s 1",
+		"%s x 2",
+		"%s 1 -2",
+		"%s 1 2x",
+		"%s 1 99999999999999999999",
+		"%s 1 2 10.0.0.256",
+		"%s 1 2 ::1%%lo",
+		"%s 1 2 1.1.1.1 2.2.2.2 3.3.3.3 4.4.4.4 5.5.5.5 6.6.6.6 "
+		"7.7.7.7 8.8.8.8 9.9.9.9",
+	};
+	struct net *n = net_new(13);
+	struct host *a = net_add(n, "10.0.0.1");
+	char text[2048];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(text, sizeof(text), bad[i], good);
+#pragma GCC diagnostic pop
+		assert_int_equal(peer_pins_load(a->table, text, strlen(text)),
+				 1);
+	}
+	memset(text, ' ', sizeof(text));
+	assert_int_equal(peer_pins_load(a->table, text, sizeof(text)), 1);
+	assert_int_equal(peer_pins_load(a->table, "\0\n", 2), 1);
+	assert_int_equal(peer_table_count(a->table), 0);
+	snprintf(text, sizeof(text),
+		 "# comment\n\n  \n%s 1 2 10.0.0.5\r\njunk\n", good);
+	assert_int_equal(peer_pins_load(a->table, text, strlen(text)), 1);
+	assert_int_equal(peer_table_count(a->table), 1);
+	/* A full table takes no more. */
+	host_start(a, 1);
+	snprintf(text, sizeof(text), "%s 1 2\nB%s 1 2\n", good, good + 1);
+	assert_int_equal(peer_pins_load(a->table, text, strlen(text)),
+			 -ENOSPC);
+	assert_int_equal(peer_table_count(a->table), 1);
+	net_free(n);
+}
+
+static void test_pins_many_addresses(void **state)
+{
+	struct net *n = net_new(14);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct endpoint local = { a->addr[0], 1021 };
+	struct addr addrs[PEER_PIN_ADDRS_MAX];
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	for (uint32_t i = 0; i < 100; i++) {
+		struct endpoint remote = {
+			addr_from_in4(htonl(0x0a020000u + i)), 1021
+		};
+
+		peer_path_proved(p, n->now_ms, &local, &remote);
+	}
+	assert_int_equal(peer_pin_addrs(p, addrs), PEER_PIN_ADDRS_MAX);
+	assert_int_equal(HASH_COUNT(a->table->places), PEER_PIN_ADDRS_MAX);
+	assert_null(peer_find_addr(a->table, &b->addr[0]));
+	net_free(n);
+}
+
+static void test_arguments(void **state)
+{
+	struct net *n = net_new(15);
+	struct host *a = net_add(n, "10.0.0.1");
+	struct peer_config config = { .key = a->key, .port = 1021 };
+	struct peer_table *t;
+
+	(void)state;
+	assert_int_equal(peer_table_new(&t, &host_ops, a, &config,
+					&a->counters),
+			 -EINVAL);
+	config.peers_max = PEER_MAX + 1;
+	assert_int_equal(peer_table_new(&t, &host_ops, a, &config,
+					&a->counters),
+			 -EINVAL);
+	config.peers_max = PEER_MAX;
+	config.port = 0;
+	assert_int_equal(peer_table_new(&t, &host_ops, a, &config,
+					&a->counters),
+			 -EINVAL);
+	/* More attempts than may be under way, and more backoffs. */
+	n->down = true;
+	for (uint32_t i = 0; i < PEER_ATTEMPTS_MAX + 10; i++) {
+		struct addr to = addr_from_in4(htonl(0x0b000000u + i));
+
+		assert_int_equal(peer_initiate(a->table, n->now_ms,
+					       &a->addr[0], &to, 0),
+				 i < PEER_ATTEMPTS_MAX ? 0 : -ENOBUFS);
+	}
+	net_run(n, 10000);
+	assert_int_equal(a->failed, PEER_ATTEMPTS_MAX);
+	for (uint32_t i = 0; i < PEER_BACKOFFS_MAX + 10; i++) {
+		struct addr to = addr_from_in4(htonl(0x0c000000u + i));
+
+		if (i % PEER_ATTEMPTS_MAX == 0)
+			net_run(n, 10000);
+		peer_initiate(a->table, n->now_ms, &a->addr[0], &to, 0);
+	}
+	assert_int_equal(HASH_COUNT(a->table->backoffs), PEER_BACKOFFS_MAX);
+	net_free(n);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_validate),
+		cmocka_unit_test(test_validate_lossy),
+		cmocka_unit_test(test_validate_dead),
+		cmocka_unit_test(test_probe_ack_forged),
+		cmocka_unit_test(test_unvalidated),
+		cmocka_unit_test(test_proved),
+		cmocka_unit_test(test_paths_bounded),
+		cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_address_handed_on),
+		cmocka_unit_test(test_pins),
+		cmocka_unit_test(test_pins_text),
+		cmocka_unit_test(test_pins_many_addresses),
+		cmocka_unit_test(test_arguments),
+	};
+
+	if (crypto_init() < 0)
+		return 1;
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
