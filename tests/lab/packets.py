@@ -87,18 +87,20 @@ class Parsed:
         if p[0] >> 4 == 4:
             self.proto, head = p[9], (p[0] & 15) * 4
             self.src, self.dst = text(p[12:16]), text(p[16:20])
-            p = p[:struct.unpack("!H", p[2:4])[0]]
+            size = struct.unpack("!H", p[2:4])[0] - head
         else:
             self.proto, head = p[6], 40
             self.src, self.dst = text(p[8:24]), text(p[24:40])
-            p = p[:40 + struct.unpack("!H", p[4:6])[0]]
-        self.l4 = p[head:]
+            size = struct.unpack("!H", p[4:6])[0]
+        self.l4 = p[head:head + size]
         self.sport, self.dport = struct.unpack("!HH", self.l4[:4])
         if self.proto == TCP:
             self.seq, self.ack = struct.unpack("!II", self.l4[4:12])
             self.flags = self.l4[13]
-            self.payload = self.l4[(self.l4[12] >> 4) * 4:]
-            self.end = (self.seq + len(self.payload)) & 0xffffffff
+            options = (self.l4[12] >> 4) * 4
+            self.payload = self.l4[options:]
+            # by the header: the capture may have cut the payload
+            self.end = (self.seq + size - options) & 0xffffffff
         else:
             self.payload = self.l4[8:]
 

@@ -2,7 +2,7 @@
 """What people run: a remote shell, a big copy, many connections, datagrams."""
 from flows import Ssh, bulk, echo, stream, udp
 from lab import check, wait_until
-from scenario import lan, nodad, routed, scenario
+from scenario import Net, lan, nodad, routed, scenario
 
 GB = 1000 * 1000 * 1000
 
@@ -115,7 +115,6 @@ def opened_before_the_daemon(lab, n):
 @scenario(control="lives")
 def found_and_protected_in_time(lab):
     """A new connection is protected within 3 s of connect()."""
-    from scenario import Net
     client, server = lan(lab, Net(4))
     lab.daemons(client, server)
     for proto in "tcp", "udp":
