@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Tests of tap: copies of real packets, and the probe of an idle socket. */
+#include "tap.h"
+
+#include "host.h"
+#include "pkt.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#define COPIES_MAX 256
+#define TEXT_MAX 64
+/* net.ipv4.tcp_invalid_ratelimit, and some more. */
+#define PROBE_AGAIN_MS 600
+
+struct copies {
+	struct tap_packet packet[COPIES_MAX];
+	char text[COPIES_MAX][TEXT_MAX];
+	size_t n;
+};
+
+static void keep(const struct tap_packet *p, void *arg)
+{
+	struct copies *c = arg;
+
+	assert_true(c->n < COPIES_MAX);
+	c->packet[c->n] = *p;
+	if (p->payload && p->payload_len < TEXT_MAX)
+		memcpy(c->text[c->n], p->payload, p->payload_len);
+	c->n++;
+}
+
+static struct tap *tap_pair(uint8_t proto, const char *local,
+			    const char *remote)
+{
+	struct addr l = host_addr(local), r = host_addr(remote);
+	struct tap *tap;
+
+	assert_int_equal(tap_open(&tap, proto, &l, &r), 0);
+	return tap;
+}
+
+/* Reads until there are `n`. */
+static void collect(struct tap *tap, struct copies *c, size_t n)
+{
+	while (c->n < n) {
+		assert_true(host_readable(tap_fd(tap), HOST_WAIT_MS));
+		assert_int_equal(tap_receive(tap, keep, c), 0);
+	}
+}
+
+/* What the socket itself would say: TCP_REPAIR stops it for a moment. */
+static void read_numbers(int fd, uint32_t *snd_nxt, uint32_t *rcv_nxt)
+{
+	const int queues[] = { TCP_SEND_QUEUE, TCP_RECV_QUEUE };
+	uint32_t *to[] = { snd_nxt, rcv_nxt };
+	int repair = TCP_REPAIR_ON;
+
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair,
+				    sizeof(repair)), 0);
+	for (int i = 0; i < 2; i++) {
+		socklen_t len = sizeof(**to);
+
+		assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE,
+					    &queues[i], sizeof(queues[i])), 0);
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ,
+					    to[i], &len), 0);
+	}
+	repair = TCP_REPAIR_OFF_NO_WP;
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair,
+				    sizeof(repair)), 0);
+}
+
+static void say(int from, int to, const char *text)
+{
+	char got[TEXT_MAX];
+	ssize_t len = (ssize_t)strlen(text);
+
+	assert_int_equal(send(from, text, (size_t)len, 0), len);
+	assert_int_equal(recv(to, got, sizeof(got), 0), len);
+	assert_memory_equal(got, text, (size_t)len);
+}
+
+static void check_tcp(const struct hosts *h, const char *a, const char *b)
+{
+	struct copies c = { 0 };
+	const struct tap_packet *p;
+	uint32_t snd_nxt, rcv_nxt;
+	struct tap *tap;
+	struct tuple t;
+	int fd, peer;
+
+	host_pair(h, a, b, &fd, &peer);
+	t = host_tuple(fd, IPPROTO_TCP);
+	say(peer, fd, "before the tap");
+	read_numbers(fd, &snd_nxt, &rcv_nxt);
+	tap = tap_pair(IPPROTO_TCP, a, b);
+	say(fd, peer, "hello");
+	say(peer, fd, "hi");
+	/* Data out, its ACK with or without data in, data in, ACK out. */
+	collect(tap, &c, 3);
+	p = &c.packet[0];
+	assert_true(p->outgoing);
+	assert_true(tuple_equal(&p->tuple, &t));
+	assert_int_equal(p->seq, snd_nxt);
+	assert_int_equal(p->ack, rcv_nxt);
+	assert_int_equal(p->payload_len, 5);
+	assert_int_equal(p->flags, 0x18); /* PSH, ACK */
+	assert_true(p->window > 0);
+	assert_null(p->payload);
+	assert_true(p->when_ms > 0);
+	assert_true(p->ifindex > 1);
+	p = &c.packet[1];
+	assert_false(p->outgoing);
+	assert_true(tuple_equal(&p->tuple, &t));
+	assert_int_equal(p->seq, rcv_nxt);
+	assert_int_equal(p->ack, snd_nxt + 5);
+	assert_int_equal(tap_lost(tap), 0);
+	tap_close(tap);
+	close(fd);
+	close(peer);
+}
+
+static void tcp_is_copied_both_ways(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	check_tcp(h, HOST_A4, HOST_B4);
+	check_tcp(h, HOST_A6, HOST_B6);
+}
+
+/* A train of segments is one copy, with the length that it has in all. */
+static void trains_of_tcp_are_measured(void **state)
+{
+	static const char bulk[60000];
+	const struct hosts *h = HOSTS(state);
+	uint32_t before, after, rcv_nxt, end = 0, sum = 0, longest = 0;
+	struct copies c = { 0 };
+	struct tap *tap;
+	int fd, peer;
+
+	host_pair(h, HOST_A4, HOST_B4, &fd, &peer);
+	read_numbers(fd, &before, &rcv_nxt);
+	tap = tap_pair(IPPROTO_TCP, HOST_A4, HOST_B4);
+	assert_int_equal(send(fd, bulk, sizeof(bulk), 0), sizeof(bulk));
+	for (size_t i = 0; sum < sizeof(bulk); i++) {
+		const struct tap_packet *p = &c.packet[i];
+
+		collect(tap, &c, i + 1);
+		if (!p->outgoing)
+			continue;
+		sum += p->payload_len;
+		end = p->seq + p->payload_len;
+		if (p->payload_len > longest)
+			longest = p->payload_len;
+	}
+	read_numbers(fd, &after, &rcv_nxt);
+	assert_int_equal(sum, sizeof(bulk));
+	assert_int_equal(end, after);
+	assert_int_equal(after, before + sizeof(bulk));
+	assert_true(longest > 1448);
+	tap_close(tap);
+	close(fd);
+	close(peer);
+}
+
+static void check_udp(const struct hosts *h, const char *a, const char *b)
+{
+	struct copies c = { 0 };
+	struct endpoint at_a, at_b;
+	struct tap *tap;
+	int fd, peer;
+
+	host_enter(h->b);
+	peer = host_bind(b, 0, SOCK_DGRAM);
+	at_b = host_name(peer, false);
+	host_enter(h->a);
+	fd = host_bind(a, 0, SOCK_DGRAM);
+	at_a = host_name(fd, false);
+	host_connect(fd, &at_b);
+	host_connect(peer, &at_a);
+	tap = tap_pair(IPPROTO_UDP, a, b);
+	say(fd, peer, "question");
+	say(peer, fd, "answer");
+	collect(tap, &c, 2);
+	assert_int_equal(c.n, 2);
+	assert_true(c.packet[0].outgoing);
+	assert_false(c.packet[1].outgoing);
+	for (int i = 0; i < 2; i++) {
+		assert_true(endpoint_equal(&c.packet[i].tuple.local, &at_a));
+		assert_true(endpoint_equal(&c.packet[i].tuple.remote, &at_b));
+		assert_int_equal(c.packet[i].tuple.proto, IPPROTO_UDP);
+	}
+	assert_int_equal(c.packet[0].payload_len, 8);
+	assert_string_equal(c.text[0], "question");
+	assert_int_equal(c.packet[1].payload_len, 6);
+	assert_string_equal(c.text[1], "answer");
+	/* The shortest there is: padded on the wire, not in the copy. */
+	assert_int_equal(send(peer, "", 0, 0), 0);
+	collect(tap, &c, 3);
+	assert_int_equal(c.packet[2].payload_len, 0);
+	tap_close(tap);
+	close(fd);
+	close(peer);
+}
+
+static void udp_is_copied_both_ways(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	check_udp(h, HOST_A4, HOST_B4);
+	check_udp(h, HOST_A6, HOST_B6);
+}
+
+/* UDP_SEGMENT: both ends must see the same datagrams. */
+static void trains_of_udp_are_taken_apart(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	const int size = 4;
+	struct copies here = { 0 }, there = { 0 };
+	struct endpoint at_b;
+	struct tap *tap_a, *tap_b;
+	int fd, peer;
+
+	host_enter(h->b);
+	peer = host_bind(HOST_B4, 0, SOCK_DGRAM);
+	at_b = host_name(peer, false);
+	tap_b = tap_pair(IPPROTO_UDP, HOST_B4, HOST_A4);
+	host_enter(h->a);
+	fd = host_bind(HOST_A4, 0, SOCK_DGRAM);
+	host_connect(fd, &at_b);
+	tap_a = tap_pair(IPPROTO_UDP, HOST_A4, HOST_B4);
+	if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)) < 0) {
+		tap_close(tap_a);
+		tap_close(tap_b);
+		close(fd);
+		close(peer);
+		SKIP_BECAUSE("the kernel has no UDP_SEGMENT");
+	}
+	assert_int_equal(send(fd, "aaaabbbbcc", 10, 0), 10);
+	/* One that the kernel has no word for is left out (before 6.2). */
+	if (!host_readable(tap_fd(tap_a), HOST_WAIT_MS) ||
+	    tap_receive(tap_a, keep, &here) < 0 || here.n == 0) {
+		tap_close(tap_a);
+		tap_close(tap_b);
+		close(fd);
+		close(peer);
+		SKIP_BECAUSE("PACKET_VNET_HDR does not tell of UDP trains");
+	}
+	collect(tap_a, &here, 3);
+	collect(tap_b, &there, 3);
+	assert_int_equal(here.n, 3);
+	for (int i = 0; i < 3; i++) {
+		static const char *const want[] = { "aaaa", "bbbb", "cc" };
+
+		assert_true(here.packet[i].outgoing);
+		assert_false(there.packet[i].outgoing);
+		assert_string_equal(here.text[i], want[i]);
+		assert_string_equal(there.text[i], want[i]);
+	}
+	tap_close(tap_a);
+	tap_close(tap_b);
+	close(fd);
+	close(peer);
+}
+
+/* Neither another pair's packets, nor lo's, nor fragments. */
+static void nothing_else_is_copied(void **state)
+{
+	static const char big[4000];
+	const struct hosts *h = HOSTS(state);
+	struct copies c = { 0 };
+	struct endpoint at_b, at_a;
+	struct tap *tap, *own;
+	int fd, peer, other;
+
+	host_run("ip addr add 10.9.0.11/24 dev va");
+	host_enter(h->b);
+	peer = host_bind(HOST_B4, 0, SOCK_DGRAM);
+	at_b = host_name(peer, false);
+	host_enter(h->a);
+	tap = tap_pair(IPPROTO_UDP, HOST_A4, HOST_B4);
+	own = tap_pair(IPPROTO_UDP, HOST_A4, "10.9.0.11");
+	other = host_bind("10.9.0.11", 0, SOCK_DGRAM);
+	host_connect(other, &at_b);
+	say(other, peer, "from another address");
+	close(other);
+	fd = host_bind(HOST_A4, 0, SOCK_DGRAM);
+	at_a = host_name(fd, false);
+	other = host_bind("10.9.0.11", 0, SOCK_DGRAM);
+	host_connect(other, &at_a);
+	say(other, fd, "over lo");
+	host_connect(fd, &at_b);
+	assert_int_equal(send(fd, big, sizeof(big), 0), sizeof(big));
+	assert_int_equal(send(fd, "", 0, 0), 0);
+	collect(tap, &c, 1);
+	assert_int_equal(c.n, 1);
+	assert_int_equal(c.packet[0].payload_len, 0);
+	assert_false(host_readable(tap_fd(tap), 0));
+	assert_false(host_readable(tap_fd(own), 0));
+	host_run("ip addr del 10.9.0.11/24 dev va");
+	tap_close(tap);
+	tap_close(own);
+	close(other);
+	close(fd);
+	close(peer);
+}
+
+static void set_rp_filter(int value)
+{
+	host_run("for i in all default lo va; do "
+		 "sysctl -qw net.ipv4.conf.$i.rp_filter=%d; done", value);
+}
+
+/* One probe, one ACK out, with exactly what the socket has; and nothing that
+ * the application or the peer would notice. */
+static void check_probe(const struct hosts *h, const char *a, const char *b,
+			uint32_t mark, void (*before_probe)(void))
+{
+	struct tap_injector *injector;
+	struct copies c = { 0 };
+	uint8_t probe[PKT_PROBE_MAX];
+	uint32_t snd_nxt, rcv_nxt;
+	struct tap *tap;
+	struct tuple t;
+	int fd, peer, len;
+	char byte;
+
+	assert_int_equal(tap_injector_open(&injector), 0);
+	host_pair(h, a, b, &fd, &peer);
+	t = host_tuple(fd, IPPROTO_TCP);
+	say(fd, peer, "some");
+	say(peer, fd, "traffic before");
+	read_numbers(fd, &snd_nxt, &rcv_nxt);
+	if (before_probe)
+		before_probe();
+	tap = tap_pair(IPPROTO_TCP, a, b);
+	len = pkt_build_tcp_probe(&t, probe, sizeof(probe));
+	assert_true(len > 0);
+	assert_int_equal(tap_inject(injector, probe, (size_t)len, mark), 0);
+	/* A delayed ACK of "traffic before" may come first. */
+	do
+		collect(tap, &c, c.n + 1);
+	while (!c.packet[c.n - 1].outgoing);
+	for (size_t i = 0; i < c.n; i++) {
+		assert_true(tuple_equal(&c.packet[i].tuple, &t));
+		assert_int_equal(c.packet[i].flags, 0x10);
+		assert_int_equal(c.packet[i].payload_len, 0);
+	}
+	assert_int_equal(c.packet[c.n - 1].seq, snd_nxt);
+	assert_int_equal(c.packet[c.n - 1].ack, rcv_nxt);
+	/* A second one within the limit may stay unanswered, a later one not. */
+	c.n = 0;
+	assert_int_equal(tap_inject(injector, probe, (size_t)len, mark), 0);
+	if (!host_readable(tap_fd(tap), PROBE_AGAIN_MS)) {
+		assert_int_equal(tap_inject(injector, probe, (size_t)len, mark),
+				 0);
+	}
+	collect(tap, &c, 1);
+	assert_int_equal(c.packet[0].seq, snd_nxt);
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	say(fd, peer, "afterwards");
+	say(peer, fd, "as before");
+	tap_close(tap);
+	tap_injector_close(injector);
+	close(fd);
+	close(peer);
+}
+
+static void an_idle_socket_states_its_numbers(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	for (int rp_filter = 0; rp_filter <= 2; rp_filter++) {
+		set_rp_filter(rp_filter);
+		check_probe(h, HOST_A4, HOST_B4, 0, NULL);
+	}
+	check_probe(h, HOST_A6, HOST_B6, 0, NULL);
+}
+
+#define MARK 0x100000
+#define OLD4 "10.9.0.21"
+#define OLD6 "fd09::21"
+
+/* As `retain` leaves an address that its interface has lost. */
+static void lose_both(void)
+{
+	host_run("ip addr add " OLD4 "/32 dev lo scope host && "
+		 "ip route del local " OLD4 " dev lo table local && "
+		 "ip rule add fwmark 0x100000/0x100000 lookup 1022 && "
+		 "ip -6 rule add fwmark 0x100000/0x100000 lookup 1022 && "
+		 "ip route add local " OLD4 " dev lo table 1022 && "
+		 "ip -6 route add local " OLD6 " dev lo table 1022 && "
+		 "ip addr del " OLD4 "/24 dev va && "
+		 "ip addr del " OLD6 "/64 dev va");
+}
+
+static void take_back_both(void)
+{
+	host_run("ip rule del fwmark 0x100000/0x100000; "
+		 "ip -6 rule del fwmark 0x100000/0x100000; "
+		 "ip route flush table 1022; ip -6 route flush table 1022; "
+		 "ip addr del " OLD4 "/32 dev lo");
+}
+
+/* The numbers are still to be had; and data that comes in so, marked as after
+ * a translation, reaches the socket. */
+static void check_retained(const struct hosts *h, const char *a, const char *b,
+			   int rp_filter)
+{
+	struct tap_injector *injector;
+	uint8_t probe[PKT_PROBE_MAX];
+	struct copies c = { 0 };
+	uint32_t snd_nxt, rcv_nxt;
+	struct tap *tap;
+	struct tuple t;
+	int fd, peer, len;
+
+	set_rp_filter(rp_filter);
+	host_run("ip addr add " OLD4 "/24 dev va && "
+		 "ip addr add " OLD6 "/64 dev va nodad");
+	assert_int_equal(tap_injector_open(&injector), 0);
+	host_pair(h, a, b, &fd, &peer);
+	t = host_tuple(fd, IPPROTO_TCP);
+	say(fd, peer, "some");
+	read_numbers(fd, &snd_nxt, &rcv_nxt);
+	lose_both();
+	tap = tap_pair(IPPROTO_TCP, a, b);
+	len = pkt_build_tcp_probe(&t, probe, sizeof(probe));
+	assert_int_equal(tap_inject(injector, probe, (size_t)len, MARK), 0);
+	collect(tap, &c, 1);
+	assert_true(c.packet[0].outgoing);
+	assert_int_equal(c.packet[0].seq, snd_nxt);
+	assert_int_equal(c.packet[0].ack, rcv_nxt);
+	take_back_both();
+	tap_close(tap);
+	tap_injector_close(injector);
+	close(fd);
+	close(peer);
+}
+
+static void a_retained_address_is_reached_by_the_mark(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	for (int rp_filter = 0; rp_filter <= 2; rp_filter++)
+		check_retained(h, OLD4, HOST_B4, rp_filter);
+	check_retained(h, OLD6, HOST_B6, 1);
+}
+
+static void bad_calls_are_refused(void **state)
+{
+	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B6);
+	struct tap_injector *injector;
+	struct tap *tap;
+
+	(void)HOSTS(state);
+	assert_int_equal(tap_open(&tap, IPPROTO_TCP, &a, &b), -EINVAL);
+	assert_int_equal(tap_open(&tap, IPPROTO_ICMP, &a, &a), -EINVAL);
+	assert_int_equal(tap_injector_open(&injector), 0);
+	assert_int_equal(tap_inject(injector, (const uint8_t *)"E", 1, 0),
+			 -EINVAL);
+	tap_injector_close(injector);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tcp_is_copied_both_ways),
+		cmocka_unit_test(trains_of_tcp_are_measured),
+		cmocka_unit_test(udp_is_copied_both_ways),
+		cmocka_unit_test(trains_of_udp_are_taken_apart),
+		cmocka_unit_test(nothing_else_is_copied),
+		cmocka_unit_test(an_idle_socket_states_its_numbers),
+		cmocka_unit_test(a_retained_address_is_reached_by_the_mark),
+		cmocka_unit_test(bad_calls_are_refused),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("tap", tests, hosts_open,
+					   hosts_close);
+}
