@@ -90,6 +90,7 @@ struct flow {
 	struct flow_path *path; /* NULL while plain */
 	SLIST_HEAD(, flow_wire) wires;
 	struct tuple identity;
+	struct tuple tapped; /* what a tap was opened for */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;
@@ -104,11 +105,15 @@ struct flow {
 		uint16_t port;
 	} next[FLOW_SIDES];
 	uint8_t state; /* of the socket: TCP_* */
+	bool bound, mptcp, md5; /* why its socket cannot be protected */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */
 	uint8_t wanted; /* the same, prepared */
 	bool protected; /* both ends confirmed it */
 	bool hold; /* prepared or steered to be held */
-	bool stay_queued; /* OUT stays although it is plain again */
+	bool was_held; /* before the change that is being prepared */
+	bool stay_queued; /* OUT stays although it is plain again ... */
+	bool leave_queue; /* ... until it is quiet: now */
+	LIST_ENTRY(flow) in_settling; /* while stay_queued */
 	enum reason reason; /* why it is not protected */
 	struct peer *peer; /* the owner, or who may become it */
 	struct hold_flow held;

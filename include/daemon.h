@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * daemon: everything that one running saciped owns, and who works on it.
+ *
+ * Private to the daemon layer: daemon.c (life, loop, timers), assoc.c (one
+ * peer: messages, claims, taps), discover.c (sockets to flows), handover.c
+ * (tracks, moves), divert.c (packets, steering), report.c (ctl), store.c
+ * (key and pins on disk). Nobody below includes it.
+ */
+#ifndef SACIPED_DAEMON_H
+#define SACIPED_DAEMON_H
+
+#include <sys/queue.h>
+
+#include "conf.h"
+#include "crypto.h"
+#include "ctl.h"
+#include "flow.h"
+#include "hold.h"
+#include "log.h"
+#include "loop.h"
+#include "migrate.h"
+#include "peer.h"
+#include "pktq.h"
+#include "retain.h"
+#include "rtmon.h"
+#include "sockdiag.h"
+#include "steer.h"
+#include "tap.h"
+#include "udp.h"
+
+#define TRACKS_MAX 64 /* of one peer and side */
+#define MOVE_PORTS_MAX 65536 /* port entries of one MOVE, all parts */
+#define QUIET_MS 100 /* of address events, before a move that can wait */
+#define DUMP_INTERVAL_MS 1000
+#define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
+#define SETTLE_FORCE_MS 4000
+#define PINS_WRITE_MS 1000 /* changes wait for company */
+#define DESTROY_WAIT_MS 500 /* for the sockets that end with us */
+
+struct daemon;
+struct assoc;
+
+/* A MOVE that comes in parts. */
+struct move_parts {
+	uint64_t seq;
+	uint32_t got; /* parts */
+	uint8_t parts;
+	uint8_t seen[(WIRE_PARTS_MAX + 7) / 8];
+	uint32_t n;
+	struct wire_move_port *port;
+};
+
+/* Flows that move together, from one of the two ends. */
+struct track {
+	LIST_ENTRY(track) entry;
+	struct assoc *assoc;
+	enum flow_side side;
+	uint32_t id; /* the mover's number */
+	struct flow_group group;
+	struct mover mover; /* FLOW_OURS */
+	struct follower follower; /* FLOW_THEIRS */
+	/* FLOW_OURS: the route choice that its flows share */
+	struct addr remote; /* identity address at the other end */
+	uint32_t mark, uid;
+	uint64_t ports; /* names given to choices of ports so far */
+	struct addr wish; /* of the operator; unset: none */
+	const struct wire_refuse *refusal; /* while it is worked on */
+	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
+	bool yielding; /* the move is for a wire tuple that a new connection
+			* of this host wants */
+	/* FLOW_THEIRS */
+	struct move_parts parts;
+	struct endpoint answer_local, answer_remote; /* of the datagram */
+	size_t answer_len;
+};
+
+LIST_HEAD(track_list, track);
+
+static inline struct track *track_of_group(struct flow_group *g)
+{
+	return g ? (struct track *)((char *)g - offsetof(struct track, group)) :
+		   NULL;
+}
+
+static inline struct track *track_of(const struct flow *f, enum flow_side side)
+{
+	return track_of_group(f->group[side]);
+}
+
+static inline struct flow *flow_of_claim(struct claim *c)
+{
+	return (struct flow *)((char *)c - offsetof(struct flow, claim));
+}
+
+/* One peer that has or had a session: hangs on peer_user(). */
+struct assoc {
+	LIST_ENTRY(assoc) entry;
+	struct daemon *d;
+	struct peer *peer;
+	struct claim_table *claims;
+	struct track_list tracks[FLOW_SIDES];
+	unsigned int n_tracks[FLOW_SIDES];
+	uint32_t next_track;
+	uint64_t sync_ms; /* SYNC unanswered: when to repeat; 0 none */
+	unsigned int sync_tries;
+	char name[CTL_NAME_MAX]; /* fingerprint */
+};
+
+struct tap_ref {
+	LIST_ENTRY(tap_ref) entry;
+	struct daemon *d;
+	struct tap *tap;
+	struct addr local, remote;
+	uint8_t proto;
+	unsigned int uses;
+};
+
+/* How many elements need an address in a set of addresses. */
+struct addr_use {
+	UT_hash_handle hh;
+	struct addr addr;
+	uint32_t uses;
+	int32_t delta; /* of the batch being prepared */
+	enum reason reason; /* of remotes: how the last handshake ended */
+};
+
+struct divert {
+	struct addr_use *use[STEER_ADDR_SET_MAX];
+	LIST_HEAD(, flow) settling; /* plain again, still queued */
+	uint32_t steered; /* flows in OUT or DROP */
+	uint64_t idle_ms; /* the kernel's tombstones are gone by then */
+	bool idle; /* steer_idle() was told */
+};
+
+struct daemon {
+	struct log *log;
+	struct conf *conf;
+	const char *conf_path;
+	struct loop *loop;
+	struct counters counters;
+	struct crypto_keypair key;
+	char fingerprint[CTL_NAME_MAX];
+	uint64_t started_ms;
+
+	struct rtmon *rtmon;
+	struct sockdiag *sockdiag;
+	struct steer *steer;
+	struct steer_info steer_info;
+	struct retain *retain;
+	struct pktq *queue_in, *queue_out;
+	struct udp *udp;
+	struct tap_injector *injector;
+	struct ctl *ctl;
+	LIST_HEAD(, tap_ref) taps;
+
+	struct flow_table flows;
+	struct addr_use *remotes; /* remote addresses of flows */
+	struct hold hold;
+	struct divert divert;
+	struct peer_table *peers;
+	LIST_HEAD(, assoc) assocs;
+
+	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
+	uint64_t handover_ms; /* nearest deadline of a track ... */
+	bool handover_dirty; /* ... to be found anew */
+	uint64_t dump_ms; /* next */
+	uint32_t dump; /* generation */
+	bool look; /* the address or route events of this read matter */
+	bool dump_now;
+	uint64_t review_ms; /* look at flows without an owner; 0 none */
+	uint64_t assoc_ms; /* nearest deadline of a peer's claims ... */
+	bool assoc_dirty; /* ... to be found anew */
+	uint64_t settle_ms; /* flows that leave the queue; 0 none */
+	uint64_t pins_ms; /* write them then; 0 none */
+	uint8_t unconnected[2][65536 / 8]; /* local UDP ports, by family */
+	bool stopping;
+};
+
+/* ---- divert.c: steering and packets --------------------------------- */
+
+/* One transaction over several flows: begin, add each, then commit. */
+void divert_begin(struct daemon *d);
+/* `tombstone`: see flow_steer_prepare(). */
+void divert_add(struct daemon *d, struct flow *f, bool tombstone,
+		uint64_t now_ms, int *err);
+/* Settles (err 0) or undoes what divert_add() prepared for these flows;
+ * the caller walks them again by divert_settle(). Returns 0 or -errno. */
+int divert_commit(struct daemon *d, int err);
+void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
+		   uint64_t now_ms, int err);
+/* begin, add, commit and settle for one flow. */
+int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* The whole table anew, from what the flows say. 0 or -errno. */
+int divert_rebuild(struct daemon *d, uint64_t now_ms);
+/* Lets the held packets of a flow go by its wire tuple, in order. */
+void divert_release(struct daemon *d, struct flow *f);
+/* Gives back the kernel's packets of a flow that ends. */
+void divert_drop_held(struct daemon *d, struct flow *f);
+void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p);
+void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p);
+/* Plain flows leave the queue when they are quiet. */
+void divert_step(struct daemon *d, uint64_t now_ms);
+void divert_free(struct daemon *d);
+/* Uses of an identity address by protected flows. */
+uint32_t divert_sources(const struct daemon *d, const struct addr *a);
+
+/* ---- assoc.c --------------------------------------------------------- */
+
+extern const struct peer_ops assoc_peer_ops;
+/* The peer's, made where it has none; NULL without memory. */
+struct assoc *assoc_get(struct daemon *d, struct peer *p);
+void assoc_step(struct daemon *d, uint64_t now_ms);
+uint64_t assoc_deadline_ms(struct daemon *d);
+void assoc_free_all(struct daemon *d);
+/* Sends to the peer over (local, remote); counts errors. */
+int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
+	       const struct addr *remote, struct wire_message *m);
+
+/* ---- discover.c ------------------------------------------------------ */
+
+/* Dumps the sockets now. 0 or -errno. */
+int discover_dump(struct daemon *d, uint64_t now_ms);
+/* Looks at the flows that nobody owns: claims, handshakes, reasons. */
+void discover_review(struct daemon *d, uint64_t now_ms);
+void discover_destroyed(const struct sockdiag_entry *e, void *ctx);
+/* Why it may not be protected at all; NONE where it may. */
+enum reason discover_policy(const struct daemon *d, const struct flow *f);
+/* Its socket is gone, for good. May free it. */
+void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Takes the flow out of everything and frees it. */
+void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Flows to that remote address, or NULL. */
+struct addr_use *discover_remote(const struct daemon *d,
+				 const struct addr *remote);
+
+/* ---- track.c --------------------------------------------------------- */
+
+struct track *track_find(const struct assoc *a, enum flow_side side,
+			 uint32_t id);
+/* The number of one of our tracks that the flow, not moved, may join. */
+uint32_t track_for(struct assoc *a, const struct flow *f);
+/* The flow was confirmed: joins its tracks and is protected. */
+void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* It is owned no longer: what it steers is taken away. */
+void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Its socket, or the peer's, is gone: it moves no more; what it steers
+ * stays until track_leave(). */
+void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Is either half holding this flow? */
+bool track_holds(const struct flow *f);
+/* Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track;
+ * `sending` is the locator sent by until now. 0 or -errno: nothing changed. */
+int track_apply(struct track *t, const struct migrate_action *action,
+		const struct locator *sending, uint64_t now_ms);
+/* A choice of ports for `addr` under which no flow of ours collides; flows
+ * that t->refusal names change theirs. 0, or -EADDRINUSE. */
+int track_choose_ports(struct track *t, const struct addr *addr,
+		       uint64_t *ports);
+/* What MOVE says about the ports at `ports`; from entry `from` on, at most
+ * WIRE_MOVE_MAX; returns how many there are in all. */
+unsigned int track_list_ports(const struct track *t, uint64_t ports,
+			      unsigned int from, struct wire_move *m);
+/* Frees the tracks of an association; flows have left. */
+void track_free_all(struct assoc *a);
+
+/* ---- handover.c ------------------------------------------------------ */
+
+/* MOVE, ACCEPT, REFUSE, PROVE, DONE. */
+void handover_message(struct assoc *a, uint64_t now_ms,
+		      const struct peer_rx *rx);
+void handover_sync_fill(const struct assoc *a, struct wire_sync *s);
+void handover_sync(struct assoc *a, uint64_t now_ms,
+		   const struct wire_sync *s);
+/* A session came up: what is outstanding is repeated. */
+void handover_session(struct assoc *a, uint64_t now_ms);
+/* Looks at every track after an address or route event; `quiet`: they have
+ * settled, moves that can wait are due. */
+void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet);
+void handover_step(struct daemon *d, uint64_t now_ms);
+uint64_t handover_deadline_ms(struct daemon *d);
+/* The operator's wish for a track. 0 or -errno. */
+int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
+/* A new connection of this host wants the flow's wire tuple. */
+void handover_yield_ports(struct daemon *d, struct flow *f,
+			  const struct tuple *wanted, uint64_t now_ms);
+
+/* ---- report.c -------------------------------------------------------- */
+
+extern const struct ctl_ops report_ops;
+void report_flow_event(struct daemon *d, const struct flow *f,
+		       const char *what, const char *text);
+void report_event(struct daemon *d, const char *peer, const char *what,
+		  const char *text);
+
+/* ---- store.c --------------------------------------------------------- */
+
+/* Reads <state_dir>/key, or makes one. 0 or -errno with a sentence. */
+int store_key(const char *state_dir, struct crypto_keypair *key,
+	      char error[CONF_ERROR_MAX]);
+int store_pins_load(struct daemon *d);
+int store_pins_save(struct daemon *d);
+
+/* ---- daemon.c -------------------------------------------------------- */
+
+struct daemon_options {
+	const char *conf_path;
+	bool debug;
+};
+
+/* Runs until told to stop. The exit code. */
+int daemon_run(const struct daemon_options *options, struct log *log,
+	       struct conf *conf);
+
+#define COUNT(d, name) ((d)->counters.value[COUNTER_##name]++)
+#define REFUSED(d, name) ((d)->counters.refused[REASON_##name]++)
+
+#endif

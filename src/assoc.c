@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * assoc: one peer as the daemon sees it.
+ *
+ * Owns the glue between sessions (peer), ownership (claim) and the flows:
+ * callbacks of both, SYNC, and the packet copies that proofs need. Never
+ * decides a move (handover), never looks for sockets (discover).
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "pkt.h"
+
+#define SYNC_TRIES 6
+#define REVIEW_MS 5 /* sessions that come up together share a look */
+
+static void claim_forget(struct assoc *a, uint64_t now_ms);
+
+/* ---- taps --------------------------------------------------------------- */
+
+static void on_copy(const struct tap_packet *p, void *arg)
+{
+	struct tap_ref *ref = arg;
+	struct flow *f = flow_find(&ref->d->flows, &p->tuple);
+	uint64_t now_ms = p->when_ms;
+
+	if (!f)
+		f = flow_find_wire(&ref->d->flows, &p->tuple);
+	if (!f)
+		return;
+	if (p->tuple.proto == IPPROTO_UDP) {
+		claim_datagram(&f->claim, now_ms, p->outgoing, p->payload,
+			       p->payload_len);
+	} else if (p->outgoing && (p->flags & PKT_TCP_ACK)) {
+		struct claim_segment s = {
+			.snd_nxt = p->seq + p->payload_len +
+				   !!(p->flags & PKT_TCP_SYN) +
+				   !!(p->flags & PKT_TCP_FIN),
+			.rcv_nxt = p->ack,
+		};
+
+		claim_segment(&f->claim, now_ms, &s);
+	}
+}
+
+static void on_tap(uint32_t events, void *arg)
+{
+	struct tap_ref *ref = arg;
+
+	(void)events;
+	ref->d->assoc_dirty = true;
+	/* The last proof may close the tap in this very call. */
+	ref->uses++;
+	tap_receive(ref->tap, on_copy, ref);
+	if (--ref->uses)
+		return;
+	loop_remove(ref->d->loop, tap_fd(ref->tap));
+	tap_close(ref->tap);
+	LIST_REMOVE(ref, entry);
+	free(ref);
+}
+
+static struct tap_ref *tap_find(struct daemon *d, const struct tuple *t)
+{
+	struct tap_ref *ref;
+
+	LIST_FOREACH(ref, &d->taps, entry)
+		if (ref->proto == t->proto &&
+		    addr_equal(&ref->local, &t->local.addr) &&
+		    addr_equal(&ref->remote, &t->remote.addr))
+			return ref;
+	return NULL;
+}
+
+static int tap_use(struct daemon *d, const struct tuple *t)
+{
+	struct tap_ref *ref = tap_find(d, t);
+	int err;
+
+	if (ref) {
+		ref->uses++;
+		return 0;
+	}
+	ref = calloc(1, sizeof(*ref));
+	if (!ref)
+		return -ENOMEM;
+	ref->d = d;
+	ref->proto = t->proto;
+	ref->local = t->local.addr;
+	ref->remote = t->remote.addr;
+	ref->uses = 1;
+	err = tap_open(&ref->tap, t->proto, &ref->local, &ref->remote);
+	if (err) {
+		free(ref);
+		return err;
+	}
+	err = loop_add(d->loop, tap_fd(ref->tap), EPOLLIN, on_tap, ref);
+	if (err) {
+		tap_close(ref->tap);
+		free(ref);
+		return err;
+	}
+	LIST_INSERT_HEAD(&d->taps, ref, entry);
+	return 0;
+}
+
+static void tap_unuse(struct daemon *d, const struct tuple *t)
+{
+	struct tap_ref *ref = tap_find(d, t);
+
+	if (!ref || --ref->uses)
+		return;
+	loop_remove(d->loop, tap_fd(ref->tap));
+	tap_close(ref->tap);
+	LIST_REMOVE(ref, entry);
+	free(ref);
+}
+
+/* ---- claims ------------------------------------------------------------- */
+
+static int claim_send(void *arg, uint64_t now_ms, struct wire_message *m)
+{
+	struct assoc *a = arg;
+	struct peer_path path;
+
+	if (!peer_path_best(a->peer, &path))
+		return -ENOTCONN;
+	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
+}
+
+static void any_random(void *arg, void *to, size_t len)
+{
+	(void)arg;
+	crypto_random(to, len);
+}
+
+static uint32_t claim_pto_ms(void *arg)
+{
+	struct assoc *a = arg;
+	struct peer_path path;
+
+	if (!peer_path_best(a->peer, &path))
+		return PEER_PTO_UNKNOWN_MS;
+	return peer_pto_ms(a->peer, &path.local.addr, &path.remote.addr);
+}
+
+static const uint8_t *claim_proof_key(void *arg)
+{
+	return peer_proof_key(((struct assoc *)arg)->peer);
+}
+
+static enum reason claim_lookup(void *arg, uint64_t now_ms,
+				const struct tuple *tuple, struct claim **c)
+{
+	struct assoc *a = arg;
+	struct daemon *d = a->d;
+	struct flow *f = flow_find(&d->flows, tuple);
+	unsigned int port = tuple->local.port;
+	enum reason r;
+
+	(void)now_ms;
+	if (!f) {
+		const uint8_t *ports =
+			d->unconnected[tuple->local.addr.family == 6];
+
+		if (tuple->proto == IPPROTO_UDP &&
+		    (ports[port / 8] & (1u << port % 8)))
+			return REASON_UNCONNECTED;
+		return REASON_UNKNOWN_FLOW;
+	}
+	if (f->ended_ms)
+		return REASON_ENDED;
+	r = discover_policy(d, f);
+	if (r != REASON_NONE)
+		return r;
+	if (!f->protected && !f->claim.table)
+		claim_set_track(&f->claim, now_ms, track_for(a, f));
+	*c = &f->claim;
+	return REASON_NONE;
+}
+
+static enum reason claim_path(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct daemon *d = a->d;
+	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
+	struct peer_path path;
+	uint64_t ms;
+	int err;
+
+	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
+			   &path) && path.nat)
+		return REASON_NAT;
+	ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
+	if (ms && now_ms - ms < CLAIM_FRESH_MS)
+		return REASON_NONE;
+	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
+				 &wire.remote.addr);
+	/* An address at which this peer never spoke: its key decides. */
+	if (err == -EACCES && conf_initiate_allowed(d->conf,
+						    &wire.remote.addr))
+		peer_initiate(d->peers, now_ms, &wire.local.addr,
+			      &wire.remote.addr, 0);
+	return REASON_RETRY;
+}
+
+static int claim_watch(void *arg, struct claim *c, bool on)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	if (!on) {
+		tap_unuse(a->d, &f->tapped);
+		return 0;
+	}
+	f->tapped = flow_wire_tuple(f);
+	return tap_use(a->d, &f->tapped);
+}
+
+static void claim_poke(void *arg, struct claim *c)
+{
+	struct assoc *a = arg;
+	uint8_t probe[PKT_PROBE_MAX];
+	int len = pkt_build_tcp_probe(&c->tuple, probe, sizeof(probe));
+
+	if (len > 0)
+		tap_inject(a->d->injector, probe, (size_t)len, 0);
+}
+
+static void claim_confirmed(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	if (!f->peer)
+		peer_flows_inc(a->peer);
+	f->peer = a->peer;
+	track_enter(a->d, f, now_ms);
+}
+
+static void claim_refused(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	(void)now_ms;
+	if (f->reason != c->reason) {
+		a->d->counters.refused[c->reason]++;
+		report_flow_event(a->d, f, "refused", reason_name(c->reason));
+	}
+	f->reason = c->reason;
+}
+
+static void claim_retracked(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	track_enter(a->d, flow_of_claim(c), now_ms);
+}
+
+static void claim_ended_by_peer(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	track_detach(a->d, flow_of_claim(c), now_ms);
+}
+
+static void claim_released(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	discover_remove(a->d, flow_of_claim(c), now_ms);
+}
+
+static void claim_unanswered(void *arg, uint64_t now_ms)
+{
+	struct assoc *a = arg;
+	struct peer_path path;
+
+	if (peer_path_best(a->peer, &path))
+		peer_rehandshake(a->peer, now_ms, &path.local.addr,
+				 &path.remote.addr);
+}
+
+static const struct claim_ops claim_ops = {
+	.send = claim_send,
+	.random = any_random,
+	.pto_ms = claim_pto_ms,
+	.proof_key = claim_proof_key,
+	.lookup = claim_lookup,
+	.path = claim_path,
+	.watch = claim_watch,
+	.poke = claim_poke,
+	.confirmed = claim_confirmed,
+	.refused = claim_refused,
+	.retracked = claim_retracked,
+	.ended_by_peer = claim_ended_by_peer,
+	.released = claim_released,
+	.unanswered = claim_unanswered,
+};
+
+/* ---- life --------------------------------------------------------------- */
+
+struct assoc *assoc_get(struct daemon *d, struct peer *p)
+{
+	struct assoc *a = peer_user(p);
+
+	if (a)
+		return a;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->d = d;
+	a->peer = p;
+	a->next_track = crypto_random_u32() | 1;
+	for (int side = 0; side < FLOW_SIDES; side++)
+		LIST_INIT(&a->tracks[side]);
+	if (claim_table_new(&a->claims, &claim_ops, a, peer_key(p),
+			    &d->counters)) {
+		free(a);
+		return NULL;
+	}
+	crypto_fingerprint(peer_key(p), a->name);
+	peer_set_user(p, a);
+	LIST_INSERT_HEAD(&d->assocs, a, entry);
+	return a;
+}
+
+/* Every flow of this peer is nobody's again. */
+static void claim_forget(struct assoc *a, uint64_t now_ms)
+{
+	struct flow *f;
+	struct flow *next;
+
+	HASH_ITER(hh, a->d->flows.by_identity, f, next) {
+		if (f->claim.table != a->claims && f->peer != a->peer)
+			continue;
+		track_leave(a->d, f, now_ms);
+		claim_drop(&f->claim);
+		f->peer = NULL;
+		f->reason = REASON_NO_PEER;
+		if (f->ended_ms)
+			discover_remove(a->d, f, now_ms);
+	}
+}
+
+static void assoc_free(struct assoc *a)
+{
+	track_free_all(a);
+	claim_table_free(a->claims);
+	LIST_REMOVE(a, entry);
+	free(a);
+}
+
+void assoc_free_all(struct daemon *d)
+{
+	struct assoc *a;
+
+	while ((a = LIST_FIRST(&d->assocs))) {
+		peer_set_user(a->peer, NULL);
+		assoc_free(a);
+	}
+}
+
+int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
+	       const struct addr *remote, struct wire_message *m)
+{
+	int err = peer_send(a->peer, now_ms, local, remote, m, 0);
+	char l[ADDR_TEXT_MAX];
+	char r[ADDR_TEXT_MAX];
+
+	log_debug(a->d->log, "%s from %s to %s%s%s", wire_type_name(m->type),
+		  addr_format(local, l), addr_format(remote, r),
+		  err ? ": " : "", err ? strerror(-err) : "");
+	return err;
+}
+
+/* ---- SYNC --------------------------------------------------------------- */
+
+static void sync_send(struct assoc *a, uint64_t now_ms, uint8_t type)
+{
+	struct wire_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = type;
+	handover_sync_fill(a, &m.sync);
+	claim_send(a, now_ms, &m);
+}
+
+static void sync_start(struct assoc *a, uint64_t now_ms)
+{
+	a->sync_tries = SYNC_TRIES;
+	a->sync_ms = now_ms;
+	a->d->assoc_dirty = true;
+}
+
+static void sync_step(struct assoc *a, uint64_t now_ms)
+{
+	if (!a->sync_ms || now_ms < a->sync_ms)
+		return;
+	if (!a->sync_tries) {
+		a->sync_ms = 0;
+		return;
+	}
+	sync_send(a, now_ms, WIRE_SYNC);
+	a->sync_ms = now_ms + ((uint64_t)claim_pto_ms(a)
+			       << (SYNC_TRIES - a->sync_tries));
+	a->sync_tries--;
+}
+
+void assoc_step(struct daemon *d, uint64_t now_ms)
+{
+	struct assoc *a;
+	struct assoc *next;
+
+	peer_table_step(d->peers, now_ms);
+	if (now_ms < assoc_deadline_ms(d))
+		return;
+	for (a = LIST_FIRST(&d->assocs); a; a = next) {
+		next = LIST_NEXT(a, entry);
+		sync_step(a, now_ms);
+		if (now_ms >= claim_table_deadline_ms(a->claims))
+			claim_table_step(a->claims, now_ms);
+	}
+	d->assoc_dirty = true;
+}
+
+uint64_t assoc_deadline_ms(struct daemon *d)
+{
+	struct assoc *a;
+	uint64_t ms = UINT64_MAX;
+
+	if (!d->assoc_dirty)
+		return d->assoc_ms;
+	LIST_FOREACH(a, &d->assocs, entry) {
+		uint64_t due = claim_table_deadline_ms(a->claims);
+
+		ms = due < ms ? due : ms;
+		if (a->sync_ms && a->sync_ms < ms)
+			ms = a->sync_ms;
+	}
+	d->assoc_ms = ms;
+	d->assoc_dirty = false;
+	return ms;
+}
+
+/* ---- callbacks of peer --------------------------------------------------- */
+
+static int on_send(void *arg, const struct endpoint *src,
+		   const struct endpoint *dst, const uint8_t *data, size_t len)
+{
+	struct daemon *d = arg;
+
+	return udp_send(d->udp, &src->addr, 0, dst, data, len);
+}
+
+static int64_t on_wall_s(void *arg)
+{
+	(void)arg;
+	return (int64_t)time(NULL);
+}
+
+static bool on_may_answer(void *arg, const struct addr *local,
+			  const struct addr *remote)
+{
+	(void)local;
+	return discover_remote(arg, remote) != NULL;
+}
+
+static bool on_locator_allowed(void *arg, const struct addr *remote)
+{
+	struct daemon *d = arg;
+
+	return conf_locator_check(d->conf, remote, NULL) == REASON_NONE;
+}
+
+static const uint8_t *on_key_of_addr(void *arg, const struct addr *remote)
+{
+	struct daemon *d = arg;
+	const struct conf_peer *p = conf_find_peer_by_addr(d->conf, remote);
+
+	return p ? p->public_key : NULL;
+}
+
+static bool on_key_configured(void *arg, const uint8_t key[CRYPTO_KEY_SIZE])
+{
+	struct daemon *d = arg;
+
+	return conf_find_peer_by_key(d->conf, key) != NULL;
+}
+
+static bool on_key_revoked(void *arg, const uint8_t key[CRYPTO_KEY_SIZE])
+{
+	struct daemon *d = arg;
+
+	return conf_key_revoked(d->conf, key);
+}
+
+static bool on_first_contact_closed(void *arg)
+{
+	struct daemon *d = arg;
+
+	return d->conf->first_contact == CONF_FIRST_CONTACT_PINNED;
+}
+
+static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
+			  bool first, const struct endpoint *local,
+			  const struct endpoint *remote)
+{
+	struct daemon *d = arg;
+	struct assoc *a = assoc_get(d, p);
+	char l[ENDPOINT_TEXT_MAX];
+	char r[ENDPOINT_TEXT_MAX];
+
+	if (!a)
+		return;
+	log_write(d->log, first ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO,
+		  "session with %s (%s): %s to %s", a->name,
+		  peer_get_trust(p) == PEER_CONFIGURED ? "configured" :
+							 "first-contact",
+		  endpoint_format(local, l), endpoint_format(remote, r));
+	report_event(d, a->name, "session", endpoint_format(remote, r));
+	if (a->n_tracks[FLOW_OURS] || a->n_tracks[FLOW_THEIRS] ||
+	    claim_table_digest(a->claims)->count)
+		sync_start(a, now_ms);
+	claim_table_kick(a->claims, now_ms);
+	handover_session(a, now_ms);
+	d->assoc_dirty = true;
+	d->review_ms = now_ms + REVIEW_MS;
+}
+
+static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
+			    enum reason why)
+{
+	struct daemon *d = arg;
+	struct assoc *a = peer_user(p);
+
+	(void)now_ms;
+	if (!a)
+		return;
+	log_notice(d->log, "session with %s ended: %s", a->name,
+		   reason_name(why));
+	report_event(d, a->name, "session-ended", reason_name(why));
+}
+
+static void on_message(void *arg, struct peer *p, uint64_t now_ms,
+		       const struct peer_rx *rx)
+{
+	struct daemon *d = arg;
+	struct assoc *a = assoc_get(d, p);
+	char r[ENDPOINT_TEXT_MAX];
+
+	if (!a)
+		return;
+	d->assoc_dirty = true;
+	log_debug(d->log, "%s came from %s",
+		  wire_type_name(rx->message->type),
+		  endpoint_format(&rx->remote, r));
+	switch (rx->message->type) {
+	case WIRE_FLOWS:
+	case WIRE_FLOWS_ACK:
+	case WIRE_FLOW_END:
+	case WIRE_FLOW_END_ACK:
+		claim_table_receive(a->claims, now_ms, rx->message,
+				    rx->proof_key);
+		break;
+	case WIRE_SYNC:
+		sync_send(a, now_ms, WIRE_SYNC_ACK);
+		handover_sync(a, now_ms, &rx->message->sync);
+		break;
+	case WIRE_SYNC_ACK:
+		if (a->sync_ms)
+			handover_sync(a, now_ms, &rx->message->sync);
+		a->sync_ms = 0;
+		break;
+	default:
+		handover_message(a, now_ms, rx);
+		break;
+	}
+}
+
+static void on_forgotten(void *arg, struct peer *p)
+{
+	struct assoc *a = peer_user(p);
+
+	(void)arg;
+	if (!a)
+		return;
+	claim_forget(a, loop_now_ms());
+	peer_set_user(p, NULL);
+	assoc_free(a);
+}
+
+static void on_path_result(void *arg, struct peer *p, uint64_t now_ms,
+			   const struct peer_path *path, bool ok)
+{
+	struct daemon *d = arg;
+	struct assoc *a = peer_user(p);
+
+	(void)path;
+	d->assoc_dirty = true;
+	if (a && ok)
+		claim_table_kick(a->claims, now_ms);
+}
+
+static void on_pins_changed(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (!d->pins_ms)
+		d->pins_ms = loop_now_ms() + PINS_WRITE_MS;
+}
+
+static void on_handshake_failed(void *arg, uint64_t now_ms, bool opened,
+				const struct endpoint *local,
+				const struct endpoint *remote,
+				const uint8_t *key, enum reason why)
+{
+	struct daemon *d = arg;
+	struct addr_use *u = discover_remote(d, &remote->addr);
+	char r[ENDPOINT_TEXT_MAX];
+
+	(void)local;
+	(void)key;
+	if (u && opened)
+		u->reason = why;
+	d->review_ms = now_ms + REVIEW_MS;
+	if (why != REASON_NO_PEER)
+		log_warn(d->log, "no session with %s: %s",
+			 endpoint_format(remote, r), reason_text(why));
+}
+
+const struct peer_ops assoc_peer_ops = {
+	.send = on_send,
+	.random = any_random,
+	.wall_s = on_wall_s,
+	.may_answer = on_may_answer,
+	.locator_allowed = on_locator_allowed,
+	.key_of_addr = on_key_of_addr,
+	.key_configured = on_key_configured,
+	.key_revoked = on_key_revoked,
+	.first_contact_closed = on_first_contact_closed,
+	.session_up = on_session_up,
+	.session_down = on_session_down,
+	.message = on_message,
+	.forgotten = on_forgotten,
+	.path_result = on_path_result,
+	.pins_changed = on_pins_changed,
+	.handshake_failed = on_handshake_failed,
+};

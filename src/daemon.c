@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * daemon: one running saciped, from start to stop.
+ *
+ * Owns the order in which everything is opened and closed, the loop's
+ * callbacks and the nearest deadline. Never decides anything about a flow.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "notify.h"
+
+#define QUEUE_READS_MAX 8 /* batches of a queue before others get a turn */
+
+/* ---- events -------------------------------------------------------------- */
+
+static void on_route_event(const struct rtmon_event *e, void *arg)
+{
+	struct daemon *d = arg;
+	const struct addr *a = &e->address.addr;
+	char text[ADDR_TEXT_MAX];
+
+	switch (e->kind) {
+	case RTMON_ADDR_ADDED:
+	case RTMON_ADDR_CHANGED:
+		if (e->address.on_lo)
+			return;
+		if (divert_sources(d, a) && rtmon_find(d->rtmon, a))
+			retain_back(d->retain, a);
+		break;
+	case RTMON_ADDR_REMOVED:
+		if (e->address.on_lo)
+			return;
+		if (rtmon_find(d->rtmon, a))
+			break;
+		log_info(d->log, "%s has left its interface",
+			 addr_format(a, text));
+		if (divert_sources(d, a))
+			retain_gone(d->retain, a);
+		peer_table_local_gone(d->peers, a);
+		break;
+	default:
+		break;
+	}
+	d->look = true;
+}
+
+static void on_route_settled(void *arg)
+{
+	struct daemon *d = arg;
+	uint64_t now_ms = loop_now_ms();
+
+	if (!d->look)
+		return;
+	d->look = false;
+	d->quiet_ms = now_ms + QUIET_MS;
+	handover_evaluate(d, now_ms, false);
+	d->dump_now = true;
+}
+
+static void on_rtmon(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+	int err = rtmon_receive(d->rtmon);
+
+	(void)events;
+	if (err)
+		log_err(d->log, "routing socket: %s", strerror(-err));
+}
+
+static void on_sockdiag(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)events;
+	if (sockdiag_receive(d->sockdiag))
+		d->dump_now = true;
+}
+
+static void on_queue(struct pktq *q)
+{
+	for (int i = 0; i < QUEUE_READS_MAX && pktq_read(q) > 0; i++)
+		;
+}
+
+static void on_queue_in(uint32_t events, void *arg)
+{
+	(void)events;
+	on_queue(((struct daemon *)arg)->queue_in);
+}
+
+static void on_queue_out(uint32_t events, void *arg)
+{
+	(void)events;
+	on_queue(((struct daemon *)arg)->queue_out);
+}
+
+static void on_datagram(const struct udp_datagram *u, void *arg)
+{
+	struct daemon *d = arg;
+
+	d->assoc_dirty = true;
+	peer_receive(d->peers, loop_now_ms(), &u->dst, &u->src, u->data,
+		     u->len);
+}
+
+static void on_udp(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)events;
+	udp_receive(d->udp, on_datagram, d);
+}
+
+static void on_ctl(uint32_t events, void *arg)
+{
+	(void)events;
+	ctl_process(((struct daemon *)arg)->ctl);
+}
+
+static void on_watch(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+	int changed = steer_watch(d->steer);
+	int err;
+
+	(void)events;
+	if (!changed)
+		return;
+	COUNT(d, TABLE_RESTORED);
+	err = divert_rebuild(d, loop_now_ms());
+	log_warn(d->log, "somebody changed our nftables table: %s",
+		 err ? strerror(-err) : "restored");
+}
+
+/* ---- signals -------------------------------------------------------------- */
+
+static void reload(struct daemon *d)
+{
+	struct conf *fresh = malloc(sizeof(*fresh));
+	char names[CONF_KEYS_TEXT_MAX];
+	char error[CONF_ERROR_MAX];
+
+	if (!fresh)
+		return;
+	notify_reloading();
+	if (conf_load(d->conf_path, fresh, error)) {
+		log_err(d->log, "%s; the old configuration stays", error);
+		free(fresh);
+	} else {
+		if (conf_keep_start_keys(d->conf, fresh, names))
+			log_warn(d->log, "%s: only a restart changes this",
+				 names);
+		conf_free(d->conf);
+		*d->conf = *fresh;
+		free(fresh);
+		peer_table_policy_changed(d->peers, loop_now_ms());
+		d->review_ms = loop_now_ms();
+		log_notice(d->log, "configuration read again");
+	}
+	notify_send("READY=1");
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct daemon *d = arg;
+
+	if (signo == SIGHUP)
+		reload(d);
+	else
+		loop_stop(d->loop);
+}
+
+/* ---- time ----------------------------------------------------------------- */
+
+static uint64_t sooner(uint64_t a, uint64_t b_or_0)
+{
+	return b_or_0 && b_or_0 < a ? b_or_0 : a;
+}
+
+static uint64_t nearest_ms(struct daemon *d)
+{
+	uint64_t ms = peer_table_deadline_ms(d->peers);
+
+	ms = sooner(ms, assoc_deadline_ms(d));
+	ms = sooner(ms, handover_deadline_ms(d));
+	ms = sooner(ms, d->dump_ms);
+	ms = sooner(ms, d->review_ms);
+	ms = sooner(ms, d->quiet_ms);
+	ms = sooner(ms, d->settle_ms);
+	ms = sooner(ms, d->pins_ms);
+	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
+		ms = sooner(ms, d->divert.idle_ms);
+	return ms;
+}
+
+static void look_for_flows(struct daemon *d, uint64_t now_ms)
+{
+	if (d->dump_now || now_ms >= d->dump_ms) {
+		discover_dump(d, now_ms);
+		d->review_ms = now_ms;
+	}
+	if (d->review_ms && now_ms >= d->review_ms)
+		discover_review(d, now_ms);
+}
+
+/* After every wake-up. */
+static void on_settled(uint64_t now_ms, void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->quiet_ms && now_ms >= d->quiet_ms) {
+		d->quiet_ms = 0;
+		handover_evaluate(d, now_ms, true);
+	}
+	handover_step(d, now_ms);
+	look_for_flows(d, now_ms);
+	assoc_step(d, now_ms);
+	divert_step(d, now_ms);
+	if (d->pins_ms && now_ms >= d->pins_ms) {
+		int err = store_pins_save(d);
+
+		d->pins_ms = 0;
+		if (err)
+			log_warn(d->log, "cannot write pins: %s",
+				 strerror(-err));
+	}
+	loop_set_deadline_ms(d->loop, nearest_ms(d));
+}
+
+static void on_timer(uint64_t now_ms, void *arg)
+{
+	(void)now_ms;
+	(void)arg; /* on_settled() follows */
+}
+
+/* ---- start ---------------------------------------------------------------- */
+
+static int fail(struct daemon *d, const char *what, int err)
+{
+	log_err(d->log, "%s: %s", what, strerror(-err));
+	return err;
+}
+
+static int start_key(struct daemon *d)
+{
+	char error[CONF_ERROR_MAX];
+	int made;
+
+	if (crypto_init())
+		return fail(d, "libsodium", -EIO);
+	made = store_key(d->conf->state_dir, &d->key, error);
+	if (made < 0) {
+		log_err(d->log, "%s", error);
+		return made;
+	}
+	crypto_fingerprint(d->key.public_key, d->fingerprint);
+	if (made)
+		log_notice(d->log, "new key %s%s", d->fingerprint,
+			   made == 2 ? ": the old one was made on another "
+				       "machine" : "");
+	return 0;
+}
+
+static int start_kernel(struct daemon *d)
+{
+	struct rtmon_config rt = {
+		.own_table_first = d->conf->table,
+		.own_table_last = d->conf->table + 1,
+	};
+	struct rtmon_ops rt_ops = {
+		.event = on_route_event,
+		.settled = on_route_settled,
+	};
+	struct retain_conf retain = {
+		.table = d->conf->table,
+		.mark = d->conf->mark,
+	};
+	struct steer_conf steer = {
+		.mark = d->conf->mark,
+		.queue_in = d->conf->queue,
+		.queue_out = (uint16_t)(d->conf->queue + 1),
+	};
+	struct retain_info info;
+	int err;
+
+	err = steer_open(&d->steer, &steer, &d->steer_info);
+	if (err == -EPERM)
+		return fail(d, "nftables: CAP_NET_ADMIN is missing; run as "
+			       "root or by the unit", err);
+	if (err == -EBUSY)
+		return fail(d, "nftables: another saciped owns table inet "
+			       "sacip here", err);
+	if (err == -ENOENT || err == -EPROTONOSUPPORT)
+		return fail(d, "this kernel has no nftables (inet family)",
+			    err);
+	if (err)
+		return fail(d, "nftables", err);
+	err = retain_open(&d->retain, &retain, &info);
+	if (err)
+		return fail(d, "routing rules", err);
+	if (!info.src_valid_mark)
+		log_warn(d->log, "net.ipv4.conf.all.src_valid_mark is 0: with "
+			 "rp_filter = 1 moved flows stop; see "
+			 "/usr/lib/sysctl.d/50-saciped.conf");
+	err = rtmon_open(&d->rtmon, &rt, &rt_ops, d);
+	if (err)
+		return fail(d, "routing socket", err);
+	err = sockdiag_open(&d->sockdiag, discover_destroyed, d);
+	if (err)
+		return fail(d, "sock_diag", err);
+	err = tap_injector_open(&d->injector);
+	if (err == -EPERM)
+		return fail(d, "raw socket: CAP_NET_RAW is missing", err);
+	return err ? fail(d, "raw socket", err) : 0;
+}
+
+static int start_queue(struct daemon *d, uint16_t number, pktq_packet_cb *cb,
+		       struct pktq **q)
+{
+	struct pktq_config config = {
+		.number = number,
+		.packet_cb = cb,
+		.ctx = d,
+	};
+	char what[64];
+	int err = pktq_open(&config, q);
+
+	snprintf(what, sizeof(what), "packet queue %u%s", number,
+		 err == -EBUSY ? " is another program's; set `queue`" : "");
+	return err ? fail(d, what, err) : 0;
+}
+
+static int start_queues(struct daemon *d)
+{
+	int err = start_queue(d, d->conf->queue, divert_packet_in,
+			      &d->queue_in);
+
+	if (!err)
+		err = start_queue(d, (uint16_t)(d->conf->queue + 1),
+				  divert_packet_out, &d->queue_out);
+	if (err)
+		return err;
+	err = divert_rebuild(d, loop_now_ms());
+	return err ? fail(d, "nftables table inet sacip", err) : 0;
+}
+
+static int start_network(struct daemon *d)
+{
+	struct peer_config config = {
+		.key = d->key,
+		.port = d->conf->port,
+		.peers_max = d->conf->max_peers,
+	};
+	char what[64];
+	char path[CONF_DIR_MAX + sizeof(CTL_SOCKET_NAME) + 1];
+	int err;
+
+	err = peer_table_new(&d->peers, &assoc_peer_ops, d, &config,
+			     &d->counters);
+	crypto_wipe(&config, sizeof(config));
+	if (err)
+		return fail(d, "peers", err);
+	err = store_pins_load(d);
+	if (err)
+		log_warn(d->log, "pins: %s", strerror(-err));
+	err = udp_open(&d->udp, d->conf->port, NULL, 0);
+	snprintf(what, sizeof(what), "UDP port %u%s", d->conf->port,
+		 err == -EACCES ? ": CAP_NET_BIND_SERVICE is missing" : "");
+	if (err)
+		return fail(d, what, err);
+	if (mkdir(d->conf->runtime_dir, 0755) && errno != EEXIST)
+		return fail(d, d->conf->runtime_dir, -errno);
+	snprintf(path, sizeof(path), "%s/%s", d->conf->runtime_dir,
+		 CTL_SOCKET_NAME);
+	err = ctl_open(&d->ctl, path, &report_ops, d, &d->counters);
+	return err ? fail(d, path, err) : 0;
+}
+
+static int start_loop(struct daemon *d)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	int fds[UDP_SOCKETS_MAX];
+	size_t n = udp_fds(d->udp, fds);
+	int err;
+
+	loop_on_timer(d->loop, on_timer, d);
+	loop_on_settled(d->loop, on_settled, d);
+	err = loop_on_signals(d->loop, signals,
+			      sizeof(signals) / sizeof(*signals), on_signal,
+			      d);
+	if (!err)
+		err = loop_add(d->loop, rtmon_fd(d->rtmon), EPOLLIN, on_rtmon,
+			       d);
+	if (!err)
+		err = loop_add(d->loop, sockdiag_fd(d->sockdiag), EPOLLIN,
+			       on_sockdiag, d);
+	if (!err)
+		err = loop_add(d->loop, pktq_fd(d->queue_in), EPOLLIN,
+			       on_queue_in, d);
+	if (!err)
+		err = loop_add(d->loop, pktq_fd(d->queue_out), EPOLLIN,
+			       on_queue_out, d);
+	for (size_t i = 0; i < n && !err; i++)
+		err = loop_add(d->loop, fds[i], EPOLLIN, on_udp, d);
+	if (!err)
+		err = loop_add(d->loop, ctl_fd(d->ctl), EPOLLIN, on_ctl, d);
+	if (!err && steer_watch_fd(d->steer) >= 0)
+		err = loop_add(d->loop, steer_watch_fd(d->steer), EPOLLIN,
+			       on_watch, d);
+	return err ? fail(d, "epoll", err) : 0;
+}
+
+static int start(struct daemon *d)
+{
+	int err;
+
+	d->started_ms = loop_now_ms();
+	hold_init(&d->hold, NULL);
+	flow_table_init(&d->flows, d->conf->max_flows, &d->counters);
+	LIST_INIT(&d->assocs);
+	LIST_INIT(&d->taps);
+	LIST_INIT(&d->divert.settling);
+	d->handover_dirty = true;
+	d->assoc_dirty = true;
+	err = loop_open(&d->loop);
+	if (err)
+		return fail(d, "epoll", err);
+	err = start_key(d);
+	if (!err)
+		err = start_kernel(d);
+	if (!err)
+		err = start_network(d);
+	if (!err)
+		err = start_queues(d);
+	if (!err)
+		err = start_loop(d);
+	if (!err)
+		err = discover_dump(d, loop_now_ms());
+	return err;
+}
+
+/* ---- stop ----------------------------------------------------------------- */
+
+/* A moved socket cannot live without us. It is destroyed while its RST can
+ * still be translated, so that the other end learns of it at once. */
+static unsigned int destroy_moved(struct daemon *d)
+{
+	struct flow *f;
+	struct flow *next;
+	unsigned int n = 0;
+
+	HASH_ITER(hh, d->flows.by_identity, f, next) {
+		if (!f->protected || f->ended_ms)
+			continue;
+		if (flow_is_plain(f) &&
+		    rtmon_find(d->rtmon, &f->identity.local.addr))
+			continue;
+		if (!sockdiag_destroy(d->sockdiag, &f->identity, 0, f->cookie))
+			n++;
+	}
+	return n;
+}
+
+static unsigned int count_moved(const struct daemon *d)
+{
+	unsigned int n = 0;
+
+	for (const struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+		n += f->protected && !f->ended_ms && !flow_is_plain(f);
+	return n;
+}
+
+static void wait_for_ends(struct daemon *d)
+{
+	uint64_t until_ms = loop_now_ms() + DESTROY_WAIT_MS;
+	struct pollfd fds[] = {
+		{ .fd = sockdiag_fd(d->sockdiag), .events = POLLIN },
+		{ .fd = pktq_fd(d->queue_out), .events = POLLIN },
+		{ .fd = pktq_fd(d->queue_in), .events = POLLIN },
+	};
+
+	while (count_moved(d)) {
+		uint64_t now_ms = loop_now_ms();
+
+		if (now_ms >= until_ms ||
+		    poll(fds, 3, (int)(until_ms - now_ms)) < 0)
+			break;
+		on_queue(d->queue_out);
+		on_queue(d->queue_in);
+		if (sockdiag_receive(d->sockdiag))
+			break;
+	}
+	on_queue(d->queue_out);
+}
+
+static void stop(struct daemon *d)
+{
+	if (d->peers && d->udp)
+		peer_table_bye(d->peers, loop_now_ms(), REASON_NONE);
+	if (d->queue_out && destroy_moved(d))
+		wait_for_ends(d);
+	if (d->pins_ms && store_pins_save(d))
+		log_warn(d->log, "cannot write pins");
+	ctl_close(d->ctl);
+	d->ctl = NULL;
+}
+
+static void remove_all(struct daemon *d)
+{
+	struct flow *f;
+	struct flow *next;
+	int err;
+
+	/* Addresses and routes, then the table: what still runs into it
+	 * meanwhile waits in a queue that is about to close. */
+	err = retain_close(d->retain, false);
+	if (err)
+		log_warn(d->log, "routing rules: %s", strerror(-err));
+	err = steer_close(d->steer, false);
+	if (err && err != -ENOENT)
+		log_warn(d->log, "nftables: %s", strerror(-err));
+	pktq_close(d->queue_in);
+	pktq_close(d->queue_out);
+	HASH_ITER(hh, d->flows.by_identity, f, next)
+		claim_drop(&f->claim);
+	flow_table_free(&d->flows);
+	assoc_free_all(d);
+	while (!LIST_EMPTY(&d->taps)) {
+		struct tap_ref *ref = LIST_FIRST(&d->taps);
+
+		LIST_REMOVE(ref, entry);
+		tap_close(ref->tap);
+		free(ref);
+	}
+	while (d->remotes) {
+		struct addr_use *u = d->remotes;
+
+		HASH_DELETE(hh, d->remotes, u);
+		free(u);
+	}
+	divert_free(d);
+	if (d->peers)
+		peer_table_free(d->peers);
+	udp_close(d->udp);
+	tap_injector_close(d->injector);
+	sockdiag_close(d->sockdiag);
+	rtmon_close(d->rtmon);
+	loop_close(d->loop);
+	rmdir(d->conf->runtime_dir); /* where it is empty and may go */
+	crypto_wipe(&d->key, sizeof(d->key));
+}
+
+int daemon_run(const struct daemon_options *options, struct log *log,
+	       struct conf *conf)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	int err;
+
+	if (!d) {
+		log_err(log, "no memory");
+		return 1;
+	}
+	d->log = log;
+	d->conf = conf;
+	d->conf_path = options->conf_path;
+	err = start(d);
+	if (!err) {
+		log_notice(log, "saciped %s, key %s, port %u, table %s, queue "
+			   "%s", PACKAGE_VERSION, d->fingerprint, conf->port,
+			   d->steer_info.owned ? "owned" : "watched",
+			   d->steer_info.queue_form == STEER_QUEUE_NATIVE ?
+			   "native" : "compat");
+		notify_send("READY=1");
+		err = loop_run(d->loop);
+		if (err)
+			log_err(log, "epoll: %s", strerror(-err));
+		notify_send("STOPPING=1");
+		stop(d);
+	}
+	remove_all(d);
+	free(d);
+	return err ? 1 : 0;
+}

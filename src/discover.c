@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * discover: from the kernel's sockets to flows, and from flows to owners.
+ *
+ * Owns the life of every flow: seen in a dump, claimed when it is old enough
+ * and policy wants it, ended with its socket. Never moves or steers one.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* From this age on both ends' timers fire together, and one yields
+ * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
+#define YIELD_FROM_S 4
+#define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
+
+struct addr_use *discover_remote(const struct daemon *d,
+				 const struct addr *remote)
+{
+	struct addr_use *u;
+
+	HASH_FIND(hh, d->remotes, remote, sizeof(*remote), u);
+	return u;
+}
+
+static int remote_use(struct daemon *d, const struct addr *remote)
+{
+	struct addr_use *u = discover_remote(d, remote);
+
+	if (!u) {
+		u = calloc(1, sizeof(*u));
+		if (!u)
+			return -ENOMEM;
+		u->addr = *remote;
+		u->reason = REASON_NO_PEER;
+		HASH_ADD(hh, d->remotes, addr, sizeof(u->addr), u);
+		if (!u->hh.tbl) {
+			free(u);
+			return -ENOMEM;
+		}
+	}
+	u->uses++;
+	return 0;
+}
+
+static void remote_unuse(struct daemon *d, const struct addr *remote)
+{
+	struct addr_use *u = discover_remote(d, remote);
+
+	if (!u || --u->uses)
+		return;
+	HASH_DELETE(hh, d->remotes, u);
+	free(u);
+}
+
+enum reason discover_policy(const struct daemon *d, const struct flow *f)
+{
+	const struct addr *local = &f->identity.local.addr;
+	const struct addr *remote = &f->identity.remote.addr;
+	enum addr_class class = addr_classify(remote);
+
+	if (class == ADDR_LOOPBACK || addr_classify(local) == ADDR_LOOPBACK ||
+	    (!f->protected && rtmon_is_own(d->rtmon, remote)))
+		return REASON_LOOPBACK;
+	if (class == ADDR_MULTICAST || class == ADDR_BROADCAST ||
+	    rtmon_is_broadcast(d->rtmon, remote))
+		return REASON_MULTICAST;
+	if (class == ADDR_LINK_LOCAL || addr_classify(local) == ADDR_LINK_LOCAL)
+		return REASON_LINK_LOCAL;
+	if (f->bound)
+		return REASON_BOUND;
+	if (f->mptcp)
+		return REASON_MPTCP;
+	if (f->md5)
+		return REASON_TCP_MD5;
+	if (!conf_flow_allowed(d->conf, &f->identity))
+		return REASON_POLICY;
+	return REASON_NONE;
+}
+
+/* ---- ends --------------------------------------------------------------- */
+
+void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	track_leave(d, f, now_ms);
+	divert_drop_held(d, f);
+	claim_drop(&f->claim);
+	if (f->peer)
+		peer_flows_dec(f->peer);
+	remote_unuse(d, &f->identity.remote.addr);
+	report_flow_event(d, f, "ended", "");
+	flow_remove(&d->flows, f);
+	d->assoc_dirty = true;
+}
+
+void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (f->ended_ms)
+		return;
+	f->ended_ms = now_ms;
+	f->cookie = 0;
+	f->reason = REASON_ENDED;
+	d->assoc_dirty = true;
+	track_detach(d, f, now_ms);
+	if (claim_end(&f->claim, now_ms))
+		discover_remove(d, f, now_ms);
+}
+
+void discover_destroyed(const struct sockdiag_entry *e, void *ctx)
+{
+	struct daemon *d = ctx;
+	struct flow *f = flow_find(&d->flows, &e->tuple);
+
+	if (!f || f->ended_ms || (f->cookie && f->cookie != e->cookie))
+		return;
+	/* FIN_WAIT2 and TIME_WAIT live on without a socket. */
+	if (sockdiag_lookup(d->sockdiag, &e->tuple, 0, NULL) == -ENOENT)
+		discover_end(d, f, loop_now_ms());
+}
+
+/* ---- dump --------------------------------------------------------------- */
+
+static void update(struct flow *f, const struct sockdiag_entry *e,
+		   uint32_t dump)
+{
+	f->dump = dump;
+	f->state = e->tcp_state;
+	if (e->state == SOCKDIAG_TIME_WAIT)
+		return; /* has neither owner nor mark any more */
+	f->cookie = e->cookie;
+	f->uid = e->uid;
+	f->mark = e->mark;
+	f->bound = e->ifindex != 0;
+	f->mptcp = e->mptcp;
+	f->md5 = e->md5;
+}
+
+static bool is_another_socket(const struct flow *f,
+			      const struct sockdiag_entry *e)
+{
+	if (e->state != SOCKDIAG_OPEN)
+		return false;
+	return f->ended_ms || (f->cookie && f->cookie != e->cookie);
+}
+
+static int on_entry(const struct sockdiag_entry *e, void *arg)
+{
+	struct daemon *d = arg;
+	uint64_t now_ms = loop_now_ms();
+	unsigned int port = e->tuple.local.port;
+	struct flow *f;
+
+	if (e->state == SOCKDIAG_UNCONNECTED) {
+		for (int six = 0; six < 2; six++)
+			if (e->tuple.local.addr.family == 0 ||
+			    (e->tuple.local.addr.family == 6) == six)
+				d->unconnected[six][port / 8] |=
+					(uint8_t)(1u << port % 8);
+		return 0;
+	}
+	if (e->state == SOCKDIAG_YOUNG ||
+	    !addr_is_set(&e->tuple.local.addr))
+		return 0;
+	f = flow_find(&d->flows, &e->tuple);
+	if (f && is_another_socket(f, e)) {
+		discover_remove(d, f, now_ms);
+		f = NULL;
+	}
+	if (f) {
+		update(f, e, d->dump);
+		return 0;
+	}
+	if (e->state != SOCKDIAG_OPEN)
+		return 0;
+	if (remote_use(d, &e->tuple.remote.addr))
+		return -ENOMEM;
+	f = flow_add(&d->flows, &e->tuple, now_ms);
+	if (!f) {
+		remote_unuse(d, &e->tuple.remote.addr);
+		return 0;
+	}
+	claim_init(&f->claim, &f->identity, 0);
+	update(f, e, d->dump);
+	report_flow_event(d, f, "tracked", "");
+	return 0;
+}
+
+int discover_dump(struct daemon *d, uint64_t now_ms)
+{
+	uint64_t took_ms;
+	struct flow *f;
+	struct flow *next;
+	int err;
+
+	d->dump++;
+	d->dump_now = false;
+	memset(d->unconnected, 0, sizeof(d->unconnected));
+	COUNT(d, DUMPS);
+	err = sockdiag_dump(d->sockdiag, SOCKDIAG_TCP | SOCKDIAG_UDP, on_entry,
+			    d);
+	took_ms = (loop_now_ms() - now_ms) * DUMP_LOAD;
+	d->dump_ms = now_ms + (took_ms > DUMP_INTERVAL_MS ? took_ms :
+							    DUMP_INTERVAL_MS);
+	if (err) {
+		log_warn(d->log, "socket dump: %s", strerror(-err));
+		return err;
+	}
+	HASH_ITER(hh, d->flows.by_identity, f, next) {
+		if (f->dump == d->dump || f->ended_ms)
+			continue;
+		if (sockdiag_lookup(d->sockdiag, &f->identity, 0, NULL) ==
+		    -ENOENT)
+			discover_end(d, f, now_ms);
+	}
+	return 0;
+}
+
+/* ---- review ------------------------------------------------------------- */
+
+static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	const struct addr *remote = &f->identity.remote.addr;
+	const struct addr_use *u = discover_remote(d, remote);
+	unsigned int flags = d->conf->long_lived_after_s >= YIELD_FROM_S ?
+		PEER_YIELD : 0;
+
+	if (!conf_initiate_allowed(d->conf, remote)) {
+		f->reason = REASON_NO_PEER;
+		return;
+	}
+	f->reason = u ? u->reason : REASON_NO_PEER;
+	if (flags && claim_is_offerer(&f->identity))
+		flags = 0;
+	peer_initiate(d->peers, now_ms, &f->identity.local.addr, remote,
+		      flags);
+}
+
+static void claim(struct daemon *d, struct flow *f, struct peer *p,
+		  uint64_t now_ms)
+{
+	struct assoc *a = assoc_get(d, p);
+
+	if (!a || f->claim.state == CLAIM_WAITING ||
+	    f->claim.state == CLAIM_WORKING)
+		return;
+	claim_set_track(&f->claim, now_ms, track_for(a, f));
+	d->assoc_dirty = true;
+	switch (claim_start(a->claims, now_ms, &f->claim)) {
+	case 0:
+		if (f->reason == REASON_YOUNG || f->reason == REASON_NO_PEER ||
+		    f->reason == REASON_POLICY)
+			f->reason = REASON_RETRY;
+		break;
+	case -EACCES:
+		f->reason = REASON_PROOF_FAILED;
+		break;
+	case -EBUSY:
+		f->reason = REASON_FLOW_OWNED;
+		break;
+	case -ENOSPC:
+		f->reason = REASON_LIMIT;
+		break;
+	default:
+		break;
+	}
+}
+
+static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	enum reason r = discover_policy(d, f);
+	struct peer *p;
+
+	if (r != REASON_NONE) {
+		f->reason = r;
+		return;
+	}
+	if (now_ms - f->first_seen_ms <
+	    (uint64_t)d->conf->long_lived_after_s * 1000) {
+		f->reason = REASON_YOUNG;
+		return;
+	}
+	p = peer_find_addr(d->peers, &f->identity.remote.addr);
+	if (p && peer_has_session(p))
+		claim(d, f, p, now_ms);
+	else
+		open_handshake(d, f, now_ms);
+}
+
+void discover_review(struct daemon *d, uint64_t now_ms)
+{
+	struct flow *f;
+	struct flow *next;
+
+	d->review_ms = 0;
+	HASH_ITER(hh, d->flows.by_identity, f, next)
+		if (!f->protected && !f->ended_ms)
+			review(d, f, now_ms);
+}

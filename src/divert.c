@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * divert: steers flows to the queues, and handles what comes out of them.
+ *
+ * Owns the nftables transactions over flows, the counts of addresses that
+ * stand in sets, and every verdict. Never decides that a flow moves.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pkt.h"
+#include "rewrite.h"
+
+#define RELEASE_BATCH 64
+#define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
+
+/* ---- steering -------------------------------------------------------- */
+
+static struct addr_use *use_get(struct divert *v, enum steer_addr_set set,
+				const struct addr *a)
+{
+	struct addr_use *u;
+
+	HASH_FIND(hh, v->use[set], a, sizeof(*a), u);
+	if (u)
+		return u;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return NULL;
+	u->addr = *a;
+	HASH_ADD(hh, v->use[set], addr, sizeof(u->addr), u);
+	if (!u->hh.tbl) {
+		free(u);
+		return NULL;
+	}
+	return u;
+}
+
+uint32_t divert_sources(const struct daemon *d, const struct addr *a)
+{
+	struct addr_use *u;
+
+	HASH_FIND(hh, d->divert.use[STEER_SRC], a, sizeof(*a), u);
+	return u ? u->uses : 0;
+}
+
+static int use_change(struct daemon *d, const struct flow_change *c)
+{
+	enum steer_addr_set set = c->set == FLOW_STEER_PROT ? STEER_SRC :
+							      STEER_WIRE;
+	struct addr_use *u;
+
+	if (c->set != FLOW_STEER_PROT && c->set != FLOW_STEER_IN)
+		return 0;
+	u = use_get(&d->divert, set, &c->tuple.local.addr);
+	if (!u)
+		return -ENOMEM;
+	u->delta += c->add ? 1 : -1;
+	return 0;
+}
+
+static void steer_change(struct daemon *d, const struct flow_change *c)
+{
+	static const enum steer_set sets[] = {
+		[FLOW_STEER_OUT] = STEER_OUT,
+		[FLOW_STEER_IN] = STEER_IN,
+		[FLOW_STEER_DROP] = STEER_DROP,
+		[FLOW_STEER_PROT] = STEER_PROT,
+	};
+
+	if (c->add)
+		steer_add(d->steer, sets[c->set], &c->tuple,
+			  (c->timeout_ms + 999) / 1000);
+	else
+		steer_del(d->steer, sets[c->set], &c->tuple);
+}
+
+static int on_change(void *ctx, const struct flow_change *c)
+{
+	struct daemon *d = ctx;
+
+	steer_change(d, c);
+	return use_change(d, c);
+}
+
+static int on_restore(void *ctx, const struct flow_change *c)
+{
+	steer_change(ctx, c);
+	return 0;
+}
+
+void divert_begin(struct daemon *d)
+{
+	steer_begin(d->steer);
+}
+
+/* Order: a packet that is still in the queue must not be overtaken by one
+ * that goes past it, so a flow leaves the queue only when it is quiet. */
+static void keep_queued(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	if (!(f->steered & (1u << FLOW_STEER_OUT)) || f->hold ||
+	    f->stay_queued || f->leave_queue || !f->protected ||
+	    !tuple_equal(&wire, &f->identity))
+		return;
+	f->stay_queued = true;
+	LIST_INSERT_HEAD(&d->divert.settling, f, in_settling);
+	if (!d->settle_ms)
+		d->settle_ms = now_ms + SETTLE_QUIET_MS;
+}
+
+void divert_add(struct daemon *d, struct flow *f, bool tombstone,
+		uint64_t now_ms, int *err)
+{
+	keep_queued(d, f, now_ms);
+	if (!*err)
+		*err = flow_steer_prepare(&d->flows, f, tombstone, now_ms,
+					  on_change, d);
+}
+
+static void uses_commit(struct daemon *d)
+{
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
+		struct addr_use *u;
+		struct addr_use *next;
+
+		HASH_ITER(hh, d->divert.use[set], u, next) {
+			bool before = u->uses > 0;
+			bool after = (int64_t)u->uses + u->delta > 0;
+
+			if (after && !before)
+				steer_add_addr(d->steer,
+					       (enum steer_addr_set)set,
+					       &u->addr);
+			else if (before && !after)
+				steer_del_addr(d->steer,
+					       (enum steer_addr_set)set,
+					       &u->addr);
+		}
+	}
+}
+
+static void uses_settle(struct daemon *d, int err)
+{
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
+		struct addr_use *u;
+		struct addr_use *next;
+
+		HASH_ITER(hh, d->divert.use[set], u, next) {
+			if (!err)
+				u->uses = (uint32_t)((int64_t)u->uses +
+						     u->delta);
+			u->delta = 0;
+			if (u->uses)
+				continue;
+			HASH_DELETE(hh, d->divert.use[set], u);
+			free(u);
+		}
+	}
+}
+
+int divert_commit(struct daemon *d, int err)
+{
+	if (!err) {
+		uses_commit(d);
+		err = steer_commit(d->steer);
+		COUNT(d, NFT_BATCHES);
+	}
+	uses_settle(d, err);
+	if (err) {
+		COUNT(d, NFT_ERRORS);
+		REFUSED(d, SYSTEM);
+		log_err(d->log, "nftables refused a change: %s",
+			strerror(-err));
+	}
+	return err;
+}
+
+void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
+		   uint64_t now_ms, int err)
+{
+	bool before = f->steered & STEER_BITS;
+	bool after;
+
+	if (err) {
+		flow_steer_abort(&d->flows, f);
+		return;
+	}
+	flow_steer_commit(&d->flows, f, tombstone, now_ms);
+	after = f->steered & STEER_BITS;
+	if (after && !before)
+		d->divert.steered++;
+	else if (before && !after)
+		d->divert.steered--;
+	if (tombstone)
+		d->divert.idle_ms = now_ms + FLOW_TOMBSTONE_MS + 1000;
+	d->divert.idle = false;
+}
+
+int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	int err = 0;
+
+	divert_begin(d);
+	divert_add(d, f, false, now_ms, &err);
+	err = divert_commit(d, err);
+	divert_settle(d, f, false, now_ms, err);
+	return err;
+}
+
+int divert_rebuild(struct daemon *d, uint64_t now_ms)
+{
+	int err;
+
+	steer_begin(d->steer);
+	steer_build(d->steer);
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
+		for (struct addr_use *u = d->divert.use[set]; u;
+		     u = u->hh.next)
+			steer_add_addr(d->steer, (enum steer_addr_set)set,
+				       &u->addr);
+	err = flow_steer_all(&d->flows, now_ms, on_restore, d);
+	if (!err)
+		err = steer_commit(d->steer);
+	d->divert.idle = false;
+	return err;
+}
+
+void divert_free(struct daemon *d)
+{
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
+		struct addr_use *u;
+		struct addr_use *next;
+
+		HASH_ITER(hh, d->divert.use[set], u, next) {
+			HASH_DELETE(hh, d->divert.use[set], u);
+			free(u);
+		}
+	}
+}
+
+/* ---- leaving the queue ----------------------------------------------- */
+
+static bool is_quiet(const struct flow *f, uint64_t now_ms)
+{
+	if (f->identity.proto == IPPROTO_TCP)
+		return true;
+	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
+}
+
+void divert_step(struct daemon *d, uint64_t now_ms)
+{
+	struct flow *f;
+	struct flow *next;
+
+	if (d->settle_ms && now_ms >= d->settle_ms) {
+		d->settle_ms = 0;
+		/* What waits was sent before anything that goes past. */
+		pktq_read(d->queue_out);
+		for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
+			next = LIST_NEXT(f, in_settling);
+			if (f->hold || !is_quiet(f, now_ms)) {
+				d->settle_ms = now_ms + SETTLE_QUIET_MS;
+				continue;
+			}
+			LIST_REMOVE(f, in_settling);
+			f->stay_queued = false;
+			f->leave_queue = true;
+			divert_flow(d, f, now_ms);
+			f->leave_queue = false;
+		}
+	}
+	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
+	    now_ms >= d->divert.idle_ms) {
+		steer_begin(d->steer);
+		steer_idle(d->steer);
+		if (!steer_commit(d->steer))
+			d->divert.idle = true;
+	}
+}
+
+/* ---- packets --------------------------------------------------------- */
+
+static void drop(struct daemon *d, struct pktq *q, uint32_t id)
+{
+	COUNT(d, PKT_DROPPED);
+	pktq_drop(q, id);
+}
+
+static bool hold_is_over(const struct flow *f, uint64_t now_ms)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+	if (ours && mover_holds(&ours->mover) &&
+	    now_ms - ours->mover.hold_since_ms > MIGRATE_HOLD_MAX_MS)
+		return true;
+	return theirs && follower_holds(&theirs->follower) &&
+	       now_ms - theirs->follower.hold_since_ms > MIGRATE_HOLD_MAX_MS;
+}
+
+/* Past hold_max what is held stays (TCP needs the oldest first) and the
+ * newest goes; the first one is held in any case, or nothing would start
+ * the flow again. */
+static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
+			struct pktq_packet *p)
+{
+	struct hold_packet meta = {
+		.id = p->id,
+		.queue = pktq_number(q),
+		.csum = p->csum,
+		.mark = p->mark,
+		.len = p->len,
+	};
+
+	if ((hold_is_over(f, loop_now_ms()) && !hold_flow_empty(&f->held)) ||
+	    hold_push(&d->hold, &f->held, &meta, p->data)) {
+		COUNT(d, PKT_HOLD_DROPPED);
+		pktq_drop(q, p->id);
+		return;
+	}
+	COUNT(d, PKT_HELD);
+}
+
+static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
+		       uint32_t len, enum csum_state csum)
+{
+	struct tuple wire = flow_wire_tuple(f);
+	struct rewrite_target to = rewrite_target_out(&wire);
+	struct pkt pkt;
+	enum pkt_result r = pkt_parse(data, len, &pkt);
+
+	if (r != PKT_OK && r != PKT_FIRST_FRAGMENT) {
+		COUNT(d, PKT_MALFORMED);
+		return -EINVAL;
+	}
+	f->packets[FLOW_OURS]++;
+	f->bytes[FLOW_OURS] += len;
+	COUNT(d, PKT_REWRITTEN_OUT);
+	return rewrite_packet(&pkt, data, &to, csum);
+}
+
+void divert_release(struct daemon *d, struct flow *f)
+{
+	struct hold_packet *spent[RELEASE_BATCH];
+	struct tuple wire = flow_wire_tuple(f);
+	bool plain = tuple_equal(&wire, &f->identity);
+	unsigned int n = 0;
+	struct hold_packet *h;
+
+	while ((h = hold_pop(&d->hold, &f->held))) {
+		COUNT(d, PKT_RELEASED);
+		if (plain)
+			pktq_accept(d->queue_out, h->id, NULL);
+		else if (rewrite_out(d, f, h->data, h->len, h->csum))
+			drop(d, d->queue_out, h->id);
+		else
+			pktq_accept_payload(d->queue_out, h->id, h->data,
+					    h->len, NULL);
+		spent[n++] = h;
+		if (n < RELEASE_BATCH)
+			continue;
+		pktq_flush(d->queue_out);
+		while (n)
+			free(spent[--n]);
+	}
+	pktq_flush(d->queue_out);
+	while (n)
+		free(spent[--n]);
+}
+
+void divert_drop_held(struct daemon *d, struct flow *f)
+{
+	struct hold_packet *h;
+
+	while ((h = hold_pop(&d->hold, &f->held))) {
+		drop(d, d->queue_out, h->id);
+		free(h);
+	}
+	pktq_flush(d->queue_out);
+}
+
+/* The tripwire queued it: its address is gone from its interface, which
+ * the routing socket may not have told us yet. */
+static void look_again(struct daemon *d, struct flow *f)
+{
+	if (rtmon_usable(d->rtmon, &f->identity.local.addr))
+		rtmon_receive(d->rtmon);
+}
+
+static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
+			struct pktq_packet *p)
+{
+	struct tuple wire;
+
+	f->last_queued_ms = loop_now_ms();
+	if (!f->hold && !f->stay_queued && !f->path)
+		look_again(d, f);
+	if (f->hold) {
+		hold_packet(d, f, q, p);
+		return;
+	}
+	wire = flow_wire_tuple(f);
+	if (tuple_equal(&wire, &f->identity)) {
+		if (rtmon_usable(d->rtmon, &wire.local.addr)) {
+			COUNT(d, PKT_PASSED);
+			pktq_accept(q, p->id, NULL);
+		} else {
+			drop(d, q, p->id);
+		}
+		return;
+	}
+	if (p->full_len > p->len ||
+	    rewrite_out(d, f, p->data, p->len, p->csum))
+		drop(d, q, p->id);
+	else
+		pktq_accept_payload(q, p->id, p->data, p->len, NULL);
+}
+
+void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
+{
+	struct daemon *d = ctx;
+	struct tuple tuple;
+	struct flow *f;
+	struct pkt pkt;
+	enum pkt_result r;
+
+	COUNT(d, PKT_QUEUED);
+	r = pkt_parse(p->data, p->len, &pkt);
+	if (r != PKT_OK && r != PKT_FIRST_FRAGMENT) {
+		COUNT(d, PKT_MALFORMED);
+		drop(d, q, p->id);
+		return;
+	}
+	tuple = pkt_tuple_out(&pkt);
+	f = flow_find(&d->flows, &tuple);
+	if (f && f->protected) {
+		out_of_flow(d, f, q, p);
+		return;
+	}
+	f = flow_find_wire(&d->flows, &tuple);
+	if (f) {
+		/* A new connection of ours wants this wire tuple. It asks
+		 * again; meanwhile the moved flow takes another port. */
+		REFUSED(d, TUPLE_TAKEN);
+		handover_yield_ports(d, f, &tuple, loop_now_ms());
+		drop(d, q, p->id);
+		return;
+	}
+	/* Steered a moment ago, and not any more. */
+	if (rtmon_usable(d->rtmon, &tuple.local.addr)) {
+		COUNT(d, PKT_PASSED);
+		pktq_accept(q, p->id, NULL);
+		return;
+	}
+	drop(d, q, p->id);
+}
+
+/* While the peer has not agreed to our new locator, somebody else's RST or
+ * ICMP error there must not reach the socket (PROTOCOL, "Handover"). */
+static bool is_asked_end(const struct flow *f, const struct addr *local)
+{
+	const struct track *t = track_of(f, FLOW_OURS);
+	const struct locator *target;
+
+	if (!t)
+		return false;
+	target = mover_target(&t->mover);
+	return t->mover.state == MOVER_ASKED && target &&
+	       addr_equal(&target->addr, local);
+}
+
+static void in_icmp(struct daemon *d, struct pktq *q, struct pktq_packet *p,
+		    struct pkt *pkt)
+{
+	struct tuple quoted = pkt_tuple_quoted(pkt);
+	struct flow *f = flow_find_wire(&d->flows, &quoted);
+	struct rewrite_target to;
+
+	if (!f) {
+		COUNT(d, PKT_PASSED);
+		pktq_accept(q, p->id, NULL);
+		return;
+	}
+	if (is_asked_end(f, &quoted.local.addr)) {
+		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
+		drop(d, q, p->id);
+		return;
+	}
+	to = rewrite_target_out(&f->identity);
+	if (p->full_len > p->len ||
+	    rewrite_icmp_quote(pkt, p->data, &to, p->csum)) {
+		COUNT(d, PKT_MALFORMED);
+		drop(d, q, p->id);
+		return;
+	}
+	COUNT(d, ICMP_TRANSLATED);
+	pktq_accept_payload(q, p->id, p->data, p->len, NULL);
+}
+
+static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
+		       struct pktq_packet *p, struct pkt *pkt)
+{
+	struct rewrite_target to = rewrite_target_in(&f->identity);
+	uint32_t mark = p->mark | d->conf->mark;
+
+	if ((pkt->tcp_flags & (PKT_TCP_SYN | PKT_TCP_ACK)) == PKT_TCP_SYN) {
+		COUNT(d, PKT_STRANGER_SYN);
+		drop(d, q, p->id);
+		return;
+	}
+	if ((pkt->tcp_flags & PKT_TCP_RST) &&
+	    is_asked_end(f, &pkt->dst.addr)) {
+		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
+		drop(d, q, p->id);
+		return;
+	}
+	f->packets[FLOW_THEIRS]++;
+	f->bytes[FLOW_THEIRS] += p->len;
+	if (p->full_len > p->len || rewrite_packet(pkt, p->data, &to, p->csum)) {
+		COUNT(d, PKT_MALFORMED);
+		drop(d, q, p->id);
+		return;
+	}
+	COUNT(d, PKT_REWRITTEN_IN);
+	pktq_accept_payload(q, p->id, p->data, p->len, &mark);
+}
+
+void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
+{
+	struct daemon *d = ctx;
+	struct tuple tuple;
+	struct flow *f;
+	struct pkt pkt;
+	enum pkt_result r;
+
+	COUNT(d, PKT_QUEUED);
+	r = pkt_parse(p->data, p->len, &pkt);
+	switch (r) {
+	case PKT_OK:
+	case PKT_FIRST_FRAGMENT:
+		break;
+	case PKT_ICMP_ERROR:
+		in_icmp(d, q, p, &pkt);
+		return;
+	case PKT_OTHER:
+		COUNT(d, PKT_PASSED);
+		pktq_accept(q, p->id, NULL);
+		return;
+	default:
+		COUNT(d, PKT_MALFORMED);
+		drop(d, q, p->id);
+		return;
+	}
+	tuple = pkt_tuple_in(&pkt);
+	f = flow_find_wire(&d->flows, &tuple);
+	if (f)
+		in_of_flow(d, f, q, p, &pkt);
+	else
+		drop(d, q, p->id); /* steered a moment ago: never untranslated */
+}

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * report: what sacipctl sees, and what it may ask for.
+ *
+ * Owns the answers to ctl. Never changes anything but by the operator's
+ * `move` and `forget`.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from);
+}
+
+static enum ctl_flow_state flow_state(const struct flow *f)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+	struct tuple wire = flow_wire_tuple(f);
+
+	if (!f->protected)
+		return CTL_TRACKED;
+	if (f->hold || (ours && ours->mover.state != MOVER_STEADY) ||
+	    (theirs && theirs->follower.state != FOLLOWER_STEADY))
+		return CTL_MOVING;
+	return tuple_equal(&wire, &f->identity) ? CTL_PROTECTED : CTL_MOVED;
+}
+
+static enum ctl_trust peer_trust_of(const struct peer *p)
+{
+	return peer_get_trust(p) == PEER_CONFIGURED ? CTL_TRUST_CONFIGURED :
+						      CTL_TRUST_FIRST_CONTACT;
+}
+
+static void peer_names(struct daemon *d, const struct peer *p,
+		       char *fingerprint, char *name)
+{
+	const struct conf_peer *c = conf_find_peer_by_key(d->conf, peer_key(p));
+
+	crypto_fingerprint(peer_key(p), fingerprint);
+	if (c)
+		copy_text(name, CTL_NAME_MAX, c->name);
+}
+
+static void fill_flow(struct daemon *d, const struct flow *f,
+		      struct ctl_flow *to)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+
+	memset(to, 0, sizeof(*to));
+	to->id = f->id;
+	to->state = flow_state(f);
+	to->reason = f->protected ? REASON_NONE : f->reason;
+	to->identity = f->identity;
+	to->wire = flow_wire_tuple(f);
+	if (f->protected && f->peer) {
+		to->trust = peer_trust_of(f->peer);
+		peer_names(d, f->peer, to->peer, to->peer_name);
+	}
+	to->age_s = (uint32_t)((loop_now_ms() - f->first_seen_ms) / 1000);
+	to->moves = f->moves;
+	to->uid = f->uid;
+	if (ours) {
+		to->track = ours->id;
+		to->seq = ours->mover.committed;
+	}
+	to->packets_out = f->packets[FLOW_OURS];
+	to->packets_in = f->packets[FLOW_THEIRS];
+	to->bytes_out = f->bytes[FLOW_OURS];
+	to->bytes_in = f->bytes[FLOW_THEIRS];
+	to->held_packets = f->held.packets;
+	to->held_bytes = f->held.bytes;
+}
+
+static size_t on_flows(void *ctx, uint64_t *cursor, struct ctl_flow *to,
+		       size_t max)
+{
+	struct daemon *d = ctx;
+	const struct flow *f = flow_next_id(&d->flows, *cursor);
+	size_t n = 0;
+
+	for (; f && n < max; f = f->hh_id.next) {
+		*cursor = f->id;
+		if (!f->ended_ms)
+			fill_flow(d, f, &to[n++]);
+	}
+	return n;
+}
+
+static int on_flow(void *ctx, uint64_t id, struct ctl_flow *to)
+{
+	struct daemon *d = ctx;
+	const struct flow *f = flow_find_id(&d->flows, id);
+
+	if (!f || f->ended_ms)
+		return -ENOENT;
+	fill_flow(d, f, to);
+	return 0;
+}
+
+static void fill_peer(struct daemon *d, const struct peer *p,
+		      struct ctl_peer *to)
+{
+	struct addr addrs[PEER_PIN_ADDRS_MAX];
+	unsigned int n = peer_pin_addrs(p, addrs);
+	struct peer_path path;
+
+	memset(to, 0, sizeof(*to));
+	peer_names(d, p, to->fingerprint, to->name);
+	memcpy(to->public_key, peer_key(p), CTL_KEY_SIZE);
+	to->trust = peer_trust_of(p);
+	to->session = peer_has_session(p);
+	for (unsigned int i = 0; i < n && i < CTL_PEER_ADDRS_MAX; i++)
+		to->address[to->n_addresses++] = addrs[i];
+	to->flows = peer_flows(p);
+	if (peer_path_best(p, &path))
+		to->srtt_us = path.srtt_us;
+	to->first_seen_s = (uint64_t)peer_first_seen_s(p);
+	to->last_seen_s = (uint64_t)peer_last_seen_s(p);
+}
+
+static size_t on_peers(void *ctx, uint64_t *cursor, struct ctl_peer *to,
+		       size_t max)
+{
+	struct daemon *d = ctx;
+	const struct peer *p = peer_next(d->peers, NULL);
+	uint64_t skip = *cursor;
+	size_t n = 0;
+
+	for (; p && n < max; p = peer_next(d->peers, p)) {
+		if (skip) {
+			skip--;
+			continue;
+		}
+		fill_peer(d, p, &to[n++]);
+	}
+	*cursor += n;
+	return n;
+}
+
+static void count_peers(const struct daemon *d, struct ctl_status *to)
+{
+	const struct peer *p = NULL;
+
+	while ((p = peer_next(d->peers, p))) {
+		to->peers++;
+		to->sessions += peer_has_session(p);
+	}
+}
+
+static void add_kernel_counters(struct daemon *d, struct counters *c)
+{
+	const struct pktq_counters *in = pktq_counters(d->queue_in);
+	const struct pktq_counters *out = pktq_counters(d->queue_out);
+	struct steer_counters s;
+
+	c->value[COUNTER_QUEUE_OVERFLOW] = in->overflows + out->overflows;
+	c->value[COUNTER_QUEUE_ERRORS] = in->verdict_errors +
+					 out->verdict_errors + in->malformed +
+					 out->malformed + in->cut + out->cut;
+	c->value[COUNTER_NL_RESYNCS] = rtmon_resyncs(d->rtmon);
+	if (!steer_counters(d->steer, &s))
+		c->value[COUNTER_PKT_UNTRANSLATED] = s.untranslated;
+}
+
+static void on_status(void *ctx, struct ctl_status *to)
+{
+	struct daemon *d = ctx;
+
+	memset(to, 0, sizeof(*to));
+	copy_text(to->version, sizeof(to->version), PACKAGE_VERSION);
+	copy_text(to->fingerprint, sizeof(to->fingerprint), d->fingerprint);
+	to->pid = (uint32_t)getpid();
+	to->uptime_s = (loop_now_ms() - d->started_ms) / 1000;
+	to->port = d->conf->port;
+	for (const struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+		if (!f->ended_ms)
+			to->flows[flow_state(f)]++;
+	to->max_flows = d->conf->max_flows;
+	to->max_peers = d->conf->max_peers;
+	count_peers(d, to);
+	for (const struct addr_use *u = d->divert.use[STEER_SRC]; u;
+	     u = u->hh.next)
+		to->retained += !rtmon_find(d->rtmon, &u->addr);
+	to->held_packets = d->hold.packets;
+	to->held_bytes = d->hold.bytes;
+	to->tombstones = d->flows.n_tombs;
+	to->native_queue = d->steer_info.queue_form == STEER_QUEUE_NATIVE;
+	to->owned_table = d->steer_info.owned;
+	to->counters = d->counters;
+	add_kernel_counters(d, &to->counters);
+}
+
+static void on_key(void *ctx, char fingerprint[CTL_NAME_MAX],
+		   uint8_t public_key[CTL_KEY_SIZE])
+{
+	struct daemon *d = ctx;
+
+	copy_text(fingerprint, CTL_NAME_MAX, d->fingerprint);
+	memcpy(public_key, d->key.public_key, CTL_KEY_SIZE);
+}
+
+static struct peer *peer_by_text(struct daemon *d, const char *text)
+{
+	const struct conf_peer *c = conf_find_peer_by_name(d->conf, text);
+	uint8_t key[CRYPTO_KEY_SIZE];
+	struct peer *p = NULL;
+	char fingerprint[CTL_NAME_MAX];
+
+	if (c)
+		return peer_find_key(d->peers, c->public_key);
+	if (!crypto_key_from_text(text, key))
+		return peer_find_key(d->peers, key);
+	while ((p = peer_next(d->peers, p))) {
+		crypto_fingerprint(peer_key(p), fingerprint);
+		if (!strcmp(fingerprint, text))
+			return p;
+	}
+	return NULL;
+}
+
+static int on_forget(void *ctx, const char *text, char answer[CTL_TEXT_MAX])
+{
+	struct daemon *d = ctx;
+	struct peer *p = peer_by_text(d, text);
+
+	if (!p) {
+		copy_text(answer, CTL_TEXT_MAX,
+			  "no such peer; see sacipctl peers");
+		return -ENOENT;
+	}
+	if (peer_flows(p)) {
+		snprintf(answer, CTL_TEXT_MAX,
+			 "it owns %u flows; they would be lost if moved, end "
+			 "them first", peer_flows(p));
+		return -EBUSY;
+	}
+	peer_forget(p, loop_now_ms());
+	copy_text(answer, CTL_TEXT_MAX, "forgotten");
+	return 0;
+}
+
+/* ---- move --------------------------------------------------------------- */
+
+/* The address of that interface that a track may go to: the first usable
+ * one of its family. */
+static bool address_on(struct daemon *d, const char *ifname, uint8_t family,
+		       struct addr *a)
+{
+	const struct rtmon_link *link = rtmon_link_by_name(d->rtmon, ifname);
+	const struct rtmon_address *list;
+	size_t n;
+
+	if (!link)
+		return false;
+	list = rtmon_addresses(d->rtmon, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].ifindex != link->ifindex || list[i].deprecated ||
+		    list[i].addr.family != family ||
+		    addr_classify(&list[i].addr) == ADDR_LINK_LOCAL ||
+		    !rtmon_usable(d->rtmon, &list[i].addr))
+			continue;
+		*a = list[i].addr;
+		return true;
+	}
+	return false;
+}
+
+struct move_result {
+	unsigned int started, refused;
+	int err;
+};
+
+static void move_track(struct daemon *d, struct track *t,
+		       const struct ctl_move *m, struct move_result *r)
+{
+	const struct addr *current = &mover_current(&t->mover)->addr;
+	struct addr to = m->to;
+	int err;
+
+	if (LIST_EMPTY(&t->group.flows) ||
+	    (addr_is_set(&m->from) && !addr_equal(&m->from, current)))
+		return;
+	if (!addr_is_set(&to) &&
+	    !address_on(d, m->to_ifname, current->family, &to))
+		return;
+	if (to.family != current->family)
+		return;
+	err = handover_move(t, &to, loop_now_ms());
+	if (err) {
+		r->refused++;
+		r->err = err;
+	} else {
+		r->started++;
+	}
+}
+
+static void move_peer(struct daemon *d, struct assoc *a,
+		      const struct ctl_move *m, struct move_result *r)
+{
+	struct track *t;
+	struct track *next;
+
+	for (t = LIST_FIRST(&a->tracks[FLOW_OURS]); t; t = next) {
+		next = LIST_NEXT(t, entry);
+		move_track(d, t, m, r);
+	}
+}
+
+/* Flow, peer or everything: 0, or -ENOENT. */
+static int move_scope(struct daemon *d, const struct ctl_move *m,
+		      struct move_result *r)
+{
+	struct assoc *a;
+	struct peer *p;
+	struct flow *f;
+	char *end;
+	unsigned long long id;
+
+	if (!m->scope[0]) {
+		LIST_FOREACH(a, &d->assocs, entry)
+			move_peer(d, a, m, r);
+		return 0;
+	}
+	id = strtoull(m->scope, &end, 10);
+	f = *end ? NULL : flow_find_id(&d->flows, id);
+	if (f) {
+		if (!track_of(f, FLOW_OURS))
+			return -ENOENT;
+		move_track(d, track_of(f, FLOW_OURS), m, r);
+		return 0;
+	}
+	p = peer_by_text(d, m->scope);
+	a = p ? peer_user(p) : NULL;
+	if (!a)
+		return -ENOENT;
+	move_peer(d, a, m, r);
+	return 0;
+}
+
+static int on_move(void *ctx, const struct ctl_move *m,
+		   char text[CTL_TEXT_MAX])
+{
+	struct daemon *d = ctx;
+	struct move_result r = { .err = 0 };
+	int err = move_scope(d, m, &r);
+
+	if (err) {
+		copy_text(text, CTL_TEXT_MAX,
+			  "no such protected flow or peer; see sacipctl list");
+		return err;
+	}
+	if (r.started) {
+		snprintf(text, CTL_TEXT_MAX, "%u tracks asked to move%s",
+			 r.started, r.refused ? ", some refused" : "");
+		return 0;
+	}
+	if (!r.refused) {
+		copy_text(text, CTL_TEXT_MAX, "no protected flow to move");
+		return -ENOENT;
+	}
+	copy_text(text, CTL_TEXT_MAX,
+		  r.err == -EALREADY ? "they are there already" :
+		  r.err == -EADDRINUSE ? "no port is free there" :
+		  "that address is not usable here, or policy refuses it");
+	return r.err;
+}
+
+/* ---- events ------------------------------------------------------------- */
+
+static void publish(struct daemon *d, struct ctl_event *e)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	e->time_ms = (uint64_t)ts.tv_sec * 1000 +
+		     (uint64_t)ts.tv_nsec / 1000000;
+	ctl_publish(d->ctl, e);
+}
+
+void report_flow_event(struct daemon *d, const struct flow *f,
+		       const char *what, const char *text)
+{
+	struct ctl_event e;
+	char tuple[TUPLE_TEXT_MAX];
+
+	if (!d->ctl || !ctl_monitored(d->ctl))
+		return;
+	memset(&e, 0, sizeof(e));
+	e.flow = f->id;
+	e.uid = f->uid;
+	copy_text(e.what, sizeof(e.what), what);
+	if (f->protected && f->peer)
+		crypto_fingerprint(peer_key(f->peer), e.peer);
+	tuple_format(&f->identity, tuple);
+	snprintf(e.text, sizeof(e.text), "%.*s%s%.*s", TUPLE_TEXT_MAX, tuple,
+		 *text ? " " : "", CTL_TEXT_MAX - TUPLE_TEXT_MAX - 2, text);
+	publish(d, &e);
+}
+
+void report_event(struct daemon *d, const char *peer, const char *what,
+		  const char *text)
+{
+	struct ctl_event e;
+
+	if (!d->ctl || !ctl_monitored(d->ctl))
+		return;
+	memset(&e, 0, sizeof(e));
+	e.uid = CTL_UID_NONE;
+	copy_text(e.what, sizeof(e.what), what);
+	copy_text(e.peer, sizeof(e.peer), peer);
+	copy_text(e.text, sizeof(e.text), text);
+	publish(d, &e);
+}
+
+const struct ctl_ops report_ops = {
+	.flows = on_flows,
+	.flow = on_flow,
+	.peers = on_peers,
+	.status = on_status,
+	.key = on_key,
+	.forget = on_forget,
+	.move = on_move,
+};

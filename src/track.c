@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * track: flows that move together, and what a move does to each of them.
+ *
+ * Owns the tracks of both ends and the protection of their flows; carries
+ * out on flows what the handover core decided for the track. Never decides
+ * a move, never sends a message.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PORT_LOW 32768 /* Linux's default ip_local_port_range */
+#define PORT_COUNT 28232
+#define PORT_TRIES 64
+
+struct track *track_find(const struct assoc *a, enum flow_side side,
+			 uint32_t id)
+{
+	struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[side], entry)
+		if (t->id == id)
+			return t;
+	return NULL;
+}
+
+static struct track *track_new(struct assoc *a, enum flow_side side,
+			       uint32_t id, const struct addr *addr)
+{
+	struct locator at = { .addr = *addr };
+	struct track *t;
+
+	if (a->n_tracks[side] >= TRACKS_MAX) {
+		REFUSED(a->d, LIMIT);
+		return NULL;
+	}
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->assoc = a;
+	t->side = side;
+	t->id = id;
+	flow_group_init(&t->group);
+	if (side == FLOW_OURS)
+		mover_init(&t->mover, id, &at);
+	else
+		follower_init(&t->follower, id, &at);
+	LIST_INSERT_HEAD(&a->tracks[side], t, entry);
+	a->n_tracks[side]++;
+	return t;
+}
+
+static void track_free(struct track *t)
+{
+	LIST_REMOVE(t, entry);
+	t->assoc->n_tracks[t->side]--;
+	t->assoc->d->handover_dirty = true;
+	free(t->parts.port);
+	free(t);
+}
+
+void track_free_all(struct assoc *a)
+{
+	for (int side = 0; side < FLOW_SIDES; side++)
+		while (!LIST_EMPTY(&a->tracks[side]))
+			track_free(LIST_FIRST(&a->tracks[side]));
+}
+
+static uint32_t route_uid(const struct daemon *d, const struct flow *f)
+{
+	return rtmon_has_uid_rules(d->rtmon) ? f->uid : (uint32_t)-1;
+}
+
+/* Only a track that rests on the flow's own locator by identity ports: then
+ * the flow needs no state to be a part of it. */
+static bool is_joinable(const struct track *t, const struct flow *f,
+			uint32_t uid)
+{
+	const struct locator *at = mover_current(&t->mover);
+
+	return t->mover.state == MOVER_STEADY && t->mover.n_accepted == 1 &&
+	       !at->ports && addr_equal(&at->addr, &f->identity.local.addr) &&
+	       addr_equal(&t->remote, &f->identity.remote.addr) &&
+	       t->mark == f->mark && t->uid == uid;
+}
+
+static struct track *track_get(struct assoc *a, const struct flow *f)
+{
+	uint32_t uid = route_uid(a->d, f);
+	struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+		if (is_joinable(t, f, uid))
+			return t;
+	t = track_new(a, FLOW_OURS, a->next_track, &f->identity.local.addr);
+	if (!t)
+		return NULL;
+	a->next_track++;
+	t->remote = f->identity.remote.addr;
+	t->mark = f->mark;
+	t->uid = uid;
+	return t;
+}
+
+uint32_t track_for(struct assoc *a, const struct flow *f)
+{
+	struct track *t = track_get(a, f);
+
+	return t ? t->id : 0;
+}
+
+bool track_holds(const struct flow *f)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+	return (ours && mover_holds(&ours->mover)) ||
+	       (theirs && follower_holds(&theirs->follower));
+}
+
+/* ---- entering and leaving -------------------------------------------- */
+
+static void unreverse(struct daemon *d, const struct flow *f,
+		      struct flow_end *e)
+{
+	if (!e->ifindex)
+		return;
+	retain_unreverse(d->retain, &f->identity.remote.addr, e->ifindex);
+	e->ifindex = 0;
+}
+
+/* Gives the flow the ends of its track's side: of a track that has moved
+ * already, where the peer restarted and proves its flows anew. */
+static int adopt(struct track *t, struct flow *f)
+{
+	const struct accepted *acc = t->side == FLOW_OURS ?
+		t->mover.accepted : t->follower.accepted;
+	unsigned int n = t->side == FLOW_OURS ? t->mover.n_accepted :
+						t->follower.n_accepted;
+	const struct locator *send = t->side == FLOW_OURS ?
+		mover_locator(&t->mover) : &t->follower.sending;
+	const struct addr *identity = t->side == FLOW_OURS ?
+		&f->identity.local.addr : &f->identity.remote.addr;
+	int err = 0;
+
+	if (n == 1 && !acc[0].locator.ports && !f->path &&
+	    addr_equal(&acc[0].locator.addr, identity))
+		return 0;
+	for (unsigned int i = 0; i < n && !err; i++)
+		err = flow_accept(f, t->side, &acc[i].locator.addr,
+				  acc[i].locator.ports);
+	if (!err)
+		err = flow_send_by(f, t->side, &send->addr, send->ports);
+	for (unsigned int i = f->path ? f->path->n[t->side] : 0; i && !err;
+	     i--) {
+		struct flow_end *e = &f->path->end[t->side][i - 1];
+		bool known = false;
+
+		for (unsigned int j = 0; j < n; j++)
+			known = known ||
+				(acc[j].locator.ports == e->ports &&
+				 addr_equal(&acc[j].locator.addr,
+					    &e->at.addr));
+		if (known)
+			continue;
+		unreverse(t->assoc->d, f, e);
+		*e = f->path->end[t->side][--f->path->n[t->side]];
+	}
+	return err;
+}
+
+static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	struct rtmon_query query = {
+		.dst = f->identity.remote.addr,
+		.src = f->identity.local.addr,
+		.mark = f->mark,
+		.uid = (uint32_t)-1,
+	};
+	struct rtmon_route route;
+	int err;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (rtmon_lookup(d->rtmon, &query, &route))
+		route.mtu = 0;
+	err = retain_protect(d->retain, &f->identity.local.addr,
+			     &f->identity.remote.addr, route.mtu);
+	if (err)
+		return err;
+	f->protected = true;
+	f->hold = track_holds(f);
+	err = divert_flow(d, f, now_ms);
+	if (err) {
+		f->protected = false;
+		retain_unprotect(d->retain, &f->identity.local.addr,
+				 &f->identity.remote.addr);
+	}
+	return err;
+}
+
+static void release_tracks(struct flow *f)
+{
+	for (int side = 0; side < FLOW_SIDES; side++) {
+		struct track *t = track_of(f, (enum flow_side)side);
+
+		flow_group_enter(f, (enum flow_side)side, NULL);
+		if (t && LIST_EMPTY(&t->group.flows))
+			track_free(t);
+	}
+}
+
+static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
+{
+	struct track *ours = track_find(a, FLOW_OURS, f->claim.own_track);
+	struct track *theirs = track_find(a, FLOW_THEIRS, f->claim.peer_track);
+
+	if (!ours || !(is_joinable(ours, f, route_uid(a->d, f)) ||
+		       f->group[FLOW_OURS] == &ours->group)) {
+		ours = track_get(a, f);
+		if (!ours)
+			return -ENOSPC;
+		claim_set_track(&f->claim, now_ms, ours->id);
+	}
+	if (!theirs)
+		theirs = track_new(a, FLOW_THEIRS, f->claim.peer_track,
+				   &f->identity.remote.addr);
+	if (!theirs)
+		return -ENOSPC;
+	flow_group_enter(f, FLOW_OURS, &ours->group);
+	flow_group_enter(f, FLOW_THEIRS, &theirs->group);
+	return 0;
+}
+
+void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	struct assoc *a = claim_table_arg(f->claim.table);
+	int err;
+
+	err = join(a, f, now_ms);
+	if (!err)
+		err = adopt(track_of(f, FLOW_OURS), f);
+	if (!err)
+		err = adopt(track_of(f, FLOW_THEIRS), f);
+	if (!err)
+		err = f->protected ? divert_flow(d, f, now_ms) :
+				     protect(d, f, now_ms);
+	if (err) {
+		char text[TUPLE_TEXT_MAX];
+
+		log_warn(d->log, "cannot protect %s: %s",
+			 tuple_format(&f->identity, text), strerror(-err));
+		REFUSED(d, SYSTEM);
+		f->reason = err == -ENOSPC ? REASON_LIMIT : REASON_SYSTEM;
+		track_leave(d, f, now_ms);
+		release_tracks(f);
+		claim_drop(&f->claim);
+		return;
+	}
+	f->reason = REASON_NONE;
+	report_flow_event(d, f, "protected", "");
+}
+
+void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	bool held = f->hold;
+
+	release_tracks(f);
+	f->hold = false;
+	if (!held)
+		return;
+	divert_drop_held(d, f);
+	divert_flow(d, f, now_ms);
+}
+
+void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (!f->protected)
+		return;
+	f->protected = false;
+	f->hold = false;
+	divert_drop_held(d, f);
+	if (f->stay_queued) {
+		LIST_REMOVE(f, in_settling);
+		f->stay_queued = false;
+	}
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++)
+			unreverse(d, f, &f->path->end[side][i]);
+	free(f->path);
+	f->path = NULL;
+	divert_flow(d, f, now_ms);
+	retain_unprotect(d->retain, &f->identity.local.addr,
+			 &f->identity.remote.addr);
+	release_tracks(f);
+}
+
+/* ---- a step of the handover, on every flow ---------------------------- */
+
+/* The interface on which packets of this locator come in, for rp_filter. */
+static uint32_t ifindex_of(struct track *t, const struct addr *addr)
+{
+	struct daemon *d = t->assoc->d;
+	const struct rtmon_address *own;
+	struct rtmon_query query = {
+		.dst = *addr,
+		.uid = (uint32_t)-1,
+	};
+	struct rtmon_route route;
+
+	if (t->side == FLOW_OURS) {
+		own = rtmon_find(d->rtmon, addr);
+		return own ? own->ifindex : 0;
+	}
+	COUNT(d, ROUTE_LOOKUPS);
+	return rtmon_lookup(d->rtmon, &query, &route) ? 0 : route.ifindex;
+}
+
+static void reverse(struct track *t, struct flow *f,
+		    const struct locator *at, uint32_t ifindex)
+{
+	struct flow_end *e = flow_end_find(f, t->side, &at->addr, at->ports);
+	const struct addr *identity = t->side == FLOW_OURS ?
+		&f->identity.local.addr : &f->identity.remote.addr;
+
+	if (!e || e->ifindex || !ifindex || addr_equal(&at->addr, identity))
+		return;
+	if (!retain_reverse(t->assoc->d->retain, &f->identity.remote.addr,
+			    ifindex))
+		e->ifindex = ifindex;
+}
+
+/* What is taken away keeps its port until it is certain. */
+static void forget_end(struct track *t, struct flow *f,
+		       const struct locator *at)
+{
+	struct flow_end *e = flow_end_find(f, t->side, &at->addr, at->ports);
+
+	if (!e)
+		return;
+	f->next[t->side].ports = at->ports;
+	f->next[t->side].port = e->at.port;
+	unreverse(t->assoc->d, f, e);
+	flow_unaccept(f, t->side, &at->addr, at->ports);
+}
+
+static int change(struct track *t, struct flow *f,
+		  enum migrate_action_type type, const struct locator *at)
+{
+	switch (type) {
+	case MIGRATE_ACCEPT_ADD:
+		return flow_accept(f, t->side, &at->addr, at->ports);
+	case MIGRATE_ACCEPT_DEL:
+		forget_end(t, f, at);
+		return 0;
+	case MIGRATE_RELEASE:
+	case MIGRATE_SWITCH:
+		return flow_send_by(f, t->side, &at->addr, at->ports);
+	default:
+		return 0;
+	}
+}
+
+static void change_back(struct track *t, struct flow *f,
+			enum migrate_action_type type,
+			const struct locator *at,
+			const struct locator *sending)
+{
+	switch (type) {
+	case MIGRATE_ACCEPT_ADD:
+		forget_end(t, f, at);
+		break;
+	case MIGRATE_ACCEPT_DEL:
+		flow_accept(f, t->side, &at->addr, at->ports);
+		break;
+	case MIGRATE_RELEASE:
+	case MIGRATE_SWITCH:
+		flow_send_by(f, t->side, &sending->addr, sending->ports);
+		break;
+	default:
+		break;
+	}
+}
+
+int track_apply(struct track *t, const struct migrate_action *action,
+		const struct locator *sending, uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	const struct locator *at = &action->to;
+	/* A tuple that a new connection of ours waits for must be free. */
+	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
+			 !(t->yielding && addr_equal(&at->addr,
+					&mover_current(&t->mover)->addr));
+	uint32_t ifindex = 0;
+	struct flow *f;
+	int err = 0;
+
+	if (action->type == MIGRATE_ACCEPT_ADD)
+		ifindex = ifindex_of(t, &at->addr);
+	divert_begin(d);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		bool held = f->hold;
+
+		if (!err)
+			err = change(t, f, action->type, at);
+		if (ifindex && !err)
+			reverse(t, f, at, ifindex);
+		if (action->type == MIGRATE_HOLD ||
+		    action->type == MIGRATE_RELEASE ||
+		    action->type == MIGRATE_SWITCH)
+			f->hold = track_holds(f);
+		divert_add(d, f, tombstone, now_ms, &err);
+		f->was_held = held;
+	}
+	err = divert_commit(d, err);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		divert_settle(d, f, tombstone, now_ms, err);
+		if (err) {
+			change_back(t, f, action->type, at, sending);
+			f->hold = f->was_held;
+		}
+		if (!err && action->type == MIGRATE_ACCEPT_DEL && f->path)
+			f->next[t->side].ports = 0;
+	}
+	if (!err)
+		LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+			if (!f->hold && !hold_flow_empty(&f->held))
+				divert_release(d, f);
+	return err;
+}
+
+/* ---- ports ------------------------------------------------------------ */
+
+static bool is_named(const struct track *t, const struct flow *f)
+{
+	for (unsigned int i = 0; t->refusal && i < t->refusal->n; i++)
+		if (t->refusal->flow_id[i] == f->claim.flow_id)
+			return true;
+	return false;
+}
+
+static int choose_port(struct daemon *d, struct flow *f,
+		       const struct addr *addr, uint16_t *port)
+{
+	struct endpoint at;
+
+	memset(&at, 0, sizeof(at));
+	at.addr = *addr;
+	for (unsigned int i = 0; i < PORT_TRIES; i++) {
+		at.port = (uint16_t)(PORT_LOW +
+				     crypto_random_u32() % PORT_COUNT);
+		if (flow_end_taken(&d->flows, f, FLOW_OURS, &at) ||
+		    sockdiag_port_taken(f->identity.proto, addr, at.port))
+			continue;
+		*port = at.port;
+		return 0;
+	}
+	return -EADDRINUSE;
+}
+
+int track_choose_ports(struct track *t, const struct addr *addr,
+		       uint64_t *ports)
+{
+	struct daemon *d = t->assoc->d;
+	uint64_t keep = 0;
+	uint64_t fresh = t->ports + 1;
+	struct flow *f;
+	int err;
+
+	/* Ports chosen once stay, but a return to the identity's address is
+	 * a return to its ports. */
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+		if (!addr_equal(&f->identity.local.addr, addr))
+			keep = mover_locator(&t->mover)->ports;
+	*ports = keep;
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+		struct endpoint at;
+
+		memset(&at, 0, sizeof(at));
+		at.addr = *addr;
+		at.port = flow_port(f, FLOW_OURS, keep);
+		f->next[FLOW_OURS].ports = fresh;
+		f->next[FLOW_OURS].port = at.port;
+		if (!is_named(t, f) &&
+		    !flow_end_taken(&d->flows, f, FLOW_OURS, &at))
+			continue;
+		err = choose_port(d, f, addr, &f->next[FLOW_OURS].port);
+		if (err)
+			return err;
+		*ports = fresh;
+	}
+	if (*ports == fresh)
+		t->ports = fresh;
+	return 0;
+}
+
+unsigned int track_list_ports(const struct track *t, uint64_t ports,
+			      unsigned int from, struct wire_move *m)
+{
+	const struct flow *f;
+	unsigned int total = 0;
+
+	m->n = 0;
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+		uint16_t port = flow_port(f, FLOW_OURS, ports);
+
+		if (port == f->identity.local.port)
+			continue;
+		if (total++ < from || m->n == WIRE_MOVE_MAX)
+			continue;
+		m->port[m->n].flow_id = f->claim.flow_id;
+		m->port[m->n++].port = port;
+	}
+	return total;
+}
