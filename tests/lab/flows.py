@@ -38,7 +38,7 @@ class Traffic:
         lab = client.lab
         self.lab, self.client, self.server = lab, client, server
         self.kind, self.proto, self.bytes = kind, proto, bytes
-        self.many = busy + idle
+        self.many, self.fam = busy + idle, fam
         to = to or server.address(fam)
         self.server_port = port or lab.port()
         program = lab.program("traffic")

@@ -72,11 +72,12 @@ def isolate(work):
         raise Skip(f"no namespaces here: {e.strerror}") from None
     first = os.fork()
     if first:
-        while True:
-            try:
-                return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
-            except InterruptedError:
-                continue
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+        except BaseException:  # interrupted: that world ends first
+            os.kill(first, signal.SIGKILL)
+            os.waitpid(first, 0)
+            raise
     try:
         die_with_parent()
         mount("none", "/", None, MS_REC | MS_PRIVATE)

@@ -193,6 +193,6 @@ def rebind_all(lab, n):
     server.delete("eth0", n.cidr(1, 3))
     lab.settled(flow, other, client=a[1], server=a[3])
     ports_change(lab, flow, (True, True))
-    for x in second, flow, other:
+    for x in first, second, flow, other:
         x.goes_on()
     flow.finish(), other.finish()
