@@ -158,7 +158,8 @@ def conclude(lab, flows, survived):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.
                                 RawDescriptionHelpFormatter)
-    p.add_argument("--bindir", default=os.path.join(HERE, "../../build"))
+    p.add_argument("--bindir", default=os.environ.get(
+        "SACIPED_BUILD", os.path.join(HERE, "../../build")))
     args = p.parse_args()
     base = tempfile.mkdtemp(prefix="saciplab.", dir="/tmp")
     os.chmod(base, 0o755)
