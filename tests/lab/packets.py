@@ -79,6 +79,15 @@ def solicitation(src_mac, src, target):
                  ip(src, text(group), ICMP6, body, 255))
 
 
+def advertisement(src_mac, src, prefix, valid_s, preferred_s):
+    """A router advertisement for one /64, on the link and for addresses."""
+    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    body += struct.pack("!BBBBIII", 3, 4, 64, 0xc0, valid_s, preferred_s,
+                        0) + raw(prefix)
+    return ether(b"\x33\x33\0\0\0\1", src_mac,
+                 ip(src, "ff02::1", ICMP6, body, 255))
+
+
 class Parsed:
     """Addresses, ports and payload of a captured TCP or UDP frame."""
 

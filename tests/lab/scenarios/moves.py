@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who moves, when, how often and to what."""
+import json
 import time
 
+import packets
 from flows import echo, stream, udp
 from lab import DRAIN_S, check, wait_until
 from scenario import Net, lan, nodad, routed, scenario
@@ -183,6 +185,48 @@ def temporary_address_deprecated_then_expires(lab):
         check(client.daemon.counter("pkt_held") == held, "packets were held")
     wait_until("the address has expired", lambda: temporary not in
                client.run("ip", "-6", "-br", "address").stdout_text, 15, 0.1)
+    end(flows)
+
+
+@scenario(timeout=90, control="dies")
+def privacy_addresses_follow_one_another(lab):
+    """Real temporary addresses (RFC 8981), made from a router's
+    advertisement: the flow outlives the one that it was opened with.
+
+        client, temporary addresses ---- lan ---- ::3 server (advertises)
+    """
+    client, server = lab.build("""
+        client eth0 -             lan
+        server eth0 fd00:1::3/64,fe80::3/64 lan
+    """)
+    for name, value in (("use_tempaddr", 2), ("temp_prefered_lft", 9),
+                        ("temp_valid_lft", 16), ("accept_ra", 1)):
+        client.sysctl(f"net.ipv6.conf.eth0.{name}", value)
+    packets.Injector(server, "eth0").frame(packets.advertisement(
+        server.mac("eth0"), "fe80::3", "fd00:1::", 3600, 1800))
+
+    def temporary():
+        out = json.loads(client.run("ip", "-j", "-6", "address", "show", "dev",
+                                    "eth0").stdout_text)
+        return [a["local"] for a in out[0]["addr_info"] if a.get("temporary")
+                and not a.get("tentative") and not a.get("deprecated")]
+    first = wait_until("a temporary address", temporary, 10, 0.1)[0]
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=6), stream(client, server, "down",
+                                                 fam=6)]
+    near = client.run("ss", "-Htn", "dport", "=",
+                      f":{flows[0].server_port}").stdout_text
+    check(first in near, f"not from the temporary address {first}: {near}")
+    lab.protected(*flows)
+    wait_until(f"{first} has expired", lambda: first not in client.run(
+        "ip", "-6", "address").stdout_text, 40, 0.2)
+    for f in flows:
+        f.goes_on()
+    if not lab.without_daemons:
+        for f in flows:
+            e = lab.entry(client, f)
+            check(e["identity"]["local"]["addr"] == first and
+                  e["state"] in ("moved", "moving"), f"{e}")
     end(flows)
 
 
