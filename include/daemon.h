@@ -45,7 +45,7 @@ struct assoc;
 struct move_parts {
 	uint64_t seq;
 	uint32_t got; /* parts */
-	uint8_t parts;
+	uint16_t parts;
 	uint8_t seen[(WIRE_PARTS_MAX + 7) / 8];
 	uint32_t n;
 	struct wire_move_port *port;

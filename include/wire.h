@@ -71,7 +71,7 @@
 #define WIRE_PROVE_MAX 64
 #define WIRE_SYNC_MAX 24 /* tracks, of either side */
 #define WIRE_PROOF_MACS_MAX 8
-#define WIRE_PARTS_MAX 255
+#define WIRE_PARTS_MAX 4096 /* 81,920 flows in one complete list */
 
 enum wire_type {
 	WIRE_INIT = 1,
@@ -177,8 +177,8 @@ struct wire_flow {
 
 struct wire_flows {
 	uint32_t batch;
-	uint8_t part; /* 0 .. parts - 1 */
-	uint8_t parts; /* 1 .. */
+	uint16_t part; /* 0 .. parts - 1 */
+	uint16_t parts; /* 1 .. WIRE_PARTS_MAX */
 	uint8_t flags; /* WIRE_FLOWS_COMPLETE */
 	uint8_t n;
 	struct wire_flow flow[WIRE_FLOWS_MAX];
@@ -193,8 +193,8 @@ struct wire_flow_ack {
 
 struct wire_flows_ack {
 	uint32_t batch; /* those of the FLOWS that is answered */
-	uint8_t part;
-	uint8_t parts;
+	uint16_t part;
+	uint16_t parts;
 	uint8_t n;
 	struct wire_flow_ack flow[WIRE_FLOWS_ACK_MAX];
 };
@@ -225,8 +225,8 @@ struct wire_move {
 	uint8_t flags; /* WIRE_MOVE_FROM_GONE */
 	uint32_t count; /* flows of the track */
 	uint8_t digest[WIRE_DIGEST_SIZE]; /* XOR of BLAKE2b-128(id be64) */
-	uint8_t part;
-	uint8_t parts;
+	uint16_t part;
+	uint16_t parts;
 	uint8_t n;
 	struct wire_move_port port[WIRE_MOVE_MAX];
 };

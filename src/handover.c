@@ -69,8 +69,8 @@ static void send_move(struct track *t, const struct migrate_action *act,
 		m.move.count = t->group.digest.count;
 		memcpy(m.move.digest, t->group.digest.sum, WIRE_DIGEST_SIZE);
 		total = track_list_ports(t, act->to.ports, from, &m.move);
-		m.move.part = (uint8_t)part;
-		m.move.parts = total ? (uint8_t)((total + WIRE_MOVE_MAX - 1) /
+		m.move.part = (uint16_t)part;
+		m.move.parts = total ? (uint16_t)((total + WIRE_MOVE_MAX - 1) /
 						 WIRE_MOVE_MAX) : 1;
 		assoc_send(t->assoc, now_ms, &act->source, to, &m);
 		from += WIRE_MOVE_MAX;

@@ -18,14 +18,14 @@
 #define PROOF_MAX (2 + WIRE_PROOF_MACS_MAX * WIRE_PROOF_MAC_SIZE)
 #define FLOW_MIN 51
 #define FLOW_ACK_MIN 14
-_Static_assert(8 + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <= BODY_MAX, "fits");
-_Static_assert(8 + WIRE_FLOWS_FIT * (FLOW_MIN - 1 + PROOF_MAX) <= BODY_MAX,
+_Static_assert(10 + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <= BODY_MAX, "fits");
+_Static_assert(10 + WIRE_FLOWS_FIT * (FLOW_MIN - 1 + PROOF_MAX) <= BODY_MAX,
 	       "fits");
-_Static_assert(8 + WIRE_FLOWS_ACK_FIT * (FLOW_ACK_MIN - 1 + PROOF_MAX) <=
+_Static_assert(10 + WIRE_FLOWS_ACK_FIT * (FLOW_ACK_MIN - 1 + PROOF_MAX) <=
 		       BODY_MAX,
 	       "fits");
 _Static_assert(1 + WIRE_FLOW_END_MAX * 8 <= BODY_MAX, "fits");
-_Static_assert(68 + WIRE_MOVE_MAX * 10 <= BODY_MAX, "fits");
+_Static_assert(70 + WIRE_MOVE_MAX * 10 <= BODY_MAX, "fits");
 _Static_assert(31 + WIRE_ACCEPT_MAX * 9 <= BODY_MAX, "fits");
 _Static_assert(14 + WIRE_REFUSE_MAX * 8 <= BODY_MAX, "fits");
 _Static_assert(45 + WIRE_PROVE_MAX * 12 <= BODY_MAX, "fits");
@@ -107,18 +107,18 @@ static uint8_t get_count(struct decoder *d, size_t max, size_t entry_min)
 	return d->result ? 0 : n;
 }
 
-static void put_part(struct encoder *e, uint8_t part, uint8_t parts)
+static void put_part(struct encoder *e, uint16_t part, uint16_t parts)
 {
-	must(e, part < parts);
-	buf_put_u8(e->w, part);
-	buf_put_u8(e->w, parts);
+	must(e, part < parts && parts <= WIRE_PARTS_MAX);
+	buf_put_be16(e->w, part);
+	buf_put_be16(e->w, parts);
 }
 
-static void get_part(struct decoder *d, uint8_t *part, uint8_t *parts)
+static void get_part(struct decoder *d, uint16_t *part, uint16_t *parts)
 {
-	*part = buf_get_u8(&d->r);
-	*parts = buf_get_u8(&d->r);
-	refuse(d, *part >= *parts, WIRE_BAD_VALUE);
+	*part = buf_get_be16(&d->r);
+	*parts = buf_get_be16(&d->r);
+	refuse(d, *part >= *parts || *parts > WIRE_PARTS_MAX, WIRE_BAD_VALUE);
 }
 
 static void put_flags(struct encoder *e, uint8_t flags, uint8_t known)

@@ -282,11 +282,11 @@ static const struct {
 	size_t at;
 	uint8_t max;
 } counts[] = {
-	{ WIRE_FLOWS, 7, WIRE_FLOWS_MAX },
-	{ WIRE_FLOWS_ACK, 6, WIRE_FLOWS_ACK_MAX },
+	{ WIRE_FLOWS, 9, WIRE_FLOWS_MAX },
+	{ WIRE_FLOWS_ACK, 8, WIRE_FLOWS_ACK_MAX },
 	{ WIRE_FLOW_END, 0, WIRE_FLOW_END_MAX },
 	{ WIRE_FLOW_END_ACK, 0, WIRE_FLOW_END_MAX },
-	{ WIRE_MOVE, 67, WIRE_MOVE_MAX },
+	{ WIRE_MOVE, 69, WIRE_MOVE_MAX },
 	{ WIRE_ACCEPT, 30, WIRE_ACCEPT_MAX },
 	{ WIRE_REFUSE, 13, WIRE_REFUSE_MAX },
 	{ WIRE_PROVE, 44, WIRE_PROVE_MAX },
@@ -360,16 +360,21 @@ static void values_out_of_range_are_refused(void **state)
 
 	(void)state;
 	wire_random_full(&seed, WIRE_FLOWS, &m);
-	assert_body_refused(&m, 4, "\3\3", 2, WIRE_BAD_VALUE); /* part */
-	assert_body_refused(&m, 4, "\0\0", 2, WIRE_BAD_VALUE); /* parts */
-	assert_body_refused(&m, 6, "\2", 1, WIRE_BAD_VALUE); /* flags */
-	assert_body_refused(&m, 8 + 12, "\1", 1, WIRE_BAD_VALUE); /* proto */
-	assert_body_refused(&m, 8 + 14, zero, 16, WIRE_BAD_ADDR);
-	assert_body_refused(&m, 8 + 14, zero4, 16, WIRE_BAD_ADDR);
-	assert_body_refused(&m, 8 + 30, zero, 2, WIRE_BAD_ADDR); /* port */
-	assert_body_refused(&m, 8 + 50, "\4", 1, WIRE_BAD_VALUE); /* proof */
+	assert_body_refused(&m, 4, "\0\3\0\3", 4, WIRE_BAD_VALUE); /* part */
+	assert_body_refused(&m, 4, zero, 4, WIRE_BAD_VALUE); /* parts */
+	assert_body_refused(&m, 4, "\0\0\20\1", 4, WIRE_BAD_VALUE);
+	assert_body_refused(&m, 8, "\2", 1, WIRE_BAD_VALUE); /* flags */
+	assert_body_refused(&m, 10 + 12, "\1", 1, WIRE_BAD_VALUE); /* proto */
+	assert_body_refused(&m, 10 + 14, zero, 16, WIRE_BAD_ADDR);
+	assert_body_refused(&m, 10 + 14, zero4, 16, WIRE_BAD_ADDR);
+	assert_body_refused(&m, 10 + 30, zero, 2, WIRE_BAD_ADDR); /* port */
+	assert_body_refused(&m, 10 + 50, "\4", 1, WIRE_BAD_VALUE); /* proof */
 	bad = m;
 	bad.flows.part = bad.flows.parts;
+	assert_not_encoded(&bad);
+	bad = m;
+	bad.flows.part = 0;
+	bad.flows.parts = WIRE_PARTS_MAX + 1;
 	assert_not_encoded(&bad);
 	bad = m;
 	bad.flows.flags = 0x80;
@@ -398,18 +403,18 @@ static void values_out_of_range_are_refused(void **state)
 	assert_not_encoded(&bad);
 	bad.flows.n = 1;
 	bad.flows.flow[0].proof.n_macs = WIRE_PROOF_MACS_MAX;
-	assert_body_refused(&bad, 8 + 51, "\11", 1, WIRE_BAD_COUNT);
+	assert_body_refused(&bad, 10 + 51, "\11", 1, WIRE_BAD_COUNT);
 
 	wire_random_full(&seed, WIRE_FLOWS_ACK, &m);
-	assert_body_refused(&m, 4, "\1\1", 2, WIRE_BAD_VALUE);
-	assert_body_refused(&m, 7, "\1", 1, WIRE_NOT_ZERO);
+	assert_body_refused(&m, 4, "\0\1\0\1", 4, WIRE_BAD_VALUE);
+	assert_body_refused(&m, 9, "\1", 1, WIRE_NOT_ZERO);
 
 	wire_random_full(&seed, WIRE_MOVE, &m);
 	assert_body_refused(&m, 12, zero, 16, WIRE_BAD_ADDR); /* from */
 	assert_body_refused(&m, 28, zero4, 16, WIRE_BAD_ADDR); /* to */
 	assert_body_refused(&m, 44, "\2", 1, WIRE_BAD_VALUE); /* flags */
-	assert_body_refused(&m, 65, "\1\1", 2, WIRE_BAD_VALUE); /* part */
-	assert_body_refused(&m, 68 + 8, zero, 2, WIRE_BAD_VALUE); /* port */
+	assert_body_refused(&m, 65, "\0\1\0\1", 4, WIRE_BAD_VALUE); /* part */
+	assert_body_refused(&m, 70 + 8, zero, 2, WIRE_BAD_VALUE); /* port */
 	bad = m;
 	bad.move.port[0].port = 0;
 	assert_not_encoded(&bad);
@@ -444,7 +449,7 @@ static void move_is_byte_exact(void **state)
 		0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7,
 		0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf,
 		/* part, parts, n, one flow with its port */
-		0, 1, 1,
+		0, 0, 0, 1, 1,
 		1, 2, 3, 4, 5, 6, 7, 8, 0xc3, 0x50,
 	};
 	uint8_t plain[WIRE_PLAIN_MAX];
@@ -479,10 +484,10 @@ static void fixed_parts_have_their_size(void **state)
 		uint8_t type;
 		size_t size;
 	} fixed[] = {
-		{ WIRE_FLOWS, 8 },	 { WIRE_FLOWS_ACK, 8 },
+		{ WIRE_FLOWS, 10 },	 { WIRE_FLOWS_ACK, 10 },
 		{ WIRE_FLOW_END, 1 },	 { WIRE_FLOW_END_ACK, 1 },
 		{ WIRE_PROBE, 16 },	 { WIRE_PROBE_ACK, 16 },
-		{ WIRE_MOVE, 68 },	 { WIRE_ACCEPT, 31 },
+		{ WIRE_MOVE, 70 },	 { WIRE_ACCEPT, 31 },
 		{ WIRE_REFUSE, 14 },	 { WIRE_PROVE, 45 },
 		{ WIRE_DONE, 12 },	 { WIRE_SYNC, 22 },
 		{ WIRE_SYNC_ACK, 22 },	 { WIRE_BYE, 1 },

@@ -59,11 +59,11 @@ static inline void wire_random_endpoint(struct wire_random *x,
 	e->port = wire_random_port(x);
 }
 
-static inline void wire_random_part(struct wire_random *x, uint8_t *part,
-				    uint8_t *parts)
+static inline void wire_random_part(struct wire_random *x, uint16_t *part,
+				    uint16_t *parts)
 {
-	*parts = (uint8_t)(1 + random_below(x->seed, 255));
-	*part = (uint8_t)random_below(x->seed, *parts);
+	*parts = (uint16_t)(1 + random_below(x->seed, WIRE_PARTS_MAX));
+	*part = (uint16_t)random_below(x->seed, *parts);
 }
 
 static inline void wire_random_proof(struct wire_random *x,
