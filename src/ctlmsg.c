@@ -108,6 +108,8 @@ static void get_addr(struct buf_reader *r, struct addr *a)
 	memset(a, 0, sizeof(*a));
 	if (family)
 		*a = addr_from_mapped(mapped);
+	else if (memcmp(mapped, a->byte, sizeof(mapped)) != 0)
+		r->failed = true; /* one form for "unset" */
 	if (a->family != family)
 		r->failed = true;
 }

@@ -391,6 +391,7 @@ int main(int argc, char **argv)
 	const char *from = NULL, *to = NULL;
 	int o, code;
 
+	setvbuf(stderr, NULL, _IOLBF, 0); /* a complaint in one write */
 	call.render.out = stdout;
 	while ((o = getopt_long(argc, argv, "s:jhV", options, NULL)) != -1) {
 		switch (o) {

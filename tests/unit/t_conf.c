@@ -215,8 +215,7 @@ static void errors_name_file_line_and_cause(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		assert_int_equal(conf_parse(wrong[i].text, "t.conf", &c,
-					    error),
+		assert_int_equal(conf_parse(wrong[i].text, "t.conf", &c, error),
 				 -EINVAL);
 		if (strncmp(error, wrong[i].error, strlen(wrong[i].error)))
 			assert_string_equal(error, wrong[i].error);
@@ -231,9 +230,9 @@ static void text_of_the_file_cannot_reach_the_terminal(void **state)
 	struct conf c;
 
 	(void)state;
-	assert_int_equal(conf_parse("initiate = [ \"\\x1b[2J\\n\" ];", "t",
-				    &c, error),
-			 -EINVAL);
+	assert_int_equal(
+		conf_parse("initiate = [ \"\\x1b[2J\\n\" ];", "t", &c, error),
+		-EINVAL);
 	assert_null(strchr(error, '\033'));
 	assert_null(strchr(error, '\n'));
 }
@@ -277,12 +276,12 @@ static void files_that_are_none_are_refused(void **state)
 
 static void deny_wins_and_ports_are_of_either_end(void **state)
 {
-	struct tuple ssh_out = tuple_of(IPPROTO_TCP, "10.1.1.1", 40000,
-					"192.0.2.5", 22);
-	struct tuple ssh_in = tuple_of(IPPROTO_TCP, "10.1.1.1", 22,
-				       "192.0.2.5", 40000);
-	struct tuple udp = tuple_of(IPPROTO_UDP, "10.1.1.1", 9,
-				    "192.0.2.5", 22);
+	struct tuple ssh_out =
+		tuple_of(IPPROTO_TCP, "10.1.1.1", 40000, "192.0.2.5", 22);
+	struct tuple ssh_in =
+		tuple_of(IPPROTO_TCP, "10.1.1.1", 22, "192.0.2.5", 40000);
+	struct tuple udp =
+		tuple_of(IPPROTO_UDP, "10.1.1.1", 9, "192.0.2.5", 22);
 	struct conf c;
 
 	(void)state;
@@ -303,8 +302,7 @@ static void deny_wins_and_ports_are_of_either_end(void **state)
 	assert_false(conf_flow_allowed(&c, &ssh_out));
 	conf_free(&c);
 
-	load("allow = [ \"192.0.2.0/24\" ]; deny = [ \"udp 192.0.2.5\" ];",
-	     &c);
+	load("allow = [ \"192.0.2.0/24\" ]; deny = [ \"udp 192.0.2.5\" ];", &c);
 	assert_true(conf_flow_allowed(&c, &ssh_in));
 	assert_false(conf_flow_allowed(&c, &udp));
 	udp.remote.addr = addr_of("192.0.2.6");
@@ -324,8 +322,7 @@ static void peers_and_initiate_open_handshakes(void **state)
 	(void)state;
 	load("peers = ( { name = \"a\"; public_key = \"" KEY_B
 	     "\"; addresses = [ \"192.0.2.1\" ]; } );"
-	     "initiate = [ \"10.0.0.0/8\" ]; revoked_keys = [ \"" KEY_A
-	     "\" ];",
+	     "initiate = [ \"10.0.0.0/8\" ]; revoked_keys = [ \"" KEY_A "\" ];",
 	     &c);
 	assert_true(conf_initiate_allowed(&c, &listed));
 	assert_true(conf_initiate_allowed(&c, &other));
@@ -375,11 +372,10 @@ static void locators_are_judged(void **state)
 		locator = addr_of(cases[i].locator);
 		if (cases[i].current)
 			current = addr_of(cases[i].current);
-		assert_int_equal(conf_locator_check(&c, &locator,
-						    cases[i].current ?
-							    &current :
-							    NULL),
-				 cases[i].reason);
+		assert_int_equal(
+			conf_locator_check(&c, &locator,
+					   cases[i].current ? &current : NULL),
+			cases[i].reason);
 	}
 	conf_free(&c);
 
