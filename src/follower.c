@@ -150,7 +150,7 @@ enum follower_class follower_classify(const struct follower *f, uint64_t seq)
 static void move_new(struct follower *f, const struct follower_event *ev,
 		     uint64_t now, struct migrate_actions *out)
 {
-	bool back = addr_equal(&ev->to.addr, &f->sending.addr);
+	bool back = locator_equal(&ev->to, &f->sending);
 	enum reason check = ev->check;
 
 	/* The last slot is for a rollback (accept_locator()). */
@@ -160,7 +160,7 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 	cancel(f, out);
 	f->floor = ev->seq;
 	/* Even where the move is refused: I5 knows no exception. */
-	if (ev->from_gone && !back)
+	if (ev->from_gone && !addr_equal(&ev->to.addr, &f->sending.addr))
 		hold(f, now, out);
 	if (check != REASON_NONE) {
 		send_answer(MIGRATE_REFUSE, ev->seq, &ev->to.addr, out)
@@ -169,7 +169,6 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 		return;
 	}
 	if (back) {
-		accept_locator(f, &ev->to, out);
 		commit(f, ev->seq, &ev->to, false, now, out);
 		return;
 	}

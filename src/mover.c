@@ -38,7 +38,8 @@ static struct accepted *entry(struct mover *m, const struct locator *l)
 static bool certain(const struct mover *m)
 {
 	for (unsigned int i = 0; i < m->n_accepted; i++)
-		if (m->accepted[i].proved_seq > 0)
+		if (m->accepted[i].proved_seq > 0 &&
+		    !locator_equal(&m->accepted[i].locator, &m->current))
 			return false;
 	return true;
 }
@@ -66,7 +67,7 @@ static void outbound(struct mover *m, const struct locator *l,
 {
 	if (MUTANT(hold_not_released) && m->holding)
 		return;
-	if (m->holding)
+	if (mover_holds(m))
 		actions_add(out, MIGRATE_RELEASE)->to = *l;
 	else if (!locator_equal(&m->sending, l))
 		actions_add(out, MIGRATE_SWITCH)->to = *l;
@@ -137,6 +138,7 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 		  uint32_t random, uint64_t now, struct migrate_actions *out)
 {
 	const struct locator to = *where; /* may lie in *m */
+	struct accepted *e;
 
 	if (!accept_locator(m, &to, out))
 		return false;
@@ -150,6 +152,10 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	m->seq++;
 	m->target = to;
 	m->target_up = true;
+	/* The peer commits at once where it sends to that one already. */
+	e = entry(m, &to);
+	if (e->proved_seq > 0 || locator_equal(&to, &m->current))
+		e->proved_seq = m->seq;
 	m->refused = false;
 	m->from_gone = !m->current_up || !m->sending_up;
 	m->declared_gone = m->declared_gone || m->from_gone;
@@ -192,7 +198,6 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 	drain(m, m->seq, now);
 	m->current = m->target;
 	m->current_up = m->target_up;
-	m->sending_up = m->target_up;
 	m->committed = m->seq;
 	m->from_gone = false;
 	m->declared_gone = false;
@@ -207,17 +212,19 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 		hold(m, now, out);
 		m->ask_ms = now;
 	}
+	m->sending_up = m->current_up;
 	memset(&m->target, 0, sizeof(m->target));
 	actions_note(out, moved ? COUNTER_MOVES_DONE : COUNTER_MOVES_ABANDONED,
 		     REASON_NONE, &m->current);
 }
 
-/* The peer has committed an earlier number than the one we wait for. */
-static void learn(struct mover *m, uint64_t seq, uint64_t now,
+/* The peer has committed an earlier number than the one we wait for. False
+ * where we never gave it a reason to. */
+static bool learn(struct mover *m, uint64_t seq, uint64_t now,
 		  struct migrate_actions *out)
 {
 	for (unsigned int i = 0; i < m->n_accepted; i++) {
-		if (m->accepted[i].proved_seq != seq)
+		if (m->accepted[i].proved_seq != seq || seq <= m->committed)
 			continue;
 		actions_journal(out);
 		drain(m, seq, now);
@@ -229,8 +236,18 @@ static void learn(struct mover *m, uint64_t seq, uint64_t now,
 							   &m->target) ?
 					m->target_up :
 					false;
-		return;
+		return true;
 	}
+	return false;
+}
+
+/* Can the peer have committed what we are asking for? */
+static bool may_be_done(struct mover *m, uint64_t seq)
+{
+	return asking(m) &&
+	       ((seq == m->seq &&
+		 (m->peer_lost || entry(m, &m->target)->proved_seq == seq)) ||
+		MUTANT(seq_ignored));
 }
 
 /* -------------------------------------------------------------- events */
@@ -240,20 +257,20 @@ static bool owes(const struct mover *m)
 	return m->declared_gone || m->peer_lost || !certain(m);
 }
 
-static void situation_resting(struct mover *m, const struct mover_event *ev,
-			      const struct locator *candidate, uint64_t now,
-			      struct migrate_actions *out)
+static void situation_resting(struct mover *m, enum migrate_cause cause,
+			      const struct locator *candidate, uint32_t random,
+			      uint64_t now, struct migrate_actions *out)
 {
 	const struct locator *want = NULL;
 	enum mover_state next;
 
 	if (candidate && !locator_equal(candidate, &m->current) &&
-	    (!m->current_up || ev->cause != MIGRATE_CAUSE_REFRESH))
+	    (!m->current_up || cause != MIGRATE_CAUSE_REFRESH))
 		want = candidate;
 	else if (m->current_up && owes(m))
 		want = &m->current;
 	if (want) {
-		if (begin(m, want, true, ev->random, now, out))
+		if (begin(m, want, true, random, now, out))
 			return;
 		m->ask_ms = now + MIGRATE_KERNEL_RETRY_MS;
 	}
@@ -263,14 +280,14 @@ static void situation_resting(struct mover *m, const struct mover_event *ev,
 	m->state = next;
 }
 
-static void situation_asking(struct mover *m, const struct mover_event *ev,
-			     const struct locator *candidate, uint64_t now,
-			     struct migrate_actions *out)
+static void situation_asking(struct mover *m, enum migrate_cause cause,
+			     const struct locator *candidate, uint32_t random,
+			     uint64_t now, struct migrate_actions *out)
 {
-	bool again = ev->cause == MIGRATE_CAUSE_RETRY;
-	bool fresh = !again && ev->cause != MIGRATE_CAUSE_NEXT;
+	bool again = cause == MIGRATE_CAUSE_RETRY;
+	bool fresh = !again && cause != MIGRATE_CAUSE_NEXT;
 	const struct locator *want =
-		candidate && ev->cause != MIGRATE_CAUSE_REFRESH ? candidate :
+		candidate && cause != MIGRATE_CAUSE_REFRESH ? candidate :
 		m->target_up ? &m->target :
 		candidate ? candidate :
 		m->sending_up ? &m->sending :
@@ -286,13 +303,13 @@ static void situation_asking(struct mover *m, const struct mover_event *ev,
 	if (locator_equal(want, &m->target) && m->target_up &&
 	    (m->state == MOVER_SWITCHED ||
 	     (!again && (m->from_gone || (m->current_up && m->sending_up))))) {
-		if (fresh && ev->cause != MIGRATE_CAUSE_REFRESH) {
+		if (fresh && cause != MIGRATE_CAUSE_REFRESH) {
 			m->backoff_ms = rtt_pto_ms(&m->rtt);
-			schedule(m, ev->random, now);
+			schedule(m, random, now);
 		}
 		return;
 	}
-	begin(m, want, fresh, ev->random, now, out);
+	begin(m, want, fresh, random, now, out);
 }
 
 static void on_situation(struct mover *m, const struct mover_event *ev,
@@ -300,16 +317,23 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 {
 	const struct locator *candidate =
 		addr_is_set(&ev->candidate.addr) ? &ev->candidate : NULL;
+	enum migrate_cause cause = ev->cause;
 
+	/* What was refused may have been overtaken meanwhile. */
+	if (cause == MIGRATE_CAUSE_RETRY &&
+	    (m->state != MOVER_ASKED || !m->refused))
+		cause = MIGRATE_CAUSE_REFRESH;
+	if (mover_holds(m)) /* HOLD may have failed */
+		hold(m, now, out);
 	m->current_up = ev->current_up;
 	m->sending_up = ev->sending_up;
 	m->target_up = asking(m) && ev->target_up;
 	if (!m->sending_up || m->peer_lost)
 		hold(m, now, out);
 	if (asking(m))
-		situation_asking(m, ev, candidate, now, out);
+		situation_asking(m, cause, candidate, ev->random, now, out);
 	else
-		situation_resting(m, ev, candidate, now, out);
+		situation_resting(m, cause, candidate, ev->random, now, out);
 }
 
 static void on_accept(struct mover *m, const struct mover_event *ev,
@@ -385,11 +409,9 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 static void on_done(struct mover *m, const struct mover_event *ev,
 		    uint64_t now, struct migrate_actions *out)
 {
-	if (asking(m) && (ev->seq == m->seq || MUTANT(seq_ignored)))
+	if (may_be_done(m, ev->seq))
 		commit(m, now, out);
-	else if (ev->seq > m->committed && ev->seq < m->seq)
-		learn(m, ev->seq, now, out);
-	else
+	else if (!learn(m, ev->seq, now, out))
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
 }
 
@@ -398,10 +420,12 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 {
 	if (ev->seq == m->committed)
 		return;
-	if (ev->seq > m->committed && ev->seq <= m->seq) {
-		on_done(m, ev, now, out);
+	if (may_be_done(m, ev->seq)) {
+		commit(m, now, out);
 		return;
 	}
+	if (learn(m, ev->seq, now, out))
+		return;
 	/* One of us restarted without its journal. What the peer accepts
 	 * from us is unknown, what we are is not: say it again. */
 	hold(m, now, out);
@@ -554,14 +578,14 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	m->current_up = is_up(&failed, &m->current, before->current_up);
 	m->sending_up = is_up(&failed, &m->sending, before->sending_up);
 	m->target_up = is_up(&failed, &m->target, before->target_up);
+	if (mover_holds(before) && !mover_holds(m))
+		m->holding = true; /* nothing was released */
 	for (unsigned int i = 0; i < done; i++) {
 		a = &ran->action[i];
 		e = entry(m, &a->to);
 		if (a->type == MIGRATE_HOLD) {
 			m->holding = true;
 			m->hold_since_ms = now_ms;
-			if (m->state == MOVER_STEADY)
-				m->state = MOVER_HELD;
 		} else if (a->type == MIGRATE_ACCEPT_ADD && !e) {
 			/* Drains at once; accept_locator() left this slot. */
 			m->accepted[m->n_accepted++].locator = a->to;
@@ -570,6 +594,8 @@ void mover_rollback(struct mover *m, const struct mover *before,
 					(unsigned int)(e - m->accepted));
 		}
 	}
+	if (m->holding && m->state == MOVER_STEADY)
+		m->state = MOVER_HELD;
 	m->retry_ms = now_ms + MIGRATE_KERNEL_RETRY_MS;
 	m->ask_ms = m->retry_ms;
 }

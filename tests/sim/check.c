@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * check: the invariants of PROTOCOL.md, looked at from outside.
+ *
+ * Owns what must be true after every step, of every packet and at the end.
+ * Sees both hosts and the truth about the world; changes nothing but the
+ * verdict.
+ */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void fail(struct world *w, const char *format, ...)
+{
+	va_list ap;
+
+	if (w->failed)
+		return; /* the first one counts */
+	w->failed = true;
+	va_start(ap, format);
+	vsnprintf(w->failure, sizeof(w->failure), format, ap);
+	va_end(ap);
+}
+
+void trace(struct world *w, const char *format, ...)
+{
+	va_list ap;
+
+	if (!w->verbose)
+		return;
+	printf("# %8llu.%03llu ", (unsigned long long)(w->now / 1000),
+	       (unsigned long long)(w->now % 1000));
+	va_start(ap, format);
+	vprintf(format, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+static unsigned int own_track(const struct host *h, unsigned int flow)
+{
+	return h->id == 0 ? flow & 1 : flow >> 1;
+}
+
+static unsigned int peer_track(const struct host *h, unsigned int flow)
+{
+	return h->id == 0 ? flow >> 1 : flow & 1;
+}
+
+/* I3, I2: what the kernel accepts is the product of the two lists. */
+static void check_product(struct world *w, const struct host *h,
+			  unsigned int f)
+{
+	const struct flow_end *e = &h->flow[f];
+	const struct mover *m = &h->mover[own_track(h, f)];
+	const struct follower *p = &h->follower[peer_track(h, f)];
+	unsigned int expected = m->n_accepted * p->n_accepted, found = 0;
+	unsigned int accepted = 0;
+
+	for (unsigned int i = 0; i < e->n; i++) {
+		if (e->tuple[i].tombstone)
+			continue;
+		accepted++;
+		for (unsigned int k = 0; k < expected; k++)
+			found += locator_equal(&e->tuple[i].own,
+					       &m->accepted[k / p->n_accepted]
+							.locator) &&
+				 locator_equal(&e->tuple[i].peer,
+					       &p->accepted[k % p->n_accepted]
+							.locator);
+	}
+	if (accepted != expected || found != expected)
+		fail(w, "I3: host %d flow %u: %u tuples accepted, %u of %u x %u expected ones",
+		     h->id, f, accepted, found, m->n_accepted, p->n_accepted);
+}
+
+static bool listed(const struct accepted *list, unsigned int n,
+		   const struct locator *l)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (locator_equal(&list[i].locator, l))
+			return true;
+	return false;
+}
+
+void check_host(struct world *w, struct host *h)
+{
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		const struct mover *m = &h->mover[t];
+		const struct follower *f = &h->follower[t];
+
+		if (m->n_accepted > MIGRATE_ACCEPTED_MAX ||
+		    f->n_accepted > MIGRATE_ACCEPTED_MAX)
+			fail(w, "host %d: accepted list over its bound", h->id);
+		if (!listed(m->accepted, m->n_accepted, &m->current) ||
+		    !listed(m->accepted, m->n_accepted, &m->sending) ||
+		    (mover_target(m) &&
+		     !listed(m->accepted, m->n_accepted, &m->target)))
+			fail(w, "host %d mover %u: own locator not accepted",
+			     h->id, t);
+		if (!listed(f->accepted, f->n_accepted, &f->sending))
+			fail(w, "host %d follower %u: locator not accepted",
+			     h->id, t);
+		if (m->state == MOVER_STEADY && m->holding)
+			fail(w, "host %d mover %u: steady and holding", h->id,
+			     t);
+		if (f->gone && !f->holding)
+			fail(w, "host %d follower %u: gone and not held",
+			     h->id, t);
+		/* I6 */
+		if (m->committed > m->seq || m->committed < h->last_seq[t])
+			fail(w, "I6: host %d mover %u: number went back",
+			     h->id, t);
+		if (f->committed < h->last_committed[t])
+			fail(w, "I6: host %d follower %u: number went back",
+			     h->id, t);
+		h->last_seq[t] = m->committed;
+		h->last_committed[t] = f->committed;
+	}
+	for (unsigned int f = 0; f < FLOWS; f++) {
+		check_product(w, h, f);
+		if (h->flow[f].n_held > 0 && h->up && !h->stopped &&
+		    !h->asleep && !h->waking &&
+		    !mover_holds(&h->mover[own_track(h, f)]) &&
+		    !follower_holds(&h->follower[peer_track(h, f)]))
+			fail(w, "host %d flow %u: held packets forgotten",
+			     h->id, f);
+	}
+}
+
+void check_data_sent(struct world *w, struct host *h, const struct dgram *d)
+{
+	unsigned int own = own_track(h, d->flow), peer = peer_track(h, d->flow);
+
+	if (!h->owned[d->src % ADDRS])
+		fail(w, "host %d flow %u: sent from %d, which is gone", h->id,
+		     d->flow, d->src);
+	if (d->number <= h->flow[d->flow].last_sent)
+		fail(w, "host %d flow %u: packet %llu after %llu", h->id,
+		     d->flow, (unsigned long long)d->number,
+		     (unsigned long long)h->flow[d->flow].last_sent);
+	if (w->amnesia)
+		return;
+	if (!h->said[own][d->src % ADDRS])
+		fail(w, "I1: host %d flow %u: sent from %d, which the peer never accepted",
+		     h->id, d->flow, d->src);
+	if (!h->answered[peer][d->dst])
+		fail(w, "I1: host %d flow %u: sent to %d, which answered no challenge",
+		     h->id, d->flow, d->dst);
+	if (h->gone[peer][d->dst])
+		fail(w, "I5: host %d flow %u: sent to %d, which is declared gone",
+		     h->id, d->flow, d->dst);
+}
+
+void check_answer(struct world *w, struct host *h,
+		  const struct migrate_action *a, const struct dgram *answered)
+{
+	int dest = sim_addr_number(&a->dest);
+
+	if (!answered) {
+		fail(w, "host %d: an answer to nothing", h->id);
+		return;
+	}
+	/* Ours to an address that has not proved itself: only where it spoke.
+	 * To a proven one it may go whoever asked. */
+	if (dest == NO_ADDR ||
+	    (!w->amnesia && dest != answered->src &&
+	     !h->answered[answered->track][dest]))
+		fail(w, "host %d: answer to %d, which did not ask", h->id,
+		     dest);
+	/* I2: before the message that promises it leaves. */
+	for (unsigned int f = 0; f < FLOWS; f++)
+		check_product(w, h, f);
+}
+
+void check_written_down(struct world *w, struct host *h, bool mover,
+			unsigned int track)
+{
+	const struct mover *m = &h->mover[track];
+	const struct mover *mj = &h->mover_journal[track];
+	const struct follower *f = &h->follower[track];
+	const struct follower *fj = &h->follower_journal[track];
+	bool same;
+
+	if (mover) {
+		same = m->state == mj->state && m->seq == mj->seq &&
+		       m->committed == mj->committed &&
+		       m->holding == mj->holding &&
+		       m->declared_gone == mj->declared_gone &&
+		       locator_equal(&m->current, &mj->current) &&
+		       locator_equal(&m->target, &mj->target) &&
+		       locator_equal(&m->sending, &mj->sending);
+		for (unsigned int i = 0; i < m->n_accepted; i++)
+			same = same && listed(mj->accepted, mj->n_accepted,
+					      &m->accepted[i].locator);
+	} else {
+		same = f->state == fj->state && f->committed == fj->committed &&
+		       f->floor == fj->floor && f->holding == fj->holding &&
+		       f->gone == fj->gone &&
+		       (f->state == FOLLOWER_STEADY ||
+			(f->pending == fj->pending &&
+			 locator_equal(&f->offer, &fj->offer) &&
+			 memcmp(f->challenge, fj->challenge,
+				sizeof(f->challenge)) == 0)) &&
+		       locator_equal(&f->sending, &fj->sending);
+		for (unsigned int i = 0; i < f->n_accepted; i++)
+			same = same && listed(fj->accepted, fj->n_accepted,
+					      &f->accepted[i].locator);
+	}
+	if (!same && !(mover ? h->mover_ahead : h->follower_ahead)[track])
+		fail(w, "I7: host %d %s %u: sent before it was written down",
+		     h->id, mover ? "mover" : "follower", track);
+}
+
+/* ----------------------------------------------------------------- end */
+
+bool world_is_settled(const struct world *w, const char **why)
+{
+	for (int id = 0; id < HOSTS; id++) {
+		const struct host *h = &w->host[id];
+		const struct host *p = &w->host[1 - id];
+
+		*why = "a daemon is not running";
+		if (!h->up || h->stopped || h->asleep)
+			return false;
+		for (unsigned int t = 0; t < TRACKS; t++) {
+			const struct mover *m = &h->mover[t];
+			const struct follower *f = &p->follower[t];
+			int a = sim_addr_number(&m->current.addr);
+
+			*why = "a mover is not steady";
+			if (m->state != MOVER_STEADY)
+				return false;
+			*why = "a follower is not steady";
+			if (f->state != FOLLOWER_STEADY)
+				return false;
+			*why = "somebody holds";
+			if (mover_holds(m) || follower_holds(f))
+				return false;
+			*why = "a mover rests where it has no address";
+			if (!h->owned[a % ADDRS])
+				return false;
+			*why = "the two differ about a locator";
+			if (!locator_equal(&m->current, &m->sending) ||
+			    !locator_equal(&m->current, &f->sending) ||
+			    f->gone)
+				return false;
+			*why = "the two differ about a number";
+			if (m->committed != f->committed)
+				return false;
+			*why = "more than one locator is accepted";
+			if (m->n_accepted != 1 || f->n_accepted != 1)
+				return false;
+			*why = "something is still due";
+			if (mover_deadline_ms(m) != MIGRATE_NEVER ||
+			    follower_deadline_ms(f) != MIGRATE_NEVER)
+				return false;
+		}
+	}
+	*why = "nothing";
+	return true;
+}
+
+/* Data flows both ways, on every flow. */
+void check_settled(struct world *w)
+{
+	for (int id = 0; id < HOSTS; id++)
+		for (unsigned int f = 0; f < FLOWS; f++) {
+			w->host[id].flow[f].received_any = false;
+			host_traffic(w, &w->host[id], f);
+		}
+	world_run(w, w->now + DELAY_MAX_MS + 1);
+	for (int id = 0; id < HOSTS; id++)
+		for (unsigned int f = 0; f < FLOWS; f++)
+			if (!w->host[id].flow[f].received_any)
+				fail(w, "host %d flow %u: no data after all is settled",
+				     id, f);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * migrate_mutants: deliberate faults of the handover, by name.
+ *
+ * Owns their list. Compiled in only where MIGRATE_MUTANTS is defined, which
+ * is in tests/sim alone; the one variable that selects a fault belongs to
+ * the test program.
+ */
+#ifndef SACIPED_MIGRATE_MUTANTS_H
+#define SACIPED_MIGRATE_MUTANTS_H
+
+/* X(name, what it does wrong) */
+#define MUTANT_LIST(X)                                                        \
+	/* mover */                                                           \
+	X(accept_skipped, "MOVE without accepting the new locator first")     \
+	X(switch_before_accept, "sends from the new locator before ACCEPT")   \
+	X(seq_ignored, "takes ACCEPT and DONE whatever their number")         \
+	X(arrived_on_unchecked, "answers a challenge heard elsewhere")        \
+	X(hold_skipped, "sends on when the locator is gone")                  \
+	X(hold_not_released, "never lets held packets go")                    \
+	X(gone_not_said, "does not tell that the old locator is gone")        \
+	X(proved_forgotten, "drops what the peer may have committed")         \
+	X(permit_unlimited, "sends on a lease that has run out")              \
+	X(give_up_sends, "goes back to the old locator without asking")       \
+	X(no_journal, "keeps no record")                                      \
+	/* follower */                                                        \
+	X(offer_not_accepted, "ACCEPT without acceptance in the kernel")      \
+	X(challenge_to_old, "sends the challenge to the old locator")         \
+	X(source_unchecked, "takes a MOVE from elsewhere than `to`")          \
+	X(prove_unchecked, "takes any PROVE")                                 \
+	X(stale_taken, "takes a MOVE with an old number")                     \
+	X(gone_ignored, "sends to a locator declared gone")                   \
+	X(lease_never_ends, "accepts an offer for ever")                      \
+	X(cancelled_dropped, "drops a cancelled offer at once")               \
+	X(hold_not_released_by_peer, "never lets held packets go")            \
+	/* both */                                                            \
+	X(drain_zero, "drops the old locator at once")                        \
+	/* executor of ACCEPT_DEL, for the invariant behind it */             \
+	X(no_tombstone, "forgets a tuple that was accepted")
+
+enum migrate_mutant {
+	MUTANT_none,
+#define X(name, what) MUTANT_##name,
+	MUTANT_LIST(X)
+#undef X
+		MUTANTS
+};
+
+extern enum migrate_mutant migrate_mutant;
+
+#endif

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * script: what happens to the two hosts.
+ *
+ * Owns the generator of random numbers, the clock, the network with its
+ * queue, and the troubles: addresses and routes that come and go, paths that
+ * break, hosts that sleep, daemons that die, kernels that refuse, strangers
+ * and attackers.
+ */
+#include "sim.h"
+
+#include <string.h>
+
+#define SETTLE_MS 120000 /* rest by then, once the trouble is over */
+
+/* splitmix64: every seed, 0 included, is as good as any other. */
+uint64_t world_random(struct world *w)
+{
+	uint64_t z = (w->random_state += 0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+unsigned int world_pick(struct world *w, unsigned int n)
+{
+	return (unsigned int)(world_random(w) % n);
+}
+
+bool world_chance(struct world *w, unsigned int per_mille)
+{
+	return world_pick(w, 1000) < per_mille;
+}
+
+struct addr sim_addr(int number)
+{
+	struct addr a = { .family = 4,
+			  .byte = { 10, 0, (uint8_t)(number / ADDRS),
+				    (uint8_t)(number % ADDRS + 1) } };
+
+	return a;
+}
+
+int sim_addr_number(const struct addr *a)
+{
+	return a->family == 4 ? a->byte[2] * ADDRS + a->byte[3] - 1 : NO_ADDR;
+}
+
+/* --------------------------------------------------------------- queue */
+
+static bool earlier(const struct world *w, uint16_t a, uint16_t b)
+{
+	return w->at[a] < w->at[b] ||
+	       (w->at[a] == w->at[b] && w->order[a] < w->order[b]);
+}
+
+void world_post(struct world *w, uint64_t at, const struct dgram *d)
+{
+	unsigned int i, up;
+	uint16_t slot;
+
+	if (w->n_free == 0)
+		return; /* the network drops it */
+	slot = w->free[--w->n_free];
+	w->dgram[slot] = *d;
+	w->at[slot] = at;
+	w->order[slot] = w->orders++;
+	for (i = w->n_heap++; i > 0; i = up) {
+		up = (i - 1) / 2;
+		if (!earlier(w, slot, w->heap[up]))
+			break;
+		w->heap[i] = w->heap[up];
+	}
+	w->heap[i] = slot;
+}
+
+static struct dgram take(struct world *w)
+{
+	uint16_t top = w->heap[0], last = w->heap[--w->n_heap];
+	unsigned int i = 0, child;
+
+	while ((child = 2 * i + 1) < w->n_heap) {
+		if (child + 1 < w->n_heap &&
+		    earlier(w, w->heap[child + 1], w->heap[child]))
+			child++;
+		if (!earlier(w, w->heap[child], last))
+			break;
+		w->heap[i] = w->heap[child];
+		i = child;
+	}
+	w->heap[i] = last;
+	w->free[w->n_free++] = top;
+	return w->dgram[top];
+}
+
+void world_send(struct world *w, const struct dgram *d)
+{
+	unsigned int copies = 1 + world_chance(w, w->copies);
+	uint64_t delay;
+
+	if (d->kind <= D_DONE)
+		w->history[w->n_history++ % HISTORY] = *d;
+	if (w->blocked[d->src][d->dst])
+		return;
+	while (copies-- > 0) {
+		if (world_chance(w, w->loss))
+			continue;
+		delay = w->delay_ms + world_pick(w, w->delay_ms / 4 + 1);
+		if (world_chance(w, w->reorder))
+			delay += world_pick(w, 400);
+		world_post(w, w->now + (delay > DELAY_MAX_MS ? DELAY_MAX_MS :
+							       delay), d);
+	}
+}
+
+static void deliver(struct world *w, const struct dgram *d)
+{
+	struct dgram again = *d;
+
+	switch (d->kind) {
+	case D_TRAFFIC:
+		host_traffic(w, &w->host[world_pick(w, HOSTS)],
+			     world_pick(w, FLOWS));
+		world_post(w, w->now + 1 + world_pick(w, 2 * w->traffic_ms),
+			   &again);
+		break;
+	case D_SITUATION:
+	case D_NO_PORTS:
+	case D_RESUME:
+	case D_RESTART:
+	case D_HELLO_TIMER:
+		host_event(w, &w->host[d->from_host], d);
+		break;
+	default:
+		if (w->host[d->dst / ADDRS].owned[d->dst % ADDRS])
+			host_receive(w, &w->host[d->dst / ADDRS], d);
+		else if (w->stranger[d->dst])
+			w->stats.to_stranger++;
+		break;
+	}
+}
+
+bool world_run(struct world *w, uint64_t until)
+{
+	while (!w->failed) {
+		uint64_t due = host_deadline(w, &w->host[0]);
+		uint64_t other = host_deadline(w, &w->host[1]);
+		uint64_t next;
+		struct dgram d;
+
+		due = other < due ? other : due;
+		next = w->n_heap > 0 ? w->at[w->heap[0]] : MIGRATE_NEVER;
+		next = due < next ? due : next;
+		if (next > until)
+			break;
+		if (next > w->now) {
+			w->now = next;
+			w->same_time_steps = 0;
+		} else if (++w->same_time_steps > 5000) {
+			fail(w, "time stands still");
+			break;
+		}
+		/* A deadline that has passed comes before any packet. */
+		if (due <= w->now) {
+			host_timers(w, &w->host[0]);
+			host_timers(w, &w->host[1]);
+			continue;
+		}
+		d = take(w);
+		deliver(w, &d);
+	}
+	if (w->now < until)
+		w->now = until;
+	return !w->failed;
+}
+
+/* ------------------------------------------------------------- trouble */
+
+/* Tells each track what is different; the loss of an address at once, what
+ * is merely better after a while of quiet. */
+static void changed(struct world *w, struct host *h)
+{
+	struct dgram later = { .kind = D_SITUATION, .from_host = h->id,
+			       .cause = MIGRATE_CAUSE_BETTER_ROUTE };
+
+	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
+		const struct mover *m = &h->mover[t];
+		int at = sim_addr_number(&m->sending.addr) % ADDRS;
+		struct locator best = host_candidate(w, h, t, NO_ADDR);
+		bool gone = !h->owned[at] ||
+			    !h->owned[sim_addr_number(&m->current.addr) %
+				      ADDRS];
+
+		host_situation(w, h, t, gone ? MIGRATE_CAUSE_GONE :
+					       MIGRATE_CAUSE_REFRESH, NULL);
+		if (!gone && addr_is_set(&best.addr) &&
+		    !locator_equal(&best, &m->current)) {
+			later.track = t;
+			later.cause = h->deprecated[at] ?
+					      MIGRATE_CAUSE_DEPRECATED :
+					      MIGRATE_CAUSE_BETTER_ROUTE;
+			world_post(w, w->now + 100, &later);
+		}
+	}
+}
+
+static void addr_add(struct world *w, struct host *h, int i)
+{
+	trace(w, "host %d: address %d comes", h->id, h->id * ADDRS + i);
+	h->owned[i] = true;
+	h->deprecated[i] = false;
+	w->stranger[h->id * ADDRS + i] = false;
+	changed(w, h);
+}
+
+static void addr_del(struct world *w, struct host *h, int i)
+{
+	trace(w, "host %d: address %d goes", h->id, h->id * ADDRS + i);
+	h->owned[i] = false;
+	w->stranger[h->id * ADDRS + i] = world_chance(w, 300);
+	changed(w, h);
+}
+
+static void prefer(struct world *w, struct host *h, unsigned int track)
+{
+	uint8_t *p = h->preference[track];
+	unsigned int n = world_pick(w, ADDRS);
+	uint8_t first = p[n];
+
+	memmove(p + 1, p, n);
+	p[0] = first;
+}
+
+static int random_own(struct world *w, const struct host *h)
+{
+	unsigned int i = world_pick(w, ADDRS);
+
+	for (unsigned int k = 0; k < ADDRS; k++)
+		if (h->owned[(i + k) % ADDRS])
+			return (int)((i + k) % ADDRS);
+	return NO_ADDR;
+}
+
+static int used(const struct host *h, unsigned int track)
+{
+	return sim_addr_number(&h->mover[track].sending.addr) % ADDRS;
+}
+
+static void by_operator(struct world *w, struct host *h, unsigned int track)
+{
+	struct dgram d = { .kind = D_SITUATION, .from_host = h->id,
+			   .track = track, .has_candidate = true };
+	int i = random_own(w, h);
+
+	if (i == NO_ADDR)
+		return;
+	d.cause = MIGRATE_CAUSE_OPERATOR;
+	d.to.addr = sim_addr(h->id * ADDRS + i);
+	d.to.ports = h->mover[track].sending.ports;
+	if (world_chance(w, 300)) { /* a new connection wants its port */
+		d.cause = MIGRATE_CAUSE_PORTS;
+		d.to = h->mover[track].current;
+		d.to.ports = ++h->ports_made;
+	}
+	world_post(w, w->now, &d);
+}
+
+static void pause_host(struct world *w, struct host *h, bool asleep)
+{
+	struct dgram d = { .kind = D_RESUME, .from_host = h->id };
+	static const unsigned int most_ms[] = { 200, 3000, 20000, 200000 };
+
+	if (h->asleep || h->stopped)
+		return;
+	trace(w, "host %d: %s", h->id, asleep ? "sleeps" : "daemon stopped");
+	h->asleep = asleep;
+	h->stopped = !asleep;
+	h->resume_ms = w->now + 1 + world_pick(w, most_ms[world_pick(w, 4)]);
+	world_post(w, h->resume_ms, &d);
+}
+
+static void attack(struct world *w)
+{
+	unsigned int n = w->n_history < HISTORY ? w->n_history : HISTORY;
+	unsigned int age, stranger = world_pick(w, ALL_ADDRS);
+	struct dgram d;
+	struct host *victim;
+	int other;
+
+	if (n == 0)
+		return;
+	/* The last few are the ones that could still matter. */
+	age = world_chance(w, 700) && n > 8 ? world_pick(w, 8) :
+					      world_pick(w, n);
+	d = w->history[(w->n_history - 1 - age) % HISTORY];
+	victim = &w->host[d.dst / ADDRS];
+	other = random_own(w, victim);
+	d.forged = true;
+	switch (world_pick(w, 4)) {
+	case 0: /* as it was, once more */
+		break;
+	case 1: /* from somewhere else */
+		d.src = (int)stranger;
+		break;
+	case 2: /* to another address of the same host */
+		if (other != NO_ADDR)
+			d.dst = victim->id * ADDRS + other;
+		break;
+	case 3: /* a guess: what the peer itself would have to make up */
+		for (unsigned int t = 0; t < TRACKS; t++) {
+			if (victim->follower[t].state != FOLLOWER_OFFERED)
+				continue;
+			d.kind = D_PROVE;
+			d.track = t;
+			d.session = victim->session;
+			d.seq = victim->follower[t].pending;
+			d.to = victim->follower[t].offer;
+			memset(d.challenge, 0x5a, sizeof(d.challenge));
+			break;
+		}
+		break;
+	}
+	trace(w, "attacker: kind %d from %d to %d", d.kind, d.src, d.dst);
+	world_post(w, w->now + world_pick(w, 50), &d);
+}
+
+static void block(struct world *w, bool on)
+{
+	unsigned int a = world_pick(w, ADDRS), b = ADDRS + world_pick(w, ADDRS);
+	unsigned int how = world_pick(w, 4);
+
+	if (world_chance(w, 500)) { /* one that matters */
+		a = (unsigned int)used(&w->host[0], world_pick(w, TRACKS));
+		b = ADDRS + (unsigned int)used(&w->host[1],
+					       world_pick(w, TRACKS));
+	}
+	for (unsigned int i = 0; i < ALL_ADDRS; i++) {
+		if (how == 3) { /* the whole link of `a` */
+			w->blocked[a][i] = on;
+			w->blocked[i][a] = on;
+		}
+	}
+	if (how != 1)
+		w->blocked[a][b] = on;
+	if (how != 2)
+		w->blocked[b][a] = on;
+	trace(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
+}
+
+static void checks_differ(struct world *w, struct host *h)
+{
+	unsigned int peer = (unsigned int)(1 - h->id) * ADDRS;
+
+	switch (world_pick(w, 4)) {
+	case 0:
+		peer += world_pick(w, ADDRS);
+		h->denied[peer] = !h->denied[peer];
+		break;
+	case 1:
+		peer += world_pick(w, ADDRS);
+		h->taken[peer] = !h->taken[peer];
+		break;
+	case 2:
+		h->digest_differs[world_pick(w, TRACKS)] = true;
+		break;
+	case 3:
+		h->at_limit = !h->at_limit;
+		break;
+	}
+}
+
+static void crash(struct world *w, struct host *h, bool amnesia)
+{
+	struct dgram d = { .kind = D_RESTART, .from_host = h->id };
+
+	if (!h->up)
+		return;
+	trace(w, "host %d: daemon dies%s", h->id,
+	      amnesia ? " and forgets" : "");
+	if (amnesia) {
+		d.forged = true;
+		world_post(w, w->now, &d);
+	}
+	host_crash(w, h, 1 + world_pick(w, world_chance(w, 800) ? 3000 :
+								  60000));
+}
+
+static void happen(struct world *w)
+{
+	struct host *h = &w->host[world_pick(w, HOSTS)];
+	unsigned int track = world_pick(w, TRACKS);
+	unsigned int what = world_pick(w, 1000);
+	int i = (int)world_pick(w, ADDRS);
+
+	if (what < 170) {
+		addr_add(w, h, i);
+		if (world_chance(w, 500)) { /* add, then delete */
+			prefer(w, h, track);
+			addr_del(w, h, used(h, track));
+		}
+	} else if (what < 320) { /* break before make */
+		addr_del(w, h, used(h, track));
+	} else if (what < 370) {
+		addr_del(w, h, i);
+	} else if (what < 400) { /* both at once */
+		addr_del(w, &w->host[0], used(&w->host[0], track));
+		addr_del(w, &w->host[1], used(&w->host[1], track));
+	} else if (what < 450) { /* flap */
+		i = used(h, track);
+		addr_del(w, h, i);
+		world_run(w, w->now + world_pick(w, 400));
+		addr_add(w, h, i);
+	} else if (what < 540) {
+		prefer(w, h, track);
+		changed(w, h);
+	} else if (what < 570) {
+		h->deprecated[used(h, track)] = true;
+		changed(w, h);
+	} else if (what < 660) {
+		by_operator(w, h, track);
+	} else if (what < 740) {
+		block(w, true);
+	} else if (what < 800) {
+		block(w, false);
+	} else if (what < 840) {
+		w->loss = world_chance(w, 500) ? world_pick(w, 700) : 0;
+	} else if (what < 870) {
+		checks_differ(w, h);
+	} else if (what < 895) {
+		pause_host(w, h, world_chance(w, 500));
+	} else if (what < 915) {
+		crash(w, h, world_chance(w, 150));
+	} else if (what < 935) {
+		h->kernel_fails = h->kernel_fails ? 0 : 2 + world_pick(w, 12);
+	} else if (what < 990) {
+		attack(w);
+	} else {
+		h->hello_tries = 0;
+		if (h->up && !h->stopped && !h->asleep)
+			host_hello(w, h);
+	}
+}
+
+static uint64_t pause_between(struct world *w)
+{
+	static const unsigned int most_ms[] = { 5, 50, 300, 300, 2500, 2500,
+						20000, 80000 };
+
+	return world_pick(w, most_ms[world_pick(w, 8)]);
+}
+
+/* ------------------------------------------------------------ schedule */
+
+void world_start(struct world *w, uint64_t seed, bool verbose)
+{
+	static const unsigned int losses[] = { 0, 0, 0, 30, 150, 400 };
+	static const unsigned int delays[] = { 1, 1, 5, 20, 80, 250 };
+	uint8_t first[HOSTS][TRACKS];
+
+	memset(w, 0, sizeof(*w));
+	w->random_state = seed;
+	w->verbose = verbose;
+	w->now = 1000000 + world_pick(w, 1000000);
+	for (unsigned int i = 0; i < DGRAMS; i++)
+		w->free[w->n_free++] = (uint16_t)(DGRAMS - 1 - i);
+	w->loss = losses[world_pick(w, 6)];
+	w->delay_ms = delays[world_pick(w, 6)];
+	w->copies = world_chance(w, 300) ? 100 : 0;
+	w->reorder = world_chance(w, 300) ? 200 : 0;
+	for (int id = 0; id < HOSTS; id++)
+		for (unsigned int t = 0; t < TRACKS; t++)
+			first[id][t] = (uint8_t)world_pick(w, ADDRS);
+	for (int id = 0; id < HOSTS; id++) {
+		struct host *h = &w->host[id];
+
+		host_init(w, id, first[id], first[1 - id]);
+		for (unsigned int t = 0; t < TRACKS; t++) {
+			for (uint8_t i = 0; i < ADDRS; i++)
+				h->preference[t][i] =
+					(uint8_t)((first[id][t] + i) % ADDRS);
+		}
+		if (world_chance(w, 500))
+			h->owned[world_pick(w, ADDRS)] = true;
+	}
+}
+
+/* The troubles end. Whoever is asleep wakes up by itself. At least one
+ * address of one host is one that the other knows: without that, two hosts
+ * that lost each other have no way to meet again (PROTOCOL.md, HINT). */
+static void heal(struct world *w)
+{
+	bool meet = false;
+
+	trace(w, "the trouble is over");
+	w->healing = true;
+	w->loss = 0;
+	w->copies = 0;
+	memset(w->blocked, 0, sizeof(w->blocked));
+	memset(w->stranger, 0, sizeof(w->stranger));
+	for (int id = 0; id < HOSTS; id++) {
+		struct host *h = &w->host[id];
+
+		memset(h->denied, 0, sizeof(h->denied));
+		h->at_limit = false;
+		h->kernel_fails = 0;
+		if (random_own(w, h) == NO_ADDR)
+			addr_add(w, h, (int)world_pick(w, ADDRS));
+	}
+	for (int a = 0; a < ALL_ADDRS; a++) {
+		const struct host *h = &w->host[a / ADDRS];
+		const struct host *p = &w->host[1 - a / ADDRS];
+
+		for (unsigned int t = 0; t < TRACKS; t++)
+			meet |= h->owned[a % ADDRS] && p->known[t][a];
+	}
+	for (int a = 0; a < ALL_ADDRS && !meet; a++)
+		for (unsigned int t = 0; t < TRACKS && !meet; t++)
+			if (w->host[1 - a / ADDRS].known[t][a]) {
+				addr_add(w, &w->host[a / ADDRS], a % ADDRS);
+				meet = true;
+			}
+	/* Each thinks that the other is gone for good. */
+	if (!meet)
+		addr_add(w, &w->host[0],
+			 sim_addr_number(&w->host[1].follower[0].sending.addr) %
+				 ADDRS);
+}
+
+bool world_schedule(struct world *w)
+{
+	unsigned int n = 2 + world_pick(w, 12);
+	struct dgram traffic = { .kind = D_TRAFFIC };
+	uint64_t until, pause;
+	const char *why;
+
+	w->traffic_ms = 20;
+	world_post(w, w->now, &traffic);
+	for (unsigned int i = 0; i < n && !w->failed; i++) {
+		happen(w);
+		pause = pause_between(w);
+		/* Much traffic around the events, little in the quiet. */
+		w->traffic_ms = 20;
+		if (pause > 2000) {
+			world_run(w, w->now + 2000);
+			pause -= 2000;
+			w->traffic_ms = 400;
+		}
+		world_run(w, w->now + pause);
+	}
+	if (!w->failed)
+		heal(w);
+	w->traffic_ms = 60;
+	world_run(w, w->now + 5000);
+	w->traffic_ms = 500;
+	for (int id = 0; id < HOSTS && !w->failed; id++)
+		if (w->host[id].resume_ms > w->now)
+			world_run(w, w->host[id].resume_ms);
+	for (until = w->now + SETTLE_MS; w->now < until && !w->failed;) {
+		if (world_is_settled(w, &why))
+			break;
+		world_run(w, w->now + 500);
+	}
+	if (!w->failed && !world_is_settled(w, &why))
+		fail(w, "no rest within %d s of quiet: %s", SETTLE_MS / 1000,
+		     why);
+	if (!w->failed)
+		check_settled(w);
+	return !w->failed;
+}
