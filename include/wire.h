@@ -69,6 +69,10 @@
 #define WIRE_ACCEPT_MAX 120
 #define WIRE_REFUSE_MAX 128
 #define WIRE_PROVE_MAX 64
+/* Whole datagram of a REFUSE with n flows: it may not be larger than the
+ * MOVE that it answers. */
+#define WIRE_REFUSE_SIZE(n) \
+	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 14 + 8 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_SYNC_MAX 24 /* tracks, of either side */
 #define WIRE_PROOF_MACS_MAX 8
 #define WIRE_PARTS_MAX 4096 /* 81,920 flows in one complete list */

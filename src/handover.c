@@ -115,6 +115,17 @@ static void fill_message(const struct track *t,
 	}
 }
 
+/* An address that has not proved itself gets no more than it sent: name as
+ * many flows as that allows, the next MOVE shows the others. */
+static void fit_refusal(const struct track *t, const struct addr *source,
+			const struct addr *to, struct wire_refuse *m)
+{
+	size_t limit = peer_send_limit(t->assoc->peer, source, to);
+
+	while (m->n && (size_t)WIRE_REFUSE_SIZE(m->n) > limit)
+		m->n--;
+}
+
 static void send_action(struct track *t, const struct migrate_action *act,
 			uint64_t now_ms)
 {
@@ -140,6 +151,8 @@ static void send_action(struct track *t, const struct migrate_action *act,
 			continue;
 		}
 		fill_message(t, act, &m);
+		if (m.type == WIRE_REFUSE)
+			fit_refusal(t, &source, &to[i], &m.refuse);
 		assoc_send(t->assoc, now_ms, &source, &to[i], &m);
 	}
 }

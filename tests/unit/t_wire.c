@@ -159,6 +159,11 @@ static void full_messages_fit(void **state)
 		wire_random_full(&seed, types[t], &m);
 		assert_in_range(encode(&m, plain), WIRE_PATH_SIZE + 1,
 				WIRE_PLAIN_MAX);
+		if (types[t] == WIRE_REFUSE)
+			assert_int_equal(WIRE_REFUSE_SIZE(WIRE_REFUSE_MAX),
+					 WIRE_HEADER_SIZE +
+						 encode(&m, plain) +
+						 CRYPTO_TAG_SIZE);
 	}
 	/* The bound of the array does not promise room: the encoder says. */
 	m = sample(WIRE_FLOWS, 1);
