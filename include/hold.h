@@ -26,7 +26,7 @@
 
 struct hold_packet {
 	STAILQ_ENTRY(hold_packet) entry;
-	uint32_t id; /* of the kernel's, within its queue */
+	uint64_t id; /* for the verdict */
 	uint16_t queue; /* queue number */
 	enum csum_state csum;
 	uint32_t mark;

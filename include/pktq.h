@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pktq: the kernel's packet queues (NFQUEUE), one object per queue number.
+ * pktq: the kernel's packet queues (NFQUEUE), one object per rule's number.
  *
- * Owns the socket, its buffers and the encoding of verdicts. Never decides
- * one, never looks into a packet, never lets the kernel fail open.
+ * Owns the sockets, their buffers and the encoding of verdicts. Never decides
+ * one, never lets the kernel fail open, and looks into a packet only to see
+ * that it is a UDP super-packet: these are cut into their datagrams first
+ * (see pktq.c), in a queue of their own, PKTQ_CUTTER_OFFSET above.
  *
  * Packets are read many at a time into fixed buffers and handed up in place;
  * the callback may change them there and give the verdict at once or, having
@@ -21,20 +23,21 @@
 #include "csum.h"
 
 #define PKTQ_MAXLEN_DEFAULT 16384 /* packets that wait in the kernel */
+#define PKTQ_CUTTER_OFFSET 2 /* so `n` and `n + 1` use `n` to `n + 3` */
 
 struct pktq;
 
 struct pktq_packet {
-	uint32_t id; /* for the verdict; unique within the queue */
+	uint64_t id; /* for the verdict; unique within the object */
 	uint8_t hook; /* NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT, ... */
-	bool gso; /* super-packet: longer than the MTU */
+	bool gso; /* TCP super-packet: longer than the MTU */
 	enum csum_state csum;
 	uint32_t mark;
 	uint32_t in_ifindex; /* 0 where there is none */
 	uint32_t out_ifindex;
 	uint32_t len; /* bytes at `data` */
-	uint32_t full_len; /* the packet's; above `len` where it was cut,
-			    * and then it cannot be rewritten */
+	uint32_t full_len; /* the packet's; above `len` where the kernel
+			    * could hand over no more: it cannot be rewritten */
 	uint8_t *data; /* writable; valid until the callback returns, or
 			* until the flush if given to a verdict */
 };
@@ -55,9 +58,11 @@ struct pktq_counters {
 	uint64_t reads; /* system calls that brought any packet */
 	uint64_t verdicts;
 	uint64_t overflows; /* packets lost: our socket buffer was full */
-	uint64_t cut; /* longer than the kernel can hand over */
+	uint64_t truncated; /* longer than the kernel can hand over */
+	uint64_t cut; /* UDP super-packets; their datagrams are packets */
 	uint64_t malformed; /* messages that break the format */
-	uint64_t verdict_errors; /* refused by the kernel, or not sent */
+	uint64_t refused; /* verdicts that the kernel did not take */
+	uint64_t unsent; /* verdicts that could not be sent: dropped */
 };
 
 /* One line of /proc/net/netfilter/nfnetlink_queue: the kernel's view. */
@@ -71,17 +76,18 @@ struct pktq_stats {
 
 /*
  * Opens queue `number` in the network namespace of the caller; needs
- * CAP_NET_ADMIN. 0; -EBUSY where another socket reads it; -EPERM without the
- * capability; -EINVAL without callback; else what the kernel says. *q is set
- * on success only and freed by pktq_close() (NULL is fine), after which the
- * kernel drops whatever waits.
+ * CAP_NET_ADMIN. 0; -EBUSY where another socket reads it or its cutter; -EPERM
+ * without the capability; -EINVAL without callback, or where the number leaves
+ * none for the cutter; else what the kernel says. *q is set on success only
+ * and freed by pktq_close() (NULL is fine), after which the kernel drops
+ * whatever waits.
  */
 int pktq_open(const struct pktq_config *config, struct pktq **q);
 void pktq_close(struct pktq *q);
 /* For epoll: readable means pktq_read(). */
 int pktq_fd(const struct pktq *q);
 uint16_t pktq_number(const struct pktq *q);
-/* Asks the kernel for `overflows`; the rest is ours. Valid until the close. */
+/* Brought up to date by the call; valid until the close. */
 const struct pktq_counters *pktq_counters(struct pktq *q);
 
 /*
@@ -101,10 +107,10 @@ int pktq_read(struct pktq *q);
  * pktq_accept_payload() replaces the whole packet: a shorter one would be
  * trimmed, so `len` is the full length.
  */
-int pktq_accept(struct pktq *q, uint32_t id, const uint32_t *mark);
-int pktq_accept_payload(struct pktq *q, uint32_t id, const uint8_t *data,
+int pktq_accept(struct pktq *q, uint64_t id, const uint32_t *mark);
+int pktq_accept_payload(struct pktq *q, uint64_t id, const uint8_t *data,
 			uint32_t len, const uint32_t *mark);
-int pktq_drop(struct pktq *q, uint32_t id);
+int pktq_drop(struct pktq *q, uint64_t id);
 /* Sends what was collected. 0, or -errno of the first that could not be sent:
  * those are counted and their packets dropped, since one without any verdict
  * would stall its flow for ever (TCP sees it queued and does not repeat it). */

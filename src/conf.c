@@ -44,7 +44,7 @@ static const struct conf_key keys[] = {
 	{ "leave_tunnel", conf_read_bool, AT(leave_tunnel), 0, 0, 0 },
 	{ "mark", conf_read_mark, START(mark), 1, UINT32_MAX },
 	{ "table", conf_read_table, START(table), 1, INT32_MAX - 1 },
-	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 1 },
+	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 3 },
 	{ "max_flows", conf_read_u32, START(max_flows), 1, 1 << 20 },
 	{ "max_peers", conf_read_u32, START(max_peers), 1, 1 << 16 },
 };

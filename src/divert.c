@@ -285,7 +285,7 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 
 /* ---- packets --------------------------------------------------------- */
 
-static void drop(struct daemon *d, struct pktq *q, uint32_t id)
+static void drop(struct daemon *d, struct pktq *q, uint64_t id)
 {
 	COUNT(d, PKT_DROPPED);
 	pktq_drop(q, id);

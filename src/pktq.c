@@ -3,15 +3,16 @@
  * pktq: the kernel's packet queues (NFQUEUE). See pktq.h.
  *
  * A packet is one datagram on the netlink socket: nlmsghdr, nfgenmsg and
- * attributes, NFQA_PAYLOAD last. Each of the PKTQ_BATCH buffers takes the
- * longest that the kernel can send. A verdict is
+ * attributes, NFQA_PAYLOAD last. Each of the BATCH buffers takes the longest
+ * that the kernel can send.
  *
- *	head: nlmsghdr nfgenmsg NFQA_VERDICT_HDR [NFQA_MARK] [payload's nlattr]
- *	payload, as it lies in its buffer
- *	pad to four bytes
- *
- * and many of them go out in one sendmmsg(). The kernel carries a verdict
- * out inside the call, transmission included, so nothing is ever pending.
+ * TCP super-packets come whole. UDP ones cannot be rewritten so: after a
+ * verdict with a payload the kernel takes their checksum for what it is not,
+ * and what must stand there differs between kernels and between the socket
+ * and the wire. So each pktq has a second kernel queue, the cutter, without
+ * the GSO flag: a UDP super-packet is sent there by an NF_QUEUE verdict, the
+ * kernel cuts it and sums each datagram on the way, and they are handed up
+ * before anything else is.
  */
 #include "pktq.h"
 
@@ -29,44 +30,37 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PKTQ_BATCH 32 /* packets in one read */
-#define PKTQ_VERDICTS 64 /* collected before an early flush */
-#define PKTQ_PAYLOAD_MAX (UINT16_MAX - sizeof(struct nlattr))
-#define PKTQ_BUFFER (UINT16_MAX + 4097) /* payload, attributes, whole pages */
-#define PKTQ_HEAD_MAX 64
-#define PKTQ_SEND_BYTES 32768 /* of several verdicts in one message */
-#define PKTQ_RCVBUF (64 << 20) /* bytes, as the kernel counts them */
-#define PKTQ_SNDBUF (1 << 20) /* above the longest message */
-#define PKTQ_SEQ_CONFIG 1 /* verdicts have 0 */
+#include "pkt.h"
+#include "verdict.h"
+
+#define BATCH 32 /* packets in one read */
+#define BUFFER (UINT16_MAX + 4097) /* payload, attributes; whole pages */
+#define RECEIVE_BYTES (64 << 20) /* socket buffer, as the kernel counts */
+#define SEND_BYTES (1 << 20) /* above the longest message */
+#define SEQ_CONFIG 1 /* verdicts have 0 */
 
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
 #endif
 
-struct verdict {
-	uint32_t id;
-	uint32_t head_len;
-	uint32_t payload_len;
-	const uint8_t *payload; /* NULL: none */
-	_Alignas(struct nlmsghdr) char head[PKTQ_HEAD_MAX];
+/* One queue of the kernel's. */
+struct queue {
+	int fd;
+	uint16_t number;
+	uint8_t *buffers; /* BATCH of BUFFER bytes */
+	struct mmsghdr message[BATCH];
+	struct iovec iov[BATCH];
+	struct sockaddr_nl from[BATCH];
+	struct verdicts verdicts;
 };
 
 struct pktq {
-	int fd;
-	uint16_t number;
 	pktq_packet_cb *packet_cb;
 	void *ctx;
+	uint32_t drops[2]; /* of main and cutter, as read last */
 	struct pktq_counters counters;
-
-	uint8_t *buffers; /* PKTQ_BATCH of PKTQ_BUFFER bytes */
-	struct mmsghdr rx[PKTQ_BATCH];
-	struct iovec rx_iov[PKTQ_BATCH];
-	struct sockaddr_nl rx_from[PKTQ_BATCH];
-
-	unsigned int verdicts;
-	struct verdict verdict[PKTQ_VERDICTS];
-	struct mmsghdr tx[PKTQ_VERDICTS];
-	struct iovec tx_iov[PKTQ_VERDICTS * 3];
+	struct queue main;
+	struct queue cutter; /* number is main's + PKTQ_CUTTER_OFFSET */
 };
 
 static int send_message(int fd, const struct nlmsghdr *nlh)
@@ -98,7 +92,7 @@ static int receive_ack(int fd)
  * the first message is the first thing to read. The second cannot fail on a
  * queue that is ours, and pktq_read() would tell.
  */
-static int configure(int fd, uint16_t number, uint32_t maxlen)
+static int configure(int fd, uint16_t number, uint32_t maxlen, bool gso)
 {
 	_Alignas(struct nlmsghdr) char buf[256];
 	struct nlmsghdr *nlh;
@@ -106,13 +100,13 @@ static int configure(int fd, uint16_t number, uint32_t maxlen)
 
 	nlh = nfq_nlmsg_put(buf, NFQNL_MSG_CONFIG, number);
 	nlh->nlmsg_flags |= NLM_F_ACK;
-	nlh->nlmsg_seq = PKTQ_SEQ_CONFIG;
+	nlh->nlmsg_seq = SEQ_CONFIG;
 	nfq_nlmsg_cfg_put_cmd(nlh, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
 	nfq_nlmsg_cfg_put_qmaxlen(nlh, maxlen);
 	/* Never fail open: naming it in the mask clears it. */
 	mnl_attr_put_u32(nlh, NFQA_CFG_MASK,
 			 htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
-	mnl_attr_put_u32(nlh, NFQA_CFG_FLAGS, htonl(NFQA_CFG_F_GSO));
+	mnl_attr_put_u32(nlh, NFQA_CFG_FLAGS, htonl(gso ? NFQA_CFG_F_GSO : 0));
 	err = send_message(fd, nlh);
 	if (!err)
 		err = receive_ack(fd);
@@ -120,7 +114,7 @@ static int configure(int fd, uint16_t number, uint32_t maxlen)
 		return err;
 
 	nlh = nfq_nlmsg_put(buf, NFQNL_MSG_CONFIG, number);
-	nlh->nlmsg_seq = PKTQ_SEQ_CONFIG;
+	nlh->nlmsg_seq = SEQ_CONFIG;
 	nfq_nlmsg_cfg_put_params(nlh, NFQNL_COPY_PACKET, UINT16_MAX);
 	return send_message(fd, nlh);
 }
@@ -149,9 +143,9 @@ static int open_socket(int *fd)
 	if (!err)
 		err = set_option(*fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
 	if (!err)
-		err = set_option(*fd, SOL_SOCKET, SO_RCVBUFFORCE, PKTQ_RCVBUF);
+		err = set_option(*fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES);
 	if (!err)
-		err = set_option(*fd, SOL_SOCKET, SO_SNDBUFFORCE, PKTQ_SNDBUF);
+		err = set_option(*fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BYTES);
 	if (err) {
 		close(*fd);
 		*fd = -1;
@@ -159,58 +153,82 @@ static int open_socket(int *fd)
 	return err;
 }
 
-static int allocate_buffers(struct pktq *q)
+static int allocate_buffers(struct queue *k)
 {
-	q->buffers = mmap(NULL, (size_t)PKTQ_BATCH * PKTQ_BUFFER,
-			  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
-	if (q->buffers == MAP_FAILED) {
-		q->buffers = NULL;
+	void *buffers = mmap(NULL, (size_t)BATCH * BUFFER,
+			     PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (buffers == MAP_FAILED)
 		return -ENOMEM;
-	}
-	for (size_t i = 0; i < PKTQ_BATCH; i++) {
-		q->rx_iov[i] = (struct iovec){
-			.iov_base = q->buffers + i * PKTQ_BUFFER,
-			.iov_len = PKTQ_BUFFER,
+	k->buffers = buffers;
+	for (size_t i = 0; i < BATCH; i++) {
+		k->iov[i] = (struct iovec){
+			.iov_base = k->buffers + i * BUFFER,
+			.iov_len = BUFFER,
 		};
-		q->rx[i].msg_hdr = (struct msghdr){
-			.msg_name = &q->rx_from[i],
-			.msg_namelen = sizeof(q->rx_from[i]),
-			.msg_iov = &q->rx_iov[i],
+		k->message[i].msg_hdr = (struct msghdr){
+			.msg_name = &k->from[i],
+			.msg_namelen = sizeof(k->from[i]),
+			.msg_iov = &k->iov[i],
 			.msg_iovlen = 1,
 		};
 	}
 	return 0;
 }
 
-int pktq_open(const struct pktq_config *config, struct pktq **q)
+static int queue_open(struct queue *k, uint16_t number, uint32_t maxlen,
+		      bool gso)
 {
 	struct pktq_stats stats;
+	int err = allocate_buffers(k);
+
+	k->number = number;
+	if (!err)
+		err = open_socket(&k->fd);
+	if (err)
+		return err;
+	k->verdicts.fd = k->fd;
+	k->verdicts.number = number;
+	err = configure(k->fd, number, maxlen, gso);
+	/* The kernel says EPERM too where another socket has it; we hold the
+	 * capability, or open_socket() had failed. */
+	if (err == -EEXIST ||
+	    (err == -EPERM && !pktq_stats(number, &stats)))
+		return -EBUSY;
+	return err;
+}
+
+static void queue_close(struct queue *k)
+{
+	if (k->fd >= 0)
+		close(k->fd);
+	if (k->buffers)
+		munmap(k->buffers, (size_t)BATCH * BUFFER);
+}
+
+int pktq_open(const struct pktq_config *config, struct pktq **q)
+{
+	uint32_t maxlen = config->maxlen ? config->maxlen :
+					   PKTQ_MAXLEN_DEFAULT;
 	struct pktq *new;
 	int err;
 
-	if (!config->packet_cb)
+	if (!config->packet_cb ||
+	    config->number > UINT16_MAX - PKTQ_CUTTER_OFFSET)
 		return -EINVAL;
 	new = calloc(1, sizeof(*new));
 	if (!new)
 		return -ENOMEM;
-	new->number = config->number;
 	new->packet_cb = config->packet_cb;
 	new->ctx = config->ctx;
-	new->fd = -1;
-	err = allocate_buffers(new);
+	new->main.fd = new->cutter.fd = -1;
+	err = queue_open(&new->main, config->number, maxlen, true);
 	if (!err)
-		err = open_socket(&new->fd);
-	if (!err) {
-		err = configure(new->fd, config->number,
-				config->maxlen ? config->maxlen :
-						 PKTQ_MAXLEN_DEFAULT);
-		/* The kernel says EPERM too where another socket has it; we
-		 * hold the capability, or open_socket() had failed. */
-		if (err == -EEXIST || (err == -EPERM &&
-				       !pktq_stats(config->number, &stats)))
-			err = -EBUSY;
-	}
+		err = queue_open(&new->cutter,
+				 (uint16_t)(config->number +
+					    PKTQ_CUTTER_OFFSET),
+				 maxlen, false);
 	if (err) {
 		pktq_close(new);
 		return err;
@@ -223,36 +241,43 @@ void pktq_close(struct pktq *q)
 {
 	if (!q)
 		return;
-	if (q->fd >= 0)
-		close(q->fd);
-	if (q->buffers)
-		munmap(q->buffers, (size_t)PKTQ_BATCH * PKTQ_BUFFER);
+	queue_close(&q->main);
+	queue_close(&q->cutter);
 	free(q);
 }
 
 int pktq_fd(const struct pktq *q)
 {
-	return q->fd;
+	return q->main.fd;
 }
 
 uint16_t pktq_number(const struct pktq *q)
 {
-	return q->number;
+	return q->main.number;
+}
+
+/* Packets that the kernel could not put into the socket's buffer since the
+ * last call; it counts in 32 bits. */
+static uint32_t new_drops(const struct queue *k, uint32_t *last)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 }, drops;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(k->fd, SOL_SOCKET, SO_MEMINFO, info, &len))
+		return 0;
+	drops = info[SK_MEMINFO_DROPS] - *last;
+	*last = info[SK_MEMINFO_DROPS];
+	return drops;
 }
 
 const struct pktq_counters *pktq_counters(struct pktq *q)
 {
-	uint32_t info[SK_MEMINFO_VARS];
-	socklen_t len = sizeof(info);
-
-	if (!getsockopt(q->fd, SOL_SOCKET, SO_MEMINFO, info, &len) &&
-	    len >= (SK_MEMINFO_DROPS + 1) * sizeof(info[0])) {
-		/* It counts in 32 bits and wraps. */
-		uint32_t more = info[SK_MEMINFO_DROPS] -
-				(uint32_t)q->counters.overflows;
-
-		q->counters.overflows += more;
-	}
+	q->counters.overflows += new_drops(&q->main, &q->drops[0]);
+	q->counters.overflows += new_drops(&q->cutter, &q->drops[1]);
+	q->counters.verdicts = q->main.verdicts.count +
+			       q->cutter.verdicts.count;
+	q->counters.unsent = q->main.verdicts.unsent +
+			     q->cutter.verdicts.unsent;
 	return &q->counters;
 }
 
@@ -275,7 +300,7 @@ static bool parse_attr(const struct nlattr *attr, struct pktq_packet *p,
 		if (mnl_attr_get_payload_len(attr) != sizeof(*hdr))
 			return false;
 		hdr = mnl_attr_get_payload(attr);
-		p->id = ntohl(hdr->packet_id);
+		p->id |= ntohl(hdr->packet_id);
 		p->hook = hdr->hook;
 		return true;
 	case NFQA_MARK:
@@ -329,8 +354,37 @@ static bool parse_packet(const struct nlmsghdr *nlh, struct pktq_packet *p)
 	return true;
 }
 
-/* 1 if it was a packet, 0 if not, -errno if the queue was refused. */
-static int handle_message(struct pktq *q, const struct nlmsghdr *nlh)
+static int read_queue(struct pktq *q, struct queue *k);
+
+static bool is_udp(const struct pktq_packet *p)
+{
+	struct pkt pkt;
+
+	return pkt_parse(p->data, p->len, &pkt) == PKT_OK &&
+	       pkt.proto == IPPROTO_UDP;
+}
+
+/* The verdict puts every datagram of it into the cutter at once, so they are
+ * all there to be read, and nothing that was sent later is before them. */
+static int cut_packet(struct pktq *q, const struct pktq_packet *p)
+{
+	int n, packets = 0;
+
+	verdict_put(&q->main.verdicts, (uint32_t)p->id,
+		    (uint32_t)q->cutter.number << 16 | NF_QUEUE, NULL);
+	verdict_flush(&q->main.verdicts);
+	q->counters.cut++;
+	do {
+		n = read_queue(q, &q->cutter);
+		if (n > 0)
+			packets += n;
+	} while (n > 0);
+	return n < 0 ? n : packets;
+}
+
+/* How many packets it was, or -errno where the queue was refused. */
+static int handle_message(struct pktq *q, struct queue *k,
+			  const struct nlmsghdr *nlh)
 {
 	const struct nlmsgerr *err;
 	struct pktq_packet p;
@@ -338,9 +392,9 @@ static int handle_message(struct pktq *q, const struct nlmsghdr *nlh)
 	if (nlh->nlmsg_type == NLMSG_ERROR &&
 	    mnl_nlmsg_get_payload_len(nlh) >= sizeof(*err)) {
 		err = mnl_nlmsg_get_payload(nlh);
-		if (err->error && nlh->nlmsg_seq == PKTQ_SEQ_CONFIG)
+		if (err->error && nlh->nlmsg_seq == SEQ_CONFIG)
 			return err->error;
-		q->counters.verdict_errors += err->error != 0;
+		q->counters.refused += err->error != 0;
 		return 0;
 	}
 	if (nlh->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) ||
@@ -348,26 +402,29 @@ static int handle_message(struct pktq *q, const struct nlmsghdr *nlh)
 		q->counters.malformed++;
 		return 0;
 	}
+	if (p.gso && is_udp(&p))
+		return cut_packet(q, &p);
+	p.id |= (uint64_t)k->number << 32;
 	q->counters.packets++;
 	q->counters.bytes += p.full_len;
-	q->counters.cut += p.full_len > p.len;
+	q->counters.truncated += p.full_len > p.len;
 	q->packet_cb(q->ctx, q, &p);
 	return 1;
 }
 
-static int handle_datagram(struct pktq *q, unsigned int i)
+static int handle_datagram(struct pktq *q, struct queue *k, unsigned int i)
 {
-	const struct nlmsghdr *nlh = q->rx_iov[i].iov_base;
-	int left = (int)q->rx[i].msg_len, packets = 0, n;
+	const struct nlmsghdr *nlh = k->iov[i].iov_base;
+	int left = (int)k->message[i].msg_len, packets = 0, n;
 
-	if (q->rx_from[i].nl_pid != 0) /* not from the kernel */
+	if (k->from[i].nl_pid != 0) /* not from the kernel */
 		return 0;
-	if (q->rx[i].msg_hdr.msg_flags & MSG_TRUNC) {
+	if (k->message[i].msg_hdr.msg_flags & MSG_TRUNC) {
 		q->counters.malformed++;
 		return 0;
 	}
 	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
-		n = handle_message(q, nlh);
+		n = handle_message(q, k, nlh);
 		if (n < 0)
 			return n;
 		packets += n;
@@ -375,19 +432,20 @@ static int handle_datagram(struct pktq *q, unsigned int i)
 	return packets;
 }
 
-int pktq_read(struct pktq *q)
+/* One batch of one queue. */
+static int read_queue(struct pktq *q, struct queue *k)
 {
 	int n, packets = 0, err = 0;
 
-	for (unsigned int i = 0; i < PKTQ_BATCH; i++)
-		q->rx[i].msg_hdr.msg_namelen = sizeof(q->rx_from[i]);
-	n = recvmmsg(q->fd, q->rx, PKTQ_BATCH, MSG_DONTWAIT, NULL);
+	for (unsigned int i = 0; i < BATCH; i++)
+		k->message[i].msg_hdr.msg_namelen = sizeof(k->from[i]);
+	n = recvmmsg(k->fd, k->message, BATCH, MSG_DONTWAIT, NULL);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ?
 		       0 : -errno;
 	q->counters.reads++;
 	for (int i = 0; i < n; i++) {
-		int more = handle_datagram(q, (unsigned int)i);
+		int more = handle_datagram(q, k, (unsigned int)i);
 
 		if (more < 0)
 			err = more;
@@ -398,148 +456,47 @@ int pktq_read(struct pktq *q)
 	return err ? err : packets;
 }
 
-/* A fresh verdict, room made for it where there is none. */
-static struct verdict *verdict_start(struct pktq *q, uint32_t id,
-				     int netfilter_verdict,
-				     const uint32_t *mark, int *err)
+int pktq_read(struct pktq *q)
 {
-	struct nlmsghdr *nlh;
-	struct verdict *v;
-
-	*err = q->verdicts == PKTQ_VERDICTS ? pktq_flush(q) : 0;
-	v = &q->verdict[q->verdicts++];
-	nlh = nfq_nlmsg_put(v->head, NFQNL_MSG_VERDICT, q->number);
-	nlh->nlmsg_seq = 0;
-	nfq_nlmsg_verdict_put(nlh, (int)id, netfilter_verdict);
-	if (mark)
-		nfq_nlmsg_verdict_put_mark(nlh, *mark);
-	v->id = id;
-	v->head_len = nlh->nlmsg_len;
-	v->payload = NULL;
-	v->payload_len = 0;
-	q->counters.verdicts++;
-	return v;
+	return read_queue(q, &q->main);
 }
 
-int pktq_accept(struct pktq *q, uint32_t id, const uint32_t *mark)
+/* The verdicts of the queue that `id` is in. Those that wait for the other
+ * are sent first: so packets leave in the order of their verdicts. */
+static struct verdicts *verdicts_for(struct pktq *q, uint64_t id)
 {
-	int err;
+	bool cutter = (uint16_t)(id >> 32) == q->cutter.number;
+	struct verdicts *other = cutter ? &q->main.verdicts :
+					  &q->cutter.verdicts;
 
-	verdict_start(q, id, NF_ACCEPT, mark, &err);
-	return err;
+	if (other->n)
+		verdict_flush(other);
+	return cutter ? &q->cutter.verdicts : &q->main.verdicts;
 }
 
-int pktq_drop(struct pktq *q, uint32_t id)
+int pktq_accept(struct pktq *q, uint64_t id, const uint32_t *mark)
 {
-	int err;
-
-	verdict_start(q, id, NF_DROP, NULL, &err);
-	return err;
+	return verdict_put(verdicts_for(q, id), (uint32_t)id, NF_ACCEPT, mark);
 }
 
-int pktq_accept_payload(struct pktq *q, uint32_t id, const uint8_t *data,
+int pktq_drop(struct pktq *q, uint64_t id)
+{
+	return verdict_put(verdicts_for(q, id), (uint32_t)id, NF_DROP, NULL);
+}
+
+int pktq_accept_payload(struct pktq *q, uint64_t id, const uint8_t *data,
 			uint32_t len, const uint32_t *mark)
 {
-	struct nlmsghdr *nlh;
-	struct nlattr *attr;
-	struct verdict *v;
-	int err;
-
-	if (len > PKTQ_PAYLOAD_MAX)
-		return -EMSGSIZE;
-	v = verdict_start(q, id, NF_ACCEPT, mark, &err);
-	nlh = (void *)v->head;
-	attr = mnl_nlmsg_get_payload_tail(nlh);
-	attr->nla_type = NFQA_PAYLOAD;
-	attr->nla_len = (uint16_t)(sizeof(*attr) + len);
-	v->head_len += (uint32_t)sizeof(*attr);
-	v->payload = data;
-	v->payload_len = len;
-	nlh->nlmsg_len += (uint32_t)sizeof(*attr) + len;
-	return err;
-}
-
-/* Adds a verdict to a message; returns its bytes. */
-static size_t append_verdict(struct msghdr *msg, struct verdict *v)
-{
-	static const char zero[NLMSG_ALIGNTO];
-	struct iovec *iov = &msg->msg_iov[msg->msg_iovlen];
-	size_t pad = NLMSG_ALIGN(v->payload_len) - v->payload_len;
-
-	*iov++ = (struct iovec){ v->head, v->head_len };
-	if (v->payload_len)
-		*iov++ = (struct iovec){ (void *)(uintptr_t)v->payload,
-					 v->payload_len };
-	if (pad)
-		*iov++ = (struct iovec){ (void *)(uintptr_t)zero, pad };
-	msg->msg_iovlen = (size_t)(iov - msg->msg_iov);
-	return v->head_len + v->payload_len + pad;
-}
-
-/* Spreads the verdicts over messages: short ones share one, for which the
- * kernel needs no more than a few pages. Returns how many messages. */
-static unsigned int pack_verdicts(struct pktq *q,
-				  unsigned int first[PKTQ_VERDICTS + 1])
-{
-	struct iovec *iov = q->tx_iov;
-	struct msghdr *msg = NULL;
-	size_t bytes = 0;
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < q->verdicts; i++) {
-		struct verdict *v = &q->verdict[i];
-
-		if (!msg || bytes + v->payload_len > PKTQ_SEND_BYTES) {
-			if (msg)
-				iov += msg->msg_iovlen;
-			first[n] = i;
-			msg = &q->tx[n++].msg_hdr;
-			*msg = (struct msghdr){ .msg_iov = iov };
-			bytes = 0;
-		}
-		bytes += append_verdict(msg, v);
-	}
-	first[n] = q->verdicts;
-	return n;
-}
-
-/* The verdicts from `first` to before `end` could not be sent, for want of
- * memory as it seems: a drop needs little of it. */
-static void drop_instead(struct pktq *q, unsigned int first, unsigned int end)
-{
-	for (; first < end; first++) {
-		struct nlmsghdr *nlh;
-
-		nlh = nfq_nlmsg_put(q->verdict[first].head, NFQNL_MSG_VERDICT,
-				    q->number);
-		nlh->nlmsg_seq = 0;
-		nfq_nlmsg_verdict_put(nlh, (int)q->verdict[first].id, NF_DROP);
-		q->counters.verdict_errors++;
-		send_message(q->fd, nlh);
-	}
+	return verdict_put_payload(verdicts_for(q, id), (uint32_t)id, data,
+				   len, mark);
 }
 
 int pktq_flush(struct pktq *q)
 {
-	unsigned int first[PKTQ_VERDICTS + 1], done = 0;
-	unsigned int n = pack_verdicts(q, first);
-	int sent, err = 0;
+	int err = verdict_flush(&q->main.verdicts);
+	int err_cutter = verdict_flush(&q->cutter.verdicts);
 
-	while (done < n) {
-		sent = sendmmsg(q->fd, q->tx + done, n - done, 0);
-		if (sent > 0) {
-			done += (unsigned int)sent;
-			continue;
-		}
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (!err)
-			err = sent < 0 ? -errno : -EIO;
-		drop_instead(q, first[done], first[done + 1]);
-		done++;
-	}
-	q->verdicts = 0;
-	return err;
+	return err ? err : err_cutter;
 }
 
 int pktq_stats(uint16_t number, struct pktq_stats *stats)

@@ -156,6 +156,11 @@ static void count_peers(const struct daemon *d, struct ctl_status *to)
 	}
 }
 
+static uint64_t queue_errors(const struct pktq_counters *c)
+{
+	return c->refused + c->unsent + c->malformed + c->truncated;
+}
+
 static void add_kernel_counters(struct daemon *d, struct counters *c)
 {
 	const struct pktq_counters *in = pktq_counters(d->queue_in);
@@ -163,9 +168,7 @@ static void add_kernel_counters(struct daemon *d, struct counters *c)
 	struct steer_counters s;
 
 	c->value[COUNTER_QUEUE_OVERFLOW] = in->overflows + out->overflows;
-	c->value[COUNTER_QUEUE_ERRORS] = in->verdict_errors +
-					 out->verdict_errors + in->malformed +
-					 out->malformed + in->cut + out->cut;
+	c->value[COUNTER_QUEUE_ERRORS] = queue_errors(in) + queue_errors(out);
 	c->value[COUNTER_NL_RESYNCS] = rtmon_resyncs(d->rtmon);
 	if (!steer_counters(d->steer, &s))
 		c->value[COUNTER_PKT_UNTRANSLATED] = s.untranslated;
