@@ -199,8 +199,10 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	d->dump_now = false;
 	memset(d->unconnected, 0, sizeof(d->unconnected));
 	COUNT(d, DUMPS);
-	err = sockdiag_dump(d->sockdiag, SOCKDIAG_TCP | SOCKDIAG_UDP, on_entry,
-			    d);
+	/* INFO: the kernel tells of MPTCP and MD5 with nothing less. */
+	err = sockdiag_dump(d->sockdiag,
+			    SOCKDIAG_TCP | SOCKDIAG_UDP | SOCKDIAG_INFO,
+			    on_entry, d);
 	took_ms = (loop_now_ms() - now_ms) * DUMP_LOAD;
 	d->dump_ms = now_ms + (took_ms > DUMP_INTERVAL_MS ? took_ms :
 							    DUMP_INTERVAL_MS);
