@@ -24,7 +24,8 @@ struct tap_injector;
 #define TAP_READS_PER_WAKE 256
 
 /* One TCP segment (or a GSO/GRO train of them) or one UDP datagram; those
- * are handed over one by one even where the kernel carries them in a train. */
+ * are handed over one by one even where the kernel carries them in a train
+ * (UDP_SEGMENT; before Linux 6.2 such trains are not seen at all). */
 struct tap_packet {
 	struct tuple tuple; /* as on the wire; local is our end */
 	bool outgoing;
