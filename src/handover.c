@@ -436,7 +436,8 @@ static enum migrate_cause cause_to_move(struct track *t,
 		return MIGRATE_CAUSE_REFRESH;
 	if (is_deprecated(d, current))
 		return MIGRATE_CAUSE_DEPRECATED;
-	if (own && own->ifindex != ifindex)
+	/* An address on lo belongs to every interface alike. */
+	if (own && !own->on_lo && own->ifindex != ifindex)
 		return MIGRATE_CAUSE_BETTER_ROUTE;
 	return MIGRATE_CAUSE_REFRESH;
 }
