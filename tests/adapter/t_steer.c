@@ -1,0 +1,886 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Tests of steer: the table in the kernel, and what it does to packets.
+ *
+ * Host a has the table. A second table, "probe", stands behind it and counts
+ * what came through. Two UDP connections join the hosts: `flow` is steered,
+ * `other` is not; a datagram on `other` right behind one on `flow` tells when
+ * the first would have arrived.
+ */
+#include "steer.h"
+
+#include "host.h"
+#include "pktq.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define QUEUE_IN 21
+#define QUEUE_OUT 22
+#define MARK "0x10000000"
+#define MANY 20000
+
+struct pair {
+	int a, b; /* connected UDP sockets */
+	struct tuple tuple; /* as host a sees it */
+};
+
+struct scene {
+	struct hosts *hosts;
+	struct steer *steer;
+	struct steer_info info;
+	struct pair flow, other;
+};
+
+static const struct steer_conf conf = {
+	.mark = STEER_MARK_DEFAULT,
+	.queue_in = QUEUE_IN,
+	.queue_out = QUEUE_OUT,
+};
+
+/* --- the scene ------------------------------------------------------------ */
+
+static struct pair pair_open(const struct hosts *h, bool v6)
+{
+	struct endpoint end;
+	struct pair p;
+
+	host_enter(h->b);
+	p.b = host_bind(v6 ? HOST_B6 : HOST_B4, 0, SOCK_DGRAM);
+	host_enter(h->a);
+	p.a = host_bind(v6 ? HOST_A6 : HOST_A4, 0, SOCK_DGRAM);
+	end = host_name(p.a, false);
+	host_connect(p.b, &end);
+	end = host_name(p.b, false);
+	host_connect(p.a, &end);
+	p.tuple = host_tuple(p.a, IPPROTO_UDP);
+	return p;
+}
+
+static void pair_close(struct pair *p)
+{
+	close(p->a);
+	close(p->b);
+}
+
+static int try_build(struct steer **s, const struct steer_conf *c,
+		     struct steer_info *info)
+{
+	int err = steer_open(s, c, info);
+
+	if (err)
+		return err;
+	steer_begin(*s);
+	steer_build(*s);
+	return steer_commit(*s);
+}
+
+static struct steer *build(const struct steer_conf *c, struct steer_info *info)
+{
+	struct steer *s;
+
+	assert_int_equal(try_build(&s, c, info), 0);
+	return s;
+}
+
+static struct scene open_scene(void **state, bool v6,
+			       const struct steer_conf *c)
+{
+	struct scene s = { .hosts = HOSTS(state) };
+	cpu_set_t one;
+
+	/* What one CPU sends stays in order. */
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	(void)sched_setaffinity(0, sizeof(one), &one);
+	s.steer = build(c, &s.info);
+	host_run("nft 'table inet probe { "
+		 "counter marked { }; counter fragments { }; "
+		 "chain early { type filter hook prerouting priority -350; "
+		 "  ip frag-off & 0x1fff != 0 counter name fragments; }; "
+		 "chain late { type filter hook input priority 0; "
+		 "  meta mark & " MARK " != 0 counter name marked; }; }'");
+	s.flow = pair_open(s.hosts, v6);
+	s.other = pair_open(s.hosts, v6);
+	return s;
+}
+
+static void close_scene(struct scene *s)
+{
+	host_enter(s->hosts->a);
+	pair_close(&s->flow);
+	pair_close(&s->other);
+	host_run("nft delete table inet probe");
+	assert_int_equal(steer_close(s->steer, false), 0);
+	assert_int_not_equal(host_try("nft list table inet sacip 2>&1 | "
+				      "grep -q chain"), 0);
+}
+
+/* Whether a datagram sent on `from` comes out of `to`. */
+static bool passes(int from, int to, int other_from, int other_to)
+{
+	char byte;
+
+	assert_int_equal(send(from, "f", 1, 0), 1);
+	assert_int_equal(send(other_from, "o", 1, 0), 1);
+	assert_true(host_readable(other_to, HOST_WAIT_MS));
+	assert_int_equal(recv(other_to, &byte, 1, 0), 1);
+	return recv(to, &byte, 1, MSG_DONTWAIT) == 1;
+}
+
+static bool inbound_passes(const struct scene *s)
+{
+	return passes(s->flow.b, s->flow.a, s->other.b, s->other.a);
+}
+
+static bool outbound_passes(const struct scene *s)
+{
+	return passes(s->flow.a, s->flow.b, s->other.a, s->other.b);
+}
+
+static unsigned long counted(const char *counter)
+{
+	char command[128], line[64] = "";
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "nft list counter inet probe %s | sed -n "
+		 "'s/.*packets \\([0-9]*\\) .*/\\1/p'", counter);
+	f = popen(command, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	pclose(f);
+	return strtoul(line, NULL, 10);
+}
+
+static unsigned elements(const char *set)
+{
+	char command[128], line[64] = "";
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "nft -j list set inet sacip %s | "
+		 "jq '.nftables[1].set.elem // [] | length'", set);
+	f = popen(command, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	pclose(f);
+	return (unsigned)strtoul(line, NULL, 10);
+}
+
+static void add_one(struct steer *s, enum steer_set set, const struct tuple *t)
+{
+	steer_begin(s);
+	steer_add(s, set, t, 0);
+	assert_int_equal(steer_commit(s), 0);
+}
+
+static void del_one(struct steer *s, enum steer_set set, const struct tuple *t)
+{
+	steer_begin(s);
+	steer_del(s, set, t);
+	assert_int_equal(steer_commit(s), 0);
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+static void test_refuses_a_mark_of_two_bits(void **state)
+{
+	struct steer_conf c = conf;
+	struct steer *s;
+
+	(void)state;
+	c.mark = 3;
+	assert_int_equal(steer_open(&s, &c, NULL), -EINVAL);
+	c.mark = 0;
+	assert_int_equal(steer_open(&s, &c, NULL), -EINVAL);
+}
+
+/* Runs `body` in a child; its result is the child's exit status. */
+static int in_child(int (*body)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(body());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int open_without_privilege(void)
+{
+	struct steer *s;
+
+	if (setuid(65534))
+		return 0;
+	return -steer_open(&s, &conf, NULL);
+}
+
+static void test_needs_privilege(void **state)
+{
+	(void)HOSTS(state);
+	assert_int_equal(in_child(open_without_privilege), EPERM);
+}
+
+static void test_open_changes_nothing(void **state)
+{
+	struct steer_info info;
+	struct steer *s;
+
+	(void)HOSTS(state);
+	host_run("nft add table inet sacip");
+	assert_int_equal(steer_open(&s, &conf, &info), 0);
+	printf("# table %s, queue %s, defragmentation %s\n",
+	       info.owned ? "owned" : "not owned",
+	       info.queue_form == STEER_QUEUE_NATIVE ? "native" : "compat",
+	       info.defrag ? "there" : "not there");
+	host_run("test \"$(nft list ruleset)\" = 'table inet sacip {\n}'");
+	assert_int_equal(steer_verify(s), -ENOENT);
+	/* Nothing was built: nothing is deleted either. */
+	assert_int_equal(steer_close(s, false), 0);
+	host_run("nft delete table inet sacip");
+}
+
+/* --- the text ------------------------------------------------------------- */
+
+/*
+ * Compares nft/sacip.nft with the table that is there. What may differ: what
+ * the kernel counts, who owns it, comments, the form of the queue statement.
+ */
+#define NORMAL                                                              \
+	"sed -E -e 's/#.*//' -e 's/counter packets 0 bytes 0/counter/' "   \
+	"-e '/^\\s*packets 0 bytes 0$/d' -e '/^\\s*flags owner/d' "        \
+	"-e 's/flags (NFQUEUE|queue)//' -e 's/[[:space:]]+/ /g' "          \
+	"-e ':a;/,$/{N;s/\\n[[:space:]]*/ /;ba}' "                        \
+	"-e 's/^ //;s/ $//' -e '/^$/d' "
+
+static void compare_text(const struct steer_conf *c)
+{
+	const char *srcdir = getenv("srcdir");
+	struct steer *s = build(c, NULL);
+
+	if (!srcdir)
+		srcdir = ".";
+	host_run("test -s %s/nft/sacip.nft", srcdir);
+	host_run("{ " NORMAL "%s/nft/sacip.nft >text.$$; "
+		 "nft list table inet sacip 2>/dev/null | " NORMAL
+		 ">table.$$; diff text.$$ table.$$ && test -s table.$$; "
+		 "x=$?; rm -f text.$$ table.$$; exit $x; }", srcdir);
+	assert_int_equal(steer_close(s, false), 0);
+}
+
+static void test_text_says_what_is_built(void **state)
+{
+	struct steer_conf c = { .mark = STEER_MARK_DEFAULT,
+				.queue_in = STEER_QUEUE_DEFAULT,
+				.queue_out = STEER_QUEUE_DEFAULT + 1 };
+
+	(void)HOSTS(state);
+	compare_text(&c);
+	c.avoid_owner = true;
+	compare_text(&c);
+}
+
+static void test_text_loads(void **state)
+{
+	const char *srcdir = getenv("srcdir");
+	const char *edit = "cat";
+
+	(void)HOSTS(state);
+	if (!srcdir)
+		srcdir = ".";
+	if (host_try("nft 'table inet try { chain c { queue num 1; } }' "
+		     "2>/dev/null")) {
+		printf("# this kernel has no `queue`: loaded with `drop`\n");
+		edit = "sed 's/queue num [0-9]*/drop/'";
+	} else {
+		host_run("nft delete table inet try");
+	}
+	host_run("%s %s/nft/sacip.nft | nft -f -", edit, srcdir);
+	/* Twice: a reload while it is there is no error. */
+	host_run("nft flush ruleset && %s %s/nft/sacip.nft | nft -f -", edit,
+		 srcdir);
+	host_run("nft list table inet sacip | grep -q 'hook prerouting'");
+	/* The daemon takes its place. */
+	assert_int_equal(steer_close(build(&conf, NULL), false), 0);
+	host_run("test -z \"$(nft list ruleset)\"");
+}
+
+/* --- ownership ------------------------------------------------------------ */
+
+static int open_second(void)
+{
+	struct steer *s;
+
+	return -steer_open(&s, &conf, NULL);
+}
+
+static void test_owned_table_is_left_alone(void **state)
+{
+	struct steer_info info;
+	struct steer *s;
+
+	(void)HOSTS(state);
+	s = build(&conf, &info);
+	if (!info.owned) {
+		steer_close(s, false);
+		SKIP_BECAUSE("this kernel has no owned, persistent tables");
+	}
+	host_run("nft add table inet bystander && nft flush ruleset");
+	assert_int_not_equal(host_try("nft list tables | grep -q bystander"),
+			     0);
+	host_run("nft list table inet sacip 2>/dev/null | "
+		 "grep -q 'hook prerouting'");
+	assert_int_not_equal(
+		host_try("nft delete table inet sacip 2>/dev/null"), 0);
+	assert_int_equal(in_child(open_second), EBUSY);
+	assert_int_equal(steer_watch_fd(s), -1);
+	assert_int_equal(steer_verify(s), 0);
+	assert_int_equal(steer_close(s, false), 0);
+}
+
+static int build_and_die(void)
+{
+	struct tuple t = { .local = host_endpoint("10.9.0.1", 1),
+			   .remote = host_endpoint("10.9.0.2", 2),
+			   .proto = IPPROTO_TCP };
+	struct steer *s;
+
+	if (try_build(&s, &conf, NULL))
+		return 1;
+	steer_begin(s);
+	steer_add(s, STEER_DROP, &t, 0);
+	if (steer_commit(s))
+		return 2;
+	return kill(getpid(), SIGKILL);
+}
+
+static void test_table_outlives_its_daemon(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)HOSTS(state);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(build_and_die());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(elements("drop4"), 1);
+	host_run("nft list table inet sacip 2>/dev/null | "
+		 "grep -q 'hook prerouting'");
+	/* The next one takes it over, anew. */
+	assert_int_equal(steer_close(build(&conf, NULL), true), 0);
+	assert_int_equal(elements("drop4"), 0);
+	assert_int_equal(steer_close(build(&conf, NULL), false), 0);
+	host_run("test -z \"$(nft list ruleset)\"");
+}
+
+/* --- batches -------------------------------------------------------------- */
+
+static void test_adds_and_deletes_are_idempotent(void **state)
+{
+	struct tuple t = { .local = host_endpoint("10.9.0.1", 1),
+			   .remote = host_endpoint("10.9.0.2", 2),
+			   .proto = IPPROTO_TCP };
+	struct steer *s;
+
+	(void)HOSTS(state);
+	s = build(&conf, NULL);
+	for (int set = 0; set < STEER_SET_MAX; set++) {
+		for (int round = 0; round < 2; round++) {
+			steer_begin(s);
+			steer_add(s, (enum steer_set)set, &t, 0);
+			steer_add(s, (enum steer_set)set, &t, 0);
+			assert_int_equal(steer_commit(s), 0);
+		}
+		for (int round = 0; round < 2; round++) {
+			steer_begin(s);
+			steer_del(s, (enum steer_set)set, &t);
+			steer_del(s, (enum steer_set)set, &t);
+			assert_int_equal(steer_commit(s), 0);
+		}
+	}
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
+		enum steer_addr_set which = (enum steer_addr_set)set;
+
+		steer_begin(s);
+		steer_del_addr(s, which, &t.local.addr);
+		steer_add_addr(s, which, &t.local.addr);
+		steer_add_addr(s, which, &t.local.addr);
+		assert_int_equal(steer_commit(s), 0);
+		assert_int_equal(elements(set == STEER_SRC ? "src4" : "wire4"),
+				 1);
+		steer_begin(s);
+		steer_del_addr(s, which, &t.local.addr);
+		steer_del_addr(s, which, &t.local.addr);
+		assert_int_equal(steer_commit(s), 0);
+		assert_int_equal(elements(set == STEER_SRC ? "src4" : "wire4"),
+				 0);
+	}
+	steer_begin(s);
+	assert_int_equal(steer_commit(s), 0); /* an empty one */
+	assert_int_equal(steer_close(s, false), 0);
+}
+
+static void test_a_failed_batch_applies_nothing(void **state)
+{
+	struct tuple t = { .local = host_endpoint("10.9.0.1", 1),
+			   .remote = host_endpoint("10.9.0.2", 2),
+			   .proto = IPPROTO_TCP };
+	struct addr a = host_addr("10.0.0.0");
+	struct steer *s;
+
+	(void)HOSTS(state);
+	s = build(&conf, NULL);
+	steer_begin(s);
+	steer_add(s, STEER_OUT, &t, 0);
+	for (unsigned i = 0; i <= STEER_ADDRS_MAX; i++) {
+		a.byte[2] = (uint8_t)(i >> 8);
+		a.byte[3] = (uint8_t)i;
+		steer_add_addr(s, STEER_SRC, &a);
+	}
+	assert_int_equal(steer_commit(s), -ENFILE);
+	assert_int_equal(elements("out4"), 0);
+	assert_int_equal(elements("moved"), 0);
+	/* A tuple that is none spoils the batch before it is sent... */
+	t.proto = IPPROTO_ICMP;
+	steer_begin(s);
+	steer_add_addr(s, STEER_SRC, &a);
+	steer_add(s, STEER_OUT, &t, 0);
+	assert_int_equal(steer_commit(s), -EINVAL);
+	assert_int_equal(elements("src4"), 0);
+	/* ... and is forgotten with it. */
+	t.proto = IPPROTO_TCP;
+	add_one(s, STEER_OUT, &t);
+	assert_int_equal(elements("out4"), 1);
+	assert_int_equal(elements("moved"), 1);
+	steer_begin(s);
+	steer_add(s, STEER_OUT, &t, 0);
+	steer_build(s); /* must be first */
+	assert_int_equal(steer_commit(s), -EINVAL);
+	assert_int_equal(steer_close(s, false), 0);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void many(struct steer *s, const char *local, const char *remote,
+		 const char *set4)
+{
+	struct tuple t = { .local = host_endpoint(local, 0),
+			   .remote = host_endpoint(remote, 443),
+			   .proto = IPPROTO_TCP };
+	double start = seconds(), added, deleted;
+
+	steer_begin(s);
+	for (unsigned i = 0; i < MANY; i++) {
+		t.local.port = (uint16_t)(10000 + i);
+		steer_add(s, STEER_OUT, &t, 0);
+		steer_add(s, STEER_IN, &t, 0);
+	}
+	assert_int_equal(steer_commit(s), 0);
+	added = seconds() - start;
+	if (set4)
+		assert_int_equal(elements(set4), MANY);
+	start = seconds();
+	steer_begin(s);
+	for (unsigned i = 0; i < MANY; i++) {
+		t.local.port = (uint16_t)(10000 + i);
+		steer_del(s, STEER_OUT, &t);
+		steer_add(s, STEER_DROP, &t, 60);
+		steer_del(s, STEER_IN, &t);
+	}
+	assert_int_equal(steer_commit(s), 0);
+	deleted = seconds() - start;
+	if (set4) {
+		assert_int_equal(elements(set4), 0);
+		assert_int_equal(elements("drop4"), MANY);
+	}
+	printf("# %s: %d flows into 2 sets %.0f ms; out of 2, into a third "
+	       "%.0f ms\n", local, MANY, added * 1e3, deleted * 1e3);
+}
+
+static void test_tens_of_thousands(void **state)
+{
+	struct steer_conf c = conf;
+	struct steer *s;
+
+	(void)HOSTS(state);
+	s = build(&c, NULL);
+	many(s, "10.9.0.1", "10.9.0.2", "in4");
+	many(s, "fd09::1", "fd09::2", NULL);
+	assert_int_equal(steer_close(s, false), 0);
+	/* Watched by a socket of our own, which must not drown in it. */
+	c.avoid_owner = true;
+	s = build(&c, NULL);
+	many(s, "10.9.0.1", "10.9.0.2", "in4");
+	assert_int_equal(steer_watch(s), 0);
+	assert_int_equal(steer_verify(s), 0);
+	assert_int_equal(steer_close(s, false), 0);
+}
+
+/* --- packets -------------------------------------------------------------- */
+
+static void check_sets(void **state, bool v6)
+{
+	struct scene s = open_scene(state, v6, &conf);
+	const struct tuple *t = &s.flow.tuple;
+	struct steer_counters c;
+
+	/* Nothing moved, though protected: all pass, nothing is marked. */
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_PROT, t, 0);
+	steer_add_addr(s.steer, STEER_SRC, &t->local.addr);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_true(inbound_passes(&s));
+	assert_true(outbound_passes(&s));
+	assert_int_equal(elements("moved"), 0);
+
+	/* Nobody reads the queues: closed, silently. */
+	add_one(s.steer, STEER_OUT, t);
+	assert_false(outbound_passes(&s));
+	assert_true(inbound_passes(&s));
+	del_one(s.steer, STEER_OUT, t);
+	assert_true(outbound_passes(&s));
+
+	/* Of a moved flow's identity, and a tombstone. */
+	add_one(s.steer, STEER_DROP, t);
+	assert_false(inbound_passes(&s));
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.untranslated, 1);
+	assert_int_equal(c.tombstones, 0);
+	del_one(s.steer, STEER_PROT, t);
+	assert_false(inbound_passes(&s));
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.untranslated, 1);
+	assert_int_equal(c.tombstones, 1);
+
+	/* Pass wins over drop, in over pass. */
+	assert_int_equal(counted("marked"), 0);
+	add_one(s.steer, STEER_PASS, t);
+	assert_true(inbound_passes(&s));
+	assert_int_equal(counted("marked"), 1);
+	add_one(s.steer, STEER_IN, t);
+	assert_false(inbound_passes(&s));
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.tombstones, 1);
+	assert_int_equal(c.reserved, 0);
+
+	/* On this host's side a wire tuple is reserved. */
+	assert_false(outbound_passes(&s));
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.reserved, 1);
+	assert_int_equal(c.tripwire_in + c.tripwire_out, 0);
+	close_scene(&s);
+}
+
+static void test_sets_ipv4(void **state)
+{
+	check_sets(state, false);
+}
+
+static void test_sets_ipv6(void **state)
+{
+	check_sets(state, true);
+}
+
+static void test_idle_shuts_the_gate(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+
+	add_one(s.steer, STEER_OUT, &s.flow.tuple);
+	assert_int_equal(elements("moved"), 1);
+	assert_false(outbound_passes(&s));
+	/* Told too early on purpose: only so it can be seen. */
+	steer_begin(s.steer);
+	steer_idle(s.steer);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_int_equal(elements("moved"), 0);
+	assert_true(outbound_passes(&s));
+	/* The next one that is added opens it. */
+	add_one(s.steer, STEER_OUT, &s.flow.tuple);
+	assert_false(outbound_passes(&s));
+	close_scene(&s);
+}
+
+static void test_tombstones_end(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	double start;
+
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_DROP, &s.flow.tuple, 60);
+	assert_int_equal(steer_commit(s.steer), 0);
+	start = seconds();
+	/* Adding again sets the time anew, down as well as up. */
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_DROP, &s.flow.tuple, 1);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_false(inbound_passes(&s));
+	while (!inbound_passes(&s)) {
+		assert_true(seconds() - start < 5);
+		usleep(10000);
+	}
+	assert_true(seconds() - start > 0.9);
+	/* To delete what has timed out is fine. */
+	del_one(s.steer, STEER_DROP, &s.flow.tuple);
+	close_scene(&s);
+}
+
+/* Builds a socket's worth of traffic from b while a tuple goes to and fro
+ * between two sets of which neither lets it pass. */
+static void test_no_gap_between_in_and_drop(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	unsigned long changes = 0;
+	struct steer_counters c;
+	uint64_t sent = 0;
+	double end;
+	char byte;
+	pid_t pid;
+
+	add_one(s.steer, STEER_DROP, &s.flow.tuple);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		cpu_set_t other;
+
+		CPU_ZERO(&other);
+		CPU_SET(1, &other);
+		(void)sched_setaffinity(0, sizeof(other), &other);
+		for (end = seconds() + 5; seconds() < end;)
+			(void)send(s.flow.b, "x", 1, 0);
+		_exit(0);
+	}
+	for (end = seconds() + 1; seconds() < end; changes += 2) {
+		steer_begin(s.steer);
+		steer_add(s.steer, STEER_IN, &s.flow.tuple, 0);
+		steer_del(s.steer, STEER_DROP, &s.flow.tuple);
+		assert_int_equal(steer_commit(s.steer), 0);
+		steer_begin(s.steer);
+		steer_add(s.steer, STEER_DROP, &s.flow.tuple, 0);
+		steer_del(s.steer, STEER_IN, &s.flow.tuple);
+		assert_int_equal(steer_commit(s.steer), 0);
+		assert_int_equal(recv(s.flow.a, &byte, 1, MSG_DONTWAIT), -1);
+	}
+	/* The control: there was traffic, and it would have come. */
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	sent = c.tombstones;
+	assert_true(sent > 1000);
+	del_one(s.steer, STEER_DROP, &s.flow.tuple);
+	assert_true(host_readable(s.flow.a, HOST_WAIT_MS));
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	printf("# %lu changes, %llu packets dropped meanwhile, none passed\n",
+	       changes, (unsigned long long)sent);
+	while (recv(s.flow.a, &byte, 1, MSG_DONTWAIT) == 1)
+		;
+	close_scene(&s);
+}
+
+static void test_icmp_errors_to_a_locator(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	struct tuple elsewhere = s.flow.tuple;
+	char byte;
+
+	/* The control: an error comes to the socket. */
+	close(s.flow.b);
+	assert_int_equal(send(s.flow.a, "x", 1, 0), 1);
+	assert_true(host_readable(s.flow.a, HOST_WAIT_MS));
+	assert_int_equal(recv(s.flow.a, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	/* Something else is moved, here. */
+	elsewhere.local.port ^= 1;
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_IN, &elsewhere, 0);
+	steer_add_addr(s.steer, STEER_WIRE, &elsewhere.local.addr);
+	assert_int_equal(steer_commit(s.steer), 0);
+	/* Now it goes to the queue, where nobody is. */
+	assert_int_equal(send(s.flow.a, "x", 1, 0), 1);
+	assert_true(passes(s.other.b, s.other.a, s.other.a, s.other.b));
+	assert_int_equal(recv(s.flow.a, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	/* Other ICMP does not. */
+	host_run("ping -q -c 1 -W 2 " HOST_B4 " >/dev/null");
+	s.flow.b = dup(s.other.b);
+	close_scene(&s);
+}
+
+/* --- fragments ------------------------------------------------------------ */
+
+struct got {
+	unsigned packets;
+	uint32_t longest;
+};
+
+static void accept_packet(void *ctx, struct pktq *q, struct pktq_packet *p)
+{
+	struct got *got = ctx;
+
+	got->packets++;
+	if (p->full_len > got->longest)
+		got->longest = p->full_len;
+	assert_int_equal(pktq_accept(q, p->id, NULL), 0);
+}
+
+static void big_arrives(const struct scene *s)
+{
+	static char big[4000];
+
+	assert_int_equal(send(s->flow.b, big, sizeof(big), 0), sizeof(big));
+	assert_true(host_readable(s->flow.a, HOST_WAIT_MS));
+	assert_int_equal(recv(s->flow.a, big, sizeof(big), 0), sizeof(big));
+}
+
+static void test_fragments_come_whole(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	static char big[4000];
+	struct got got = { 0 };
+	struct pktq_config qc = { .number = QUEUE_IN,
+				  .packet_cb = accept_packet,
+				  .ctx = &got };
+	struct pktq *q;
+
+	if (!s.info.defrag) {
+		close_scene(&s);
+		SKIP_BECAUSE("this kernel has no tproxy");
+	}
+	assert_int_equal(pktq_open(&qc, &q), 0);
+	/* Nothing moved: fragments are not touched. */
+	big_arrives(&s);
+	assert_int_equal(counted("fragments"), 2);
+	add_one(s.steer, STEER_IN, &s.flow.tuple);
+	assert_int_equal(send(s.flow.b, big, sizeof(big), 0), sizeof(big));
+	assert_true(host_readable(pktq_fd(q), HOST_WAIT_MS));
+	assert_int_equal(pktq_read(q), 1);
+	assert_int_equal(got.packets, 1);
+	assert_int_equal(got.longest, sizeof(big) + 28);
+	assert_true(host_readable(s.flow.a, HOST_WAIT_MS));
+	assert_int_equal(recv(s.flow.a, big, sizeof(big), 0), sizeof(big));
+	assert_int_equal(counted("fragments"), 2);
+	/* And only as long as something is moved. */
+	steer_begin(s.steer);
+	steer_del(s.steer, STEER_IN, &s.flow.tuple);
+	steer_idle(s.steer);
+	assert_int_equal(steer_commit(s.steer), 0);
+	/* The kernel destroys the rule later, in the background. */
+	for (int i = 0; i < 50 && counted("fragments") == 2; i++)
+		big_arrives(&s);
+	if (counted("fragments") == 2)
+		printf("# this kernel goes on defragmenting afterwards\n");
+	assert_int_equal(got.packets, 1);
+	pktq_close(q);
+	close_scene(&s);
+}
+
+/* --- watching ------------------------------------------------------------- */
+
+static void expect_loss(struct scene *s, const char *command)
+{
+	double start;
+
+	host_run("%s", command);
+	start = seconds();
+	assert_true(host_readable(steer_watch_fd(s->steer), HOST_WAIT_MS));
+	assert_int_equal(steer_watch(s->steer), 1);
+	steer_begin(s->steer);
+	steer_build(s->steer);
+	steer_add(s->steer, STEER_OUT, &s->flow.tuple, 0);
+	assert_int_equal(steer_commit(s->steer), 0);
+	printf("# \"%s\": seen and mended in %.1f ms\n", command,
+	       (seconds() - start) * 1e3);
+	assert_int_equal(steer_verify(s->steer), 0);
+	assert_int_equal(steer_watch(s->steer), 0);
+	assert_false(outbound_passes(s));
+	assert_int_equal(elements("out4"), 1);
+}
+
+static void test_watch_sees_a_loss(void **state)
+{
+	struct steer_conf c = conf;
+	struct scene s;
+
+	c.avoid_owner = true;
+	s = open_scene(state, false, &c);
+	assert_false(s.info.owned);
+	add_one(s.steer, STEER_OUT, &s.flow.tuple);
+	/* Our own changes and those of other tables are not of interest. */
+	assert_int_equal(steer_watch(s.steer), 0); /* the scene's */
+	add_one(s.steer, STEER_IN, &s.flow.tuple);
+	assert_false(host_readable(steer_watch_fd(s.steer), 0));
+	host_run("nft add table ip other && nft delete table ip other");
+	assert_true(host_readable(steer_watch_fd(s.steer), HOST_WAIT_MS));
+	assert_int_equal(steer_watch(s.steer), 0);
+
+	expect_loss(&s, "nft delete table inet sacip");
+	assert_false(outbound_passes(&s));
+	host_run("nft flush chain inet sacip outbound");
+	assert_int_equal(steer_verify(s.steer), -ENOENT);
+	expect_loss(&s, "nft flush set inet sacip out4");
+	host_run("nft delete table inet sacip");
+	assert_int_equal(steer_verify(s.steer), -ENOENT);
+	/* A batch into a table that is gone says so. */
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_IN, &s.flow.tuple, 0);
+	assert_int_equal(steer_commit(s.steer), -ENOENT);
+	expect_loss(&s, "nft add table inet sacip");
+	close_scene(&s);
+}
+
+static void test_flush_of_all(void **state)
+{
+	struct steer_conf c = conf;
+	struct scene s;
+
+	c.avoid_owner = true;
+	s = open_scene(state, false, &c);
+	add_one(s.steer, STEER_OUT, &s.flow.tuple);
+	expect_loss(&s, "nft flush ruleset");
+	host_run("nft add table inet probe"); /* close_scene() deletes it */
+	close_scene(&s);
+}
+
+/* Each in namespaces of its own: a failure does not spoil the next one. */
+#define TEST(f) cmocka_unit_test_setup_teardown(f, hosts_open, hosts_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_refuses_a_mark_of_two_bits),
+		TEST(test_needs_privilege),
+		TEST(test_open_changes_nothing),
+		TEST(test_text_says_what_is_built),
+		TEST(test_text_loads),
+		TEST(test_owned_table_is_left_alone),
+		TEST(test_table_outlives_its_daemon),
+		TEST(test_adds_and_deletes_are_idempotent),
+		TEST(test_a_failed_batch_applies_nothing),
+		TEST(test_tens_of_thousands),
+		TEST(test_sets_ipv4),
+		TEST(test_sets_ipv6),
+		TEST(test_idle_shuts_the_gate),
+		TEST(test_tombstones_end),
+		TEST(test_no_gap_between_in_and_drop),
+		TEST(test_icmp_errors_to_a_locator),
+		TEST(test_fragments_come_whole),
+		TEST(test_watch_sees_a_loss),
+		TEST(test_flush_of_all),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("steer", tests, NULL, NULL);
+}
