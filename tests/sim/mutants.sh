@@ -5,9 +5,8 @@ mutants=$(tests/sim/sim --list-mutants | cut -f1 -d' ') || exit 1
 number=0
 for name in $mutants; do
 	number=$((number + 1))
-	said=$(tests/sim/sim --schedules "${MUTANT_SCHEDULES:-20000}" \
-		--mutant "$name" 2>&1)
-	if [ $? -eq 0 ]; then
+	if said=$(tests/sim/sim --schedules "${MUTANT_SCHEDULES:-20000}" \
+		--mutant "$name" 2>&1); then
 		echo "ok $number - $name is noticed"
 	else
 		echo "$said" | sed 's/^/# /'

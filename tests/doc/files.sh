@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The manuals, the systemd unit and the shell scripts are free of warnings.
+top=${srcdir:-.}
+number=0
+
+result() { # STATUS NAME [DIRECTIVE]
+	number=$((number + 1))
+	[ "$1" -eq 0 ] || printf 'not '
+	echo "ok $number - $2${3:+ # SKIP $3}"
+}
+
+# check TOOL NAME COMMAND...: fails where COMMAND fails or says anything.
+check() {
+	local tool=$1 name=$2 said
+	shift 2
+	if ! command -v "$tool" >/dev/null; then
+		result 0 "$name" "no $tool here"
+		return
+	fi
+	said=$("$@" 2>&1)
+	local err=$?
+	[ -z "$said" ] || {
+		echo "# ${said//$'\n'/$'\n'# }"
+		err=1
+	}
+	result $err "$name"
+}
+
+for page in "$top"/man/*.[1-8]; do
+	check mandoc "${page##*/} has no warnings" \
+		mandoc -Tlint -Wwarning "$page"
+done
+
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+# The program need not be installed for this.
+sed 's|@sbindir@/saciped|/bin/true|' "$top/systemd/saciped.service.in" \
+	>"$work/saciped.service"
+check systemd-analyze "saciped.service is a good unit" \
+	systemd-analyze verify --man=no "$work/saciped.service"
+exposed() { # says something above 3.0 only
+	systemd-analyze security --offline=yes --threshold=30 --no-pager \
+		"$work/saciped.service" >"$work/said" 2>&1 || tail -n 1 "$work/said"
+}
+check systemd-analyze "saciped.service is hardened" exposed
+
+# A distribution carries no .ci.
+for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
+	tests/sim/schedules.sh tests/sim/mutants.sh; do
+	[ -e "$top/$script" ] || continue
+	check shellcheck "$script has no warnings" shellcheck "$top/$script"
+done
+echo "1..$number"
