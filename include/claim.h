@@ -34,6 +34,13 @@
  * end from echoing what it received. One match proves. A MAC that was not
  * seen is a retry, never a wrong proof: datagrams get lost, and 64 bits are
  * not guessed.
+ *
+ * FLOWS_ACK: an entry with a flow id answers that flow, whichever FLOWS it
+ * came in. The k-th entry with id 0 answers the k-th ask (id 0) of the FLOWS
+ * whose batch and part it names: NONE "will offer", or why not. Flags of an
+ * entry are 0 and ignored. A FLOWS entry without proof only names what is
+ * confirmed (complete lists, a new track): the answer is NONE without proof,
+ * or RETRY "prove it to me anew".
  */
 #ifndef SACIPED_CLAIM_H
 #define SACIPED_CLAIM_H
@@ -54,8 +61,10 @@
 #define CLAIM_WORK_MAX 256 /* proofs under way, per peer */
 #define CLAIM_WINDOW 144 /* of them, offers of ours not answered yet */
 #define CLAIM_RECORDINGS_MAX 64 /* of them, UDP recordings */
-#define CLAIM_FLOWS_MAX 65536 /* claims of a peer */
-#define CLAIM_WRONG_MAX 3 /* wrong proofs bar the key for the flow */
+/* Claims of a peer: what one complete list can name. */
+#define CLAIM_FLOWS_MAX (WIRE_PARTS_MAX * WIRE_FLOWS_MAX) /* 81920 */
+#define CLAIM_WRONG_MAX 3 /* wrong proofs bar the key for the flow; a doubtful
+			   * one (on a flow too fast to tell) counts half */
 #define CLAIM_BARS 2 /* keys remembered per flow */
 #define CLAIM_FRESH_MS 60000 /* condition (a) */
 #define CLAIM_TOLERANCE 65536 /* bytes either way, or the window if larger */
@@ -70,6 +79,7 @@
 #define CLAIM_RECORD_SEEN 256 /* datagrams of the other end remembered */
 #define CLAIM_TRIES 6 /* FLOWS unanswered, then `unanswered` */
 #define CLAIM_RELEASE_MS 60000 /* after our own end */
+#define CLAIM_UNKNOWN_MS 3000 /* a peer that says so for that long means it */
 
 struct claim_table;
 struct claim_work;
@@ -82,29 +92,36 @@ enum claim_state {
 	CLAIM_ENDED, /* our socket is gone; waits for the other end */
 };
 
-/* Zero it, then claim_init(). Read only for others. */
+TAILQ_HEAD(claim_list, claim);
+
+/* claim_init() first. Read only for others. */
 struct claim {
-	TAILQ_ENTRY(claim) entry; /* list by state */
+	TAILQ_ENTRY(claim) entry; /* in `list`, by what it waits for */
+	TAILQ_ENTRY(claim) attached; /* all of the table's */
 	UT_hash_handle hh; /* by flow_id */
+	struct claim_list *list; /* NULL: none */
 	struct claim_table *table; /* NULL: attached to no peer */
 	struct claim_work *work; /* while a proof is under way */
 	struct tuple tuple; /* identity */
 	uint64_t flow_id; /* 0: none yet */
 	uint64_t due_ms; /* next thing to do in this state */
-	uint64_t named_batch; /* complete list that named it last */
+	uint64_t confirmed_ms;
+	uint64_t unknown_ms; /* confirmed, but the peer knows it not; 0 no */
+	uint32_t named_batch; /* complete list of the peer that named it last */
+	uint32_t announce_batch; /* complete list of ours that names it */
 	uint32_t own_track;
 	uint32_t peer_track; /* valid once confirmed */
 	struct {
 		uint64_t key; /* first 8 bytes of the public key */
-		uint8_t wrong;
+		uint8_t demerits; /* 2: wrong proof, 1: doubtful one */
 	} bar[CLAIM_BARS];
 	enum claim_state state;
 	enum reason reason; /* why it is not confirmed; NONE: it is */
 	uint8_t failures; /* in a row, for the backoff */
+	uint16_t announce_part; /* of the complete list under way */
 	bool wanted; /* claim_start() was called */
 	bool confirmed; /* owned by the table's peer */
 	bool hashed;
-	bool announce; /* a complete list or a new track must be told */
 	bool peer_ended; /* FLOW_END came */
 	bool end_acked;
 };
@@ -143,7 +160,8 @@ struct claim_ops {
 	/* Make the kernel send a segment on this idle TCP flow. */
 	void (*poke)(void *arg, struct claim *c);
 
-	/* Events. */
+	/* Events; any may be NULL. Inside one, only the claim that it is about
+	 * may be dropped or ended. */
 
 	/* Owned: c->flow_id, c->peer_track. Once more where the other end
 	 * restarted and proved it anew under another id. */

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * roster: what both ends hold confirmed, kept the same: tracks that change,
+ * complete lists, and ends.
+ *
+ * Owns FLOWS entries without proof, FLOW_END and FLOW_END_ACK. Never proves
+ * anything: where the other end lacks a flow, offer.c starts over.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "claim_impl.h"
+
+#define ROUND_MAX 8 /* datagrams sent without an answer */
+#define ROUND_MS 20 /* added to a PTO */
+#define ANNOUNCE_TRIES 8
+#define TELL_AGAIN_MS 1000
+
+static bool bit_test(const uint8_t *bits, unsigned int i)
+{
+	return bits[i / 8] >> i % 8 & 1;
+}
+
+static void bit_set(uint8_t *bits, unsigned int i)
+{
+	bits[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+static void name_flow(struct wire_flows *m, const struct claim *c)
+{
+	struct wire_flow *f = &m->flow[m->n++];
+
+	memset(f, 0, sizeof(*f));
+	f->flow_id = c->flow_id;
+	f->track = c->own_track;
+	f->proto = c->tuple.proto;
+	f->src = c->tuple.local;
+	f->dst = c->tuple.remote;
+}
+
+static void flows_send(struct claim_table *t, uint64_t now_ms,
+		       struct wire_message *m)
+{
+	claim_count(t, COUNTER_FLOWS_TX);
+	t->ops.send(t->arg, now_ms, m);
+}
+
+/* ---- single flows ----------------------------------------------------- */
+
+void roster_retrack(struct claim *c, uint64_t now_ms, uint32_t peer_track)
+{
+	struct claim_table *t = c->table;
+
+	if (c->peer_track == peer_track)
+		return;
+	c->peer_track = peer_track;
+	if (t->ops.retracked)
+		t->ops.retracked(t->arg, now_ms, c);
+}
+
+static void tell_again(struct claim *c, uint64_t due_ms)
+{
+	struct claim_table *t = c->table;
+
+	c->due_ms = due_ms;
+	claim_enter(c, &t->telling);
+	due_at(&t->tell_ms, due_ms);
+}
+
+void roster_tell_step(struct claim_table *t, uint64_t now_ms)
+{
+	struct wire_message m;
+	struct claim *c, *next;
+	unsigned int sent = 0;
+
+	if (now_ms < t->tell_ms)
+		return;
+	t->tell_ms = UINT64_MAX;
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_FLOWS;
+	m.flows.parts = 1;
+	for (c = TAILQ_FIRST(&t->telling); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (c->due_ms > now_ms || sent == ROUND_MAX) {
+			due_at(&t->tell_ms, c->due_ms > now_ms ?
+						    c->due_ms :
+						    now_ms + ROUND_MS);
+			continue;
+		}
+		if (c->failures >= CLAIM_TRIES) {
+			claim_enter(c, NULL);
+			claim_tell_unanswered(t, now_ms);
+			continue;
+		}
+		name_flow(&m.flows, c);
+		c->due_ms = now_ms + claim_pto(t, ROUND_MS, c->failures++);
+		due_at(&t->tell_ms, c->due_ms);
+		if (m.flows.n < WIRE_FLOWS_MAX && next)
+			continue;
+		m.flows.batch = ++t->batch;
+		flows_send(t, now_ms, &m);
+		m.flows.n = 0;
+		sent++;
+	}
+	if (m.flows.n) {
+		m.flows.batch = ++t->batch;
+		flows_send(t, now_ms, &m);
+	}
+}
+
+void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
+		     uint32_t peer_track)
+{
+	struct claim_table *t = c->table;
+
+	switch (reason) {
+	case REASON_NONE:
+		c->unknown_ms = 0;
+		if (c->list == &t->telling) {
+			claim_enter(c, NULL);
+			c->failures = 0;
+		}
+		roster_retrack(c, now_ms, peer_track);
+		break;
+	case REASON_RETRY:
+		if (c->list == &t->telling)
+			claim_enter(c, NULL);
+		claim_reprove(c, now_ms);
+		break;
+	case REASON_UNKNOWN_FLOW:
+		/* One that has just restarted may not have looked yet. */
+		if (!c->unknown_ms)
+			c->unknown_ms = now_ms;
+		if (now_ms - c->unknown_ms >= CLAIM_UNKNOWN_MS)
+			claim_lose(c, now_ms, reason);
+		else if (c->state == CLAIM_IDLE)
+			tell_again(c, now_ms + TELL_AGAIN_MS);
+		break;
+	case REASON_RECORDING:
+	case REASON_LIMIT:
+	case REASON_SYSTEM:
+	case REASON_NAT:
+		break; /* late, about a proof that is over */
+	default:
+		claim_lose(c, now_ms, reason);
+	}
+}
+
+/* ---- complete lists --------------------------------------------------- */
+
+/* What the other end may hold confirmed, even where we do not yet. */
+static bool is_listed(const struct claim *c)
+{
+	return c->hashed && c->state != CLAIM_ENDED && !c->peer_ended &&
+	       (c->confirmed || c->work);
+}
+
+int claim_table_announce(struct claim_table *t, uint64_t now_ms)
+{
+	struct announce *a = &t->announce;
+	unsigned int n = 0;
+	struct claim *c;
+
+	if (a->active)
+		return -EALREADY;
+	memset(a, 0, sizeof(*a));
+	a->batch = ++t->batch;
+	TAILQ_FOREACH(c, &t->attached, attached) {
+		if (!is_listed(c))
+			continue;
+		c->announce_batch = a->batch;
+		c->announce_part = (uint16_t)(n++ / WIRE_FLOWS_MAX);
+	}
+	/* Nothing at all is a list too. */
+	a->parts = n ? (n + WIRE_FLOWS_MAX - 1) / WIRE_FLOWS_MAX : 1;
+	a->due_ms = now_ms;
+	a->active = true;
+	return 0;
+}
+
+bool claim_table_announcing(const struct claim_table *t)
+{
+	return t->announce.active;
+}
+
+/* The claims of a part lie side by side in the list of all. */
+static struct claim *announce_part(struct claim_table *t, uint64_t now_ms,
+				   unsigned int part, struct claim *c)
+{
+	struct announce *a = &t->announce;
+	struct wire_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_FLOWS;
+	m.flows.batch = a->batch;
+	m.flows.part = (uint16_t)part;
+	m.flows.parts = (uint16_t)a->parts;
+	m.flows.flags = WIRE_FLOWS_COMPLETE;
+	for (; c; c = TAILQ_NEXT(c, attached)) {
+		if (c->announce_batch != a->batch)
+			continue;
+		if (c->announce_part > part)
+			break;
+		if (c->announce_part == part && is_listed(c))
+			name_flow(&m.flows, c);
+	}
+	if (!bit_test(a->acked, part)) {
+		a->in_flight++;
+		flows_send(t, now_ms, &m);
+	}
+	return c;
+}
+
+void roster_announce_step(struct claim_table *t, uint64_t now_ms)
+{
+	struct announce *a = &t->announce;
+	struct claim *c = TAILQ_FIRST(&t->attached);
+
+	if (!a->active || now_ms < a->due_ms)
+		return;
+	if (a->tries >= ANNOUNCE_TRIES) {
+		a->active = false;
+		claim_tell_unanswered(t, now_ms);
+		return;
+	}
+	a->in_flight = 0;
+	for (unsigned int part = 0;
+	     part < a->parts && a->in_flight < ROUND_MAX; part++)
+		c = announce_part(t, now_ms, part, c);
+	a->due_ms = now_ms + claim_pto(t, ROUND_MS, a->tries++);
+}
+
+void roster_part_answered(struct claim_table *t, uint64_t now_ms,
+			  const struct wire_flows_ack *m)
+{
+	struct announce *a = &t->announce;
+
+	if (!a->active || m->batch != a->batch || m->part >= a->parts ||
+	    bit_test(a->acked, m->part))
+		return;
+	bit_set(a->acked, m->part);
+	a->tries = 0;
+	if (++a->n_acked == a->parts)
+		a->active = false;
+	else if (a->in_flight && --a->in_flight == 0)
+		a->due_ms = now_ms;
+}
+
+static void roll_begin(struct roll *r, uint64_t now_ms,
+		       const struct wire_flows *m)
+{
+	uint32_t before = r->batch;
+
+	memset(r, 0, sizeof(*r));
+	r->active = true;
+	r->before = before;
+	r->batch = m->batch;
+	r->parts = m->parts;
+	r->since_ms = now_ms;
+}
+
+void roster_consume_part(struct claim_table *t, uint64_t now_ms,
+			 const struct wire_flows *m)
+{
+	struct roll *r = &t->roll;
+	struct claim *c, *next;
+
+	if (m->parts == 0 || m->part >= m->parts)
+		return;
+	if (!r->active || (m->batch != r->batch && m->batch != r->before))
+		roll_begin(r, now_ms, m);
+	if (m->batch != r->batch || m->parts != r->parts ||
+	    bit_test(r->seen, m->part))
+		return;
+	bit_set(r->seen, m->part);
+	if (++r->n_seen < r->parts)
+		return;
+	/* What was confirmed since is not in the list, rightly. */
+	for (c = TAILQ_FIRST(&t->attached); c; c = next) {
+		next = TAILQ_NEXT(c, attached);
+		if (c->confirmed && c->named_batch != r->batch &&
+		    c->confirmed_ms < r->since_ms)
+			claim_lose(c, now_ms, REASON_ENDED);
+	}
+}
+
+/* ---- ends ------------------------------------------------------------- */
+
+static void release(struct claim *c, uint64_t now_ms)
+{
+	struct claim_table *t = c->table;
+
+	claim_detach(c);
+	c->reason = REASON_ENDED;
+	if (t->ops.released)
+		t->ops.released(t->arg, now_ms, c);
+}
+
+static void end_message(struct wire_message *m, uint8_t type)
+{
+	memset(m, 0, sizeof(*m));
+	m->type = type;
+}
+
+void roster_send_end(struct claim_table *t, uint64_t now_ms,
+		     uint64_t flow_id)
+{
+	struct wire_message m;
+
+	end_message(&m, WIRE_FLOW_END);
+	m.flow_end.flow_id[m.flow_end.n++] = flow_id;
+	t->ops.send(t->arg, now_ms, &m);
+}
+
+static void ended_step_one(struct claim *c, uint64_t now_ms)
+{
+	struct claim_table *t = c->table;
+
+	if ((c->peer_ended && c->end_acked) ||
+	    now_ms - c->confirmed_ms >= CLAIM_RELEASE_MS) {
+		release(c, now_ms);
+		return;
+	}
+	due_at(&t->ended_ms, c->confirmed_ms + CLAIM_RELEASE_MS);
+	if (!c->end_acked)
+		due_at(&t->ended_ms, c->due_ms);
+}
+
+void roster_ended_step(struct claim_table *t, uint64_t now_ms)
+{
+	struct wire_message m;
+	struct claim *c, *next;
+	unsigned int sent = 0;
+
+	if (now_ms < t->ended_ms)
+		return;
+	t->ended_ms = UINT64_MAX;
+	end_message(&m, WIRE_FLOW_END);
+	for (c = TAILQ_FIRST(&t->ended); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (!c->end_acked && c->due_ms <= now_ms &&
+		    sent < ROUND_MAX) {
+			m.flow_end.flow_id[m.flow_end.n++] = c->flow_id;
+			c->due_ms = now_ms +
+				    claim_pto(t, ROUND_MS, c->failures);
+			if (c->failures < UINT8_MAX)
+				c->failures++;
+		} else if (!c->end_acked && c->due_ms <= now_ms) {
+			c->due_ms = now_ms + ROUND_MS;
+		}
+		ended_step_one(c, now_ms);
+		if (m.flow_end.n == WIRE_FLOW_END_MAX) {
+			t->ops.send(t->arg, now_ms, &m);
+			end_message(&m, WIRE_FLOW_END);
+			sent++;
+		}
+	}
+	if (m.flow_end.n)
+		t->ops.send(t->arg, now_ms, &m);
+}
+
+/* Its socket is gone; ours may not be yet. */
+static void end_consume_one(struct claim *c, uint64_t now_ms)
+{
+	struct claim_table *t = c->table;
+
+	c->peer_ended = true;
+	if (c->state == CLAIM_ENDED) {
+		ended_step_one(c, now_ms);
+	} else if (c->confirmed) {
+		claim_lose(c, now_ms, REASON_ENDED);
+	} else if (c->state != CLAIM_BARRED) {
+		claim_work_free(c);
+		claim_enter(c, NULL);
+		c->state = CLAIM_IDLE;
+		c->wanted = false;
+		c->reason = REASON_ENDED;
+		if (t->ops.refused)
+			t->ops.refused(t->arg, now_ms, c);
+	}
+}
+
+void roster_end_consume(struct claim_table *t, uint64_t now_ms,
+			const struct wire_flow_end *m)
+{
+	struct wire_message ack;
+
+	end_message(&ack, WIRE_FLOW_END_ACK);
+	ack.flow_end = *m;
+	for (uint8_t i = 0; i < m->n; i++) {
+		struct claim *c = claim_find(t, m->flow_id[i]);
+
+		if (c)
+			end_consume_one(c, now_ms);
+	}
+	/* Also for one that we do not know (any more). */
+	t->ops.send(t->arg, now_ms, &ack);
+}
+
+void roster_end_acked(struct claim_table *t, uint64_t now_ms,
+		      const struct wire_flow_end *m)
+{
+	for (uint8_t i = 0; i < m->n; i++) {
+		struct claim *c = claim_find(t, m->flow_id[i]);
+
+		if (!c || c->state != CLAIM_ENDED)
+			continue;
+		c->end_acked = true;
+		ended_step_one(c, now_ms);
+	}
+}
