@@ -60,6 +60,7 @@
  * takes; _FIT is how many fit into one datagram whatever they hold (equal
  * to _MAX where entries have one size).
  */
+#define WIRE_FLOWS_FIXED 10 /* FLOWS, FLOWS_ACK: before the entries */
 #define WIRE_FLOWS_MAX 20 /* 20 with TCP proofs fit */
 #define WIRE_FLOWS_FIT 9 /* 9 with 8 MACs each fit */
 #define WIRE_FLOWS_ACK_MAX 20

@@ -18,10 +18,15 @@
 #define PROOF_MAX (2 + WIRE_PROOF_MACS_MAX * WIRE_PROOF_MAC_SIZE)
 #define FLOW_MIN 51
 #define FLOW_ACK_MIN 14
-_Static_assert(10 + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <= BODY_MAX, "fits");
-_Static_assert(10 + WIRE_FLOWS_FIT * (FLOW_MIN - 1 + PROOF_MAX) <= BODY_MAX,
+_Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <=
+		       BODY_MAX,
 	       "fits");
-_Static_assert(10 + WIRE_FLOWS_ACK_FIT * (FLOW_ACK_MIN - 1 + PROOF_MAX) <=
+_Static_assert(WIRE_FLOWS_FIXED +
+			       WIRE_FLOWS_FIT * (FLOW_MIN - 1 + PROOF_MAX) <=
+		       BODY_MAX,
+	       "fits");
+_Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_ACK_FIT *
+					  (FLOW_ACK_MIN - 1 + PROOF_MAX) <=
 		       BODY_MAX,
 	       "fits");
 _Static_assert(1 + WIRE_FLOW_END_MAX * 8 <= BODY_MAX, "fits");
