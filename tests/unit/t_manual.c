@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sacip(7) against the code: its registry, its numbers and its example are
+ * what the headers and the modules say.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../fuzz/handshake_setup.h"
+#include "claim.h"
+#include "cookie.h"
+#include "crypto.h"
+#include "flow.h"
+#include "migrate.h"
+#include "noise.h"
+#include "peer.h"
+#include "reason.h"
+#include "replay.h"
+#include "wire.h"
+
+#define PAGE_MAX (256 * 1024)
+
+/* The page with every run of blanks and line ends as one blank, without
+ * macros at the start of lines. */
+static char page[PAGE_MAX];
+/* Its example, without any blanks. */
+static char example[PAGE_MAX];
+
+static void squeeze(const char *from)
+{
+	bool start = true, blank = true;
+	size_t n = 0;
+
+	for (; *from && n + 1 < sizeof page; from++) {
+		if (start && *from == '.') {
+			/* the macro's name */
+			while (*from && !isspace((unsigned char)*from))
+				from++;
+			if (!*from)
+				break;
+		}
+		start = *from == '\n';
+		if (!isspace((unsigned char)*from))
+			page[n++] = *from;
+		else if (!blank)
+			page[n++] = ' ';
+		blank = isspace((unsigned char)*from);
+	}
+	page[n] = '\0';
+}
+
+static int read_page(void **state)
+{
+	const char *srcdir = getenv("srcdir");
+	static char raw[PAGE_MAX];
+	char path[2048];
+	const char *at;
+	size_t n;
+	FILE *f;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/man/sacip.7", srcdir ? srcdir : ".");
+	f = fopen(path, "r");
+	if (!f) {
+		print_message("# cannot read %s\n", path);
+		return -1;
+	}
+	n = fread(raw, 1, sizeof raw - 1, f);
+	fclose(f);
+	raw[n] = '\0';
+	squeeze(raw);
+	at = strstr(raw, ".Sh EXAMPLE");
+	n = 0;
+	for (; at && *at && strncmp(at, ".Sh SEE", 7); at++)
+		if (!isspace((unsigned char)*at))
+			example[n++] = *at;
+	return crypto_init();
+}
+
+static void assert_says(const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof text, format, ap);
+	va_end(ap);
+	if (!strstr(page, text))
+		fail_msg("sacip(7) does not say: %s", text);
+}
+
+static void types_are_registered(void **state)
+{
+	uint8_t data[100] = { 0 };
+	struct wire_header back;
+	int n = 0;
+
+	(void)state;
+	for (int type = 0; type < 256; type++) {
+		const char *name = wire_type_name((uint8_t)type);
+
+		if (name[0] == '?')
+			continue;
+		n++;
+		if (wire_type_is_handshake((uint8_t)type)) {
+			assert_says(" %d %s handshake ", type, name);
+			continue;
+		}
+		wire_encode_header(&(struct wire_header){ (uint8_t)type, 1,
+							  0 },
+				   data);
+		if (wire_decode_header(data, sizeof data, &back) ==
+		    WIRE_RESERVED)
+			assert_says(" %d %s later, ignored ", type, name);
+		else
+			assert_says(" %d %s ", type, name);
+	}
+	assert_int_equal(n, 24);
+}
+
+static void reasons_are_registered(void **state)
+{
+	(void)state;
+	for (int i = 0; i < REASON_MAX; i++)
+		assert_says(" %d %s %s ", i, reason_name((enum reason)i),
+			    reason_text((enum reason)i));
+}
+
+static void sizes_and_bounds_are_right(void **state)
+{
+	(void)state;
+	assert_says("payload has at most %d bytes", WIRE_PAYLOAD_MAX);
+	assert_says("INIT %d I>R", WIRE_INIT_SIZE);
+	assert_says("RETRY %d R>I", WIRE_RETRY_SIZE);
+	assert_says("RESP %d R>I", WIRE_RESP_SIZE);
+	assert_says("FIN %d I>R", WIRE_FIN_SIZE);
+	assert_says("padding x%d zeros", WIRE_INIT_SIZE - WIRE_INIT_NOISE_AT -
+						 WIRE_NOISE_INIT_SIZE);
+	assert_says("noise 1 x%d e x32", WIRE_NOISE_INIT_SIZE);
+	assert_says("noise 2 x%d e x32", WIRE_NOISE_RESP_SIZE);
+	assert_says("noise 3 x%d sealed", WIRE_NOISE_FIN_SIZE);
+	assert_says("(bytes 0 to %d and %d to %d)", WIRE_INIT_COOKIE_AT - 1,
+		    WIRE_INIT_NOISE_AT, WIRE_INIT_SIZE - 1);
+	assert_says("lies %d or more behind", REPLAY_WINDOW);
+	assert_says("flags u8 1: complete; others must be 0 n u8 at most %d",
+		    WIRE_FLOWS_MAX);
+	assert_says("FLOWS part u16 parts u16 n u8 at most %d",
+		    WIRE_FLOWS_ACK_MAX);
+	assert_says("number of parts, at most %d", WIRE_PARTS_MAX);
+	assert_says("FLOW_END_ACK n u8 at most %d", WIRE_FLOW_END_MAX);
+	assert_says("udp macs n u8, at most %d; n times mac x%d",
+		    WIRE_PROOF_MACS_MAX, WIRE_PROOF_MAC_SIZE);
+	assert_says("parts u16 at most %d n u8 at most %d", WIRE_PARTS_MAX,
+		    WIRE_MOVE_MAX);
+	assert_says("lease_s u16 %d n u8 at most %d", MIGRATE_LEASE_MS / 1000,
+		    WIRE_ACCEPT_MAX);
+	assert_says("limit n u8 at most %d", WIRE_REFUSE_MAX);
+	assert_says("to addr N n u8 at most %d", WIRE_PROVE_MAX);
+	assert_says("n_own u8 at most %d", WIRE_SYNC_MAX);
+	assert_says("n_theirs u8 at most %d", WIRE_SYNC_MAX);
+}
+
+static void timers_are_right(void **state)
+{
+	(void)state;
+	assert_says("clamp(2 srtt + 4 rttvar, %d ms, %d s)",
+		    MIGRATE_PTO_MIN_MS, MIGRATE_PTO_MAX_MS / 1000);
+	assert_int_equal(MIGRATE_PTO_MIN_MS, PEER_PTO_MIN_MS);
+	assert_int_equal(MIGRATE_PTO_MAX_MS, PEER_PTO_MAX_MS);
+	assert_int_equal(MIGRATE_PTO_UNKNOWN_MS, PEER_PTO_UNKNOWN_MS);
+	assert_int_equal(MIGRATE_BACKOFF_MAX_MS, PEER_PTO_BACKOFF_MAX_MS);
+	assert_says("%d ms while unknown; doubling to %d s",
+		    MIGRATE_PTO_UNKNOWN_MS, MIGRATE_BACKOFF_MAX_MS / 1000);
+	assert_says("give up %d s", MIGRATE_GIVE_UP_MS / 1000);
+	assert_says("lease %d s", MIGRATE_LEASE_MS / 1000);
+	assert_says("max(3 PTO, %d s)", MIGRATE_DRAIN_MIN_MS / 1000);
+	assert_says("tombstone %d s", MIGRATE_TOMBSTONE_MS / 1000);
+	assert_int_equal(MIGRATE_TOMBSTONE_MS, FLOW_TOMBSTONE_MS);
+	assert_says("hold %d s", MIGRATE_HOLD_MAX_MS / 1000);
+	assert_says("half-open %d s", PEER_HALF_OPEN_MS / 1000);
+	assert_says("cookie %d to %d min", COOKIE_SECRET_LIFE_MS / 60000,
+		    2 * COOKIE_SECRET_LIFE_MS / 60000);
+	assert_says("rekey %d min", PEER_REKEY_MS / 60000);
+	assert_true(PEER_REKEY_COUNT == (uint64_t)1 << 32);
+	assert_true(PEER_COUNTER_LIMIT == (uint64_t)1 << 60);
+	assert_says("old session %d s", PEER_OLD_SESSION_MS / 1000);
+	assert_says("validation %d s", CLAIM_FRESH_MS / 1000);
+	assert_says("recording %d s", CLAIM_RECORD_MS / 1000);
+	assert_says("release %d s", CLAIM_RELEASE_MS / 1000);
+	assert_says("backoff of %d s, doubling to %d s",
+		    PEER_BACKOFF_MIN_MS / 1000, PEER_BACKOFF_MAX_MS / 1000);
+	assert_says("waits %d to %d s for it", PEER_YIELD_MS / 1000,
+		    (PEER_YIELD_MS + PEER_YIELD_JITTER_MS) / 1000);
+	assert_says("more than %d INITs in a second, or %d half-open",
+		    PEER_LOAD_RATE, PEER_LOAD_HALF_OPEN);
+	assert_says("used up %d handshakes", PEER_SOURCE_BURST);
+	assert_says("for %d s; at most %d of them", PEER_HALF_OPEN_MS / 1000,
+		    PEER_HALF_OPEN_MAX);
+	assert_says("at most %d datagrams, each for", PEER_REPLIES_MAX);
+	assert_says("repeated by PTO, up to %d times.", PEER_PROBE_TRIES);
+	assert_says("doubling to %d s, %d times; then the session",
+		    MIGRATE_BACKOFF_MAX_MS / 1000, CLAIM_TRIES);
+	assert_says("oldest that it saw in the %d ms", CLAIM_HISTORY_MS);
+	assert_says("the greater of %d and", CLAIM_TOLERANCE);
+	assert_says("more than %d MiB since", (int)(CLAIM_RANGE_MAX >> 20));
+	assert_int_equal(CLAIM_WRONG_MAX, 3);
+	assert_says("Three wrong ones");
+	assert_says("at most %d times; copies within %d ms",
+		    MIGRATE_ACCEPT_REPEATS_MAX, MIGRATE_COPY_MS);
+}
+
+static void assert_shows(const uint8_t *bytes, size_t len)
+{
+	char text[2 * WIRE_INIT_SIZE + 1];
+
+	for (size_t i = 0; i < len; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	if (!strstr(example, text))
+		fail_msg("the example does not show %s", text);
+}
+
+static void example_is_right(void **state)
+{
+	const struct wire_header h = { WIRE_PROBE, SETUP_INDEX_I, 0 };
+	uint8_t payload[WIRE_HS_PAYLOAD_SIZE], plain[64], probe[128];
+	char fingerprint[CRYPTO_FINGERPRINT_SIZE];
+	struct noise_keys keys;
+	struct wire_message m;
+	struct buf_writer w;
+	struct setup s;
+	size_t len;
+
+	(void)state;
+	setup_make(&s);
+	assert_shows(s.key[1].public_key, 32);
+	assert_shows(s.init, sizeof s.init);
+	assert_shows(s.resp, sizeof s.resp);
+	assert_shows(s.fin, sizeof s.fin);
+	assert_int_equal(noise_fin_consume(&s.answered,
+					   s.fin + WIRE_HEADER_SIZE,
+					   WIRE_NOISE_FIN_SIZE, payload,
+					   sizeof payload, &len),
+			 NOISE_OK);
+	assert_int_equal(noise_split(&s.answered, &keys), NOISE_OK);
+	assert_shows(keys.send, 32);
+	assert_shows(keys.receive, 32);
+	assert_shows(keys.proof, 32);
+
+	memset(&m, 0, sizeof m);
+	m.type = WIRE_PROBE;
+	assert_int_equal(addr_parse("192.0.2.9", &m.src.addr), 0);
+	assert_int_equal(addr_parse("192.0.2.1", &m.dst.addr), 0);
+	m.src.port = m.dst.port = 1021;
+	for (size_t i = 0; i < sizeof m.probe.token; i++)
+		m.probe.token[i] = (uint8_t)i;
+	buf_writer_init(&w, plain, sizeof plain);
+	assert_int_equal(wire_encode_message(&m, &w), 0);
+	wire_encode_header(&h, probe);
+	crypto_seal(keys.send, 0, probe, WIRE_HEADER_SIZE, plain, w.len,
+		    probe + WIRE_HEADER_SIZE);
+	assert_shows(probe, WIRE_HEADER_SIZE + w.len + CRYPTO_TAG_SIZE);
+	crypto_fingerprint(s.key[1].public_key, fingerprint);
+	assert_non_null(strstr(example, fingerprint));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(types_are_registered),
+		cmocka_unit_test(reasons_are_registered),
+		cmocka_unit_test(sizes_and_bounds_are_right),
+		cmocka_unit_test(timers_are_right),
+		cmocka_unit_test(example_is_right),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("manual", tests, read_page, NULL);
+}
