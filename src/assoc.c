@@ -124,12 +124,31 @@ static void tap_unuse(struct daemon *d, const struct tuple *t)
 
 /* ---- claims ------------------------------------------------------------- */
 
+/* The path validated last whose local end still is ours. */
+static bool best_path(const struct assoc *a, struct peer_path *best)
+{
+	struct peer_path path;
+	bool found = false;
+
+	for (unsigned int i = 0; peer_path_at(a->peer, i, &path); i++) {
+		if (!path.validated_ms ||
+		    !rtmon_usable(a->d->rtmon, &path.local.addr))
+			continue;
+		if (found && best->nat <= path.nat &&
+		    best->validated_ms >= path.validated_ms)
+			continue;
+		*best = path;
+		found = true;
+	}
+	return found;
+}
+
 static int claim_send(void *arg, uint64_t now_ms, struct wire_message *m)
 {
 	struct assoc *a = arg;
 	struct peer_path path;
 
-	if (!peer_path_best(a->peer, &path))
+	if (!best_path(a, &path))
 		return -ENOTCONN;
 	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
 }
@@ -145,7 +164,7 @@ static uint32_t claim_pto_ms(void *arg)
 	struct assoc *a = arg;
 	struct peer_path path;
 
-	if (!peer_path_best(a->peer, &path))
+	if (!best_path(a, &path))
 		return PEER_PTO_UNKNOWN_MS;
 	return peer_pto_ms(a->peer, &path.local.addr, &path.remote.addr);
 }
@@ -283,7 +302,7 @@ static void claim_unanswered(void *arg, uint64_t now_ms)
 	struct assoc *a = arg;
 	struct peer_path path;
 
-	if (peer_path_best(a->peer, &path))
+	if (best_path(a, &path))
 		peer_rehandshake(a->peer, now_ms, &path.local.addr,
 				 &path.remote.addr);
 }

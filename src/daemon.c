@@ -46,7 +46,6 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 			 addr_format(a, text));
 		if (divert_sources(d, a))
 			retain_gone(d->retain, a);
-		peer_table_local_gone(d->peers, a);
 		break;
 	default:
 		break;
@@ -277,7 +276,7 @@ static int start_kernel(struct daemon *d)
 		.own_table_first = d->conf->table,
 		.own_table_last = d->conf->table + 1,
 	};
-	struct rtmon_ops rt_ops = {
+	static const struct rtmon_ops rt_ops = {
 		.event = on_route_event,
 		.settled = on_route_settled,
 	};

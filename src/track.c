@@ -384,6 +384,27 @@ static void change_back(struct track *t, struct flow *f,
 	}
 }
 
+/* The socket's own route may be the guard's by now: it gets the MTU of the
+ * path that the packets really take. */
+static void tell_mtu(struct track *t)
+{
+	struct daemon *d = t->assoc->d;
+	const struct flow *f = LIST_FIRST(&t->group.flows);
+	struct tuple wire;
+	struct rtmon_query query = { .uid = (uint32_t)-1 };
+	struct rtmon_route route;
+
+	if (!f)
+		return;
+	wire = flow_wire_tuple(f);
+	query.dst = wire.remote.addr;
+	query.src = wire.local.addr;
+	query.mark = f->mark;
+	COUNT(d, ROUTE_LOOKUPS);
+	if (!rtmon_lookup(d->rtmon, &query, &route) && !route.local)
+		retain_set_mtu(d->retain, &f->identity.remote.addr, route.mtu);
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
 		const struct locator *sending, uint64_t now_ms)
 {
@@ -424,11 +445,14 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		if (!err && action->type == MIGRATE_ACCEPT_DEL && f->path)
 			f->next[t->side].ports = 0;
 	}
-	if (!err)
-		LIST_FOREACH(f, &t->group.flows, in_group[t->side])
-			if (!f->hold && !hold_flow_empty(&f->held))
-				divert_release(d, f);
-	return err;
+	if (err)
+		return err;
+	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
+		tell_mtu(t);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		if (!f->hold && !hold_flow_empty(&f->held))
+			divert_release(d, f);
+	return 0;
 }
 
 /* ---- ports ------------------------------------------------------------ */

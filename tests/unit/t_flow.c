@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* flow: what the kernel must hold, step by step through moves. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "flow.h"
+
+#define NOW 1000
+
+/* A kernel: one list of elements per set. */
+struct kernel {
+	struct tuple in[4][64];
+	unsigned int n[4];
+	unsigned int timeouts;
+	int fail_after; /* changes; -1 never */
+};
+
+static struct tuple tuple(const char *l, uint16_t lp, const char *r,
+			  uint16_t rp)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.proto = IPPROTO_TCP;
+	assert_int_equal(addr_parse(l, &t.local.addr), 0);
+	assert_int_equal(addr_parse(r, &t.remote.addr), 0);
+	t.local.port = lp;
+	t.remote.port = rp;
+	return t;
+}
+
+static struct addr address(const char *text)
+{
+	struct addr a;
+
+	memset(&a, 0, sizeof(a));
+	assert_int_equal(addr_parse(text, &a), 0);
+	return a;
+}
+
+static int find(const struct kernel *k, enum flow_steer set,
+		const struct tuple *t)
+{
+	for (unsigned int i = 0; i < k->n[set]; i++)
+		if (tuple_equal(&k->in[set][i], t))
+			return (int)i;
+	return -1;
+}
+
+static int on_change(void *ctx, const struct flow_change *c)
+{
+	struct kernel *k = ctx;
+	int at = find(k, c->set, &c->tuple);
+
+	if (k->fail_after == 0)
+		return -ENOBUFS;
+	if (k->fail_after > 0)
+		k->fail_after--;
+	k->timeouts += c->add && c->timeout_ms;
+	if (c->add && at < 0)
+		k->in[c->set][k->n[c->set]++] = c->tuple;
+	if (!c->add && at >= 0)
+		k->in[c->set][at] = k->in[c->set][--k->n[c->set]];
+	return 0;
+}
+
+struct fixture {
+	struct counters counters;
+	struct flow_table t;
+	struct kernel k;
+	struct flow *f;
+};
+
+static void steer(struct fixture *x, bool tombstone)
+{
+	assert_int_equal(flow_steer_prepare(&x->t, x->f, tombstone, NOW,
+					    on_change, &x->k), 0);
+	flow_steer_commit(&x->t, x->f, tombstone, NOW);
+}
+
+static int setup(void **state)
+{
+	static struct fixture x;
+	struct tuple id = tuple("10.0.0.1", 40000, "10.0.0.2", 22);
+
+	memset(&x, 0, sizeof(x));
+	x.k.fail_after = -1;
+	flow_table_init(&x.t, 4, &x.counters);
+	x.f = flow_add(&x.t, &id, NOW);
+	assert_non_null(x.f);
+	x.f->protected = true;
+	steer(&x, false);
+	*state = &x;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *x = *state;
+
+	flow_table_free(&x->t);
+	return 0;
+}
+
+static void test_protected_is_only_watched(void **state)
+{
+	struct fixture *x = *state;
+
+	assert_int_equal(x->k.n[FLOW_STEER_PROT], 1);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 0);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 0);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_true(flow_is_plain(x->f));
+	assert_null(x->f->path);
+}
+
+static void test_hold_queues_outbound(void **state)
+{
+	struct fixture *x = *state;
+
+	x->f->hold = true;
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 1);
+	x->f->hold = false;
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 0);
+}
+
+static void test_move_and_back(void **state)
+{
+	struct fixture *x = *state;
+	struct addr o = address("10.0.0.1");
+	struct addr n = address("10.0.1.9");
+	struct tuple wire = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+
+	/* accepted, not yet sent by: identity and N both come in */
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(find(&x->k, FLOW_STEER_IN, &wire), 0);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 0);
+	assert_ptr_equal(flow_find_wire(&x->t, &wire), x->f);
+	assert_true(flow_accepts(x->f, &wire));
+	assert_true(flow_accepts(x->f, &x->f->identity));
+	/* sent by N */
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 1);
+	/* drained: a stranger on O is none of ours */
+	flow_unaccept(x->f, FLOW_OURS, &o, 0);
+	steer(x, true);
+	assert_int_equal(find(&x->k, FLOW_STEER_DROP, &x->f->identity), 0);
+	assert_false(flow_accepts(x->f, &x->f->identity));
+	/* back to O */
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &o, 0), 0);
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &o, 0), 0);
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 0);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 0);
+	assert_int_equal(find(&x->k, FLOW_STEER_DROP, &wire), 0);
+	assert_int_equal(x->k.timeouts, 1);
+	assert_int_equal(x->t.n_tombs, 1);
+	assert_null(x->f->path);
+	/* and to N once more: its tombstone is lifted */
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(x->t.n_tombs, 0);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 1);
+}
+
+static void test_product_of_both_sides(void **state)
+{
+	struct fixture *x = *state;
+	struct addr ours = address("10.0.1.9");
+	struct addr theirs = address("10.0.2.9");
+	struct tuple both = tuple("10.0.1.9", 40000, "10.0.2.9", 22);
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &ours, 0), 0);
+	assert_int_equal(flow_accept(x->f, FLOW_THEIRS, &theirs, 0), 0);
+	steer(x, false);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 3);
+	assert_true(find(&x->k, FLOW_STEER_IN, &both) >= 0);
+}
+
+static void test_failure_changes_nothing(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple wire = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+	uint8_t before = x->f->steered;
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 0), 0);
+	x->k.fail_after = 1;
+	assert_int_equal(flow_steer_prepare(&x->t, x->f, false, NOW,
+					    on_change, &x->k), -ENOBUFS);
+	flow_steer_abort(&x->t, x->f);
+	assert_null(flow_find_wire(&x->t, &wire));
+	assert_int_equal(x->f->steered, before);
+}
+
+static void test_ports_are_a_name(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple first = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+	struct tuple second = tuple("10.0.1.9", 50000, "10.0.0.2", 22);
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	x->f->next[FLOW_OURS].ports = 7;
+	x->f->next[FLOW_OURS].port = 50000;
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 7), 0);
+	steer(x, false);
+	assert_true(find(&x->k, FLOW_STEER_IN, &first) >= 0);
+	assert_true(find(&x->k, FLOW_STEER_IN, &second) >= 0);
+	x->f->next[FLOW_OURS].ports = 0; /* the accepted end remembers */
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 7), 0);
+	assert_int_equal(flow_wire_tuple(x->f).local.port, 50000);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, false);
+	assert_true(find(&x->k, FLOW_STEER_IN, &first) < 0);
+	assert_true(find(&x->k, FLOW_STEER_IN, &second) >= 0);
+	assert_int_equal(flow_port(x->f, FLOW_OURS, 0), 40000);
+}
+
+static void test_taken(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple other = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+	struct tuple third = tuple("10.0.3.3", 1, "10.0.0.2", 22);
+	struct endpoint at = other.local;
+	struct flow *g = flow_add(&x->t, &other, NOW);
+	struct flow *h = flow_add(&x->t, &third, NOW);
+
+	assert_true(flow_end_taken(&x->t, x->f, FLOW_OURS, &at));
+	assert_false(flow_end_taken(&x->t, g, FLOW_OURS, &at));
+	flow_remove(&x->t, g);
+	assert_false(flow_end_taken(&x->t, x->f, FLOW_OURS, &at));
+	/* another flow's wire, then its tombstone */
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_true(flow_tuple_taken(&x->t, h, &other));
+	assert_false(flow_tuple_taken(&x->t, x->f, &other));
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_true(flow_tuple_taken(&x->t, h, &other));
+	assert_false(flow_tuple_taken(&x->t, x->f, &other));
+	flow_tombstones_expire(&x->t, NOW + FLOW_TOMBSTONE_MS);
+	assert_false(flow_tuple_taken(&x->t, h, &other));
+}
+
+static void test_bounds(void **state)
+{
+	struct fixture *x = *state;
+	struct tuple id = tuple("10.0.0.1", 1, "10.0.0.2", 22);
+	struct addr a = address("10.9.0.0");
+
+	for (uint16_t i = 0; i < 3; i++) {
+		id.local.port = (uint16_t)(100 + i);
+		assert_non_null(flow_add(&x->t, &id, NOW));
+	}
+	id.local.port = 200;
+	assert_null(flow_add(&x->t, &id, NOW));
+	assert_int_equal(x->counters.value[COUNTER_FLOWS_FULL], 1);
+	for (unsigned int i = 1; i < FLOW_ENDS_MAX; i++) {
+		a.byte[3] = (uint8_t)i;
+		assert_int_equal(flow_accept(x->f, FLOW_OURS, &a, 0), 0);
+	}
+	a.byte[3] = 200;
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &a, 0), -ENOSPC);
+}
+
+static void test_restore_names_everything(void **state)
+{
+	struct fixture *x = *state;
+	struct kernel again;
+	struct addr n = address("10.0.1.9");
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	memset(&again, 0, sizeof(again));
+	again.fail_after = -1;
+	assert_int_equal(flow_steer_all(&x->t, NOW, on_change, &again), 0);
+	for (int set = 0; set < 4; set++)
+		assert_int_equal(again.n[set], x->k.n[set]);
+}
+
+static void test_groups_keep_digests(void **state)
+{
+	struct fixture *x = *state;
+	struct flow_group g;
+	static const uint8_t zero[WIRE_DIGEST_SIZE];
+
+	flow_group_init(&g);
+	x->f->claim.flow_id = 5;
+	flow_group_enter(x->f, FLOW_OURS, &g);
+	assert_int_equal(g.digest.count, 1);
+	assert_memory_not_equal(g.digest.sum, zero, sizeof(zero));
+	x->f->claim.flow_id = 6; /* proved anew under another id */
+	flow_group_enter(x->f, FLOW_OURS, &g);
+	assert_int_equal(g.digest.count, 1);
+	flow_group_enter(x->f, FLOW_OURS, NULL);
+	assert_int_equal(g.digest.count, 0);
+	assert_memory_equal(g.digest.sum, zero, sizeof(zero));
+}
+
+static void test_listing_goes_by_id(void **state)
+{
+	struct fixture *x = *state;
+	struct tuple id = tuple("10.0.0.1", 1, "10.0.0.2", 22);
+	struct flow *g = flow_add(&x->t, &id, NOW);
+	uint64_t first = x->f->id;
+	uint64_t second = g->id;
+
+	assert_ptr_equal(flow_next_id(&x->t, 0), x->f);
+	assert_ptr_equal(flow_next_id(&x->t, first), g);
+	flow_remove(&x->t, x->f);
+	assert_ptr_equal(flow_next_id(&x->t, first), g);
+	assert_null(flow_next_id(&x->t, second));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		T(test_protected_is_only_watched),
+		T(test_hold_queues_outbound),
+		T(test_move_and_back),
+		T(test_product_of_both_sides),
+		T(test_failure_changes_nothing),
+		T(test_ports_are_a_name),
+		T(test_taken),
+		T(test_bounds),
+		T(test_restore_names_everything),
+		T(test_groups_keep_digests),
+		T(test_listing_goes_by_id),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("flow", tests, NULL, NULL);
+}
