@@ -42,10 +42,10 @@ struct steer_conf {
 };
 
 /*
- * Inbound the first that matches wins: IN, PASS, DROP. A tuple may stand in
- * several of them, so "accept again" is add(IN or PASS) and del(DROP) in one
- * batch: commit lifts the DROP only after the rest is in force, since one
- * transaction is not atomic for a packet that is between two look-ups.
+ * A change from one set to another goes into one batch, del and add: although
+ * a transaction is not atomic for a packet that is between two look-ups, none
+ * gets past IN and DROP (DROP is looked up before and after the others).
+ * DROP wins over IN, IN over PASS.
  */
 enum steer_set {
 	STEER_OUT, /* identity: outbound to queue OUT */
@@ -143,11 +143,9 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 void steer_idle(struct steer *s);
 
 /*
- * One transaction, acknowledged by the kernel when this returns; a second
- * one for what leaves STEER_DROP. On error nothing is applied (were only the
- * second to fail: what should have left DROP is still there, shadowed by IN
- * or PASS where it was added to those). An empty batch sends nothing. 0, or
- * the -errno of the first message that failed:
+ * One transaction, acknowledged by the kernel when this returns. On error
+ * nothing is applied. An empty batch sends nothing. 0, or the -errno of the
+ * first message that failed:
  *   -ENOENT  the table is gone: rebuild   -EPERM  it is another's now
  *   -ENFILE  a set is full                -ENOBUFS, -EMSGSIZE, -ENOMEM
  */

@@ -213,6 +213,19 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf)
 	}
 }
 
+static void fill_inbound_drop(struct maker *m)
+{
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, "inbound");
+		match_tuple(m, STEER_DROP, families[i], INBOUND);
+		rule_verdict(m, NFT_GOTO, "dropped");
+		rule_end(m);
+	}
+}
+
+/* A tuple that changes between drop and the others while a packet is in this
+ * chain is found all the same: coming from drop by the second look-up behind
+ * it, going to drop by the one at the end. */
 static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "inbound";
@@ -223,6 +236,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_match_mark(m, conf->mark);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
+	fill_inbound_drop(m);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_tuple(m, STEER_IN, families[i], INBOUND);
@@ -235,12 +249,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 		mark_and_accept(m, conf->mark);
 		rule_end(m);
 	}
-	for (int i = 0; i < 2; i++) {
-		rule_start(m, chain);
-		match_tuple(m, STEER_DROP, families[i], INBOUND);
-		rule_verdict(m, NFT_GOTO, "dropped");
-		rule_end(m);
-	}
+	fill_inbound_drop(m);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_icmp_error(m, families[i]);

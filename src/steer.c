@@ -46,15 +46,15 @@ struct steer {
 	bool building; /* in this batch */
 	unsigned int gate; /* families that are let in, GATE_BIT() */
 	unsigned int gate_next; /* the same after this batch */
-	struct batch main;
-	struct batch lift; /* what leaves STEER_DROP: after main */
+	struct batch batch;
 	struct print print;
 };
 
 /* --- requests ------------------------------------------------------------- */
 
-static int send_batch(struct steer *s, struct batch *b)
+static int send_batch(struct steer *s)
 {
+	struct batch *b = &s->batch;
 	int err;
 
 	if (!b->error && batch_is_empty(b))
@@ -69,10 +69,10 @@ static int probe(struct steer *s, enum ruleset_probe what)
 {
 	int err;
 
-	batch_reset(&s->main);
-	ruleset_put_probe(&s->main, what);
-	err = send_batch(s, &s->main);
-	batch_reset(&s->main);
+	batch_reset(&s->batch);
+	ruleset_put_probe(&s->batch, what);
+	err = send_batch(s);
+	batch_reset(&s->batch);
 	return err;
 }
 
@@ -243,8 +243,7 @@ int steer_open(struct steer **out, const struct steer_conf *conf,
 	s->conf.mark = conf->mark;
 	s->conf.queue_in = conf->queue_in;
 	s->conf.queue_out = conf->queue_out;
-	batch_init(&s->main, STEER_TABLE, STEER_BATCH_BYTES_MAX);
-	batch_init(&s->lift, STEER_TABLE, STEER_BATCH_BYTES_MAX);
+	batch_init(&s->batch, STEER_TABLE, STEER_BATCH_BYTES_MAX);
 	err = netlink_open(&s->nl, NETLINK_NETFILTER, NULL, 0);
 	if (!err)
 		err = probe_all(s, conf, info);
@@ -268,13 +267,12 @@ int steer_close(struct steer *s, bool keep)
 		return 0;
 	if (!keep && s->built) {
 		steer_begin(s);
-		ruleset_put_delete(&s->main);
-		err = send_batch(s, &s->main);
+		ruleset_put_delete(&s->batch);
+		err = send_batch(s);
 	}
 	netlink_close(s->events);
 	netlink_close(s->nl);
-	batch_free(&s->main);
-	batch_free(&s->lift);
+	batch_free(&s->batch);
 	free(s);
 	return err;
 }
@@ -283,19 +281,18 @@ int steer_close(struct steer *s, bool keep)
 
 void steer_begin(struct steer *s)
 {
-	batch_reset(&s->main);
-	batch_reset(&s->lift);
+	batch_reset(&s->batch);
 	s->building = false;
 	s->gate_next = s->gate;
 }
 
 void steer_build(struct steer *s)
 {
-	if (!batch_is_empty(&s->main)) {
-		batch_fail(&s->main, -EINVAL);
+	if (!batch_is_empty(&s->batch)) {
+		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
-	ruleset_put_table(&s->main, &s->conf);
+	ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
 	s->gate_next = 0;
 }
@@ -324,8 +321,8 @@ static void raise_gate(struct steer *s, uint8_t family)
 	if (s->gate_next & GATE_BIT(family))
 		return;
 	if (!s->gate_next && s->defrag)
-		ruleset_put_defrag(&s->main);
-	ruleset_put_gate(&s->main, family);
+		ruleset_put_defrag(&s->batch);
+	ruleset_put_gate(&s->batch, family);
 	s->gate_next |= GATE_BIT(family);
 }
 
@@ -333,9 +330,9 @@ void steer_idle(struct steer *s)
 {
 	if (!s->gate_next)
 		return;
-	ruleset_put_gate_shut(&s->main);
+	ruleset_put_gate_shut(&s->batch);
 	if (s->defrag)
-		ruleset_put_defrag_off(&s->main);
+		ruleset_put_defrag_off(&s->batch);
 	s->gate_next = 0;
 }
 
@@ -357,14 +354,14 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	size_t len = tuple_key(t, key);
 
 	if (!name || !len) {
-		batch_fail(&s->main, -EINVAL);
+		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
 	/* An element that is there keeps its timeout; only a new one takes
 	 * ours. */
 	if (set == STEER_DROP)
-		erase(&s->main, name, key, len);
-	batch_element(&s->main, NFT_MSG_NEWSETELEM, name, key, len,
+		erase(&s->batch, name, key, len);
+	batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, key, len,
 		      (uint64_t)timeout_s * 1000);
 	if (set != STEER_PROT)
 		raise_gate(s, t->local.addr.family);
@@ -377,9 +374,9 @@ void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 	size_t len = tuple_key(t, key);
 
 	if (!name || !len)
-		batch_fail(&s->main, -EINVAL);
+		batch_fail(&s->batch, -EINVAL);
 	else
-		erase(set == STEER_DROP ? &s->lift : &s->main, name, key, len);
+		erase(&s->batch, name, key, len);
 }
 
 void steer_add_addr(struct steer *s, enum steer_addr_set set,
@@ -388,9 +385,9 @@ void steer_add_addr(struct steer *s, enum steer_addr_set set,
 	const char *name = ruleset_addr_set_name(set, a->family);
 
 	if (!name)
-		batch_fail(&s->main, -EINVAL);
+		batch_fail(&s->batch, -EINVAL);
 	else
-		batch_element(&s->main, NFT_MSG_NEWSETELEM, name, a->byte,
+		batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, a->byte,
 			      addr_size(a), 0);
 }
 
@@ -400,27 +397,23 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 	const char *name = ruleset_addr_set_name(set, a->family);
 
 	if (!name)
-		batch_fail(&s->main, -EINVAL);
+		batch_fail(&s->batch, -EINVAL);
 	else
-		erase(&s->main, name, a->byte, addr_size(a));
+		erase(&s->batch, name, a->byte, addr_size(a));
 }
 
 static int take_print(struct steer *s, struct print *p);
 
 int steer_commit(struct steer *s)
 {
-	int err = s->lift.error;
+	int err = send_batch(s);
 
-	if (!err)
-		err = send_batch(s, &s->main);
 	if (!err) {
 		s->gate = s->gate_next;
 		s->built |= s->building;
 		if (s->building && s->events)
 			err = take_print(s, &s->print);
 	}
-	if (!err)
-		err = send_batch(s, &s->lift);
 	steer_begin(s);
 	return err;
 }
