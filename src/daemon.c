@@ -47,6 +47,9 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 		if (divert_sources(d, a))
 			retain_gone(d->retain, a);
 		break;
+	case RTMON_LINK_UP:
+		retain_link_up(d->retain, e->link.ifindex);
+		break;
 	default:
 		break;
 	}
@@ -305,6 +308,8 @@ static int start_kernel(struct daemon *d)
 	if (err)
 		return fail(d, "nftables", err);
 	err = retain_open(&d->retain, &retain, &info);
+	if (!err)
+		err = retain_sweep(d->retain); /* a crashed run's */
 	if (err)
 		return fail(d, "routing rules", err);
 	if (!info.src_valid_mark)
