@@ -246,7 +246,9 @@ struct mover {
 };
 
 /* A track at rest at `current`, which is up. The accepted set holds it
- * already: the owner needs to do nothing where it is the identity. */
+ * already: the owner needs to do nothing where it is the identity. `track` is
+ * a number never used with this peer before: where the journal is lost, the
+ * numbers in it are too, and the flows are offered under new ones. */
 void mover_init(struct mover *m, uint32_t track, const struct locator *current);
 /* Never fails; `out` is emptied first. */
 void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,

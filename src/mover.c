@@ -58,6 +58,8 @@ static void hold(struct mover *m, uint64_t now, struct migrate_actions *out)
 		return;
 	m->holding = true;
 	m->hold_since_ms = now;
+	if (m->state == MOVER_STEADY)
+		m->state = MOVER_HELD;
 	actions_journal(out);
 	actions_add(out, MIGRATE_HOLD);
 }
@@ -218,27 +220,50 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 		     REASON_NONE, &m->current);
 }
 
+/* What `told` knows about the address of `l`. */
+static bool is_up(const struct mover *told, const struct locator *l,
+		  bool otherwise)
+{
+	if (addr_equal(&l->addr, &told->sending.addr))
+		return told->sending_up;
+	if (addr_equal(&l->addr, &told->current.addr))
+		return told->current_up;
+	if (asking(told) && addr_equal(&l->addr, &told->target.addr))
+		return told->target_up;
+	return otherwise;
+}
+
 /* The peer has committed an earlier number than the one we wait for. False
  * where we never gave it a reason to. */
 static bool learn(struct mover *m, uint64_t seq, uint64_t now,
 		  struct migrate_actions *out)
 {
-	for (unsigned int i = 0; i < m->n_accepted; i++) {
-		if (m->accepted[i].proved_seq != seq || seq <= m->committed)
-			continue;
-		actions_journal(out);
-		drain(m, seq, now);
-		m->current = m->accepted[i].locator;
-		m->committed = seq;
-		m->current_up = locator_equal(&m->current, &m->sending) ?
-					m->sending_up :
-				asking(m) && locator_equal(&m->current,
-							   &m->target) ?
-					m->target_up :
-					false;
+	struct accepted *a = NULL;
+	bool newer;
+
+	for (unsigned int i = 0; i < m->n_accepted; i++)
+		if (m->accepted[i].proved_seq == seq && seq > m->committed)
+			a = &m->accepted[i];
+	if (!a)
+		return false;
+	newer = entry(m, &m->sending)->proved_seq > seq;
+	m->current_up = is_up(m, &a->locator, false);
+	actions_journal(out);
+	drain(m, seq, now);
+	m->committed = seq;
+	m->current = a->locator;
+	if (newer || locator_equal(&m->sending, &m->current))
 		return true;
+	/* Only the lease of a move it has cancelled allows the other. */
+	if (m->current_up && !mover_holds(m)) {
+		outbound(m, &m->current, out);
+	} else {
+		hold(m, now, out);
+		m->sending = m->current;
+		m->ask_ms = now; /* perhaps it is up */
 	}
-	return false;
+	m->sending_up = m->current_up;
+	return true;
 }
 
 /* Can the peer have committed what we are asking for? */
@@ -426,12 +451,14 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 	}
 	if (learn(m, ev->seq, now, out))
 		return;
-	/* One of us restarted without its journal. What the peer accepts
-	 * from us is unknown, what we are is not: say it again. */
+	if (ev->seq > m->seq) {
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, NULL);
+		return;
+	}
+	/* It restarted without its journal. What it accepts from us is
+	 * unknown, where we are is not: say it again. */
 	hold(m, now, out);
 	m->peer_lost = true;
-	if (ev->seq > m->seq)
-		m->seq = ev->seq;
 	if (asking(m))
 		begin(m, &m->target, true, ev->random, now, out);
 	else if (m->current_up)
@@ -549,19 +576,6 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		actions_journal(out);
 		outbound(m, &m->current, out);
 	}
-}
-
-/* What `told` knows about the address of `l`. */
-static bool is_up(const struct mover *told, const struct locator *l,
-		  bool otherwise)
-{
-	if (addr_equal(&l->addr, &told->sending.addr))
-		return told->sending_up;
-	if (addr_equal(&l->addr, &told->current.addr))
-		return told->current_up;
-	if (asking(told) && addr_equal(&l->addr, &told->target.addr))
-		return told->target_up;
-	return otherwise;
 }
 
 void mover_rollback(struct mover *m, const struct mover *before,

@@ -297,6 +297,8 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 	struct challenge_record *c;
 
 	memcpy(d.challenge, a->challenge, sizeof(d.challenge));
+	d.track_number[track] = mover ? h->mover[track].track :
+					h->follower[track].track;
 	check_written_down(w, h, mover, track);
 	trace(w, "host %d %s %u: send %s seq %llu", h->id,
 	      mover ? "mover" : "follower", track,
@@ -305,7 +307,9 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 	      (unsigned long long)a->seq);
 	if (mover) {
 		d.src = sim_addr_number(&a->source);
+		/* Said or not: where the kernel failed, it may be late. */
 		if (a->message == MIGRATE_MOVE &&
+		    (a->from_gone || w->now > h->disturbed_until_ms) &&
 		    !owns(h, &h->mover[track].current.addr))
 			d.truly_gone = sim_addr_number(
 				&h->mover[track].current.addr);
@@ -369,7 +373,6 @@ static void execute_other(struct world *w, struct host *h, unsigned int track,
 			       MIGRATE_CAUSE_RETRY, &l);
 		break;
 	case MIGRATE_HANDSHAKE:
-		h->hello_tries = 0;
 		host_hello(w, h);
 		break;
 	case MIGRATE_NEXT_CANDIDATE:
@@ -531,7 +534,7 @@ static void step_mover(struct world *w, struct host *h, unsigned int track,
 	if (done < acts.n) {
 		coverage.mover[before.state][MOVER_COLUMNS - 1]++;
 		mover_rollback(m, &before, &acts, done, w->now);
-		h->mover_ahead[track] |= done > 0;
+		h->mover_ahead[track] = true;
 	}
 	check_host(w, h);
 }
@@ -566,7 +569,7 @@ static void step_follower(struct world *w, struct host *h, unsigned int track,
 	if (done < acts.n) {
 		coverage.follower[before.state][FOLLOWER_COLUMNS - 1]++;
 		follower_rollback(f, &before, &acts, done, w->now);
-		h->follower_ahead[track] |= done > 0;
+		h->follower_ahead[track] = true;
 	} else if (was_new && cause && cause->truly_gone != NO_ADDR &&
 		   f->committed == before.committed) {
 		h->gone[track][cause->truly_gone] = true;
@@ -653,6 +656,8 @@ void host_timers(struct world *w, struct host *h)
 	struct mover_event m = { .type = MOVER_TIMER };
 	struct follower_event f = { .type = FOLLOWER_TIMER };
 
+	if (host_deadline(w, h) > w->now)
+		return;
 	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
 		if (mover_deadline_ms(&h->mover[t]) <= w->now)
 			step_mover(w, h, t, &m, NULL);
@@ -674,6 +679,8 @@ static void send_sync(struct world *w, struct host *h, const struct dgram *to,
 		d.own[t].committed = h->mover[t].committed;
 		d.own[t].locator = h->mover[t].current.addr;
 		d.theirs[t] = h->follower[t].committed;
+		d.track_number[t] = h->mover[t].track;
+		d.their_number[t] = h->follower[t].track;
 	}
 	world_send(w, &d);
 }
@@ -692,9 +699,9 @@ void host_hello(struct world *w, struct host *h)
 	struct dgram d = { .kind = D_HELLO, .from_host = h->id };
 	struct dgram again = { .kind = D_HELLO_TIMER, .from_host = h->id };
 
-	if (!h->hello_waits) {
+	if (!h->hello_waits) { /* until SYNC is answered */
 		h->hello_waits = true;
-		world_post(w, w->now + 1000, &again);
+		world_post(w, w->now + 1000 + world_pick(w, 1000), &again);
 	}
 	h->hello_session = ++w->sessions;
 	d.session = h->hello_session;
@@ -780,10 +787,12 @@ static void receive_sync(struct world *w, struct host *h,
 
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		m.seq = d->theirs[t];
-		step_mover(w, h, t, &m, d);
+		if (d->their_number[t] == h->mover[t].track)
+			step_mover(w, h, t, &m, d);
 		f.seq = d->own[t].committed;
 		f.to.addr = d->own[t].locator;
-		step_follower(w, h, t, &f, d);
+		if (d->track_number[t] == h->follower[t].track)
+			step_follower(w, h, t, &f, d);
 	}
 	if (d->session == h->session) {
 		h->hello_waits = false;
@@ -851,6 +860,10 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 		return;
 	if (!d->forged) /* the frame names its source */
 		h->heard_from = d->src;
+	if (d->kind <= D_DONE && d->track_number[d->track] !=
+	    (d->kind == D_MOVE || d->kind == D_PROVE ?
+		     h->follower[d->track].track : h->mover[d->track].track))
+		return; /* of a track that is no more */
 	switch (d->kind) {
 	case D_MOVE:
 		receive_move(w, h, d);
@@ -918,6 +931,8 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 		disturb(w, h);
 		if (h->up)
 			catch_up(w, h);
+		if (h->up && h->session == 0)
+			host_hello(w, h);
 		break;
 	case D_RESTART:
 		if (!h->up)
@@ -927,10 +942,9 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 		if (!h->hello_waits)
 			break;
 		h->hello_waits = false;
-		if (h->up && !h->stopped && !h->asleep &&
-		    (h->session == 0 || h->hello_tries++ < 5))
+		if (h->up && !h->stopped && !h->asleep) {
 			host_hello(w, h);
-		else if (h->up && h->session == 0) {
+		} else if (h->up) {
 			h->hello_waits = true;
 			world_post(w, w->now + 1000, d);
 		}
@@ -958,24 +972,35 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	world_post(w, w->now + for_ms, &d);
 }
 
-static void forget_everything(struct host *h)
+/* Without its journal a host begins new tracks, which its peer follows from
+ * the beginning, and knows nothing about the peer's. */
+static void forget_everything(struct world *w, struct host *h)
 {
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		unsigned int f = 0;
+	struct host *p = peer_of(w, h);
 
-		while (own_track(h, f) != t)
-			f++;
-		mover_init(&h->mover[t], t, &h->flow[f].own);
-		for (f = 0; peer_track(h, f) != t; f++)
-			;
-		follower_init(&h->follower[t], t, &h->flow[f].peer);
-		h->mover_journal[t] = h->mover[t];
-		h->follower_journal[t] = h->follower[t];
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		unsigned int own = 0, theirs = 0;
+
+		while (own_track(h, own) != t)
+			own++;
+		while (peer_track(h, theirs) != t)
+			theirs++;
+		mover_init(&h->mover_journal[t], ++w->track_numbers,
+			   &h->flow[own].own);
+		follower_init(&p->follower[t], w->track_numbers,
+			      &h->flow[own].own);
+		p->follower_journal[t] = p->follower[t];
+		follower_init(&h->follower_journal[t], p->mover[t].track,
+			      &h->flow[theirs].peer);
 		h->last_seq[t] = 0;
 		h->last_committed[t] = 0;
+		p->last_committed[t] = 0;
 	}
-	for (unsigned int f = 0; f < FLOWS; f++)
+	kernel_reconcile(w, p);
+	for (unsigned int f = 0; f < FLOWS; f++) {
 		h->flow[f].n = 0;
+		data_flush(w, p, f);
+	}
 }
 
 void host_restart(struct world *w, struct host *h, bool amnesia)
@@ -983,7 +1008,7 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	h->up = true;
 	if (amnesia) {
 		w->amnesia = true;
-		forget_everything(h);
+		forget_everything(w, h);
 	}
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		h->mover[t] = h->mover_journal[t];
@@ -994,7 +1019,6 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	if (h->stopped || h->asleep)
 		return; /* D_RESUME does the rest */
 	catch_up(w, h);
-	h->hello_tries = 0;
 	host_hello(w, h);
 }
 
@@ -1009,6 +1033,7 @@ void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 	h->heard_from = NO_ADDR;
 	h->session = 1;
 	w->sessions = 1;
+	w->track_numbers = TRACKS;
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		int p = (1 - id) * ADDRS + peer_first[t];
 

@@ -436,7 +436,6 @@ static void happen(struct world *w)
 	} else if (what < 990) {
 		attack(w);
 	} else {
-		h->hello_tries = 0;
 		if (h->up && !h->stopped && !h->asleep)
 			host_hello(w, h);
 	}
@@ -520,11 +519,10 @@ static void heal(struct world *w)
 				addr_add(w, &w->host[a / ADDRS], a % ADDRS);
 				meet = true;
 			}
-	/* Each thinks that the other is gone for good. */
+	/* Each was told that the other is gone for good: what remains is an
+	 * address in the configuration. */
 	if (!meet)
-		addr_add(w, &w->host[0],
-			 sim_addr_number(&w->host[1].follower[0].sending.addr) %
-				 ADDRS);
+		w->host[1].known[0][random_own(w, &w->host[0])] = true;
 }
 
 bool world_schedule(struct world *w)

@@ -60,6 +60,7 @@ struct dgram {
 	int from_host; /* of events: the host itself */
 	int src, dst; /* numbers of addresses */
 	unsigned int track;
+	uint32_t track_number[TRACKS]; /* of the mover's journal */
 	uint64_t session;
 	uint64_t seq;
 	struct addr from;
@@ -72,6 +73,7 @@ struct dgram {
 		struct addr locator;
 	} own[TRACKS];
 	uint64_t theirs[TRACKS];
+	uint32_t their_number[TRACKS];
 	enum migrate_cause cause; /* SITUATION */
 	bool has_candidate;
 	/* DATA */
@@ -124,7 +126,7 @@ struct host {
 	struct follower follower[TRACKS];
 	struct mover mover_journal[TRACKS];
 	struct follower follower_journal[TRACKS];
-	/* Written down and then undone: it tells of a step not taken, which
+	/* Rolled back: the journal tells of a step not taken, which
 	 * a restart would take. */
 	bool mover_ahead[TRACKS], follower_ahead[TRACKS];
 	struct flow_end flow[FLOWS];
@@ -138,7 +140,6 @@ struct host {
 	uint64_t next_session; /* answered with WELCOME, not confirmed */
 	uint64_t hello_session; /* asked for with HELLO */
 	bool hello_waits;
-	unsigned int hello_tries;
 	bool known[TRACKS][ALL_ADDRS]; /* proven locators of the peer */
 	int heard_from; /* where the peer's last message came from */
 	unsigned int kernel_fails; /* one action in so many; 0 never */
@@ -172,6 +173,7 @@ struct world {
 	unsigned int loss, copies, reorder; /* per mille */
 	unsigned int delay_ms;
 	uint64_t sessions;
+	uint32_t track_numbers;
 	bool amnesia; /* a journal was lost: only recovery is checked */
 	bool healing;
 	bool verbose;
