@@ -212,6 +212,7 @@ static void timers_are_right(void **state)
 	assert_says("oldest that it saw in the %d ms", CLAIM_HISTORY_MS);
 	assert_says("the greater of %d and", CLAIM_TOLERANCE);
 	assert_says("more than %d MiB since", (int)(CLAIM_RANGE_MAX >> 20));
+	assert_says("only when it was said for %d s", CLAIM_UNKNOWN_MS / 1000);
 	assert_int_equal(CLAIM_WRONG_MAX, 3);
 	assert_says("Three wrong ones");
 	assert_says("at most %d times; copies within %d ms",
