@@ -162,10 +162,12 @@ static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
 static void verify_sampled(struct claim *c, uint64_t now_ms)
 {
 	enum verdict v = proof_check_tcp(c, c->work->their_nxt);
+	/* It proved that once; this is a late copy. */
+	bool again = c->confirmed && c->flow_id == c->work->flow_id;
 
 	if (v == VERDICT_RIGHT)
 		answer_proved(c, now_ms, WIRE_PROOF_TCP);
-	else if (claim_demerit(c, v))
+	else if (!again && claim_demerit(c, v))
 		stage_answer(c, now_ms, REASON_PROOF_FAILED);
 	else
 		stage_answer(c, now_ms, REASON_RETRY);
@@ -229,19 +231,29 @@ static void flows_add(struct wire_flows *m, const struct claim *c,
 	f->proof = *p;
 }
 
-static void flows_sent(struct claim *c, uint64_t now_ms, uint32_t batch,
-		       uint8_t *asks)
+/* What went together waits together, so that it goes together again. */
+struct flush {
+	uint32_t batch;
+	uint8_t asks;
+	uint64_t due_ms[CLAIM_TRIES + 1]; /* by tries; 0 not chosen yet */
+};
+
+static void flows_sent(struct claim *c, uint64_t now_ms, struct flush *fl)
 {
 	struct claim_table *t = c->table;
 	struct claim_work *w = c->work;
+	uint64_t *due_ms = &fl->due_ms[w->tries];
 
-	w->batch = batch;
+	w->batch = fl->batch;
 	if (w->kind == WIRE_PROOF_NONE)
-		w->ask_at = (*asks)++;
+		w->ask_at = fl->asks++;
 	else if (w->kind != WIRE_PROOF_UDP_RECORDING)
 		claim_count(t, COUNTER_PROOFS_SENT);
-	claim_stage(c, STAGE_SENT, now_ms + claim_pto(t, ANSWER_MS, w->tries));
-	w->tries++;
+	if (*due_ms == 0)
+		*due_ms = now_ms + claim_pto(t, ANSWER_MS, w->tries);
+	claim_stage(c, STAGE_SENT, *due_ms);
+	if (w->tries < CLAIM_TRIES)
+		w->tries++;
 }
 
 /* One datagram; false where nothing was left to say. */
@@ -251,11 +263,11 @@ static bool flush_flows(struct claim_table *t, uint64_t now_ms)
 	struct wire_proof p;
 	struct claim *c;
 	size_t room = FLOWS_ROOM;
-	uint8_t asks = 0;
+	struct flush fl = { .batch = t->batch + 1 };
 
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_FLOWS;
-	m.flows.batch = t->batch + 1;
+	m.flows.batch = fl.batch;
 	m.flows.parts = 1;
 	TAILQ_FOREACH(c, &t->working, entry) {
 		if (c->work->stage != STAGE_PACK)
@@ -267,7 +279,7 @@ static bool flush_flows(struct claim_table *t, uint64_t now_ms)
 			break;
 		room -= FLOW_SIZE + proof_size(&p);
 		flows_add(&m.flows, c, &p);
-		flows_sent(c, now_ms, m.flows.batch, &asks);
+		flows_sent(c, now_ms, &fl);
 	}
 	if (m.flows.n == 0)
 		return false;
@@ -688,13 +700,17 @@ void offer_answered(struct claim_table *t, uint64_t now_ms,
 			continue;
 		}
 		c = claim_find(t, f->flow_id);
-		if (!c || c->state == CLAIM_ENDED)
+		if (!c || c->state == CLAIM_ENDED) {
 			claim_count(t, COUNTER_RX_STALE);
-		else if (c->work && c->work->stage == STAGE_SENT &&
-			 c->work->kind != WIRE_PROOF_NONE)
+			/* It holds what is no more. */
+			if (reason == REASON_NONE)
+				roster_send_end(t, now_ms, f->flow_id);
+		} else if (c->work && c->work->stage == STAGE_SENT &&
+			   c->work->kind != WIRE_PROOF_NONE) {
 			offer_answer_consume(c, now_ms, reason, f);
-		else if (c->confirmed)
+		} else if (c->confirmed) {
 			roster_answered(c, now_ms, reason, f->track);
+		}
 	}
 	roster_part_answered(t, now_ms, m);
 }
