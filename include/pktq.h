@@ -4,7 +4,7 @@
  *
  * Owns the sockets, their buffers and the encoding of verdicts. Never decides
  * one, never lets the kernel fail open, and looks into a packet only to see
- * that it is a UDP super-packet: these are cut into their datagrams first
+ * whether it is a UDP super-packet: these are cut into their datagrams first
  * (see pktq.c), in a queue of their own, PKTQ_CUTTER_OFFSET above.
  *
  * Packets are read many at a time into fixed buffers and handed up in place;
@@ -59,7 +59,7 @@ struct pktq_counters {
 	uint64_t verdicts;
 	uint64_t overflows; /* packets lost: our socket buffer was full */
 	uint64_t truncated; /* longer than the kernel can hand over */
-	uint64_t cut; /* UDP super-packets; their datagrams are packets */
+	uint64_t cut; /* super-packets; only their parts are packets */
 	uint64_t malformed; /* messages that break the format */
 	uint64_t refused; /* verdicts that the kernel did not take */
 	uint64_t unsent; /* verdicts that could not be sent: dropped */
@@ -95,7 +95,8 @@ const struct pktq_counters *pktq_counters(struct pktq *q);
  * Returns how many packets were handed up, 0 where none waited, or -errno
  * where the queue is of no use any more. Lost packets, malformed messages and
  * refused verdicts are counted, not errors. Poll again afterwards rather than
- * read until 0, so that other work is done in between.
+ * read until 0, so that other work is done in between. -EBUSY from within a
+ * callback: the buffers are in use.
  */
 int pktq_read(struct pktq *q);
 

@@ -9,10 +9,11 @@
  * TCP super-packets come whole. UDP ones cannot be rewritten so: after a
  * verdict with a payload the kernel takes their checksum for what it is not,
  * and what must stand there differs between kernels and between the socket
- * and the wire. So each pktq has a second kernel queue, the cutter, without
- * the GSO flag: a UDP super-packet is sent there by an NF_QUEUE verdict, the
- * kernel cuts it and sums each datagram on the way, and they are handed up
- * before anything else is.
+ * and the wire. Nor can those that are too long for one attribute (BIG TCP).
+ * So each pktq has a second kernel queue, the cutter, without the GSO flag:
+ * such a super-packet is sent there by an NF_QUEUE verdict, the kernel cuts
+ * it and sums each part on the way, and they are handed up before anything
+ * else is.
  */
 #include "pktq.h"
 
@@ -57,6 +58,7 @@ struct queue {
 struct pktq {
 	pktq_packet_cb *packet_cb;
 	void *ctx;
+	bool reading;
 	uint32_t drops[2]; /* of main and cutter, as read last */
 	struct pktq_counters counters;
 	struct queue main;
@@ -356,16 +358,17 @@ static bool parse_packet(const struct nlmsghdr *nlh, struct pktq_packet *p)
 
 static int read_queue(struct pktq *q, struct queue *k);
 
-static bool is_udp(const struct pktq_packet *p)
+static bool must_be_cut(const struct pktq_packet *p)
 {
 	struct pkt pkt;
 
-	return pkt_parse(p->data, p->len, &pkt) == PKT_OK &&
-	       pkt.proto == IPPROTO_UDP;
+	return p->gso && (p->full_len > p->len ||
+			  (pkt_parse(p->data, p->len, &pkt) == PKT_OK &&
+			   pkt.proto == IPPROTO_UDP));
 }
 
-/* The verdict puts every datagram of it into the cutter at once, so they are
- * all there to be read, and nothing that was sent later is before them. */
+/* The verdict puts every part of it into the cutter at once, so they are all
+ * there to be read, and nothing that was sent later is before them. */
 static int cut_packet(struct pktq *q, const struct pktq_packet *p)
 {
 	int n, packets = 0;
@@ -402,7 +405,7 @@ static int handle_message(struct pktq *q, struct queue *k,
 		q->counters.malformed++;
 		return 0;
 	}
-	if (p.gso && is_udp(&p))
+	if (must_be_cut(&p) && k == &q->main)
 		return cut_packet(q, &p);
 	p.id |= (uint64_t)k->number << 32;
 	q->counters.packets++;
@@ -458,7 +461,14 @@ static int read_queue(struct pktq *q, struct queue *k)
 
 int pktq_read(struct pktq *q)
 {
-	return read_queue(q, &q->main);
+	int n;
+
+	if (q->reading)
+		return -EBUSY;
+	q->reading = true;
+	n = read_queue(q, &q->main);
+	q->reading = false;
+	return n;
 }
 
 /* The verdicts of the queue that `id` is in. Those that wait for the other

@@ -143,6 +143,28 @@ static void tcp6_survives_with_complete_checksums(void **state)
 	check_transfer(HOSTS(state), &family6, "off");
 }
 
+/* BIG TCP: more than one verdict can carry. */
+static void tcp_longer_than_a_verdict_survives(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	struct pair *p = &pair;
+	int at_a, at_b;
+
+	if (host_try("ip link set va gso_max_size 196608 gro_max_size 196608 "
+		     "2>/dev/null"))
+		SKIP_BECAUSE("no BIG TCP in this kernel or ip(8)");
+	PAIR_OPEN(p, h, &family6, IPPROTO_TCP);
+	connect_tcp(p, &at_a, &at_b);
+	transfer(p, at_a, at_b);
+	assert_true(pktq_counters(p->a.out)->cut > 0);
+	assert_int_equal(pktq_counters(p->a.out)->truncated, 0);
+	check_pair(p);
+	abort_connection(at_a);
+	abort_connection(at_b);
+	pair_close(p);
+	host_run("ip link set va gso_max_size 65536 gro_max_size 65536");
+}
+
 /* Every small length, so that padding and odd sums are met, and up to the
  * MTU. */
 static void check_udp(const struct hosts *h, const struct family *f,
@@ -219,6 +241,15 @@ static void check_cut_on_the_way_out(const struct hosts *h,
 	send_super_packet(p, at_a, at_b);
 	assert_int_equal(pktq_counters(p->a.out)->cut, 2);
 	assert_int_equal(pktq_counters(p->a.out)->packets, 3 + 2 + 41);
+	if (f->number == 4) {
+		/* 65535 bytes with their headers: more than is handed over */
+		set_int(at_a, SOL_UDP, UDP_SEGMENT, 1400);
+		send_datagram(at_a, 0, 65507);
+		for (size_t i = 0; i < 46; i++)
+			expect_datagram(p, at_b, i * 1400, 1400);
+		expect_datagram(p, at_b, 64400, 1107);
+		assert_int_equal(pktq_counters(p->a.out)->cut, 3);
+	}
 	assert_int_equal(p->a.super, 0);
 	check_pair(p);
 	close(at_a);
@@ -357,6 +388,7 @@ int main(void)
 		cmocka_unit_test(tcp4_survives_with_complete_checksums),
 		cmocka_unit_test(tcp6_survives_with_offloads),
 		cmocka_unit_test(tcp6_survives_with_complete_checksums),
+		cmocka_unit_test(tcp_longer_than_a_verdict_survives),
 		cmocka_unit_test(udp_survives),
 		cmocka_unit_test(udp_without_checksum_stays_so),
 		cmocka_unit_test(udp_super_packets_survive),
