@@ -67,8 +67,6 @@ struct track {
 	struct addr wish; /* of the operator; unset: none */
 	const struct wire_refuse *refusal; /* while it is worked on */
 	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
-	bool yielding; /* the move is for a wire tuple that a new connection
-			* of this host wants */
 	/* FLOW_THEIRS */
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
@@ -141,6 +139,7 @@ struct daemon {
 	struct counters counters;
 	struct crypto_keypair key;
 	char fingerprint[CTL_NAME_MAX];
+	int key_made; /* see store_key() */
 	uint64_t started_ms;
 
 	struct rtmon *rtmon;

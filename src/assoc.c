@@ -20,8 +20,6 @@
 #define SYNC_TRIES 6
 #define REVIEW_MS 5 /* sessions that come up together share a look */
 
-static void claim_forget(struct assoc *a, uint64_t now_ms);
-
 /* ---- taps --------------------------------------------------------------- */
 
 static void on_copy(const struct tap_packet *p, void *arg)
@@ -351,8 +349,9 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 	return a;
 }
 
-/* Every flow of this peer is nobody's again. */
-static void claim_forget(struct assoc *a, uint64_t now_ms)
+/* Flows of this peer are nobody's again: all of them, or those that need no
+ * translation. */
+static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 {
 	struct flow *f;
 	struct flow *next;
@@ -360,8 +359,12 @@ static void claim_forget(struct assoc *a, uint64_t now_ms)
 	HASH_ITER(hh, a->d->flows.by_identity, f, next) {
 		if (f->claim.table != a->claims && f->peer != a->peer)
 			continue;
+		if (!all && (!flow_is_plain(f) || f->hold))
+			continue;
 		track_leave(a->d, f, now_ms);
 		claim_drop(&f->claim);
+		if (f->peer)
+			peer_flows_dec(f->peer);
 		f->peer = NULL;
 		f->reason = REASON_NO_PEER;
 		if (f->ended_ms)
@@ -560,9 +563,11 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 	struct daemon *d = arg;
 	struct assoc *a = peer_user(p);
 
-	(void)now_ms;
 	if (!a)
 		return;
+	/* Nobody would follow a move now: found and claimed anew when it is
+	 * back. What is translated already goes on to the end. */
+	claim_forget(a, false, now_ms);
 	log_notice(d->log, "session with %s ended: %s", a->name,
 		   reason_name(why));
 	report_event(d, a->name, "session-ended", reason_name(why));
@@ -611,7 +616,7 @@ static void on_forgotten(void *arg, struct peer *p)
 	(void)arg;
 	if (!a)
 		return;
-	claim_forget(a, loop_now_ms());
+	claim_forget(a, true, loop_now_ms());
 	peer_set_user(p, NULL);
 	assoc_free(a);
 }

@@ -256,20 +256,15 @@ static int fail(struct daemon *d, const char *what, int err)
 static int start_key(struct daemon *d)
 {
 	char error[CONF_ERROR_MAX];
-	int made;
 
 	if (crypto_init())
 		return fail(d, "libsodium", -EIO);
-	made = store_key(d->conf->state_dir, &d->key, error);
-	if (made < 0) {
+	d->key_made = store_key(d->conf->state_dir, &d->key, error);
+	if (d->key_made < 0) {
 		log_err(d->log, "%s", error);
-		return made;
+		return d->key_made;
 	}
 	crypto_fingerprint(d->key.public_key, d->fingerprint);
-	if (made)
-		log_notice(d->log, "new key %s%s", d->fingerprint,
-			   made == 2 ? ": the old one was made on another "
-				       "machine" : "");
 	return 0;
 }
 
@@ -584,6 +579,10 @@ int daemon_run(const struct daemon_options *options, struct log *log,
 			   d->steer_info.owned ? "owned" : "watched",
 			   d->steer_info.queue_form == STEER_QUEUE_NATIVE ?
 			   "native" : "compat");
+		if (d->key_made)
+			log_notice(log, "the key is new%s", d->key_made == 2 ?
+				   ": the old one was made on another machine" :
+				   "");
 		notify_send("READY=1");
 		err = loop_run(d->loop);
 		if (err)

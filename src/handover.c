@@ -370,8 +370,6 @@ static void step_mover(struct track *t, const struct mover_event *ev,
 			break;
 	if (i < out.n)
 		mover_rollback(&t->mover, &before, &out, i, now_ms);
-	if (t->mover.state == MOVER_STEADY && t->mover.n_accepted == 1)
-		t->yielding = false;
 	t->assoc->d->handover_dirty = true;
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
@@ -519,7 +517,6 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 	t->refusal = NULL;
 	if (!addr_is_set(&candidate.addr))
 		return;
-	t->yielding = true;
 	situation(t, MIGRATE_CAUSE_PORTS, &candidate, now_ms);
 }
 

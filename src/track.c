@@ -405,15 +405,23 @@ static void tell_mtu(struct track *t)
 		retain_set_mtu(d->retain, &f->identity.remote.addr, route.mtu);
 }
 
+/* Ports alone changed: a new connection of the mover's host waits for these
+ * tuples, so they are free at both ends once the drain is over. */
+static bool is_yielded(const struct track *t, const struct locator *at)
+{
+	const struct locator *now = t->side == FLOW_OURS ?
+		mover_current(&t->mover) : &t->follower.sending;
+
+	return at->ports != now->ports && addr_equal(&at->addr, &now->addr);
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
 		const struct locator *sending, uint64_t now_ms)
 {
 	struct daemon *d = t->assoc->d;
 	const struct locator *at = &action->to;
-	/* A tuple that a new connection of ours waits for must be free. */
 	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
-			 !(t->yielding && addr_equal(&at->addr,
-					&mover_current(&t->mover)->addr));
+			 !is_yielded(t, at);
 	uint32_t ifindex = 0;
 	struct flow *f;
 	int err = 0;
