@@ -59,7 +59,6 @@ void ruleset_put_gate(struct batch *b, uint8_t family);
 void ruleset_put_gate_shut(struct batch *b);
 /* The inert rule whose presence makes the kernel defragment. */
 void ruleset_put_defrag(struct batch *b);
-void ruleset_put_defrag_off(struct batch *b);
 
 /* Names for batch_element(), NULL for a family that is neither 4 nor 6. */
 const char *ruleset_set_name(enum steer_set set, uint8_t family);

@@ -123,7 +123,8 @@ void steer_build(struct steer *s);
 /*
  * add: there already = fine. timeout_s 0 = until deleted; another value is
  * for STEER_DROP, where adding renews it. del: not there = fine.
- * Adding to any set but PROT raises the gate (see steer_idle).
+ * Adding to any set but PROT raises the gate (see steer_idle). The first one
+ * of all pulls in defragmentation, which stays as long as the table.
  * Elements with a family or protocol that is not known: -EINVAL by commit.
  */
 void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
@@ -137,8 +138,7 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 /*
  * Tells that no element is left in OUT, IN, PASS and DROP (timeouts
  * included): lowers the gate, so that every packet leaves both chains after
- * one cheap test, and takes defragmentation away. Where it is not told only
- * time is lost; told too early, packets pass: it is the caller's promise.
+ * one cheap test. Where it is not told only time is lost; told too early, packets pass: it is the caller's promise.
  */
 void steer_idle(struct steer *s);
 

@@ -424,13 +424,6 @@ void ruleset_put_defrag(struct batch *b)
 	put_tproxy_rule(&m);
 }
 
-void ruleset_put_defrag_off(struct batch *b)
-{
-	struct maker m = { .batch = b, .table = STEER_TABLE };
-
-	rule_put_chain_flush(&m, defrag_chain);
-}
-
 void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 {
 	struct maker m = { .batch = b, .table = PROBE_TABLE };

@@ -46,6 +46,8 @@ struct steer {
 	bool building; /* in this batch */
 	unsigned int gate; /* families that are let in, GATE_BIT() */
 	unsigned int gate_next; /* the same after this batch */
+	bool whole; /* fragments are put together */
+	bool whole_next; /* the same after this batch */
 	struct batch batch;
 	struct print print;
 };
@@ -284,6 +286,7 @@ void steer_begin(struct steer *s)
 	batch_reset(&s->batch);
 	s->building = false;
 	s->gate_next = s->gate;
+	s->whole_next = s->whole;
 }
 
 void steer_build(struct steer *s)
@@ -295,6 +298,7 @@ void steer_build(struct steer *s)
 	ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
 	s->gate_next = 0;
+	s->whole_next = false;
 }
 
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
@@ -316,12 +320,24 @@ static size_t tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
 	return 2 * len + 12;
 }
 
+/*
+ * With the first tuple, moved or not: defragmentation is a hook in front of
+ * ours. nf_queue keeps the index of the hook that a packet goes on from, so
+ * what waits in a queue while a hook appears before it passes our chain
+ * twice. Nothing waits before something is protected.
+ */
+static void pull_in_defrag(struct steer *s)
+{
+	if (s->whole_next || !s->defrag)
+		return;
+	ruleset_put_defrag(&s->batch);
+	s->whole_next = true;
+}
+
 static void raise_gate(struct steer *s, uint8_t family)
 {
 	if (s->gate_next & GATE_BIT(family))
 		return;
-	if (!s->gate_next && s->defrag)
-		ruleset_put_defrag(&s->batch);
 	ruleset_put_gate(&s->batch, family);
 	s->gate_next |= GATE_BIT(family);
 }
@@ -331,8 +347,6 @@ void steer_idle(struct steer *s)
 	if (!s->gate_next)
 		return;
 	ruleset_put_gate_shut(&s->batch);
-	if (s->defrag)
-		ruleset_put_defrag_off(&s->batch);
 	s->gate_next = 0;
 }
 
@@ -357,6 +371,7 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
+	pull_in_defrag(s);
 	/* An element that is there keeps its timeout; only a new one takes
 	 * ours. */
 	if (set == STEER_DROP)
@@ -410,6 +425,7 @@ int steer_commit(struct steer *s)
 
 	if (!err) {
 		s->gate = s->gate_next;
+		s->whole = s->whole_next;
 		s->built |= s->building;
 		if (s->building && s->events)
 			err = take_print(s, &s->print);
