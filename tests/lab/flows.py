@@ -61,7 +61,9 @@ class Traffic:
         elif bytes:
             argv += [bytes]
         self.at_client = self._start(client, argv, tag + "c")
-        self.port = self._line(self.at_client)["ready"]
+        ready = self._line(self.at_client)
+        self.port, self.near_addr = ready["ready"], ready["addr"]
+        self.far_addr = to
         lab.flows.append(self)
 
     def __str__(self):
@@ -302,7 +304,7 @@ class Telnet:
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         conn, peer = listener.accept()  # what inetd does
         listener.close()
-        self.port = peer[1]
+        self.near_addr, self.far_addr, self.port = peer[0], to, peer[1]
         os.set_inheritable(conn.fileno(), True)
         self.daemon = server.spawn(
             telnetd, "-h", "-E",
@@ -379,7 +381,8 @@ PidFile none
                                     stdout=subprocess.PIPE)
         self.ticker = Ticker(self.process)
         self.ticker.wait(3, 15, str(self))
-        self.port = self._port()
+        self.far_addr = to
+        self.near_addr, self.port = self._near()
         if forward:
             self.forwarded.start()
 
@@ -390,10 +393,11 @@ PidFile none
                             f"{base}/{name}"], check=True)
         return base + "/user"
 
-    def _port(self):
+    def _near(self):
         out = self.client.run("ss", "-Htn", "state", "established", "dport",
                               "=", f":{self.server_port}").stdout_text
-        return int(out.split()[2].rsplit(":", 1)[1])
+        addr, port = out.split()[2].rsplit(":", 1)
+        return addr.strip("[]"), int(port)
 
     def __str__(self):
         return f"ssh {self.client.name} -> {self.server.name}"

@@ -695,11 +695,14 @@ class Lab:
         found = []
         for e in host.daemon.list():
             i = e["identity"]
-            ends = (i["local"]["port"], i["remote"]["port"])
+            near, far = i["local"], i["remote"]
             if host is flow.server:
-                ends = ends[::-1]
-            if (e["proto"] == flow.proto and ends[1] == flow.server_port and
-                    (many > 1 or ends[0] == flow.port)):
+                near, far = far, near
+            if (e["proto"] == flow.proto and
+                    (far["addr"], far["port"]) == (flow.far_addr,
+                                                   flow.server_port) and
+                    near["addr"] == flow.near_addr and
+                    (many > 1 or near["port"] == flow.port)):
                 found.append(e)
         check(len(found) == many,
               f"{host.name} lists {len(found)} of {flow}, not {many}")
@@ -776,8 +779,10 @@ class Lab:
                 for what in ("list", "peers", "status"):
                     with contextlib.suppress(Failed, Skip, OSError):
                         p = d.ctl(what, check=False)
-                        out += [f"-- {h.name}: sacipctl {what}",
-                                p.stdout_text + p.stderr_text]
+                        rows = [r for r in p.stdout_text.splitlines()
+                                if not r.endswith(" 0")]
+                        out += [f"-- {h.name}: sacipctl {what}", *rows,
+                                p.stderr_text]
                 out += [f"-- {h.name}: log", d.tail(40)]
             with contextlib.suppress(Failed, OSError):
                 for argv in (["ip", "-br", "address"], ["ip", "rule"],

@@ -215,6 +215,21 @@ void socket_ports(int fd, unsigned *local, unsigned *remote)
 		*remote = port_of(&ss);
 }
 
+void print_ready(int fd, unsigned port)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof(ss);
+
+	if (!getsockname(fd, (struct sockaddr *)&ss, &n))
+		inet_ntop(ss.ss_family, ss.ss_family == AF_INET ?
+			  (void *)&((struct sockaddr_in *)&ss)->sin_addr :
+			  (void *)&((struct sockaddr_in6 *)&ss)->sin6_addr,
+			  text, sizeof(text));
+	printf("{\"ready\":%u,\"addr\":\"%s\"}\n", port, text);
+	fflush(stdout);
+}
+
 /* --- standard input -------------------------------------------------------- */
 
 /* Returns false where standard input has ended or says stop. */

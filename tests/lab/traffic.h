@@ -73,6 +73,9 @@ int socket_open(const struct app *a, const char *addr, unsigned port,
 		int type, struct sockaddr_storage *ss, socklen_t *len);
 void socket_ports(int fd, unsigned *local, unsigned *remote);
 
+/* Says that the client's (first) connection is open, and from where. */
+void print_ready(int fd, unsigned port);
+
 /* Takes a line of standard input. False where it has ended or says stop. */
 bool hear(struct app *a);
 

@@ -522,8 +522,7 @@ void tcp_client(struct app *a, const char *addr, unsigned port,
 			conn_ask(a, c); /* it carries data once */
 		conn_pump(a, c);
 	}
-	printf("{\"ready\":%u}\n", a->conn[0].local_port);
-	fflush(stdout);
+	print_ready(a->conn[0].fd, a->conn[0].local_port);
 	tcp_loop(a, -1);
 	snprintf(more, sizeof(more), ",\"port\":%u", a->conn[0].local_port);
 	report(a, "client", more);

@@ -15,9 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#define WORD_EVERY 50
+
 /* One datagram; values in this machine's order: both ends run on it. */
 struct datagram {
-	char type; /* 'h'ello 'H', 'q'uestion 'a'nswer, 'd'ata, 'b'ye 'B' */
+	char type; /* 'h'ello 'H', 'q'uestion 'a'nswer, 'd'ata 'k', 'b'ye 'B' */
 	char kind;
 	char zero[6];
 	uint64_t seq, pace_ns;
@@ -78,7 +80,8 @@ static void udp_count(struct app *a, struct udp *u, const struct datagram *d)
 	u->received++;
 }
 
-/* Data one way: holes are counted at the end, from the sender's total. */
+/* Data one way: holes are counted at the end, from the sender's total. Now
+ * and then the receiver says something too, as real ones do. */
 static void udp_data(struct app *a, struct udp *u, const struct datagram *d)
 {
 	if (d->seq == u->next - 1 && u->received) {
@@ -90,6 +93,8 @@ static void udp_data(struct app *a, struct udp *u, const struct datagram *d)
 	else
 		u->next = d->seq + 1;
 	udp_count(a, u, d);
+	if (u->received % WORD_EVERY == 1)
+		udp_plain(a, u, 'k', d->seq);
 }
 
 /* Returns 1 with a datagram, 0 where there is none now. */
@@ -323,7 +328,7 @@ void udp_client(struct app *a, const char *addr, unsigned port,
 		die("connect");
 	socket_ports(u.fd, &local, &remote);
 	udp_hello(a, &u);
-	printf("{\"ready\":%u}\n", local);
+	print_ready(u.fd, local);
 	fflush(stdout);
 	due_ns = now_ns();
 	if (kind == 'e')

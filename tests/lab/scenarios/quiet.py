@@ -50,7 +50,9 @@ def nothing_is_queued_before_a_move(lab, n):
 def others_are_left_alone(lab, n):
     """Beside a moved flow, one that is not protected is never queued."""
     client, server, other = lan(lab, n, f"other eth0 {n.cidr(1, 5)} lan")
-    lab.daemons(client, server)
+    # no attempt at the other: an ICMP error that comes back is looked at
+    client.saciped(initiate=[n.ip(1, 3)])
+    server.saciped()
     flow = echo(client, server, fam=n.fam)
     lab.protected(flow)
     client.add("eth0", n.cidr(1, 9), nodad(n))

@@ -53,6 +53,8 @@ def nothing_leaks_while_there_is_no_address(lab, n):
     lab.protected(*flows)
     wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
                                        f"{n.proto} src {n.ip(1, 2)}")
+    for f in flows:
+        f.goes_on()
     _, gone = client.delete_now("eth0", n.cidr(1, 2))
     time.sleep(0.5)
     client.add("eth0", n.cidr(1, 9), nodad(n))
