@@ -1,0 +1,937 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Tests of retain: what an address does after it has left its interface.
+ *
+ * Host a loses HOST_A4 and HOST_A6 ("OLD") and may have 10.9.0.3, fd09::3
+ * ("NEW") by then. Host b is the peer, or the stranger that takes OLD.
+ */
+#include "retain.h"
+
+#include "host.h"
+#include "netlink.h"
+#include "steer.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define NEW4 "10.9.0.3"
+#define NEW6 "fd09::3"
+#define TABLE 7000
+#define DUMP_MAX 65536
+#define PACE_US 1000
+
+static const struct retain_conf conf = { .table = TABLE,
+					 .mark = STEER_MARK_DEFAULT };
+static const struct steer_conf steering = { .mark = STEER_MARK_DEFAULT,
+					    .queue_in = 21,
+					    .queue_out = 22 };
+
+struct names {
+	const char *family, *old, *new, *peer;
+	int bits;
+	uint8_t number;
+};
+
+static const struct names names[] = {
+	{ "-4", HOST_A4, NEW4, HOST_B4, 24, 4 },
+	{ "-6", HOST_A6, NEW6, HOST_B6, 64, 6 },
+};
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* All that retain could change, as text. */
+static char *dump(void)
+{
+	char *text = calloc(1, DUMP_MAX);
+	size_t len;
+	FILE *f = popen("ip rule; ip -6 rule; ip route show table all; "
+			"ip -6 route show table all | sort; "
+			"ip -o addr | sed 's/ tentative//'", "r");
+
+	assert_non_null(text);
+	assert_non_null(f);
+	len = fread(text, 1, DUMP_MAX - 1, f);
+	assert_true(len > 0 && len < DUMP_MAX - 1);
+	pclose(f);
+	return text;
+}
+
+static void expect_dump(char *before)
+{
+	char *after = dump();
+
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+}
+
+static struct retain *open_retain(struct retain_info *info)
+{
+	struct retain_info unused;
+	struct retain *r;
+
+	assert_int_equal(retain_open(&r, &conf, info ? info : &unused), 0);
+	return r;
+}
+
+/* Both families' OLD, towards both families' peer. */
+static void protect(struct retain *r, uint32_t mtu)
+{
+	for (int i = 0; i < 2; i++) {
+		struct addr old = host_addr(names[i].old);
+		struct addr peer = host_addr(names[i].peer);
+
+		assert_int_equal(retain_protect(r, &old, &peer, mtu), 0);
+	}
+}
+
+static void unprotect(struct retain *r)
+{
+	for (int i = 0; i < 2; i++) {
+		struct addr old = host_addr(names[i].old);
+		struct addr peer = host_addr(names[i].peer);
+
+		assert_int_equal(retain_unprotect(r, &old, &peer), 0);
+	}
+}
+
+static void gone(struct retain *r, const struct names *n)
+{
+	struct addr old = host_addr(n->old);
+
+	assert_int_equal(retain_gone(r, &old), 0);
+}
+
+static void add_address(const char *text, int bits)
+{
+	host_run("ip addr add %s/%d dev va %s", text, bits,
+		 strchr(text, ':') ? "nodad" : "");
+}
+
+/* Without a process: returns at the moment when the kernel is done. */
+static void remove_address(const char *text, int bits)
+{
+	char buffer[256] = "";
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct ifaddrmsg *ifa =
+		mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
+	struct addr a = host_addr(text);
+	struct netlink *nl;
+
+	nlh->nlmsg_type = RTM_DELADDR;
+	ifa->ifa_family = (uint8_t)addr_af(&a);
+	ifa->ifa_prefixlen = (uint8_t)bits;
+	ifa->ifa_index = if_nametoindex("va");
+	mnl_attr_put(nlh, IFA_LOCAL, addr_size(&a), a.byte);
+	assert_int_equal(netlink_open(&nl, NETLINK_ROUTE, NULL, 0), 0);
+	assert_int_equal(netlink_request(nl, nlh, NULL, NULL), 0);
+	netlink_close(nl);
+}
+
+/* In host a, once both families reach b: IPv6 takes a moment on a new link. */
+static struct hosts *ready(void **state)
+{
+	struct hosts *h = HOSTS(state);
+
+	/* NEW is to outlive OLD though it came second. */
+	host_run("sysctl -qw net.ipv4.conf.all.promote_secondaries=1");
+	for (int i = 0; i < 2; i++)
+		host_run("for i in 1 2 3 4 5 6 7 8 9; do ping -q -c 1 -W 1 %s "
+			 ">/dev/null && exit; done; exit 1", names[i].peer);
+	return h;
+}
+
+/* --- opening, counting, leaving ------------------------------------------- */
+
+static void test_refuses_bad_settings(void **state)
+{
+	static const uint32_t bad[] = { 0, 252, 253, 254, 255, 0x7fffffff,
+					0xffffffff };
+	struct retain_conf c = conf;
+	struct retain *r;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		c.table = bad[i];
+		assert_int_equal(retain_open(&r, &c, NULL), -EINVAL);
+	}
+	c = conf;
+	c.mark = 0;
+	assert_int_equal(retain_open(&r, &c, NULL), -EINVAL);
+	c.mark = 6;
+	assert_int_equal(retain_open(&r, &c, NULL), -EINVAL);
+}
+
+static int open_without_privilege(void)
+{
+	struct retain *r;
+
+	return setuid(65534) ? 0 : -retain_open(&r, &conf, NULL);
+}
+
+static void test_needs_privilege(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)HOSTS(state);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(open_without_privilege());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), EPERM);
+}
+
+static void test_leaves_nothing_behind(void **state)
+{
+	struct addr a4, b4, b6;
+	struct retain_info info;
+	struct retain *r;
+	char *before, *open, *full;
+
+	(void)HOSTS(state);
+	a4 = host_addr(HOST_A4);
+	b4 = host_addr(HOST_B4);
+	b6 = host_addr(HOST_B6);
+	before = dump();
+	r = open_retain(&info);
+	assert_true(info.src_valid_mark);
+	assert_true(info.ipv6);
+	open = dump();
+	assert_null(strstr(before, "1021"));
+	assert_non_null(strstr(open, "1021:\tfrom all fwmark 0x10000000/"
+				     "0x10000000 lookup 7001"));
+	protect(r, 1400);
+	full = dump();
+	assert_non_null(strstr(full, "32800:\tfrom " HOST_A4 " lookup 7000"));
+	assert_non_null(strstr(full, "32800:\tfrom " HOST_A6 " lookup 7000"));
+	assert_null(strstr(full, "1022:"));
+	/* Counted: the second and the first of two change nothing. */
+	protect(r, 1400);
+	unprotect(r);
+	expect_dump(full);
+	for (int i = 0; i < 4; i++)
+		gone(r, &names[i % 2]);
+	full = dump();
+	assert_non_null(strstr(full, "1022:\tfrom " HOST_A4 " lookup 7000"));
+	assert_non_null(strstr(full, "1022:\tfrom " HOST_A6 " lookup 7000"));
+	free(full);
+	/* The last takes all of it, the gone rule too. */
+	unprotect(r);
+	expect_dump(open);
+	assert_int_equal(retain_unprotect(r, &a4, &b4), -ENOENT);
+	assert_int_equal(retain_gone(r, &a4), -ENOENT);
+	assert_int_equal(retain_back(r, &a4), -ENOENT);
+	assert_int_equal(retain_set_mtu(r, &b4, 1300), -ENOENT);
+	assert_int_equal(retain_protect(r, &a4, &b6, 0), -EINVAL);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
+static int protect_and_die(void)
+{
+	struct addr old = host_addr(HOST_A4), peer = host_addr(HOST_B4);
+	struct addr old6 = host_addr(HOST_A6), peer6 = host_addr(HOST_B6);
+	struct retain *r;
+
+	if (retain_open(&r, &conf, NULL) ||
+	    retain_protect(r, &old, &peer, 1400) ||
+	    retain_protect(r, &old6, &peer6, 1400) || retain_gone(r, &old) ||
+	    retain_gone(r, &old6) ||
+	    retain_reverse(r, &peer, if_nametoindex("va")))
+		return 1;
+	return kill(getpid(), SIGKILL);
+}
+
+static void test_sweeps_after_a_crash(void **state)
+{
+	struct addr old, peer;
+	struct retain *r;
+	char *before, *kept;
+	int status;
+	pid_t pid;
+
+	(void)HOSTS(state);
+	before = dump();
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(protect_and_die());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	/* A route of someone else's in our tables, and a rule into them. */
+	host_run("ip route add 192.0.2.1 dev va table %d && "
+		 "ip rule add from 192.0.2.2 lookup %d pref 1022", TABLE,
+		 TABLE);
+	/* The new run opens, takes up one of two flows, then sweeps. */
+	kept = dump();
+	r = open_retain(NULL);
+	expect_dump(kept);
+	old = host_addr(HOST_A4);
+	peer = host_addr(HOST_B4);
+	assert_int_equal(retain_protect(r, &old, &peer, 1400), 0);
+	assert_int_equal(retain_gone(r, &old), 0);
+	assert_int_equal(retain_sweep(r), 0);
+	kept = dump();
+	assert_non_null(strstr(kept, "1022:\tfrom " HOST_A4));
+	assert_non_null(strstr(kept, "32800:\tfrom " HOST_A4));
+	assert_non_null(strstr(kept, "lo:sacip"));
+	assert_null(strstr(kept, "from " HOST_A6));
+	assert_null(strstr(kept, HOST_B4 " dev va table 7001"));
+	assert_non_null(strstr(kept, "192.0.2.1 dev va table 7000"));
+	assert_non_null(strstr(kept, "from 192.0.2.2 lookup 7000"));
+	free(kept);
+	assert_int_equal(retain_close(r, false), 0);
+	host_run("ip route del 192.0.2.1 dev va table %d && "
+		 "ip rule del from 192.0.2.2 lookup %d pref 1022", TABLE,
+		 TABLE);
+	expect_dump(before);
+}
+
+static void test_many_peers_are_swept(void **state)
+{
+	struct addr old, peer;
+	struct retain *r;
+	char *before;
+	double start;
+
+	(void)HOSTS(state);
+	before = dump();
+	r = open_retain(NULL);
+	old = host_addr(HOST_A4);
+	peer = host_addr("198.18.0.0");
+	start = seconds();
+	for (int i = 0; i < 1000; i++) {
+		peer.byte[2] = (uint8_t)(i >> 8);
+		peer.byte[3] = (uint8_t)i;
+		assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
+	}
+	printf("# 1000 peers protected in %.0f ms\n",
+	       (seconds() - start) * 1e3);
+	start = seconds();
+	assert_int_equal(retain_close(r, false), 0);
+	printf("# and swept in %.0f ms\n", (seconds() - start) * 1e3);
+	expect_dump(before);
+}
+
+static void test_an_address_on_lo_stays_its_owners(void **state)
+{
+	struct addr old, peer;
+	struct retain *r;
+	char *before, *during;
+
+	(void)HOSTS(state);
+	host_run("ip addr add 192.0.2.7/32 dev lo");
+	before = dump();
+	r = open_retain(NULL);
+	old = host_addr("192.0.2.7");
+	peer = host_addr(HOST_B4);
+	assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
+	during = dump();
+	assert_null(strstr(during, "lo:sacip"));
+	assert_non_null(strstr(during, "local 192.0.2.7 dev lo table local"));
+	free(during);
+	assert_int_equal(retain_unprotect(r, &old, &peer), 0);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
+static void test_the_interfaces_route_survives(void **state)
+{
+	struct hosts *h = ready(state);
+	struct retain *r;
+
+	r = open_retain(NULL);
+	protect(r, 0);
+	host_run("test \"$(ip route show table local " HOST_A4
+		 " | grep -c .)\" = 1");
+	host_run("ip route show table local " HOST_A4 " | grep -q 'dev va'");
+	host_enter(h->b);
+	host_run("ping -q -c 1 -W 2 " HOST_A4 " >/dev/null");
+	host_enter(h->a);
+	/* Away and back again; then only the copy goes. */
+	remove_address(HOST_A4, 24);
+	host_run("test -z \"$(ip route show table local " HOST_A4 ")\"");
+	add_address(HOST_A4, 24);
+	unprotect(r);
+	host_run("ip route show table local " HOST_A4 " | grep -q 'dev va'");
+	host_enter(h->b);
+	host_run("ip neigh flush all && "
+		 "ping -q -c 1 -W 2 " HOST_A4 " >/dev/null");
+	host_enter(h->a);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+/* --- the moment of removal ------------------------------------------------ */
+
+/* Shared with the process that sends one datagram, numbered, each PACE_US. */
+struct sender {
+	volatile uint32_t sent; /* number of the last one */
+	volatile uint32_t errors;
+	volatile int last_error;
+	volatile bool stop;
+};
+
+static pid_t sender_start(struct sender *s, int fd)
+{
+	pid_t pid = fork();
+	double end = seconds() + 10;
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	while (!s->stop && seconds() < end) {
+		uint32_t number = ++s->sent;
+
+		if (send(fd, &number, sizeof(number), MSG_DONTWAIT) < 0 &&
+		    errno != EAGAIN) {
+			s->errors++;
+			s->last_error = errno;
+		}
+		usleep(PACE_US);
+	}
+	_exit(0);
+}
+
+static void sender_wait(const struct sender *s, uint32_t more)
+{
+	uint32_t until = s->sent + more;
+	double end = seconds() + 10;
+
+	while (s->sent < until) {
+		assert_true(seconds() < end);
+		usleep(PACE_US);
+	}
+}
+
+struct outcome {
+	uint32_t before, after; /* datagrams that b got */
+	uint32_t tried; /* after the removal */
+	uint32_t errors;
+	int last_error;
+	double until_gone_ms;
+};
+
+enum guard { NONE, ROUTES, TABLE_ONLY, BOTH };
+
+static struct steer *steer_for(const struct tuple *t)
+{
+	struct steer *s;
+
+	assert_int_equal(steer_open(&s, &steering, NULL), 0);
+	steer_begin(s);
+	steer_build(s);
+	steer_add(s, STEER_PROT, t, 0);
+	steer_add_addr(s, STEER_SRC, &t->local.addr);
+	assert_int_equal(steer_commit(s), 0);
+	return s;
+}
+
+/*
+ * A sender each millisecond; OLD is removed under it, NEW (if `with_new`) and
+ * a default route stay, so that what is not held back finds a way out.
+ */
+static struct outcome remove_under_sender(struct hosts *h,
+					  const struct names *n,
+					  enum guard guard, bool with_new)
+{
+	struct sender *sender = mmap(NULL, sizeof(*sender),
+				     PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const int room = 1 << 22;
+	struct outcome o = { 0 };
+	struct retain *r = NULL;
+	struct steer *s = NULL;
+	struct addr old = host_addr(n->old);
+	struct addr peer = host_addr(n->peer);
+	struct endpoint to;
+	struct tuple t;
+	uint32_t number, mark;
+	int a, b;
+	pid_t pid;
+
+	assert_ptr_not_equal(sender, MAP_FAILED);
+	host_enter(h->b);
+	b = host_bind(n->peer, 0, SOCK_DGRAM);
+	assert_int_equal(setsockopt(b, SOL_SOCKET, SO_RCVBUFFORCE, &room,
+				    sizeof(room)), 0);
+	to = host_name(b, false);
+	host_enter(h->a);
+	if (with_new) {
+		add_address(n->new, n->bits);
+		host_run("ip %s route add default via %s dev va", n->family,
+			 n->peer);
+	}
+	a = host_bind(n->old, 0, SOCK_DGRAM);
+	host_connect(a, &to);
+	t = host_tuple(a, IPPROTO_UDP);
+	if (guard == ROUTES || guard == BOTH) {
+		r = open_retain(NULL);
+		assert_int_equal(retain_protect(r, &old, &peer, 1500), 0);
+	}
+	if (guard == TABLE_ONLY || guard == BOTH)
+		s = steer_for(&t);
+	pid = sender_start(sender, a);
+	sender_wait(sender, 100);
+
+	/* What the daemon does at the event. With routes alone the first
+	 * moment counts for nothing: then the clock starts when they stand. */
+	remove_address(n->old, n->bits);
+	if (!s && r)
+		assert_int_equal(retain_gone(r, &old), 0);
+	mark = sender->sent + 1; /* that one may be under way */
+	if (s && r)
+		assert_int_equal(retain_gone(r, &old), 0);
+	sender_wait(sender, 300);
+	sender->stop = true;
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+	while (recv(b, &number, sizeof(number), MSG_DONTWAIT) ==
+	       sizeof(number))
+		if (number <= mark)
+			o.before++;
+		else
+			o.after++;
+	o.tried = sender->sent - mark;
+	o.errors = sender->errors;
+	o.last_error = sender->last_error;
+	munmap(sender, sizeof(*sender));
+	close(a);
+	close(b);
+	assert_int_equal(steer_close(s, false), 0);
+	assert_int_equal(retain_close(r, false), 0);
+	return o;
+}
+
+static void check_outcome(const char *what, const struct outcome *o)
+{
+	printf("# %s: %u arrived before; of %u sent after the removal %u "
+	       "arrived, %u errors%s%s\n", what, o->before, o->tried, o->after,
+	       o->errors, o->errors ? ": " : "",
+	       o->errors ? strerror(o->last_error) : "");
+	assert_true(o->before >= 90);
+	assert_true(o->tried >= 250);
+}
+
+static void test_ipv4_without_us(void **state)
+{
+	struct outcome o =
+		remove_under_sender(ready(state), &names[0], NONE, true);
+
+	check_outcome("IPv4, control", &o);
+	assert_true(o.errors > 200);
+}
+
+static void test_ipv6_without_us(void **state)
+{
+	struct outcome o =
+		remove_under_sender(ready(state), &names[1], NONE, true);
+
+	check_outcome("IPv6, control", &o);
+	assert_true(o.after > 200);
+}
+
+static void check_guard(void **state, int family, enum guard guard,
+			bool with_new, const char *what)
+{
+	struct outcome o = remove_under_sender(ready(state), &names[family],
+					       guard, with_new);
+
+	check_outcome(what, &o);
+	assert_int_equal(o.after, 0);
+	assert_int_equal(o.errors, 0);
+}
+
+static void test_ipv4_both_guards(void **state)
+{
+	check_guard(state, 0, BOTH, true, "IPv4, both guards");
+}
+
+static void test_ipv6_both_guards(void **state)
+{
+	check_guard(state, 1, BOTH, true, "IPv6, both guards");
+}
+
+static void test_ipv4_routes_alone(void **state)
+{
+	check_guard(state, 0, ROUTES, true, "IPv4, routes alone");
+}
+
+static void test_ipv6_routes_alone(void **state)
+{
+	check_guard(state, 1, ROUTES, true, "IPv6, routes alone");
+}
+
+static void test_ipv6_table_alone(void **state)
+{
+	check_guard(state, 1, TABLE_ONLY, true, "IPv6, table alone");
+}
+
+static void test_ipv4_no_other_address(void **state)
+{
+	check_guard(state, 0, BOTH, false, "IPv4, no other address");
+}
+
+static void test_ipv6_no_other_address(void **state)
+{
+	check_guard(state, 1, BOTH, false, "IPv6, no other address");
+}
+
+/* Behind main the guard is reached only by what has no route; before main
+ * from the removal on. Either way it dies without a word: nothing, no ICMP
+ * either, comes to b. */
+static void test_untranslated_packets_die_silently(void **state)
+{
+	struct hosts *h = ready(state);
+	struct retain *r = open_retain(NULL);
+
+	protect(r, 0);
+	host_enter(h->b);
+	host_run("nft 'table inet seen { chain c { type filter hook prerouting "
+		 "priority 0; icmpv6 type { nd-neighbor-solicit, "
+		 "nd-neighbor-advert, nd-router-solicit, mld2-listener-report"
+		 " } accept; counter; }; }'");
+	for (int i = 0; i < 2; i++) {
+		struct endpoint to = host_endpoint(names[i].peer, 9);
+		int fd;
+		char byte;
+
+		host_enter(h->a);
+		add_address(names[i].new, names[i].bits);
+		fd = host_bind(names[i].old, 0, SOCK_DGRAM);
+		host_connect(fd, &to);
+		remove_address(names[i].old, names[i].bits);
+		gone(r, &names[i]);
+		for (int j = 0; j < 20; j++)
+			assert_int_equal(send(fd, "x", 1, 0), 1);
+		assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+		assert_int_equal(errno, EAGAIN);
+		close(fd);
+	}
+	host_enter(h->b);
+	host_run("nft list chain inet seen c | grep -q 'counter packets 0 '");
+	/* The control: it would have been seen. */
+	host_enter(h->a);
+	host_run("ping -q -c 1 -W 2 " HOST_B6 " >/dev/null");
+	host_enter(h->b);
+	assert_int_not_equal(host_try("nft list chain inet seen c | "
+				      "grep -q 'counter packets 0 '"), 0);
+	host_enter(h->a);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+/* --- nobody else's business ----------------------------------------------- */
+
+static void test_does_not_answer_for_it(void **state)
+{
+	struct hosts *h = ready(state);
+	struct retain *r = open_retain(NULL);
+
+	protect(r, 0);
+	for (int i = 0; i < 2; i++) {
+		const struct names *n = &names[i];
+
+		host_enter(h->b);
+		host_run("ping -q -c 1 -W 2 %s >/dev/null", n->old);
+		host_enter(h->a);
+		add_address(n->new, n->bits);
+		remove_address(n->old, n->bits);
+		gone(r, n);
+		host_enter(h->b);
+		host_run("ip neigh flush all");
+		assert_int_not_equal(
+			host_try("ping -q -c 1 -W 1 %s >/dev/null", n->old),
+			0);
+		host_run("ip neigh show %s | grep -Eq 'FAILED|INCOMPLETE'",
+			 n->old);
+		host_run("ping -q -c 1 -W 2 %s >/dev/null", n->new);
+	}
+	host_enter(h->a);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+static void test_reaches_a_stranger_that_has_it(void **state)
+{
+	struct hosts *h = ready(state);
+	struct retain *r = open_retain(NULL);
+
+	protect(r, 0);
+	for (int i = 0; i < 2; i++) {
+		const struct names *n = &names[i];
+		struct endpoint peer = host_endpoint(n->peer, 9), to, from;
+		struct addr new = host_addr(n->new);
+		int kept, listener, fd, at_b;
+
+		host_enter(h->a);
+		kept = host_bind(n->old, 0, SOCK_DGRAM);
+		host_connect(kept, &peer);
+		add_address(n->new, n->bits);
+		remove_address(n->old, n->bits);
+		gone(r, n);
+		host_enter(h->b);
+		host_run("ip addr add %s/%d dev vb %s", n->old,
+			 n->number == 4 ? 32 : 128,
+			 n->number == 4 ? "" : "nodad");
+		listener = host_bind(n->old, 0, SOCK_STREAM);
+		assert_int_equal(listen(listener, 1), 0);
+		to = host_name(listener, false);
+		host_enter(h->a);
+		fd = socket(addr_af(&to.addr), SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_true(fd >= 0);
+		host_connect(fd, &to);
+		from = host_name(fd, false);
+		assert_true(addr_equal(&from.addr, &new));
+		at_b = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		assert_true(at_b >= 0);
+		/* And the old socket can still send: into the guard. */
+		assert_int_equal(send(kept, "x", 1, 0), 1);
+		close(at_b);
+		close(fd);
+		close(listener);
+		close(kept);
+	}
+	host_enter(h->a);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+static void test_is_no_source_for_new_connections(void **state)
+{
+	struct retain *r;
+
+	(void)HOSTS(state);
+	r = open_retain(NULL);
+	protect(r, 0);
+	for (int i = 0; i < 2; i++) {
+		const struct names *n = &names[i];
+		struct endpoint to = host_endpoint(n->peer, 9), from;
+		struct addr new = host_addr(n->new);
+		struct sockaddr_storage ss;
+		socklen_t len = endpoint_to_sockaddr(&to, &ss);
+		int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		assert_true(fd >= 0);
+		remove_address(n->old, n->bits);
+		gone(r, n);
+		/* No other address, no route: no connection either. (IPv6
+		 * would take a link-local one on the link's own route.) */
+		assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), -1);
+		assert_int_equal(errno, ENETUNREACH);
+		add_address(n->new, n->bits);
+		assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
+		from = host_name(fd, false);
+		assert_true(addr_equal(&from.addr, &new));
+		close(fd);
+	}
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+/* --- delivery ------------------------------------------------------------- */
+
+/* A connected socket remembers how its packets came in, and they are not
+ * checked again until routes change: so "change" them. */
+static void set_rp_filter(int value)
+{
+	host_run("sysctl -qw net.ipv4.conf.all.rp_filter=%d && "
+		 "sysctl -qw net.ipv4.conf.va.rp_filter=%d && "
+		 "ip route flush cache", value, value);
+}
+
+/* One datagram from b to OLD at a, whose neighbour entry b still has. */
+static bool delivered(struct hosts *h, int at_b, int at_a)
+{
+	char byte;
+
+	host_enter(h->b);
+	assert_int_equal(send(at_b, "x", 1, 0), 1);
+	host_enter(h->a);
+	return host_readable(at_a, 200) && recv(at_a, &byte, 1, 0) == 1;
+}
+
+/* The table's tripwire marks what comes in for an address that is gone; the
+ * mark brings it to the socket. */
+static void check_delivery(void **state, const struct names *n)
+{
+	struct hosts *h = ready(state);
+	struct addr old = host_addr(n->old), peer = host_addr(n->peer);
+	struct retain *r = open_retain(NULL);
+	struct endpoint to;
+	struct tuple t;
+	struct steer *s;
+	char mac[32] = "";
+	int at_a, at_b;
+	FILE *f;
+
+	/* b goes on sending there, like a router that has not noticed. */
+	f = popen("ip -o link show dev va | sed 's/.*ether //;s/ .*//'", "r");
+	assert_non_null(f);
+	assert_non_null(fgets(mac, sizeof(mac), f));
+	pclose(f);
+	mac[strcspn(mac, "\n")] = '\0';
+	host_enter(h->b);
+	host_run("ip neigh replace %s dev vb lladdr %s nud permanent", n->old,
+		 mac);
+	at_b = host_bind(n->peer, 0, SOCK_DGRAM);
+	to = host_name(at_b, false);
+	host_enter(h->a);
+	at_a = host_bind(n->old, 0, SOCK_DGRAM);
+	host_connect(at_a, &to);
+	to = host_name(at_a, false);
+	host_enter(h->b);
+	host_connect(at_b, &to);
+	host_enter(h->a);
+	t = host_tuple(at_a, IPPROTO_UDP);
+	assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
+	set_rp_filter(0);
+	assert_true(delivered(h, at_b, at_a));
+	add_address(n->new, n->bits);
+	remove_address(n->old, n->bits);
+	assert_int_equal(retain_gone(r, &old), 0);
+	/* Without the mark nothing is delivered. */
+	assert_false(delivered(h, at_b, at_a));
+	s = steer_for(&t);
+	assert_true(delivered(h, at_b, at_a));
+	set_rp_filter(2);
+	assert_true(delivered(h, at_b, at_a));
+	set_rp_filter(1);
+	if (n->number == 4)
+		assert_false(delivered(h, at_b, at_a));
+	assert_int_equal(
+		retain_reverse(r, &peer, if_nametoindex("va")), 0);
+	assert_true(delivered(h, at_b, at_a));
+	assert_int_equal(
+		retain_unreverse(r, &peer, if_nametoindex("va")), 0);
+	if (n->number == 4)
+		assert_false(delivered(h, at_b, at_a));
+	close(at_a);
+	close(at_b);
+	assert_int_equal(steer_close(s, false), 0);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+static void test_delivery_ipv4(void **state)
+{
+	check_delivery(state, &names[0]);
+}
+
+static void test_delivery_ipv6(void **state)
+{
+	check_delivery(state, &names[1]);
+}
+
+static void test_reverse_over_two_interfaces(void **state)
+{
+	uint32_t va, second;
+	struct addr peer;
+	struct retain *r;
+	char *before;
+
+	(void)HOSTS(state);
+	host_run("ip link add vc type veth peer name vd && "
+		 "ip link set vc up && ip link set vd up");
+	before = dump();
+	r = open_retain(NULL);
+	va = if_nametoindex("va");
+	second = if_nametoindex("vc");
+	peer = host_addr(HOST_B4);
+	assert_int_equal(retain_unreverse(r, &peer, va), -ENOENT);
+	assert_int_equal(retain_reverse(r, &peer, va), 0);
+	assert_int_equal(retain_reverse(r, &peer, va), 0);
+	assert_int_equal(retain_reverse(r, &peer, second), 0);
+	host_run("ip route show table %d | grep -c nexthop | grep -qx 2",
+		 TABLE + 1);
+	assert_int_equal(retain_unreverse(r, &peer, va), 0);
+	host_run("ip route show table %d | grep -c nexthop | grep -qx 2",
+		 TABLE + 1);
+	/* What goes with the link comes back with it. */
+	host_run("ip link set vc down");
+	host_run("ip link set vc up");
+	assert_int_equal(retain_link_up(r, second), 0);
+	host_run("ip route show table %d | grep -c nexthop | grep -qx 2",
+		 TABLE + 1);
+	assert_int_equal(retain_unreverse(r, &peer, va), 0);
+	host_run("ip route show table %d | grep -q 'dev vc'", TABLE + 1);
+	/* One that is down does not keep another from its route. */
+	host_run("ip link set vc down");
+	assert_int_equal(retain_reverse(r, &peer, va), 0);
+	host_run("ip route show table %d | grep -q 'dev va'", TABLE + 1);
+	host_run("ip link set vc up");
+	assert_int_equal(retain_unreverse(r, &peer, va), 0);
+	assert_int_equal(retain_unreverse(r, &peer, second), 0);
+	host_run("test -z \"$(ip route show table %d)\"", TABLE + 1);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
+static void test_mtu_of_the_wire_path(void **state)
+{
+	struct retain *r;
+
+	(void)HOSTS(state);
+	r = open_retain(NULL);
+	protect(r, 1400);
+	for (int i = 0; i < 2; i++) {
+		const struct names *n = &names[i];
+		struct addr peer = host_addr(n->peer);
+
+		remove_address(n->old, n->bits);
+		gone(r, n);
+		host_run("ip -o route get %s from %s | grep -q 'dev lo.*mtu 1400'",
+			 n->peer, n->old);
+		assert_int_equal(retain_set_mtu(r, &peer, 1300), 0);
+		host_run("ip -o route get %s from %s | grep -q 'dev lo.*mtu 1300'",
+			 n->peer, n->old);
+		host_run("test \"$(ip %s route show table %d | grep -c .)\" = 1",
+			 n->family, TABLE);
+	}
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+/* Each in namespaces of its own: a failure does not spoil the next one. */
+#define TEST(f) cmocka_unit_test_setup_teardown(f, hosts_open, hosts_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_refuses_bad_settings),
+		TEST(test_needs_privilege),
+		TEST(test_leaves_nothing_behind),
+		TEST(test_sweeps_after_a_crash),
+		TEST(test_many_peers_are_swept),
+		TEST(test_an_address_on_lo_stays_its_owners),
+		TEST(test_the_interfaces_route_survives),
+		TEST(test_ipv4_without_us),
+		TEST(test_ipv6_without_us),
+		TEST(test_ipv4_both_guards),
+		TEST(test_ipv6_both_guards),
+		TEST(test_ipv4_routes_alone),
+		TEST(test_ipv6_routes_alone),
+		TEST(test_ipv6_table_alone),
+		TEST(test_ipv4_no_other_address),
+		TEST(test_ipv6_no_other_address),
+		TEST(test_untranslated_packets_die_silently),
+		TEST(test_does_not_answer_for_it),
+		TEST(test_reaches_a_stranger_that_has_it),
+		TEST(test_is_no_source_for_new_connections),
+		TEST(test_delivery_ipv4),
+		TEST(test_delivery_ipv6),
+		TEST(test_reverse_over_two_interfaces),
+		TEST(test_mtu_of_the_wire_path),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("retain", tests, NULL, NULL);
+}
