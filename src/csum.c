@@ -13,41 +13,38 @@
 /*
  * 32-bit words are added to 64-bit accumulators: no carry can be lost before
  * 2^32 of them (16 GiB), and the folding is left to the end (RFC 1071,
- * 2(C)). Two accumulators keep the additions independent; the compiler needs
- * no more to reach the speed of the second-level cache.
+ * 2(C)). Four of them side by side become vector additions even at -O2.
  */
 uint64_t csum_add(uint64_t sum, const void *data, size_t len)
 {
 	const uint8_t *p = data;
-	uint64_t even = 0, odd = 0;
+	uint64_t lane[4] = { 0 };
 
 	for (; len >= 16; len -= 16, p += 16) {
-		uint64_t w[2];
+		uint32_t w[4];
 
 		memcpy(w, p, 16);
-		even += w[0] & UINT32_MAX;
-		odd += w[0] >> 32;
-		even += w[1] & UINT32_MAX;
-		odd += w[1] >> 32;
+		for (int i = 0; i < 4; i++)
+			lane[i] += w[i];
 	}
 	for (; len >= 2; len -= 2, p += 2) {
 		uint16_t w;
 
 		memcpy(&w, p, 2);
-		even += w;
+		lane[0] += w;
 	}
 	if (len > 0) {
 		const uint8_t padded[2] = { *p, 0 };
 		uint16_t w;
 
 		memcpy(&w, padded, 2);
-		even += w;
+		lane[0] += w;
 	}
-	/* Folded to 34 bits each, so that sums can be chained for ever. */
+	/* Folded to 33 bits each, so that sums can be chained for ever. */
 	sum = (sum & UINT32_MAX) + (sum >> 32);
-	even = (even & UINT32_MAX) + (even >> 32);
-	odd = (odd & UINT32_MAX) + (odd >> 32);
-	return sum + even + odd;
+	for (int i = 0; i < 4; i++)
+		sum += (lane[i] & UINT32_MAX) + (lane[i] >> 32);
+	return sum;
 }
 
 uint64_t csum_add_pseudo(uint64_t sum, const struct addr *src,
