@@ -126,6 +126,8 @@ enum migrate_action_type {
 	MIGRATE_NEXT_CANDIDATE, /* SITUATION with cause NEXT: the best source
 				 * other than mover_target(); unset where
 				 * none */
+	MIGRATE_EVALUATE, /* SITUATION as after an address event: something
+			   * failed, or what is up is unknown */
 	MIGRATE_NOTE, /* counter, reason, locator: to count, log, monitor */
 };
 
@@ -234,7 +236,7 @@ struct mover {
 	uint32_t backoff_ms;
 	uint64_t hold_since_ms;
 	uint64_t repeat_ms; /* next repetition, while ASKED or SWITCHED */
-	uint64_t ask_ms; /* ask the owner for the situation then */
+	uint64_t evaluate_ms; /* EVALUATE then */
 	uint64_t retry_ms; /* a kernel action failed: nothing before */
 	uint64_t give_up_ms; /* while ASKED or SWITCHED */
 	uint64_t permit_ms; /* may send from an uncommitted one until then */

@@ -119,7 +119,7 @@ static void commit(struct follower *f, uint64_t seq, const struct locator *to,
 	send_answer(MIGRATE_DONE, seq, &target.addr, out);
 	if (moved)
 		actions_note(out, COUNTER_MOVES_COMMITTED, REASON_NONE,
-			     &target);
+			     seq, &target);
 }
 
 /* The offer under way is void, but the mover may be using it. */
@@ -165,7 +165,8 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 	if (check != REASON_NONE) {
 		send_answer(MIGRATE_REFUSE, ev->seq, &ev->to.addr, out)
 			->reason = check;
-		actions_note(out, COUNTER_MOVES_REFUSED, check, &ev->to);
+		actions_note(out, COUNTER_MOVES_REFUSED, check, ev->seq,
+			     &ev->to);
 		return;
 	}
 	if (back) {
@@ -181,7 +182,8 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 						 now + MIGRATE_LEASE_MS;
 	memcpy(f->challenge, ev->challenge, sizeof(f->challenge));
 	send_accept(f, now, out);
-	actions_note(out, COUNTER_MOVES_ACCEPTED, REASON_NONE, &ev->to);
+	actions_note(out, COUNTER_MOVES_ACCEPTED, REASON_NONE, ev->seq,
+		     &ev->to);
 }
 
 static void on_move(struct follower *f, const struct follower_event *ev,
@@ -190,12 +192,13 @@ static void on_move(struct follower *f, const struct follower_event *ev,
 	if (!addr_equal(&ev->source, &ev->to.addr) &&
 	    !MUTANT(source_unchecked)) {
 		actions_note(out, COUNTER_RX_SOURCE_NOT_TO, REASON_NONE,
-			     &ev->to);
+			     ev->seq, &ev->to);
 		return;
 	}
 	switch (follower_classify(f, ev->seq)) {
 	case FOLLOWER_SEQ_STALE:
-		actions_note(out, COUNTER_RX_STALE, REASON_NONE, &ev->to);
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     &ev->to);
 		break;
 	case FOLLOWER_SEQ_COMMITTED:
 		if (!f->gone && addr_equal(&ev->to.addr, &f->sending.addr))
@@ -224,14 +227,15 @@ static void on_prove(struct follower *f, const struct follower_event *ev,
 		return;
 	}
 	if (f->state != FOLLOWER_OFFERED || ev->seq != f->pending) {
-		actions_note(out, COUNTER_RX_STALE, REASON_NONE, &ev->to);
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     &ev->to);
 		return;
 	}
 	if ((!addr_equal(&ev->to.addr, &f->offer.addr) ||
 	     memcmp(ev->challenge, f->challenge, sizeof(f->challenge)) != 0) &&
 	    !MUTANT(prove_unchecked)) {
 		actions_note(out, COUNTER_CHALLENGE_WRONG, REASON_NONE,
-			     &ev->to);
+			     ev->seq, &ev->to);
 		return;
 	}
 	if (f->accepts == 1)
@@ -244,7 +248,7 @@ static void on_timer(struct follower *f, uint64_t now,
 {
 	if (f->state == FOLLOWER_OFFERED && now >= f->lease_ms) {
 		actions_note(out, COUNTER_LEASES_EXPIRED, REASON_NONE,
-			     &f->offer);
+			     f->pending, &f->offer);
 		cancel(f, out);
 	}
 	for (unsigned int i = f->n_accepted; i-- > 0;) {

@@ -16,6 +16,7 @@
 
 #define ANNOUNCE_POLL_MS 20 /* is FLOWS complete acknowledged? */
 
+static void evaluate(struct track *t, uint64_t now_ms, bool quiet);
 static void situation(struct track *t, enum migrate_cause cause,
 		      const struct locator *candidate, uint64_t now_ms);
 
@@ -283,7 +284,7 @@ static void note(struct track *t, const struct migrate_action *act)
 
 /* What the core asks for may lead to another step; at most one does. */
 struct follow_up {
-	bool wanted;
+	bool wanted, evaluate;
 	enum migrate_cause cause;
 	struct locator candidate;
 };
@@ -347,6 +348,9 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 			    &next->candidate.addr);
 		next->candidate = locator_for(t, &next->candidate.addr);
 		break;
+	case MIGRATE_EVALUATE:
+		next->evaluate = true;
+		break;
 	case MIGRATE_NOTE:
 		note(t, act);
 		break;
@@ -373,6 +377,8 @@ static void step_mover(struct track *t, const struct mover_event *ev,
 	t->assoc->d->handover_dirty = true;
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
+	else if (next.evaluate)
+		evaluate(t, now_ms, true);
 }
 
 static void step_follower(struct track *t, const struct follower_event *ev,

@@ -77,12 +77,13 @@ void actions_journal(struct migrate_actions *out)
 }
 
 void actions_note(struct migrate_actions *out, enum counter_id counter,
-		  enum reason reason, const struct locator *l)
+		  enum reason reason, uint64_t seq, const struct locator *l)
 {
 	struct migrate_action *a = actions_add(out, MIGRATE_NOTE);
 
 	a->counter = counter;
 	a->reason = reason;
+	a->seq = seq;
 	if (l)
 		a->to = *l;
 }

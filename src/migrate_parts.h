@@ -17,7 +17,7 @@ struct migrate_action *actions_add(struct migrate_actions *out,
 /* One JOURNAL per step, however many reasons there are for it. */
 void actions_journal(struct migrate_actions *out);
 void actions_note(struct migrate_actions *out, enum counter_id counter,
-		  enum reason reason, const struct locator *l);
+		  enum reason reason, uint64_t seq, const struct locator *l);
 
 /* NULL where it is not in the list. */
 struct accepted *accepted_find(struct accepted *list, unsigned int n,

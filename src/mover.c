@@ -44,6 +44,14 @@ static bool certain(const struct mover *m)
 	return true;
 }
 
+/* Sending from what the peer has accepted, but not committed for all we know:
+ * until permit_ms. */
+static bool on_permit(const struct mover *m)
+{
+	return !locator_equal(&m->sending, &m->current) &&
+	       !MUTANT(permit_unlimited);
+}
+
 /* Stays accepted whatever the clock says. */
 static bool needed(const struct mover *m, const struct accepted *a)
 {
@@ -163,12 +171,12 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	m->declared_gone = m->declared_gone || m->from_gone;
 	m->repeats = 0;
 	m->sent_ms = now;
-	m->ask_ms = MIGRATE_NEVER;
+	m->evaluate_ms = MIGRATE_NEVER;
 	if (MUTANT(switch_before_accept))
 		outbound(m, &to, out);
 	send_outstanding(m, out);
 	schedule(m, random, now);
-	actions_note(out, COUNTER_MOVES_STARTED, REASON_NONE, &to);
+	actions_note(out, COUNTER_MOVES_STARTED, REASON_NONE, m->seq, &to);
 	return true;
 }
 
@@ -212,12 +220,11 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 		m->sending = m->current;
 		m->state = MOVER_HELD;
 		hold(m, now, out);
-		m->ask_ms = now;
+		m->evaluate_ms = now;
 	}
 	m->sending_up = m->current_up;
-	memset(&m->target, 0, sizeof(m->target));
 	actions_note(out, moved ? COUNTER_MOVES_DONE : COUNTER_MOVES_ABANDONED,
-		     REASON_NONE, &m->current);
+		     REASON_NONE, m->seq, &m->current);
 }
 
 /* What `told` knows about the address of `l`. */
@@ -228,7 +235,7 @@ static bool is_up(const struct mover *told, const struct locator *l,
 		return told->sending_up;
 	if (addr_equal(&l->addr, &told->current.addr))
 		return told->current_up;
-	if (asking(told) && addr_equal(&l->addr, &told->target.addr))
+	if (addr_equal(&l->addr, &told->target.addr))
 		return told->target_up;
 	return otherwise;
 }
@@ -260,7 +267,7 @@ static bool learn(struct mover *m, uint64_t seq, uint64_t now,
 	} else {
 		hold(m, now, out);
 		m->sending = m->current;
-		m->ask_ms = now; /* perhaps it is up */
+		m->evaluate_ms = now; /* perhaps it is up */
 	}
 	m->sending_up = m->current_up;
 	return true;
@@ -297,7 +304,7 @@ static void situation_resting(struct mover *m, enum migrate_cause cause,
 	if (want) {
 		if (begin(m, want, true, random, now, out))
 			return;
-		m->ask_ms = now + MIGRATE_KERNEL_RETRY_MS;
+		m->evaluate_ms = now + MIGRATE_KERNEL_RETRY_MS;
 	}
 	next = m->current_up && !owes(m) ? MOVER_STEADY : MOVER_HELD;
 	if (next != m->state)
@@ -322,7 +329,6 @@ static void situation_asking(struct mover *m, enum migrate_cause cause,
 		/* Nowhere to ask from. What was proved stays accepted. */
 		actions_journal(out);
 		m->state = MOVER_HELD;
-		memset(&m->target, 0, sizeof(m->target));
 		return;
 	}
 	if (locator_equal(want, &m->target) && m->target_up &&
@@ -365,13 +371,15 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
 	if (!asking(m) || (ev->seq != m->seq && !MUTANT(seq_ignored))) {
-		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     NULL);
 		return;
 	}
 	/* Whoever hears it elsewhere has not shown that N reaches us. */
 	if ((!addr_equal(&ev->arrived_on, &m->target.addr) &&
 	     !MUTANT(arrived_on_unchecked)) || !m->target_up) {
-		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, NULL);
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, ev->seq,
+			     NULL);
 		return;
 	}
 	if (m->state == MOVER_SWITCHED) {
@@ -400,7 +408,8 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
 	if (m->state != MOVER_ASKED || ev->seq != m->seq) {
-		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     NULL);
 		return;
 	}
 	/* One answer per number: copies start nothing twice. But LIMIT may
@@ -408,7 +417,8 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 	if (m->refused && ev->reason != REASON_LIMIT)
 		return;
 	m->refused = true;
-	actions_note(out, COUNTER_MOVES_REFUSED, ev->reason, &m->target);
+	actions_note(out, COUNTER_MOVES_REFUSED, ev->reason, ev->seq,
+		     &m->target);
 	if ((ev->reason == REASON_TUPLE_TAKEN || ev->reason == REASON_DIGEST) &&
 	    m->retries < RETRIES_MAX) {
 		m->retries++;
@@ -425,9 +435,8 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 	} else {
 		actions_journal(out);
 		m->state = MOVER_STEADY;
-		memset(&m->target, 0, sizeof(m->target));
 		if (ev->reason != REASON_POLICY && ev->reason != REASON_FAMILY)
-			m->ask_ms = now + MIGRATE_BACKOFF_MAX_MS;
+			m->evaluate_ms = now + MIGRATE_BACKOFF_MAX_MS;
 	}
 }
 
@@ -437,7 +446,8 @@ static void on_done(struct mover *m, const struct mover_event *ev,
 	if (may_be_done(m, ev->seq))
 		commit(m, now, out);
 	else if (!learn(m, ev->seq, now, out))
-		actions_note(out, COUNTER_RX_STALE, REASON_NONE, NULL);
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     NULL);
 }
 
 static void on_sync(struct mover *m, const struct mover_event *ev,
@@ -452,7 +462,8 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 	if (learn(m, ev->seq, now, out))
 		return;
 	if (ev->seq > m->seq) {
-		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, NULL);
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, ev->seq,
+			     NULL);
 		return;
 	}
 	/* It restarted without its journal. What it accepts from us is
@@ -485,10 +496,10 @@ static void give_up(struct mover *m, uint32_t random, uint64_t now,
 {
 	bool back = m->current_up && !locator_equal(&m->target, &m->current);
 
-	/* Whether the peer has committed is unknown: if so, it has drained
-	 * the old locator by now, and its tombstone does not last for ever. */
-	if (m->state == MOVER_SWITCHED && !MUTANT(give_up_sends))
-		hold(m, now, out);
+	/* From SWITCHED the hold has begun with the end of the permit: the
+	 * peer may have committed and drained the old locator by now. */
+	if (m->state == MOVER_SWITCHED && MUTANT(give_up_sends))
+		outbound(m, &m->current, out);
 	begin(m, back ? &m->current : &m->target, false, random, now, out);
 	m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
 	actions_add(out, MIGRATE_HANDSHAKE);
@@ -507,16 +518,15 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 			m->accepted[i].locator;
 		accepted_remove(m->accepted, &m->n_accepted, i);
 	}
-	if (!locator_equal(&m->sending, &m->current) && now >= m->permit_ms &&
-	    !MUTANT(permit_unlimited))
+	if (on_permit(m) && now >= m->permit_ms)
 		hold(m, now, out);
 	if (asking(m) && now >= m->give_up_ms)
 		give_up(m, random, now, out);
 	else if (asking(m) && now >= m->repeat_ms)
 		repeat(m, random, now, out);
-	if (now >= m->ask_ms) {
-		m->ask_ms = MIGRATE_NEVER;
-		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+	if (now >= m->evaluate_ms) {
+		m->evaluate_ms = MIGRATE_NEVER;
+		actions_add(out, MIGRATE_EVALUATE);
 	}
 }
 
@@ -531,7 +541,7 @@ void mover_init(struct mover *m, uint32_t track, const struct locator *current)
 	m->sending = *current;
 	m->current_up = true;
 	m->sending_up = true;
-	m->ask_ms = MIGRATE_NEVER;
+	m->evaluate_ms = MIGRATE_NEVER;
 	m->accepted[0].locator = *current;
 	m->n_accepted = 1;
 }
@@ -611,12 +621,12 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	if (m->holding && m->state == MOVER_STEADY)
 		m->state = MOVER_HELD;
 	m->retry_ms = now_ms + MIGRATE_KERNEL_RETRY_MS;
-	m->ask_ms = m->retry_ms;
+	m->evaluate_ms = m->retry_ms;
 }
 
 uint64_t mover_deadline_ms(const struct mover *m)
 {
-	uint64_t at = m->ask_ms;
+	uint64_t at = m->evaluate_ms;
 
 	for (unsigned int i = 0; i < m->n_accepted; i++)
 		if (!needed(m, &m->accepted[i]) &&
@@ -626,7 +636,7 @@ uint64_t mover_deadline_ms(const struct mover *m)
 		at = m->repeat_ms < at ? m->repeat_ms : at;
 		at = m->give_up_ms < at ? m->give_up_ms : at;
 	}
-	if (!m->holding && !locator_equal(&m->sending, &m->current))
+	if (on_permit(m) && !m->holding)
 		at = m->permit_ms < at ? m->permit_ms : at;
 	return at < m->retry_ms ? m->retry_ms : at;
 }

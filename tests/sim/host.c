@@ -251,7 +251,7 @@ static void data_receive(struct world *w, struct host *h, const struct dgram *d)
 	/* A moved flow's identity tuple is always in the drop set. */
 	if ((t && w->now < t->until_ms) || identity) {
 		w->stats.tombstone_hits++;
-		if (!w->amnesia &&
+		if (!w->amnesia && w->now <= d->sent_ms + DELAY_MAX_MS &&
 		    w->now > h->disturbed_until_ms &&
 		    w->now > peer_of(w, h)->disturbed_until_ms)
 			fail(w, "host %d flow %u: packet sent %llu ms ago from %d to %d was dropped by a tombstone: lost by the hosts",
@@ -369,7 +369,8 @@ static void execute_other(struct world *w, struct host *h, unsigned int track,
 		post_situation(w, h, track, w->now, MIGRATE_CAUSE_RETRY, &l);
 		break;
 	case MIGRATE_SEND_FLOWS:
-		post_situation(w, h, track, w->now + 2 * w->delay_ms,
+		post_situation(w, h, track,
+			       w->now + 2 * w->delay_ms + world_pick(w, 300),
 			       MIGRATE_CAUSE_RETRY, &l);
 		break;
 	case MIGRATE_HANDSHAKE:
@@ -377,6 +378,10 @@ static void execute_other(struct world *w, struct host *h, unsigned int track,
 		break;
 	case MIGRATE_NEXT_CANDIDATE:
 		post_situation(w, h, track, w->now, MIGRATE_CAUSE_NEXT, NULL);
+		break;
+	case MIGRATE_EVALUATE:
+		post_situation(w, h, track, w->now,
+			       MIGRATE_CAUSE_BETTER_ROUTE, NULL);
 		break;
 	default:
 		break;
@@ -611,6 +616,8 @@ struct locator host_candidate(const struct world *w, const struct host *h,
 	int found = NO_ADDR;
 
 	(void)w;
+	if (h->unroutable[track])
+		return l;
 	for (unsigned int i = 0; i < 2 * ADDRS && found == NO_ADDR; i++) {
 		int a = h->preference[track][i % ADDRS];
 
@@ -737,8 +744,10 @@ static void receive_move(struct world *w, struct host *h,
 			ev.check = REASON_TUPLE_TAKEN;
 		else if (h->digest_differs[d->track])
 			ev.check = REASON_DIGEST;
-		else if (h->at_limit)
+		else if (h->at_limit && world_chance(w, 700))
 			ev.check = REASON_LIMIT;
+		if (ev.check == REASON_DIGEST && world_chance(w, 500))
+			h->digest_differs[d->track] = false; /* FLOWS came */
 	}
 	step_follower(w, h, d->track, &ev, d);
 }
@@ -808,26 +817,26 @@ static bool session_opens(struct world *w, struct host *h,
 	if (d->session == 0)
 		return false;
 	if (d->session == h->next_session) {
-		h->previous_session = h->session;
 		h->session = h->next_session;
 		h->next_session = 0;
 		session_confirmed(w, h);
 		return true;
 	}
-	/* I6: a MOVE counts on the newest one only. */
-	return d->session == h->session ||
-	       (d->session == h->previous_session && d->kind != D_MOVE);
+	/* I6: on the newest one only. An answer of a peer that has forgotten
+	 * since would be taken for one of now. */
+	return d->session == h->session;
 }
 
 void host_receive(struct world *w, struct host *h, const struct dgram *d)
 {
 	struct mover_event ev = { .seq = d->seq, .reason = d->reason };
-	struct dgram answer;
+	struct dgram answer, queued = *d;
 
 	if (h->asleep)
 		return;
 	if (h->stopped && d->kind != D_DATA) {
-		world_post(w, h->resume_ms, d);
+		queued.queued = true;
+		world_post(w, h->resume_ms, &queued);
 		return;
 	}
 	if (d->kind == D_DATA) {
@@ -848,7 +857,6 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 		if (d->session != h->hello_session)
 			return;
 		h->hello_session = 0;
-		h->previous_session = h->session;
 		h->session = d->session;
 		session_confirmed(w, h);
 		send_sync(w, h, d, false);
@@ -961,7 +969,6 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	(void)for_ms;
 	h->up = false;
 	h->session = 0;
-	h->previous_session = 0;
 	h->next_session = 0;
 	h->hello_session = 0;
 	h->hello_waits = false;

@@ -94,6 +94,30 @@ static struct dgram take(struct world *w)
 	return w->dgram[top];
 }
 
+static int random_own(struct world *w, const struct host *h)
+{
+	unsigned int i = world_pick(w, ADDRS);
+
+	for (unsigned int k = 0; k < ADDRS; k++)
+		if (h->owned[(i + k) % ADDRS])
+			return (int)((i + k) % ADDRS);
+	return NO_ADDR;
+}
+
+/* At once to another address of the same host, or from another one. */
+static void relay(struct world *w, const struct dgram *d)
+{
+	struct dgram r = *d;
+	int other = random_own(w, &w->host[d->dst / ADDRS]);
+
+	r.forged = true;
+	if (d->kind == D_ACCEPT && other != NO_ADDR)
+		r.dst = d->dst / ADDRS * ADDRS + other;
+	else
+		r.src = (int)world_pick(w, ALL_ADDRS);
+	world_post(w, w->now, &r);
+}
+
 void world_send(struct world *w, const struct dgram *d)
 {
 	unsigned int copies = 1 + world_chance(w, w->copies);
@@ -101,6 +125,11 @@ void world_send(struct world *w, const struct dgram *d)
 
 	if (d->kind <= D_DONE)
 		w->history[w->n_history++ % HISTORY] = *d;
+	if (d->kind <= D_DONE && w->relayed) {
+		relay(w, d);
+		if (world_chance(w, 500))
+			return;
+	}
 	if (w->blocked[d->src][d->dst])
 		return;
 	while (copies-- > 0) {
@@ -109,8 +138,11 @@ void world_send(struct world *w, const struct dgram *d)
 		delay = w->delay_ms + world_pick(w, w->delay_ms / 4 + 1);
 		if (world_chance(w, w->reorder))
 			delay += world_pick(w, 400);
-		world_post(w, w->now + (delay > DELAY_MAX_MS ? DELAY_MAX_MS :
-							       delay), d);
+		if (delay > DELAY_MAX_MS)
+			delay = DELAY_MAX_MS;
+		if (world_chance(w, w->late))
+			delay += world_pick(w, LATE_MAX_MS - DELAY_MAX_MS);
+		world_post(w, w->now + delay, d);
 	}
 }
 
@@ -133,7 +165,7 @@ static void deliver(struct world *w, const struct dgram *d)
 		host_event(w, &w->host[d->from_host], d);
 		break;
 	default:
-		if (w->host[d->dst / ADDRS].owned[d->dst % ADDRS])
+		if (w->host[d->dst / ADDRS].owned[d->dst % ADDRS] || d->queued)
 			host_receive(w, &w->host[d->dst / ADDRS], d);
 		else if (w->stranger[d->dst])
 			w->stats.to_stranger++;
@@ -232,16 +264,6 @@ static void prefer(struct world *w, struct host *h, unsigned int track)
 	p[0] = first;
 }
 
-static int random_own(struct world *w, const struct host *h)
-{
-	unsigned int i = world_pick(w, ADDRS);
-
-	for (unsigned int k = 0; k < ADDRS; k++)
-		if (h->owned[(i + k) % ADDRS])
-			return (int)((i + k) % ADDRS);
-	return NO_ADDR;
-}
-
 static int used(const struct host *h, unsigned int track)
 {
 	return sim_addr_number(&h->mover[track].sending.addr) % ADDRS;
@@ -266,18 +288,65 @@ static void by_operator(struct world *w, struct host *h, unsigned int track)
 	world_post(w, w->now, &d);
 }
 
-static void pause_host(struct world *w, struct host *h, bool asleep)
+static void pause_host(struct world *w, struct host *h, bool asleep,
+		       unsigned int most_ms)
 {
 	struct dgram d = { .kind = D_RESUME, .from_host = h->id };
-	static const unsigned int most_ms[] = { 200, 3000, 20000, 200000 };
 
 	if (h->asleep || h->stopped)
 		return;
 	trace(w, "host %d: %s", h->id, asleep ? "sleeps" : "daemon stopped");
 	h->asleep = asleep;
 	h->stopped = !asleep;
-	h->resume_ms = w->now + 1 + world_pick(w, most_ms[world_pick(w, 4)]);
+	h->resume_ms = w->now + 1 + world_pick(w, most_ms);
 	world_post(w, h->resume_ms, &d);
+}
+
+static void del_all(struct world *w, struct host *h)
+{
+	for (int i = 0; i < ADDRS; i++)
+		if (h->owned[i])
+			addr_del(w, h, i);
+}
+
+static void checks_differ(struct world *w, struct host *h)
+{
+	unsigned int peer = (unsigned int)(1 - h->id) * ADDRS;
+
+	switch (world_pick(w, 4)) {
+	case 0:
+		peer += world_pick(w, ADDRS);
+		h->denied[peer] = !h->denied[peer];
+		break;
+	case 1:
+		peer += world_pick(w, ADDRS);
+		h->taken[peer] = !h->taken[peer];
+		break;
+	case 2:
+		h->digest_differs[world_pick(w, TRACKS)] = true;
+		break;
+	case 3:
+		h->at_limit = !h->at_limit;
+		break;
+	}
+}
+
+/* In the middle of a move the daemon is busy; what it reads first then is
+ * that all addresses are gone, and what next are the answers. */
+static void too_late(struct world *w, struct host *h, unsigned int track)
+{
+	int i = (int)world_pick(w, ADDRS);
+
+	addr_add(w, h, i);
+	prefer(w, h, track);
+	if (world_chance(w, 300))
+		checks_differ(w, &w->host[1 - h->id]);
+	changed(w, h);
+	by_operator(w, h, track);
+	world_run(w, w->now + world_pick(w, 3 * w->delay_ms + 150));
+	pause_host(w, h, false, 4 * w->delay_ms + 50);
+	world_run(w, w->now + world_pick(w, w->delay_ms + 10));
+	del_all(w, h);
 }
 
 static void attack(struct world *w)
@@ -348,28 +417,6 @@ static void block(struct world *w, bool on)
 	trace(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
 }
 
-static void checks_differ(struct world *w, struct host *h)
-{
-	unsigned int peer = (unsigned int)(1 - h->id) * ADDRS;
-
-	switch (world_pick(w, 4)) {
-	case 0:
-		peer += world_pick(w, ADDRS);
-		h->denied[peer] = !h->denied[peer];
-		break;
-	case 1:
-		peer += world_pick(w, ADDRS);
-		h->taken[peer] = !h->taken[peer];
-		break;
-	case 2:
-		h->digest_differs[world_pick(w, TRACKS)] = true;
-		break;
-	case 3:
-		h->at_limit = !h->at_limit;
-		break;
-	}
-}
-
 static void crash(struct world *w, struct host *h, bool amnesia)
 {
 	struct dgram d = { .kind = D_RESTART, .from_host = h->id };
@@ -388,6 +435,7 @@ static void crash(struct world *w, struct host *h, bool amnesia)
 
 static void happen(struct world *w)
 {
+	static const unsigned int most_ms[] = { 200, 3000, 20000, 200000 };
 	struct host *h = &w->host[world_pick(w, HOSTS)];
 	unsigned int track = world_pick(w, TRACKS);
 	unsigned int what = world_pick(w, 1000);
@@ -399,13 +447,17 @@ static void happen(struct world *w)
 			prefer(w, h, track);
 			addr_del(w, h, used(h, track));
 		}
+	} else if (what < 190) {
+		too_late(w, h, track);
 	} else if (what < 320) { /* break before make */
 		addr_del(w, h, used(h, track));
 	} else if (what < 370) {
 		addr_del(w, h, i);
-	} else if (what < 400) { /* both at once */
+	} else if (what < 390) { /* both at once */
 		addr_del(w, &w->host[0], used(&w->host[0], track));
 		addr_del(w, &w->host[1], used(&w->host[1], track));
+	} else if (what < 415) { /* all of them */
+		del_all(w, h);
 	} else if (what < 450) { /* flap */
 		i = used(h, track);
 		addr_del(w, h, i);
@@ -414,7 +466,10 @@ static void happen(struct world *w)
 	} else if (what < 540) {
 		prefer(w, h, track);
 		changed(w, h);
-	} else if (what < 570) {
+	} else if (what < 555) {
+		h->unroutable[track] = !h->unroutable[track];
+		changed(w, h);
+	} else if (what < 580) {
 		h->deprecated[used(h, track)] = true;
 		changed(w, h);
 	} else if (what < 660) {
@@ -423,18 +478,21 @@ static void happen(struct world *w)
 		block(w, true);
 	} else if (what < 800) {
 		block(w, false);
-	} else if (what < 840) {
+	} else if (what < 830) {
 		w->loss = world_chance(w, 500) ? world_pick(w, 700) : 0;
 	} else if (what < 870) {
 		checks_differ(w, h);
 	} else if (what < 895) {
-		pause_host(w, h, world_chance(w, 500));
+		pause_host(w, h, world_chance(w, 500),
+			   most_ms[world_pick(w, 4)]);
 	} else if (what < 915) {
 		crash(w, h, world_chance(w, 150));
 	} else if (what < 935) {
 		h->kernel_fails = h->kernel_fails ? 0 : 2 + world_pick(w, 12);
-	} else if (what < 990) {
+	} else if (what < 975) {
 		attack(w);
+	} else if (what < 990) {
+		w->relayed = !w->relayed;
 	} else {
 		if (h->up && !h->stopped && !h->asleep)
 			host_hello(w, h);
@@ -467,6 +525,7 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
 	w->delay_ms = delays[world_pick(w, 6)];
 	w->copies = world_chance(w, 300) ? 100 : 0;
 	w->reorder = world_chance(w, 300) ? 200 : 0;
+	w->late = world_chance(w, 300) ? 20 : 0;
 	for (int id = 0; id < HOSTS; id++)
 		for (unsigned int t = 0; t < TRACKS; t++)
 			first[id][t] = (uint8_t)world_pick(w, ADDRS);
@@ -484,17 +543,37 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
 	}
 }
 
-/* The troubles end. Whoever is asleep wakes up by itself. At least one
- * address of one host is one that the other knows: without that, two hosts
- * that lost each other have no way to meet again (PROTOCOL.md, HINT). */
+/* At least one address of one host is one that the other knows: without that,
+ * two hosts that lost each other have no way to meet again (PROTOCOL.md,
+ * HINT). Called again while there is no rest: a late message may yet tell
+ * that the last one is gone. */
+static void let_meet(struct world *w)
+{
+	for (int a = 0; a < ALL_ADDRS; a++)
+		for (unsigned int t = 0; t < TRACKS; t++)
+			if (w->host[a / ADDRS].owned[a % ADDRS] &&
+			    w->host[1 - a / ADDRS].known[t][a])
+				return;
+	for (int a = 0; a < ALL_ADDRS; a++)
+		for (unsigned int t = 0; t < TRACKS; t++)
+			if (w->host[1 - a / ADDRS].known[t][a]) {
+				addr_add(w, &w->host[a / ADDRS], a % ADDRS);
+				return;
+			}
+	/* Each was told that the other is gone for good: what remains is an
+	 * address in the configuration. */
+	w->host[1].known[0][random_own(w, &w->host[0])] = true;
+}
+
+/* The troubles end. Whoever is asleep wakes up by itself. */
 static void heal(struct world *w)
 {
-	bool meet = false;
-
 	trace(w, "the trouble is over");
 	w->healing = true;
 	w->loss = 0;
 	w->copies = 0;
+	w->relayed = false;
+	w->late = 0;
 	memset(w->blocked, 0, sizeof(w->blocked));
 	memset(w->stranger, 0, sizeof(w->stranger));
 	for (int id = 0; id < HOSTS; id++) {
@@ -503,26 +582,12 @@ static void heal(struct world *w)
 		memset(h->denied, 0, sizeof(h->denied));
 		h->at_limit = false;
 		h->kernel_fails = 0;
+		memset(h->unroutable, 0, sizeof(h->unroutable));
 		if (random_own(w, h) == NO_ADDR)
-			addr_add(w, h, (int)world_pick(w, ADDRS));
+			h->owned[world_pick(w, ADDRS)] = true;
+		changed(w, h);
 	}
-	for (int a = 0; a < ALL_ADDRS; a++) {
-		const struct host *h = &w->host[a / ADDRS];
-		const struct host *p = &w->host[1 - a / ADDRS];
-
-		for (unsigned int t = 0; t < TRACKS; t++)
-			meet |= h->owned[a % ADDRS] && p->known[t][a];
-	}
-	for (int a = 0; a < ALL_ADDRS && !meet; a++)
-		for (unsigned int t = 0; t < TRACKS && !meet; t++)
-			if (w->host[1 - a / ADDRS].known[t][a]) {
-				addr_add(w, &w->host[a / ADDRS], a % ADDRS);
-				meet = true;
-			}
-	/* Each was told that the other is gone for good: what remains is an
-	 * address in the configuration. */
-	if (!meet)
-		w->host[1].known[0][random_own(w, &w->host[0])] = true;
+	let_meet(w);
 }
 
 bool world_schedule(struct world *w)
@@ -558,6 +623,8 @@ bool world_schedule(struct world *w)
 		if (world_is_settled(w, &why))
 			break;
 		world_run(w, w->now + 500);
+		if ((until - w->now) % 10000 == 0 && !w->failed)
+			let_meet(w);
 	}
 	if (!w->failed && !world_is_settled(w, &why))
 		fail(w, "no rest within %d s of quiet: %s", SETTLE_MS / 1000,

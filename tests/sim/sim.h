@@ -33,6 +33,7 @@
 #define DGRAMS 4096 /* in flight */
 #define HISTORY 64 /* what the attacker remembers */
 #define DELAY_MAX_MS 1000 /* longest way of a packet through the network */
+#define LATE_MAX_MS 50000 /* but for those that got lost on it for a while */
 
 #define NO_ADDR (-1)
 
@@ -86,7 +87,7 @@ struct dgram {
 	int accepted_addr; /* ACCEPT, DONE: what the peer says it accepts */
 	bool forged;
 	bool answer; /* SYNC: it is one */
-	bool queued; /* DATA: was accepted, waits for a stopped daemon */
+	bool queued; /* has arrived, waits for a stopped daemon */
 };
 
 struct kernel_tuple {
@@ -120,6 +121,7 @@ struct host {
 	int id;
 	bool owned[ADDRS];
 	bool deprecated[ADDRS];
+	bool unroutable[TRACKS]; /* no source for the peer, whatever we own */
 	uint8_t preference[TRACKS][ADDRS]; /* the best route first */
 	uint64_t ports_made; /* names for choices of ports */
 	struct mover mover[TRACKS];
@@ -136,7 +138,7 @@ struct host {
 	bool asleep; /* the whole host does not */
 	bool waking; /* queued packets wait until it has caught up */
 	uint64_t resume_ms; /* of a stop or a sleep */
-	uint64_t session, previous_session; /* 0: none */
+	uint64_t session; /* 0: none */
 	uint64_t next_session; /* answered with WELCOME, not confirmed */
 	uint64_t hello_session; /* asked for with HELLO */
 	bool hello_waits;
@@ -170,7 +172,8 @@ struct world {
 	struct host host[HOSTS];
 	bool stranger[ALL_ADDRS];
 	bool blocked[ALL_ADDRS][ALL_ADDRS];
-	unsigned int loss, copies, reorder; /* per mille */
+	unsigned int loss, copies, reorder, late; /* per mille */
+	bool relayed; /* an attacker on the path repeats things elsewhere */
 	unsigned int delay_ms;
 	uint64_t sessions;
 	uint32_t track_numbers;
