@@ -176,7 +176,7 @@ static unsigned port_of(const struct sockaddr_storage *ss)
 int socket_open(const struct app *a, const char *addr, unsigned port,
 		       int type, struct sockaddr_storage *ss, socklen_t *len)
 {
-	int one = 1, fd;
+	int one = 1, room = 8 << 20, fd;
 
 	*len = address(addr, port, ss);
 	fd = socket(ss->ss_family, type | SOCK_CLOEXEC, 0);
@@ -188,6 +188,10 @@ int socket_open(const struct app *a, const char *addr, unsigned port,
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	}
+	/* what was held comes all at once, on a machine that is busy */
+	if (type == SOCK_DGRAM)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room,
+			   sizeof(room));
 	if (!a->server && (a->bind_addr || a->bind_port)) {
 		const char *any = ss->ss_family == AF_INET ? "0.0.0.0" : "::";
 		struct sockaddr_storage src;

@@ -154,8 +154,9 @@ def rebind_source_port(lab, n):
     taken.goes_on()
     ports_change(lab, flow, (True, False))
     lab.settled(flow, client=a[1])
-    flow.goes_on().finish(), other.goes_on().finish()
-    taken.goes_on()
+    for x in taken, flow, other:
+        x.goes_on()
+    flow.finish(), other.finish()
 
 
 @scenario(fam=(4, 6))

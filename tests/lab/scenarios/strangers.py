@@ -156,10 +156,11 @@ def wire_tuple_taken_before_the_move(lab, n):
     lab.settled(*flows, client=n.ip(1, 9))
     port = lab.wire(client, flows[0])[0][1]
     check(port != 40000, "two connections share a wire tuple")
-    taken.goes_on()
+    for x in taken, *flows, taken:
+        x.goes_on()
+    taken.close()
     for f in flows:
-        f.goes_on().finish()
-    taken.goes_on().close()
+        f.finish()
 
 
 @scenario(fam=(4, 6))
@@ -175,8 +176,8 @@ def wire_tuple_taken_after_the_move(lab, n):
                flow.server_port, served=True).goes_on()
     flow.goes_on()
     check(lab.wire(client, flow)[0][1] != 40000, "it kept the port")
-    flow.finish()
     new.goes_on().close()
+    flow.goes_on().finish()
 
 
 @scenario(fam=(4, 6))
