@@ -4,9 +4,9 @@
  * nothing else, after it has left its interface.
  *
  * Owns two routing tables (N guards what goes out, N+1 delivers what comes
- * in), a few policy rules, and copies of IPv4 addresses on lo. All of it
- * bears our protocol number, rule preferences or address label, so that a
- * crashed run's remains are found. Never touches another's address, rule or
+ * in), a few policy rules, a device and copies of IPv4 addresses on lo. All of
+ * it bears our protocol number, label or name, so that a crashed run's remains
+ * are found. Never touches another's address, rule or
  * route, except that the `local` route of its own copies on lo is deleted.
  *
  *   pref   rule                              there
@@ -14,10 +14,16 @@
  *   1022   from OLD lookup N                 from gone to back
  *   32800  from OLD lookup N                 while protected (behind main
  *                                            32766 and default 32767)
- *   N      PEER dev lo mtu M                 per protected peer address
+ *   N      PEER dev sacip-sink mtu M         per protected peer address
  *   N+1    local OLD dev lo                  while protected
  *   N+1    PEER dev IF [...]                 retain_reverse, IPv4
  *   lo     OLD/32 scope host label lo:sacip  while protected, IPv4
+ *
+ * sacip-sink is a device that swallows everything (a dummy; or a bridge without
+ * ports). Routes to lo are second best, taken where the kernel has neither:
+ * there IPv4 packets come back and are delivered to a local UDP socket that is
+ * bound to the same port on all addresses, and for IPv6 ones the host sends
+ * "unreachable route", quoting them, to whoever has OLD by now. Both seen.
  *
  * Relation to others: Tailscale's rules (5210 to 5270), AWS's and most of
  * kube's (512 is earlier, but matches pods' destinations only) and wg-quick's
@@ -57,6 +63,7 @@ struct retain_conf {
 struct retain_info {
 	bool src_valid_mark; /* IPv4 sysctl is on: rp_filter 1 will do */
 	bool ipv6; /* the kernel has IPv6 */
+	bool sink; /* guard routes end in sacip-sink, not in lo */
 };
 
 /*

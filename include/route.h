@@ -20,6 +20,7 @@
 
 #define ROUTE_LO_IFINDEX 1 /* in every network namespace */
 #define ROUTE_HOPS_MAX 8
+#define ROUTE_SINK "sacip-sink"
 
 struct netlink;
 
@@ -52,6 +53,14 @@ int route_del_entry(struct netlink *nl, const struct route_entry *r);
  */
 int route_put_copy(struct netlink *nl, const struct addr *a);
 int route_del_copy(struct netlink *nl, const struct addr *a);
+
+/*
+ * The device ROUTE_SINK, which swallows what is sent to it: made and brought
+ * up where it is not there. A bridge without ports does where the kernel has
+ * no `dummy`. -EOPNOTSUPP where it has neither.
+ */
+int route_put_sink(struct netlink *nl, uint32_t *ifindex);
+int route_del_sink(struct netlink *nl);
 
 enum route_kind { ROUTE_RULE, ROUTE_ENTRY, ROUTE_COPY };
 

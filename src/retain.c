@@ -45,6 +45,7 @@ struct retain {
 	struct netlink *nl;
 	struct retain_conf conf;
 	bool ipv6;
+	uint32_t sink; /* ifindex where the guard's routes end */
 	struct old *olds;
 	struct peer *peers;
 };
@@ -178,7 +179,7 @@ static struct route_entry guard(const struct retain *r, const struct peer *p)
 		.to = p->addr,
 		.table = r->conf.table,
 		.mtu = p->mtu,
-		.hop = { ROUTE_LO_IFINDEX },
+		.hop = { r->sink },
 		.hops = 1,
 	};
 }
@@ -520,6 +521,9 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 	err = netlink_open(&r->nl, NETLINK_ROUTE, NULL, 0);
 	if (!err)
 		err = put_mark_rules(r);
+	/* lo is second best: what goes there comes back (see retain.h). */
+	if (!err && route_put_sink(r->nl, &r->sink))
+		r->sink = ROUTE_LO_IFINDEX;
 	if (err) {
 		(void)retain_close(r, true);
 		return err;
@@ -527,6 +531,7 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 	if (info) {
 		info->src_valid_mark = set_src_valid_mark();
 		info->ipv6 = r->ipv6;
+		info->sink = r->sink != ROUTE_LO_IFINDEX;
 	}
 	*out = r;
 	return 0;
@@ -571,8 +576,11 @@ int retain_sweep(struct retain *r)
 
 int retain_clean(struct retain *r)
 {
+	int err;
+
 	forget_all(r);
-	return route_sweep(r->nl, NULL, NULL);
+	err = route_sweep(r->nl, NULL, NULL);
+	return first_of(err, route_del_sink(r->nl));
 }
 
 int retain_close(struct retain *r, bool keep)

@@ -13,10 +13,13 @@
 #include <libmnl/libmnl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <string.h>
 
 #define MESSAGE_MAX 512
+#define SINK_MTU 65535 /* that of the path is in the routes */
 #define SWEEP_MAX 128 /* objects that one dump collects for removal */
 #define SWEEP_ROUNDS 1024 /* dumps, at most, until none is left */
 
@@ -49,8 +52,10 @@ static int ask(struct netlink *nl, union message *m)
 	case -ENOENT: /* rules */
 	case -ESRCH: /* routes */
 	case -EADDRNOTAVAIL: /* addresses */
+	case -ENODEV: /* links; routes whose interface is gone */
 		return type == RTM_DELRULE || type == RTM_DELROUTE ||
-				       type == RTM_DELADDR ?
+				       type == RTM_DELADDR ||
+				       type == RTM_DELLINK ?
 			       0 :
 			       err;
 	default:
@@ -220,6 +225,77 @@ int route_put_copy(struct netlink *nl, const struct addr *a)
 int route_del_copy(struct netlink *nl, const struct addr *a)
 {
 	return change_copy(nl, RTM_DELADDR, 0, a);
+}
+
+/* --- the sink ------------------------------------------------------------- */
+
+static int make_sink(struct netlink *nl, const char *kind)
+{
+	union message m;
+	struct ifinfomsg *link = start(&m, RTM_NEWLINK,
+				       NLM_F_CREATE | NLM_F_EXCL,
+				       sizeof(*link));
+	struct nlattr *info;
+	int err;
+
+	mnl_attr_put_strz(&m.nlh, IFLA_IFNAME, ROUTE_SINK);
+	info = mnl_attr_nest_start(&m.nlh, IFLA_LINKINFO);
+	mnl_attr_put_strz(&m.nlh, IFLA_INFO_KIND, kind);
+	mnl_attr_nest_end(&m.nlh, info);
+	err = ask(nl, &m);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* Up, but without neighbours to ask for and without addresses of its own. */
+static int ready_sink(struct netlink *nl, bool ipv6)
+{
+	const unsigned int flags = IFF_UP | IFF_NOARP;
+	union message m;
+	struct ifinfomsg *link = start(&m, RTM_NEWLINK, 0, sizeof(*link));
+	struct nlattr *spec, *inet6;
+
+	link->ifi_flags = flags;
+	link->ifi_change = flags;
+	mnl_attr_put_strz(&m.nlh, IFLA_IFNAME, ROUTE_SINK);
+	mnl_attr_put_u32(&m.nlh, IFLA_MTU, SINK_MTU);
+	if (ipv6) {
+		spec = mnl_attr_nest_start(&m.nlh, IFLA_AF_SPEC);
+		inet6 = mnl_attr_nest_start(&m.nlh, AF_INET6);
+		mnl_attr_put_u8(&m.nlh, IFLA_INET6_ADDR_GEN_MODE,
+				IN6_ADDR_GEN_MODE_NONE);
+		mnl_attr_nest_end(&m.nlh, inet6);
+		mnl_attr_nest_end(&m.nlh, spec);
+	}
+	return ask(nl, &m);
+}
+
+int route_put_sink(struct netlink *nl, uint32_t *ifindex)
+{
+	int err = make_sink(nl, "dummy");
+
+	if (err == -EOPNOTSUPP)
+		err = make_sink(nl, "bridge");
+	if (err)
+		return err;
+	err = ready_sink(nl, true);
+	if (err == -EAFNOSUPPORT)
+		err = ready_sink(nl, false);
+	*ifindex = if_nametoindex(ROUTE_SINK);
+	if (!err && !*ifindex)
+		err = -errno;
+	if (err)
+		(void)route_del_sink(nl);
+	return err;
+}
+
+int route_del_sink(struct netlink *nl)
+{
+	union message m;
+	struct ifinfomsg *link = start(&m, RTM_DELLINK, 0, sizeof(*link));
+
+	(void)link;
+	mnl_attr_put_strz(&m.nlh, IFLA_IFNAME, ROUTE_SINK);
+	return ask(nl, &m);
 }
 
 /* --- what is ours --------------------------------------------------------- */
