@@ -658,10 +658,6 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	struct wire_refuse taken;
 	enum follower_class class;
 
-	if (!rx->newest) {
-		COUNT(a->d, RX_STALE);
-		return;
-	}
 	if (!t) {
 		if (addr_equal(&rx->remote.addr, &m->to))
 			refuse_unknown(a, now_ms, rx, m);
@@ -764,6 +760,12 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 void handover_message(struct assoc *a, uint64_t now_ms,
 		      const struct peer_rx *rx)
 {
+	/* I6. The answers as well: one that a peer gave before it restarted
+	 * and forgot must not pass for one of now. */
+	if (!rx->newest) {
+		COUNT(a->d, RX_STALE);
+		return;
+	}
 	switch (rx->message->type) {
 	case WIRE_MOVE:
 		on_move(a, now_ms, rx);

@@ -601,7 +601,7 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	m->peer_lost = before->peer_lost || failed.peer_lost;
 	m->current_up = is_up(&failed, &m->current, before->current_up);
 	m->sending_up = is_up(&failed, &m->sending, before->sending_up);
-	m->target_up = is_up(&failed, &m->target, before->target_up);
+	m->target_up = is_up(&failed, &m->target, false);
 	if (mover_holds(before) && !mover_holds(m))
 		m->holding = true; /* nothing was released */
 	for (unsigned int i = 0; i < done; i++) {

@@ -810,21 +810,49 @@ static void receive_sync(struct world *w, struct host *h,
 	}
 }
 
-/* True where the session layer would hand it up. */
+static bool sessions_concurrent(const struct host *h)
+{
+	return h->previous_session != 0 &&
+	       h->made_ms - h->previous_made_ms < CONCURRENT_MS;
+}
+
+static void session_begin(struct world *w, struct host *h, uint64_t session)
+{
+	h->previous_session = h->session;
+	h->previous_made_ms = h->made_ms;
+	h->session = session;
+	h->made_ms = w->now;
+	session_confirmed(w, h);
+}
+
+/* True where the session layer would hand it up. I6: on the newest session
+ * only; an answer of a peer that has forgotten since would be taken for one
+ * of now. Handshakes may cross, and which is newer then is settled by what
+ * both ends see alike. */
 static bool session_opens(struct world *w, struct host *h,
 			  const struct dgram *d)
 {
+	uint64_t made;
+
 	if (d->session == 0)
 		return false;
 	if (d->session == h->next_session) {
-		h->session = h->next_session;
 		h->next_session = 0;
-		session_confirmed(w, h);
+		session_begin(w, h, d->session);
 		return true;
 	}
-	/* I6: on the newest one only. An answer of a peer that has forgotten
-	 * since would be taken for one of now. */
-	return d->session == h->session;
+	if (d->session == h->session)
+		return true;
+	if (d->session != h->previous_session || !sessions_concurrent(h))
+		return false;
+	if (d->session < h->session) {
+		h->previous_session = h->session;
+		h->session = d->session;
+		made = h->previous_made_ms;
+		h->previous_made_ms = h->made_ms;
+		h->made_ms = made;
+	}
+	return true;
 }
 
 void host_receive(struct world *w, struct host *h, const struct dgram *d)
@@ -857,8 +885,7 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 		if (d->session != h->hello_session)
 			return;
 		h->hello_session = 0;
-		h->session = d->session;
-		session_confirmed(w, h);
+		session_begin(w, h, d->session);
 		send_sync(w, h, d, false);
 		return;
 	default:
@@ -969,6 +996,7 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	(void)for_ms;
 	h->up = false;
 	h->session = 0;
+	h->previous_session = 0;
 	h->next_session = 0;
 	h->hello_session = 0;
 	h->hello_waits = false;

@@ -35,6 +35,8 @@
 #define DELAY_MAX_MS 1000 /* longest way of a packet through the network */
 #define LATE_MAX_MS 50000 /* but for those that got lost on it for a while */
 
+#define CONCURRENT_MS 3000 /* sessions made so close together may cross */
+
 #define NO_ADDR (-1)
 
 enum dgram_kind {
@@ -138,7 +140,8 @@ struct host {
 	bool asleep; /* the whole host does not */
 	bool waking; /* queued packets wait until it has caught up */
 	uint64_t resume_ms; /* of a stop or a sleep */
-	uint64_t session; /* 0: none */
+	uint64_t session, previous_session; /* 0: none */
+	uint64_t made_ms, previous_made_ms;
 	uint64_t next_session; /* answered with WELCOME, not confirmed */
 	uint64_t hello_session; /* asked for with HELLO */
 	bool hello_waits;
