@@ -20,6 +20,7 @@
 #include "log.h"
 #include "loop.h"
 #include "migrate.h"
+#include "natrules.h"
 #include "peer.h"
 #include "pktq.h"
 #include "retain.h"
@@ -144,6 +145,7 @@ struct daemon {
 
 	struct rtmon *rtmon;
 	struct sockdiag *sockdiag;
+	struct natrules *natrules;
 	struct steer *steer;
 	struct steer_info steer_info;
 	struct retain *retain;

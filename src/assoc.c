@@ -202,6 +202,28 @@ static enum reason claim_lookup(void *arg, uint64_t now_ms,
 	return REASON_NONE;
 }
 
+/* Would our own host translate what leaves for this flow? */
+static bool is_translated_here(struct daemon *d, const struct flow *f,
+			       uint64_t now_ms)
+{
+	struct tuple wire = flow_wire_tuple(f);
+	struct rtmon_query query = {
+		.dst = wire.remote.addr,
+		.src = wire.local.addr,
+		.mark = f->mark,
+		.uid = f->uid,
+	};
+	const struct rtmon_link *link;
+	struct rtmon_route route;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (rtmon_lookup(d->rtmon, &query, &route))
+		return false;
+	link = rtmon_link(d->rtmon, route.ifindex);
+	return link && natrules_match(d->natrules, &f->identity, link->ifindex,
+				      link->name, now_ms);
+}
+
 static enum reason claim_path(void *arg, uint64_t now_ms, struct claim *c)
 {
 	struct assoc *a = arg;
@@ -213,6 +235,8 @@ static enum reason claim_path(void *arg, uint64_t now_ms, struct claim *c)
 
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
 			   &path) && path.nat)
+		return REASON_NAT;
+	if (is_translated_here(d, flow_of_claim(c), now_ms))
 		return REASON_NAT;
 	ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
 	if (ms && now_ms - ms < CLAIM_FRESH_MS)

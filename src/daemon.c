@@ -317,6 +317,9 @@ static int start_kernel(struct daemon *d)
 	err = sockdiag_open(&d->sockdiag, discover_destroyed, d);
 	if (err)
 		return fail(d, "sock_diag", err);
+	err = natrules_open(&d->natrules);
+	if (err)
+		return fail(d, "nat rules", err);
 	err = tap_injector_open(&d->injector);
 	if (err == -EPERM)
 		return fail(d, "raw socket: CAP_NET_RAW is missing", err);
@@ -552,6 +555,7 @@ static void remove_all(struct daemon *d)
 		peer_table_free(d->peers);
 	udp_close(d->udp);
 	tap_injector_close(d->injector);
+	natrules_close(d->natrules);
 	sockdiag_close(d->sockdiag);
 	rtmon_close(d->rtmon);
 	loop_close(d->loop);

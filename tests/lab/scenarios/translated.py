@@ -37,7 +37,7 @@ def nat_on_the_path_is_refused(lab, n):
     entry = listed(client, "tcp", flow.server_port)[0]
     check(entry["state"] == "tracked" and entry["peer"] is None,
           f"owned all the same: {entry}")
-    check(client.daemon.status()["counters"]["pkt_queued"] == 0,
+    check(client.daemon.counters()["pkt_queued"] == 0,
           "packets were queued")
     flow.goes_on(100)
     flow.finish()

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * natrules: would this host's own source NAT take hold of a flow?
+ *
+ * A flow that matches `masquerade` or `snat` here looks as if nothing were
+ * translated (its source is the address that it would get), but after a move
+ * conntrack, whose entry the vanished address took along, translates what we
+ * have translated, and the connection dies (seen). Such a flow is refused.
+ *
+ * Owns a copy of the nat chains at postrouting, read by netlink and read
+ * again when the ruleset has changed. Never changes a rule. What a rule asks
+ * that cannot be answered for a flow (a set, a mark, an xtables match) counts
+ * as answered with yes. x_tables of the legacy kind are not seen.
+ *
+ * Kernel: nf_nat_masquerade_inet_register_notifiers(), nf_nat_inet_fn().
+ */
+#ifndef SACIPED_NATRULES_H
+#define SACIPED_NATRULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+struct natrules;
+
+#define NATRULES_CHAINS_MAX 1024
+#define NATRULES_RULES_MAX 16384 /* more: every flow may match */
+#define NATRULES_DEPTH_MAX 16 /* of jumps, as the kernel's */
+#define NATRULES_REFRESH_MS 1000 /* between two looks for changes */
+
+/* 0 or -errno. */
+int natrules_open(struct natrules **out);
+void natrules_close(struct natrules *n); /* NULL is fine */
+
+/*
+ * May a source NAT rule match the first packet of `t`, going out of the
+ * interface `oif` named `oifname`? Reads the rules again at most once per
+ * NATRULES_REFRESH_MS. A kernel without nftables has none: false.
+ */
+bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t oif,
+		    const char *oifname, uint64_t now_ms);
+
+#endif
