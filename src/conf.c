@@ -10,6 +10,8 @@
 #include "conf.h"
 
 #include "conf_read.h"
+#include "peer.h" /* PEER_MAX */
+#include "steer.h" /* STEER_TUPLES_MAX */
 
 #include <ctype.h>
 #include <errno.h>
@@ -45,8 +47,8 @@ static const struct conf_key keys[] = {
 	{ "mark", conf_read_mark, START(mark), 1, UINT32_MAX },
 	{ "table", conf_read_table, START(table), 1, INT32_MAX - 1 },
 	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 3 },
-	{ "max_flows", conf_read_u32, START(max_flows), 1, 1 << 20 },
-	{ "max_peers", conf_read_u32, START(max_peers), 1, 1 << 16 },
+	{ "max_flows", conf_read_u32, START(max_flows), 1, STEER_TUPLES_MAX },
+	{ "max_peers", conf_read_u32, START(max_peers), 1, PEER_MAX },
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
