@@ -1,0 +1,1185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * t_migrate: the transitions of PROTOCOL.md "Handover", one test a line.
+ *
+ * The simulation (tests/sim) shows that they fit together; here each stands
+ * by itself, with its actions in order.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "migrate.h"
+
+#define T0 1000000
+#define PTO_MAX_MS (MIGRATE_PTO_UNKNOWN_MS * 5 / 4 + 1)
+
+static struct locator at(uint8_t n)
+{
+	struct locator l = { .addr = { .family = 4,
+				       .byte = { 192, 0, 2, n } } };
+
+	return l;
+}
+
+static struct locator with_ports(uint8_t n, uint64_t ports)
+{
+	struct locator l = at(n);
+
+	l.ports = ports;
+	return l;
+}
+
+#define O at(1)
+#define N at(2)
+#define N2 at(3)
+
+static struct migrate_actions out;
+
+static const struct migrate_action *has(enum migrate_action_type type)
+{
+	for (unsigned int i = 0; i < out.n; i++)
+		if (out.action[i].type == type)
+			return &out.action[i];
+	return NULL;
+}
+
+static const struct migrate_action *sent(enum migrate_message message)
+{
+	for (unsigned int i = 0; i < out.n; i++)
+		if (out.action[i].type == MIGRATE_SEND &&
+		    out.action[i].message == message)
+			return &out.action[i];
+	return NULL;
+}
+
+static unsigned int count(enum migrate_action_type type)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < out.n; i++)
+		n += out.action[i].type == type;
+	return n;
+}
+
+static bool noted(enum counter_id counter)
+{
+	for (unsigned int i = 0; i < out.n; i++)
+		if (out.action[i].type == MIGRATE_NOTE &&
+		    out.action[i].counter == counter)
+			return true;
+	return false;
+}
+
+static void assert_locator(const struct locator *a, struct locator b)
+{
+	assert_non_null(a);
+	assert_true(locator_equal(a, &b));
+}
+
+/* I7, I2: written down, then in the kernel, then on the wire. */
+static void assert_order(void)
+{
+	for (unsigned int i = 1; i < out.n; i++)
+		assert_true(out.action[i - 1].type <= out.action[i].type);
+	if (out.n > 0 && (has(MIGRATE_ACCEPT_ADD) || has(MIGRATE_HOLD) ||
+			  has(MIGRATE_RELEASE) || has(MIGRATE_SWITCH)))
+		assert_int_equal(out.action[0].type, MIGRATE_JOURNAL);
+}
+
+/* --------------------------------------------------------------- mover */
+
+static struct mover m;
+static uint64_t now;
+
+static int start(void **state)
+{
+	struct locator o = O;
+
+	(void)state;
+	now = T0;
+	mover_init(&m, 7, &o);
+	return 0;
+}
+
+static void mover_event(struct mover_event ev)
+{
+	ev.random = 64; /* a jitter of 0 */
+	mover_step(&m, &ev, now, &out);
+	assert_order();
+}
+
+/* `up` names those of current, sending and target that are. */
+static void situation(enum migrate_cause cause, const char *up,
+		      struct locator candidate)
+{
+	mover_event((struct mover_event){
+		.type = MOVER_SITUATION, .cause = cause,
+		.current_up = strchr(up, 'c') != NULL,
+		.sending_up = strchr(up, 's') != NULL,
+		.target_up = strchr(up, 't') != NULL,
+		.candidate = candidate });
+}
+
+static void answer(enum mover_event_type type, uint64_t seq)
+{
+	struct mover_event ev = { .type = type, .seq = seq,
+				  .arrived_on = m.target.addr };
+
+	memset(ev.challenge, 0xc5, sizeof(ev.challenge));
+	mover_event(ev);
+}
+
+static void refuse(uint64_t seq, enum reason reason)
+{
+	mover_event((struct mover_event){ .type = MOVER_REFUSE, .seq = seq,
+					  .reason = reason });
+}
+
+static void wait_for_timer(void)
+{
+	now = mover_deadline_ms(&m);
+	assert_true(now != MIGRATE_NEVER);
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+}
+
+static const struct locator nowhere;
+
+static void to_switched(void)
+{
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	now += 40;
+	answer(MOVER_ACCEPT, 1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+}
+
+static void steady_gone_without_another_holds(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", nowhere);
+	assert_int_equal(m.state, MOVER_HELD);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_null(has(MIGRATE_SEND));
+	assert_true(mover_holds(&m));
+	assert_int_equal(m.hold_since_ms, T0);
+	assert_true(mover_deadline_ms(&m) == MIGRATE_NEVER);
+}
+
+static void held_old_back_releases_unasked(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", nowhere);
+	now += 5000;
+	situation(MIGRATE_CAUSE_REFRESH, "cs", O);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+	assert_null(has(MIGRATE_SEND));
+	assert_false(mover_holds(&m));
+	assert_int_equal(m.seq, 0);
+}
+
+static void held_another_usable_asks_from_gone(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", nowhere);
+	now += 3000;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(&has(MIGRATE_ACCEPT_ADD)->to, N);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+	assert_true(addr_equal(&sent(MIGRATE_MOVE)->from, &m.current.addr));
+	assert_int_equal(m.hold_since_ms, T0);
+	assert_true(mover_holds(&m));
+}
+
+static void steady_better_route_asks_without_hold(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_null(has(MIGRATE_HOLD));
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 1);
+	assert_false(sent(MIGRATE_MOVE)->from_gone);
+	assert_true(addr_equal(&sent(MIGRATE_MOVE)->source, &n.addr));
+	assert_false(addr_is_set(&sent(MIGRATE_MOVE)->dest));
+	assert_locator(mover_locator(&m), O); /* O carries data */
+	assert_true(mover_accepts(&m, &n.addr));
+	assert_int_equal(mover_role(&m, 0), LOCATOR_CURRENT);
+	assert_int_equal(mover_role(&m, 1), LOCATOR_PENDING);
+}
+
+static void steady_added_address_is_no_reason(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_REFRESH, "cs", N);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(out.n, 0);
+	situation(MIGRATE_CAUSE_OPERATOR, "cs", O);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(out.n, 0);
+}
+
+static void steady_gone_with_another_holds_and_asks(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+}
+
+static void asked_accept_switches_and_proves(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	now += 40;
+	answer(MOVER_ACCEPT, 1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N);
+	assert_int_equal(sent(MIGRATE_PROVE)->seq, 1);
+	assert_int_equal(sent(MIGRATE_PROVE)->challenge[15], 0xc5);
+	assert_locator(&sent(MIGRATE_PROVE)->to, N);
+	assert_locator(mover_locator(&m), N);
+	assert_int_equal(m.rtt.srtt_ms, 40);
+}
+
+static void asked_accept_without_hold_switches(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	answer(MOVER_ACCEPT, 1);
+	assert_null(has(MIGRATE_RELEASE));
+	assert_locator(&has(MIGRATE_SWITCH)->to, N);
+}
+
+static void asked_accept_elsewhere_changes_nothing(void **state)
+{
+	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = 1,
+				  .arrived_on = O.addr };
+
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	mover_event(ev);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_true(noted(COUNTER_RX_UNEXPECTED));
+	assert_int_equal(out.n, 1);
+}
+
+static void asked_answer_to_another_number_changes_nothing(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	assert_int_equal(m.seq, 2);
+	answer(MOVER_ACCEPT, 1);
+	assert_true(noted(COUNTER_RX_STALE));
+	answer(MOVER_DONE, 1);
+	assert_true(noted(COUNTER_RX_STALE));
+	refuse(1, REASON_POLICY);
+	assert_true(noted(COUNTER_RX_STALE));
+	assert_int_equal(m.state, MOVER_ASKED);
+	/* Nobody was told to answer for what was never asked for either. */
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_ASKED);
+}
+
+static void asked_tuple_taken_chooses_ports(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	refuse(1, REASON_TUPLE_TAKEN);
+	assert_non_null(has(MIGRATE_CHOOSE_PORTS));
+	assert_int_equal(m.state, MOVER_ASKED);
+	refuse(1, REASON_TUPLE_TAKEN); /* a copy */
+	assert_int_equal(out.n, 0);
+	situation(MIGRATE_CAUSE_RETRY, "cst", with_ports(2, 9));
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	assert_locator(&has(MIGRATE_ACCEPT_ADD)->to, with_ports(2, 9));
+	/* The refused one goes at the next opportunity. */
+	wait_for_timer();
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N);
+}
+
+static void asked_digest_sends_flows(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	refuse(1, REASON_DIGEST);
+	assert_non_null(has(MIGRATE_SEND_FLOWS));
+	situation(MIGRATE_CAUSE_RETRY, "cst", N);
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	/* An answer that comes after all is over asks for nothing. */
+	answer(MOVER_ACCEPT, 2);
+	situation(MIGRATE_CAUSE_RETRY, "cst", N);
+	assert_int_equal(m.seq, 2);
+	assert_null(has(MIGRATE_SEND));
+}
+
+static void asked_retries_are_bounded(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	for (uint64_t i = 1; i <= 8; i++) {
+		refuse(i, REASON_TUPLE_TAKEN);
+		assert_non_null(has(MIGRATE_CHOOSE_PORTS));
+		situation(MIGRATE_CAUSE_RETRY, "cst", with_ports(2, i));
+	}
+	refuse(9, REASON_TUPLE_TAKEN);
+	assert_null(has(MIGRATE_CHOOSE_PORTS));
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
+static void asked_refused_stays_on_old(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	refuse(1, REASON_POLICY);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(noted(COUNTER_MOVES_REFUSED));
+	assert_locator(mover_locator(&m), O);
+	wait_for_timer();
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N);
+	assert_true(mover_deadline_ms(&m) == MIGRATE_NEVER);
+}
+
+static void asked_no_ports_left_is_a_refusal(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	refuse(1, REASON_TUPLE_TAKEN);
+	refuse(1, REASON_LIMIT);
+	assert_int_equal(m.state, MOVER_STEADY);
+	wait_for_timer(); /* N goes */
+	wait_for_timer(); /* what is at a bound may be looked at again */
+	assert_int_equal(now, T0 + MIGRATE_BACKOFF_MAX_MS);
+	assert_non_null(has(MIGRATE_EVALUATE));
+}
+
+static void asked_refused_without_old_tries_the_next(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	refuse(1, REASON_POLICY);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_non_null(has(MIGRATE_NEXT_CANDIDATE));
+	situation(MIGRATE_CAUSE_NEXT, "t", N2);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N2);
+	assert_true(mover_holds(&m));
+}
+
+static void asked_refused_after_gone_was_said_takes_it_back(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	situation(MIGRATE_CAUSE_REFRESH, "cst", N); /* O is back */
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+	refuse(1, REASON_POLICY);
+	assert_int_equal(m.state, MOVER_ASKED); /* the peer still holds */
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(noted(COUNTER_MOVES_ABANDONED));
+}
+
+static void asked_repeats_then_shakes_hands_then_tries_the_next(void **state)
+{
+	uint64_t before = T0, gap = 0;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	for (unsigned int i = 1; i <= 5; i++) {
+		wait_for_timer();
+		assert_int_equal(sent(MIGRATE_MOVE)->seq, 1);
+		assert_true(now - before >= gap * 2 - gap / 4);
+		gap = now - before;
+		before = now;
+		assert_int_equal(count(MIGRATE_HANDSHAKE), i == 2);
+		assert_int_equal(count(MIGRATE_NEXT_CANDIDATE), i >= 4);
+	}
+	situation(MIGRATE_CAUSE_NEXT, "t", nowhere); /* there is none */
+	assert_int_equal(m.seq, 1);
+	situation(MIGRATE_CAUSE_NEXT, "t", N2);
+	assert_int_equal(m.seq, 2);
+	/* The clock goes on: no number outlives half a lease. */
+	assert_int_equal(m.give_up_ms, T0 + MIGRATE_GIVE_UP_MS);
+}
+
+static void asked_address_event_restarts_patience(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	for (unsigned int i = 0; i < 4; i++)
+		wait_for_timer();
+	assert_true(m.backoff_ms > MIGRATE_PTO_UNKNOWN_MS);
+	situation(MIGRATE_CAUSE_GONE, "t", N);
+	assert_int_equal(m.seq, 1);
+	assert_int_equal(m.backoff_ms, MIGRATE_PTO_UNKNOWN_MS);
+	assert_true(m.repeat_ms <= now + PTO_MAX_MS);
+}
+
+static void asked_another_event_next_number(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N2);
+	assert_locator(mover_locator(&m), O);
+}
+
+static void asked_old_lost_holds_and_says_so(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	situation(MIGRATE_CAUSE_GONE, "t", N);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+}
+
+static void asked_all_lost_holds(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	situation(MIGRATE_CAUSE_GONE, "", nowhere);
+	assert_int_equal(m.state, MOVER_HELD);
+	assert_null(mover_target(&m));
+	situation(MIGRATE_CAUSE_REFRESH, "cs", O);
+	assert_int_equal(m.state, MOVER_STEADY); /* nothing was proved */
+	assert_non_null(has(MIGRATE_RELEASE));
+}
+
+static void asked_new_fails_goes_back(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	while (m.seq == 1)
+		wait_for_timer();
+	assert_int_equal(now, T0 + MIGRATE_GIVE_UP_MS);
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	assert_non_null(has(MIGRATE_HANDSHAKE));
+	assert_locator(mover_locator(&m), O); /* never left it */
+	assert_false(mover_holds(&m));
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(noted(COUNTER_MOVES_ABANDONED));
+}
+
+static void asked_new_fails_without_old_keeps_asking(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	while (m.seq == 1)
+		wait_for_timer();
+	assert_int_equal(now, T0 + MIGRATE_GIVE_UP_MS);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	assert_non_null(has(MIGRATE_NEXT_CANDIDATE));
+	assert_true(mover_holds(&m));
+}
+
+static void switched_accept_again_repeats_prove(void **state)
+{
+	(void)state;
+	to_switched();
+	answer(MOVER_ACCEPT, 1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_non_null(sent(MIGRATE_PROVE));
+	assert_int_equal(out.n, 1);
+	wait_for_timer();
+	assert_non_null(sent(MIGRATE_PROVE));
+}
+
+static void switched_done_drains_old(void **state)
+{
+	struct locator o = O;
+	uint64_t done;
+
+	(void)state;
+	to_switched();
+	now += 40;
+	done = now;
+	answer(MOVER_DONE, 1);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(noted(COUNTER_MOVES_DONE));
+	assert_locator(mover_current(&m), N);
+	assert_true(mover_accepts(&m, &o.addr));
+	assert_int_equal(mover_role(&m, 0), LOCATOR_DRAINING);
+	wait_for_timer();
+	assert_int_equal(now, done + MIGRATE_DRAIN_MIN_MS);
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, O);
+	assert_false(mover_accepts(&m, &o.addr));
+	assert_true(mover_deadline_ms(&m) == MIGRATE_NEVER);
+}
+
+static void switched_no_done_holds_and_asks_for_old(void **state)
+{
+	struct locator n = N;
+	uint64_t switched;
+
+	(void)state;
+	to_switched();
+	switched = now;
+	while (m.seq == 1)
+		wait_for_timer();
+	assert_int_equal(now, switched + MIGRATE_GIVE_UP_MS);
+	/* The peer may have left O: nothing is sent before it says. */
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	assert_true(mover_accepts(&m, &n.addr)); /* it may be there */
+	answer(MOVER_DONE, 2); /* it was not */
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
+static void switched_no_done_without_old_asks_again(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_REFRESH, "st", N);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	while (m.seq == 1)
+		wait_for_timer();
+	assert_true(mover_holds(&m));
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+	assert_non_null(has(MIGRATE_NEXT_CANDIDATE));
+}
+
+static void switched_another_event_keeps_what_was_proved(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	assert_locator(mover_locator(&m), N); /* while its lease lasts */
+	assert_true(mover_accepts(&m, &n.addr));
+	while (!mover_holds(&m))
+		wait_for_timer();
+	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
+	assert_true(mover_accepts(&m, &n.addr));
+}
+
+static void switched_late_done_of_an_older_number_is_learned(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	answer(MOVER_DONE, 1);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(mover_current(&m), N);
+	assert_int_equal(m.committed, 1);
+	now = T0 + 3 * MIGRATE_GIVE_UP_MS; /* no lease needed any more */
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_false(mover_holds(&m));
+}
+
+static void switched_new_lost_holds(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_GONE, "c", O);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+	assert_true(mover_holds(&m)); /* O is up, but is the peer there? */
+	answer(MOVER_ACCEPT, 2);
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+}
+
+static void ports_alone_are_a_move(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_PORTS, "cs", with_ports(1, 4));
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(&has(MIGRATE_ACCEPT_ADD)->to, with_ports(1, 4));
+	assert_locator(mover_locator(&m), O);
+	answer(MOVER_ACCEPT, 1);
+	answer(MOVER_DONE, 1);
+	assert_locator(mover_locator(&m), with_ports(1, 4));
+	wait_for_timer();
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, O);
+}
+
+static void sync_tells_of_a_lost_done(void **state)
+{
+	(void)state;
+	to_switched();
+	mover_event((struct mover_event){ .type = MOVER_SYNC, .seq = 1 });
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_locator(mover_current(&m), N);
+}
+
+static void sync_of_a_peer_that_forgot_asks_again(void **state)
+{
+	(void)state;
+	to_switched();
+	answer(MOVER_DONE, 1);
+	mover_event((struct mover_event){ .type = MOVER_SYNC, .seq = 0 });
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_true(mover_holds(&m)); /* who knows what it accepts now */
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	answer(MOVER_ACCEPT, 2);
+	assert_non_null(has(MIGRATE_RELEASE));
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
+static void sync_of_numbers_never_used_is_ignored(void **state)
+{
+	(void)state;
+	mover_event((struct mover_event){ .type = MOVER_SYNC,
+					  .seq = UINT64_MAX });
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(m.seq, 0);
+	assert_true(noted(COUNTER_RX_UNEXPECTED));
+}
+
+static void session_repeats_what_is_outstanding(void **state)
+{
+	(void)state;
+	mover_event((struct mover_event){ .type = MOVER_SESSION });
+	assert_int_equal(out.n, 0);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	mover_event((struct mover_event){ .type = MOVER_SESSION });
+	assert_non_null(sent(MIGRATE_MOVE));
+	answer(MOVER_ACCEPT, 1);
+	assert_int_equal(m.rtt.srtt_ms, 0); /* Karn: which one was answered? */
+	mover_event((struct mover_event){ .type = MOVER_SESSION });
+	assert_non_null(sent(MIGRATE_PROVE));
+}
+
+static void bounded_list_waits_for_a_commit(void **state)
+{
+	uint64_t seq;
+
+	(void)state;
+	/* Each proved, none known to be committed. */
+	for (uint8_t i = 2; i < 1 + MIGRATE_ACCEPTED_MAX - 1; i++) {
+		situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(i));
+		answer(MOVER_ACCEPT, m.seq);
+		assert_int_equal(m.state, MOVER_SWITCHED);
+	}
+	seq = m.seq;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(99));
+	assert_int_equal(m.seq, seq);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	answer(MOVER_DONE, seq);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(99));
+	assert_int_equal(m.seq, seq + 1);
+	/* What only drains makes room. */
+	assert_int_equal(count(MIGRATE_ACCEPT_DEL), 1);
+	assert_true(m.n_accepted <= MIGRATE_ACCEPTED_MAX);
+}
+
+static void kernel_refused(const struct mover *before,
+			   enum migrate_action_type type)
+{
+	unsigned int i = 0;
+
+	while (i < out.n && out.action[i].type != type)
+		i++;
+	assert_true(i < out.n);
+	mover_rollback(&m, before, &out, i, now);
+}
+
+static void rollback_of_an_addition_asks_nobody(void **state)
+{
+	struct mover before = m;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	kernel_refused(&before, MIGRATE_ACCEPT_ADD);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(m.seq, 0);
+	assert_int_equal(m.n_accepted, 1);
+	wait_for_timer();
+	assert_int_equal(now, T0 + MIGRATE_KERNEL_RETRY_MS);
+	assert_non_null(has(MIGRATE_EVALUATE));
+}
+
+static void rollback_keeps_the_hold_and_the_facts(void **state)
+{
+	struct mover before = m;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	kernel_refused(&before, MIGRATE_ACCEPT_ADD);
+	assert_int_equal(m.state, MOVER_HELD);
+	assert_true(mover_holds(&m));
+
+	start(NULL);
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	kernel_refused(&before, MIGRATE_JOURNAL);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(mover_holds(&m)); /* the address is gone all the same */
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	assert_non_null(has(MIGRATE_HOLD));
+}
+
+static void rollback_of_a_release_goes_on_holding(void **state)
+{
+	struct mover before;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	before = m;
+	answer(MOVER_ACCEPT, 1);
+	kernel_refused(&before, MIGRATE_RELEASE);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_true(mover_holds(&m));
+	now = m.retry_ms;
+	answer(MOVER_ACCEPT, 1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+}
+
+static void rollback_after_an_addition_remembers_it(void **state)
+{
+	struct locator extra = at(99);
+	struct mover before;
+
+	(void)state;
+	for (uint8_t i = 2; i < MIGRATE_ACCEPTED_MAX; i++) {
+		situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", at(i));
+		answer(MOVER_ACCEPT, m.seq);
+		answer(MOVER_DONE, m.seq);
+	}
+	assert_int_equal(m.n_accepted, MIGRATE_ACCEPTED_MAX - 1);
+	before = m;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", extra);
+	kernel_refused(&before, MIGRATE_ACCEPT_DEL);
+	assert_int_equal(m.n_accepted, MIGRATE_ACCEPTED_MAX);
+	assert_true(mover_accepts(&m, &extra.addr));
+	/* Full to the last slot: not even another attempt. */
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", at(98));
+	assert_null(has(MIGRATE_ACCEPT_ADD));
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
+static void rtt_gives_the_pto(void **state)
+{
+	struct rtt r = { 0 };
+
+	(void)state;
+	assert_int_equal(rtt_pto_ms(&r), MIGRATE_PTO_UNKNOWN_MS);
+	rtt_add_sample(&r, 1);
+	assert_int_equal(rtt_pto_ms(&r), MIGRATE_PTO_MIN_MS);
+	rtt_add_sample(&r, 5000);
+	assert_int_equal(rtt_pto_ms(&r), MIGRATE_PTO_MAX_MS);
+	r = (struct rtt){ 0 };
+	rtt_add_sample(&r, 100);
+	assert_int_equal(rtt_pto_ms(&r), 2 * 100 + 4 * 50);
+}
+
+/* ------------------------------------------------------------ follower */
+
+static struct follower f;
+
+static int start_follower(void **state)
+{
+	struct locator o = O;
+
+	(void)state;
+	now = T0;
+	follower_init(&f, 7, &o);
+	return 0;
+}
+
+static void follower_event(struct follower_event ev)
+{
+	follower_step(&f, &ev, now, &out);
+	assert_order();
+}
+
+static void move(uint64_t seq, struct locator to, bool gone, enum reason check)
+{
+	struct follower_event ev = { .type = FOLLOWER_MOVE, .seq = seq,
+				     .source = to.addr, .from = O.addr,
+				     .to = to, .from_gone = gone,
+				     .check = check };
+
+	memset(ev.challenge, (int)seq, sizeof(ev.challenge));
+	follower_event(ev);
+}
+
+static void prove(uint64_t seq, struct locator to, int challenge)
+{
+	struct follower_event ev = { .type = FOLLOWER_PROVE, .seq = seq,
+				     .to = to };
+
+	memset(ev.challenge, challenge, sizeof(ev.challenge));
+	follower_event(ev);
+}
+
+static void wait_for_follower(void)
+{
+	now = follower_deadline_ms(&f);
+	assert_true(now != MIGRATE_NEVER);
+	follower_event((struct follower_event){ .type = FOLLOWER_TIMER });
+}
+
+static void move_is_accepted_then_answered(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_NEW);
+	move(1, N, false, REASON_NONE);
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_PENDING);
+	assert_locator(&has(MIGRATE_ACCEPT_ADD)->to, N);
+	assert_true(addr_equal(&sent(MIGRATE_ACCEPT)->dest, &n.addr));
+	assert_int_equal(sent(MIGRATE_ACCEPT)->challenge[0], 1);
+	assert_null(has(MIGRATE_HOLD));
+	assert_locator(follower_locator(&f), O); /* until N has answered */
+	assert_int_equal(follower_role(&f, 1), LOCATOR_PENDING);
+}
+
+static void move_from_gone_holds(void **state)
+{
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_true(follower_holds(&f));
+	assert_null(follower_locator(&f)); /* I5 */
+}
+
+static void move_relayed_is_ignored(void **state)
+{
+	struct follower_event ev = { .type = FOLLOWER_MOVE, .seq = 1,
+				     .source = N2.addr, .to = N };
+
+	(void)state;
+	follower_event(ev);
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_true(noted(COUNTER_RX_SOURCE_NOT_TO));
+	assert_null(has(MIGRATE_SEND));
+}
+
+static void move_repeated_gets_the_same_challenge(void **state)
+{
+	unsigned int answers = 1;
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	now += MIGRATE_COPY_MS - 1;
+	move(1, N, false, REASON_NONE);
+	assert_int_equal(out.n, 0); /* a copy */
+	move(1, N2, false, REASON_NONE);
+	assert_int_equal(out.n, 0); /* another one under the same number */
+	for (unsigned int i = 0; i < 40; i++) {
+		now += 100;
+		move(1, N, false, REASON_NONE);
+		if (sent(MIGRATE_ACCEPT)) {
+			assert_int_equal(sent(MIGRATE_ACCEPT)->challenge[0],
+					 1);
+			answers++;
+		}
+	}
+	assert_int_equal(answers, MIGRATE_ACCEPT_REPEATS_MAX);
+}
+
+static void move_refused_leaves_no_state(void **state)
+{
+	(void)state;
+	move(1, N, false, REASON_POLICY);
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_int_equal(sent(MIGRATE_REFUSE)->reason, REASON_POLICY);
+	assert_int_equal(f.n_accepted, 1);
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_NEW);
+	move(1, N, false, REASON_NONE); /* the bound is reached no more */
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+}
+
+static void move_refused_from_gone_holds_all_the_same(void **state)
+{
+	(void)state;
+	move(1, N, true, REASON_POLICY);
+	assert_non_null(sent(MIGRATE_REFUSE));
+	assert_true(follower_holds(&f));
+	assert_null(follower_locator(&f));
+	move(2, O, false, REASON_NONE);
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+}
+
+static void prove_commits_releases_and_drains(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	now += 60;
+	prove(1, N, 1);
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N);
+	assert_true(addr_equal(&sent(MIGRATE_DONE)->dest, &n.addr));
+	assert_true(noted(COUNTER_MOVES_COMMITTED));
+	assert_locator(follower_locator(&f), N);
+	assert_int_equal(f.rtt.srtt_ms, 60);
+	assert_int_equal(follower_role(&f, 0), LOCATOR_DRAINING);
+	wait_for_follower();
+	assert_int_equal(now, T0 + 60 + MIGRATE_DRAIN_MIN_MS);
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, O);
+	assert_true(follower_deadline_ms(&f) == MIGRATE_NEVER);
+}
+
+static void prove_without_hold_switches(void **state)
+{
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	prove(1, N, 1);
+	assert_null(has(MIGRATE_RELEASE));
+	assert_locator(&has(MIGRATE_SWITCH)->to, N);
+}
+
+static void prove_wrong_changes_nothing(void **state)
+{
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	prove(1, N, 2);
+	assert_true(noted(COUNTER_CHALLENGE_WRONG));
+	prove(1, N2, 1);
+	assert_true(noted(COUNTER_CHALLENGE_WRONG));
+	prove(2, N, 1);
+	assert_true(noted(COUNTER_RX_STALE));
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+	assert_locator(follower_locator(&f), O);
+}
+
+static void committed_number_repeats_done(void **state)
+{
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	prove(1, N, 1);
+	move(1, N, false, REASON_NONE);
+	assert_non_null(sent(MIGRATE_DONE));
+	assert_int_equal(out.n, 1);
+	prove(1, N, 1);
+	assert_non_null(sent(MIGRATE_DONE));
+	assert_int_equal(out.n, 1);
+}
+
+static void stale_number_is_dropped(void **state)
+{
+	(void)state;
+	move(5, N, false, REASON_NONE);
+	prove(5, N, 5);
+	move(4, O, false, REASON_NONE);
+	assert_true(noted(COUNTER_RX_STALE));
+	assert_null(has(MIGRATE_SEND));
+	assert_locator(follower_locator(&f), N);
+}
+
+static void move_to_where_it_sends_commits_at_once(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	move(2, O, false, REASON_NONE); /* O is back */
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_int_equal(f.committed, 2);
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+	assert_non_null(sent(MIGRATE_DONE));
+	assert_false(noted(COUNTER_MOVES_COMMITTED));
+	/* The mover may use N until it hears that: not a drain, its lease. */
+	assert_true(follower_accepts(&f, &n.addr));
+	wait_for_follower();
+	assert_int_equal(now, T0 + MIGRATE_LEASE_MS);
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N);
+	prove(1, N, 1); /* of the cancelled one */
+	assert_true(noted(COUNTER_RX_STALE));
+}
+
+static void move_of_ports_needs_a_prove(void **state)
+{
+	(void)state;
+	move(1, with_ports(1, 4), false, REASON_NONE);
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+	assert_locator(follower_locator(&f), O);
+	prove(1, with_ports(1, 4), 1);
+	assert_locator(follower_locator(&f), with_ports(1, 4));
+}
+
+static void newer_move_cancels_the_pending_one(void **state)
+{
+	struct locator n = N;
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	now += 1000;
+	move(2, N2, false, REASON_NONE);
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_STALE);
+	assert_true(follower_accepts(&f, &n.addr));
+	prove(2, N2, 2);
+	/* Proved: the mover has left N as well as O. */
+	wait_for_follower();
+	assert_int_equal(now, T0 + 1000 + MIGRATE_DRAIN_MIN_MS);
+	assert_int_equal(count(MIGRATE_ACCEPT_DEL), 2);
+}
+
+static void lease_ends(void **state)
+{
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	wait_for_follower();
+	assert_int_equal(now, T0 + MIGRATE_LEASE_MS);
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_true(noted(COUNTER_LEASES_EXPIRED));
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N);
+	assert_locator(follower_locator(&f), O);
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_STALE);
+	prove(1, N, 1);
+	assert_true(noted(COUNTER_RX_STALE));
+}
+
+static void lease_ends_while_gone_stays_held(void **state)
+{
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	wait_for_follower();
+	assert_true(follower_holds(&f));
+	assert_null(follower_locator(&f));
+}
+
+static void list_evicts_what_drains(void **state)
+{
+	(void)state;
+	for (uint8_t i = 1; i < 40; i++) {
+		move(i, at((uint8_t)(i + 1)), false, REASON_NONE);
+		assert_int_equal(f.state, FOLLOWER_OFFERED);
+		assert_true(f.n_accepted < MIGRATE_ACCEPTED_MAX);
+		assert_locator(follower_locator(&f), O);
+	}
+}
+
+static void sync_from_where_we_do_not_send_holds(void **state)
+{
+	(void)state;
+	follower_event((struct follower_event){
+		.type = FOLLOWER_SYNC, .seq = 0, .to = O });
+	assert_int_equal(out.n, 0);
+	follower_event((struct follower_event){
+		.type = FOLLOWER_SYNC, .seq = 3, .to = N });
+	assert_true(follower_holds(&f));
+	assert_null(follower_locator(&f));
+}
+
+static void follower_rollback_promises_nothing(void **state)
+{
+	struct follower before = f;
+	unsigned int i = 0;
+
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	while (out.action[i].type != MIGRATE_ACCEPT_ADD)
+		i++;
+	follower_rollback(&f, &before, &out, i, now);
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+	assert_int_equal(f.n_accepted, 1);
+	assert_true(follower_holds(&f)); /* that was carried out */
+	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_NEW);
+	move(1, N, true, REASON_NONE);
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+}
+
+static void follower_rollback_of_a_release(void **state)
+{
+	struct follower before;
+	unsigned int i = 0;
+
+	(void)state;
+	move(1, N, true, REASON_NONE);
+	before = f;
+	prove(1, N, 1);
+	while (out.action[i].type != MIGRATE_RELEASE)
+		i++;
+	follower_rollback(&f, &before, &out, i, now);
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+	assert_true(follower_holds(&f));
+	prove(1, N, 1); /* PROVE is repeated */
+	assert_int_equal(f.state, FOLLOWER_STEADY);
+}
+
+#define MOVER(name) cmocka_unit_test_setup(name, start)
+#define FOLLOWER(name) cmocka_unit_test_setup(name, start_follower)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		MOVER(steady_gone_without_another_holds),
+		MOVER(held_old_back_releases_unasked),
+		MOVER(held_another_usable_asks_from_gone),
+		MOVER(steady_better_route_asks_without_hold),
+		MOVER(steady_added_address_is_no_reason),
+		MOVER(steady_gone_with_another_holds_and_asks),
+		MOVER(asked_accept_switches_and_proves),
+		MOVER(asked_accept_without_hold_switches),
+		MOVER(asked_accept_elsewhere_changes_nothing),
+		MOVER(asked_answer_to_another_number_changes_nothing),
+		MOVER(asked_tuple_taken_chooses_ports),
+		MOVER(asked_digest_sends_flows),
+		MOVER(asked_retries_are_bounded),
+		MOVER(asked_refused_stays_on_old),
+		MOVER(asked_no_ports_left_is_a_refusal),
+		MOVER(asked_refused_without_old_tries_the_next),
+		MOVER(asked_refused_after_gone_was_said_takes_it_back),
+		MOVER(asked_repeats_then_shakes_hands_then_tries_the_next),
+		MOVER(asked_address_event_restarts_patience),
+		MOVER(asked_another_event_next_number),
+		MOVER(asked_old_lost_holds_and_says_so),
+		MOVER(asked_all_lost_holds),
+		MOVER(asked_new_fails_goes_back),
+		MOVER(asked_new_fails_without_old_keeps_asking),
+		MOVER(switched_accept_again_repeats_prove),
+		MOVER(switched_done_drains_old),
+		MOVER(switched_no_done_holds_and_asks_for_old),
+		MOVER(switched_no_done_without_old_asks_again),
+		MOVER(switched_another_event_keeps_what_was_proved),
+		MOVER(switched_late_done_of_an_older_number_is_learned),
+		MOVER(switched_new_lost_holds),
+		MOVER(ports_alone_are_a_move),
+		MOVER(sync_tells_of_a_lost_done),
+		MOVER(sync_of_a_peer_that_forgot_asks_again),
+		MOVER(sync_of_numbers_never_used_is_ignored),
+		MOVER(session_repeats_what_is_outstanding),
+		MOVER(bounded_list_waits_for_a_commit),
+		MOVER(rollback_of_an_addition_asks_nobody),
+		MOVER(rollback_keeps_the_hold_and_the_facts),
+		MOVER(rollback_of_a_release_goes_on_holding),
+		MOVER(rollback_after_an_addition_remembers_it),
+		MOVER(rtt_gives_the_pto),
+		FOLLOWER(move_is_accepted_then_answered),
+		FOLLOWER(move_from_gone_holds),
+		FOLLOWER(move_relayed_is_ignored),
+		FOLLOWER(move_repeated_gets_the_same_challenge),
+		FOLLOWER(move_refused_leaves_no_state),
+		FOLLOWER(move_refused_from_gone_holds_all_the_same),
+		FOLLOWER(prove_commits_releases_and_drains),
+		FOLLOWER(prove_without_hold_switches),
+		FOLLOWER(prove_wrong_changes_nothing),
+		FOLLOWER(committed_number_repeats_done),
+		FOLLOWER(stale_number_is_dropped),
+		FOLLOWER(move_to_where_it_sends_commits_at_once),
+		FOLLOWER(move_of_ports_needs_a_prove),
+		FOLLOWER(newer_move_cancels_the_pending_one),
+		FOLLOWER(lease_ends),
+		FOLLOWER(lease_ends_while_gone_stays_held),
+		FOLLOWER(list_evicts_what_drains),
+		FOLLOWER(sync_from_where_we_do_not_send_holds),
+		FOLLOWER(follower_rollback_promises_nothing),
+		FOLLOWER(follower_rollback_of_a_release),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
