@@ -295,7 +295,7 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 		return urgent ? attempt_hurry(t, now_ms, a, key) : -EALREADY;
 	if (!urgent && now_ms < peer_retry_ms(t, &remote->addr))
 		return -EAGAIN;
-	if (half_open_exists(t, &local->addr, &remote->addr))
+	if (half_open_fresh(t, now_ms, &local->addr, &remote->addr))
 		return -EALREADY;
 	if (HASH_CNT(by_pair, t->attempts) >= PEER_ATTEMPTS_MAX) {
 		table_refuse(t, REASON_LIMIT);

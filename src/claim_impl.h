@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * claim_impl: what claim.c, proof.c and offer.c share. Nobody else includes
- * it; see claim.h for what the module is.
+ * claim_impl: what claim.c, claim_table.c, proof.c, offer.c, answer.c and
+ * roster.c share. Nobody else includes it; see claim.h for what the module
+ * is.
  */
 #ifndef SACIPED_CLAIM_IMPL_H
 #define SACIPED_CLAIM_IMPL_H
@@ -15,6 +16,8 @@
 #define QUICK_RETRY_MS 30
 #define LINGER_MS 2000 /* an answerer's capture, for the next try */
 #define ASKED_MS 5000 /* from "will offer" to the offer */
+/* What FLOWS and FLOWS_ACK leave for entries. */
+#define FLOWS_ROOM (WIRE_PLAIN_MAX - WIRE_PATH_SIZE - WIRE_FLOWS_FIXED)
 #define OWN_MACS WIRE_PROOF_MACS_MAX
 
 enum stage {
@@ -161,9 +164,16 @@ bool claim_demerit(struct claim *c, enum verdict v);
 bool claim_is_barred(const struct claim *c, const struct claim_table *t);
 /* Barred: event. */
 void claim_bar(struct claim *c, uint64_t now_ms);
-void claim_tell_unanswered(struct claim_table *t, uint64_t now_ms);
 uint64_t claim_pto(struct claim_table *t, uint64_t base_ms,
 		   unsigned int tries);
+
+/* It waits for a turn: in the order of coming. */
+void claim_wait_turn(struct claim *c, uint64_t now_ms);
+/* A reason that time may mend; else it says that it is not theirs to own. */
+bool claim_reason_passes(enum reason why);
+
+/* claim_table.c */
+void claim_tell_unanswered(struct claim_table *t, uint64_t now_ms);
 
 /* proof.c */
 int proof_watch(struct claim *c, uint64_t now_ms);
@@ -178,19 +188,29 @@ int proof_record(struct claim *c, uint64_t now_ms,
 bool proof_check_udp(const struct claim *c, const struct wire_proof *p);
 /* Our own proof, of the kind of c->work. */
 void proof_fill(const struct claim *c, struct wire_proof *p);
+/* Its bytes behind the kind. */
+size_t proof_size(const struct wire_proof *p);
 
 /* offer.c */
 /* A sample came for a stage that waits for one. */
 void offer_sampled(struct claim *c, uint64_t now_ms);
-/* Packs and sends what waits, all of it or what has waited long enough. */
+/* Is one of that stage there whose wait for company is over? */
+bool offer_pack_due(const struct claim_table *t, enum stage stage,
+		    unsigned int full, uint64_t now_ms);
+/* Packs and sends what waits, once the first has waited long enough. */
 void offer_flush(struct claim_table *t, uint64_t now_ms);
-void offer_receive(struct claim_table *t, uint64_t now_ms,
-		   const struct wire_flows *m, const uint8_t *proof_key);
 void offer_answered(struct claim_table *t, uint64_t now_ms,
 		    const struct wire_flows_ack *m);
 void offer_timeout(struct claim *c, uint64_t now_ms);
 /* Begins the turn of a waiting claim; false: no room, later. */
 bool offer_begin(struct claim *c, uint64_t now_ms);
+
+/* answer.c */
+void answer_stage(struct claim *c, uint64_t now_ms, enum reason answer);
+void answer_sampled(struct claim *c, uint64_t now_ms);
+void answer_flush(struct claim_table *t, uint64_t now_ms);
+void answer_receive(struct claim_table *t, uint64_t now_ms,
+		    const struct wire_flows *m, const uint8_t *proof_key);
 
 /* roster.c */
 void roster_tell_step(struct claim_table *t, uint64_t now_ms);

@@ -145,13 +145,14 @@ void handshake_expire(struct peer_table *t, uint64_t now_ms)
 	}
 }
 
-bool half_open_exists(const struct peer_table *t, const struct addr *local,
-		      const struct addr *remote)
+bool half_open_fresh(const struct peer_table *t, uint64_t now_ms,
+		     const struct addr *local, const struct addr *remote)
 {
 	const struct half_open *h;
 
 	TAILQ_FOREACH(h, &t->half_opens, entry)
-		if (addr_equal(&h->local.addr, local) &&
+		if (now_ms - h->made_ms < HALF_OPEN_FRESH_MS &&
+		    addr_equal(&h->local.addr, local) &&
 		    addr_equal(&h->remote.addr, remote))
 			return true;
 	return false;

@@ -23,6 +23,7 @@
 /* Two sessions made within this time may have crossed: both ends then agree
  * on one of them by their handshake hashes. */
 #define CONCURRENT_MS 10000
+#define HALF_OPEN_FRESH_MS 250
 #define FIN_TRIES 8
 #define RESP_COPIES_MAX 8 /* answers to copies of one INIT */
 #define INIT_CROSS_COPIES_MAX 3
@@ -311,8 +312,9 @@ void handshake_fin_consume(struct peer_table *t, uint64_t now_ms,
 			   const uint8_t *data, size_t len);
 void handshake_expire(struct peer_table *t, uint64_t now_ms);
 void half_open_free(struct peer_table *t, struct half_open *h);
-bool half_open_exists(const struct peer_table *t, const struct addr *local,
-		      const struct addr *remote);
+/* Did the other end open one just now? Not longer: anyone can forge that. */
+bool half_open_fresh(const struct peer_table *t, uint64_t now_ms,
+		     const struct addr *local, const struct addr *remote);
 /* Why that key may not have a session over that pair; NONE: it may. */
 enum reason handshake_judge(struct peer_table *t,
 			    const uint8_t key[CRYPTO_KEY_SIZE],

@@ -240,3 +240,12 @@ void proof_fill(const struct claim *c, struct wire_proof *p)
 		memcpy(p->mac, w->own, p->n_macs * sizeof(p->mac[0]));
 	}
 }
+
+size_t proof_size(const struct wire_proof *p)
+{
+	if (p->kind == WIRE_PROOF_TCP)
+		return 4;
+	if (p->kind == WIRE_PROOF_UDP_MACS)
+		return 1 + (size_t)p->n_macs * WIRE_PROOF_MAC_SIZE;
+	return 0;
+}

@@ -380,17 +380,6 @@ static void end_consume_one(struct claim *c, uint64_t now_ms)
 	}
 }
 
-/* The claim whose offer under that id is being checked. */
-static struct claim *offered_as(struct claim_table *t, uint64_t flow_id)
-{
-	struct claim *c;
-
-	TAILQ_FOREACH(c, &t->working, entry)
-		if (!c->work->mine && c->work->flow_id == flow_id)
-			return c;
-	return NULL;
-}
-
 void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m)
 {
@@ -401,8 +390,6 @@ void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 	for (uint8_t i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t, m->flow_id[i]);
 
-		if (!c)
-			c = offered_as(t, m->flow_id[i]);
 		if (c)
 			end_consume_one(c, now_ms);
 	}

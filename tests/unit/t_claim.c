@@ -688,6 +688,49 @@ static void test_range(void **state)
 	world_free(&w);
 }
 
+/* One sample, in a capture that has just begun or not. */
+static void test_verdicts(void **state)
+{
+	struct world w;
+	struct end a, b;
+	struct claim *c;
+	struct claim_segment s = { .snd_nxt = 5, .rcv_nxt = 1000 };
+	const uint32_t t = CLAIM_TOLERANCE;
+
+	(void)state;
+	world_init(&w, 15, 1, &a, &b);
+	c = &w.model[0].claim[1];
+	claim_attach(w.link[1]->table, c);
+	assert_int_equal(claim_work_new(c, w.now_ms, false), 0);
+	assert_int_equal(proof_watch(c, w.now_ms), 0);
+	c->work->their_nxt = 1000;
+	c->work->flow_id = 77;
+	c->work->peer_track = 3;
+	proof_want_sample(c, w.now_ms, STAGE_VERIFY);
+	/* A copy from before the number came decides nothing. */
+	claim_segment(c, w.now_ms - 1, &s);
+	assert_int_equal(c->work->stage, STAGE_VERIFY);
+	assert_false(c->confirmed);
+	assert_int_equal(proof_check_tcp(c, 1000 - t), VERDICT_RIGHT);
+	assert_int_equal(proof_check_tcp(c, 1000 + t), VERDICT_RIGHT);
+	assert_int_equal(proof_check_tcp(c, 1001 + t), VERDICT_WRONG);
+	assert_int_equal(proof_check_tcp(c, 999 - t), VERDICT_DOUBTFUL);
+	assert_int_equal(proof_check_tcp(c, 1000 + (1u << 31)),
+			 VERDICT_DOUBTFUL);
+	/* The same in one that was open for long enough. */
+	c->work->watch_ms -= 200;
+	assert_int_equal(proof_check_tcp(c, 999 - t), VERDICT_WRONG);
+	/* A window scaled up is as wide as the tolerance. */
+	c->work->window = 1000000;
+	assert_int_equal(proof_check_tcp(c, 1000 + 1000000), VERDICT_RIGHT);
+	assert_int_equal(proof_check_tcp(c, 1001 + 1000000), VERDICT_WRONG);
+	claim_segment(c, w.now_ms, &s);
+	assert_int_equal(c->work->stage, STAGE_ANSWER);
+	assert_true(c->confirmed);
+	claim_drop(c);
+	world_free(&w);
+}
+
 /* ---- conditions and refusals ------------------------------------------ */
 
 static void test_conditions(void **state)
@@ -889,6 +932,33 @@ static void test_udp(void **state)
 		check_quiet(&w);
 		world_free(&w);
 	}
+}
+
+/* What the other end did not record yet is not named to it. */
+static void test_udp_order(void **state)
+{
+	struct world w;
+	struct end a, b;
+	struct claim *c;
+
+	(void)state;
+	world_init(&w, 16, 1, &a, &b);
+	world_udp(&w, 1, 100);
+	c = &w.model[0].claim[0];
+	start_all(&w, 0);
+	while (!c->work || c->work->stage != STAGE_SENT)
+		run(&w, 1);
+	run(&w, 5);
+	assert_true(c->work->n_own >= 5);
+	while (c->work->stage != STAGE_RECORD)
+		run(&w, 1);
+	assert_true(c->work->n_own <= 1);
+	run(&w, 1000);
+	check_agreed(&w, 1);
+	claim_end(c, w.now_ms);
+	claim_end(&w.model[0].claim[1], w.now_ms);
+	run(&w, 1000);
+	world_free(&w);
 }
 
 static void test_udp_forged(void **state)
@@ -1139,6 +1209,96 @@ static void test_lists(void **state)
 	}
 }
 
+/* What is confirmed while a list is on its way stays. */
+static void test_list_and_new(void **state)
+{
+	struct world w;
+	struct end a, b;
+
+	(void)state;
+	world_init(&w, 17, 40, &a, &b);
+	for (unsigned int i = 0; i < 30; i++)
+		claim_start(w.link[0]->table, w.now_ms,
+			    &w.model[i].claim[0]);
+	run(&w, 1000);
+	check_agreed(&w, 30);
+	claim_table_announce(w.link[0]->table, w.now_ms);
+	claim_table_step(w.link[0]->table, w.now_ms);
+	assert_int_equal(w.n_letters, 2);
+	w.letter[1].used = false; /* the second part is lost */
+	w.n_letters--;
+	w.loss = 0;
+	for (unsigned int i = 30; i < 40; i++)
+		claim_start(w.link[0]->table, w.now_ms,
+			    &w.model[i].claim[0]);
+	w.link[0]->table->announce.due_ms = w.now_ms + 500;
+	run(&w, 400);
+	assert_true(claim_table_announcing(w.link[0]->table));
+	check_agreed(&w, 40);
+	run(&w, 2000);
+	assert_false(claim_table_announcing(w.link[0]->table));
+	assert_int_equal(b.lost, 0);
+	check_agreed(&w, 40);
+	world_free(&w);
+}
+
+/* The peer has forgotten it, and its socket goes before it is proved. */
+static void test_reproof_unknown(void **state)
+{
+	struct world w;
+	struct end a, b;
+	struct model *m;
+
+	(void)state;
+	world_init(&w, 18, 1, &a, &b);
+	m = &w.model[0];
+	start_all(&w, 0);
+	run(&w, 1000);
+	check_agreed(&w, 1);
+	claim_drop(&m->claim[1]);
+	claim_table_announce(w.link[0]->table, w.now_ms);
+	while (m->claim[0].state == CLAIM_IDLE)
+		run(&w, 1);
+	m->alive[1] = false;
+	run(&w, 2000);
+	assert_int_equal(a.lost, 0); /* it may just not have looked yet */
+	assert_true(m->claim[0].confirmed);
+	run(&w, 10000);
+	assert_int_equal(a.lost, 1);
+	assert_int_equal(m->claim[0].reason, REASON_UNKNOWN_FLOW);
+	check_agreed(&w, 0);
+	world_free(&w);
+}
+
+/* One id for two flows is refused. */
+static void test_id_taken(void **state)
+{
+	struct world w;
+	struct end a, b;
+	struct wire_message m;
+
+	(void)state;
+	world_init(&w, 19, 2, &a, &b);
+	claim_start(w.link[0]->table, w.now_ms, &w.model[0].claim[0]);
+	run(&w, 1000);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_FLOWS;
+	m.flows.parts = 1;
+	m.flows.n = 1;
+	m.flows.flow[0].flow_id = w.model[0].claim[0].flow_id;
+	m.flows.flow[0].proto = IPPROTO_TCP;
+	m.flows.flow[0].src = w.model[1].tuple[0].local;
+	m.flows.flow[0].dst = w.model[1].tuple[0].remote;
+	m.flows.flow[0].proof.kind = WIRE_PROOF_TCP;
+	m.flows.flow[0].proof.snd_nxt = snd_nxt(&w.model[1], 0, w.now_ms);
+	on_send(w.link[0], w.now_ms, &m);
+	run(&w, 1000);
+	assert_false(w.model[1].claim[1].confirmed);
+	assert_true(w.model[0].claim[1].confirmed);
+	assert_int_equal(claim_table_digest(w.link[1]->table)->count, 1);
+	world_free(&w);
+}
+
 static void test_empty_list(void **state)
 {
 	struct world w;
@@ -1321,12 +1481,14 @@ int main(void)
 		cmocka_unit_test(test_rates),
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_range),
+		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_unanswered),
 		cmocka_unit_test(test_owned),
 		cmocka_unit_test(test_taken_over),
 		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_udp_order),
 		cmocka_unit_test(test_udp_forged),
 		cmocka_unit_test(test_udp_echoed),
 		cmocka_unit_test(test_udp_silent),
@@ -1336,6 +1498,9 @@ int main(void)
 		cmocka_unit_test(test_tracks),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_empty_list),
+		cmocka_unit_test(test_list_and_new),
+		cmocka_unit_test(test_reproof_unknown),
+		cmocka_unit_test(test_id_taken),
 		cmocka_unit_test(test_restore),
 		cmocka_unit_test(test_garbage),
 	};

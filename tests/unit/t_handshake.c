@@ -506,6 +506,37 @@ static void test_nat(void **state)
 	}
 }
 
+static void lose_all(struct net *n)
+{
+	for (unsigned int i = 0; i < NET_QUEUE; i++)
+		n->queue[i].used = false;
+}
+
+/* There the responder has one message only, and says it to each FIN. */
+static void test_nat_lossy(void **state)
+{
+	struct net *n = net_new(19);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+
+	(void)state;
+	n->rewrite = masquerade;
+	host_call(a, b, 0);
+	while (!b->ups)
+		net_step(n, n->now_ms + 10);
+	for (int i = 0; i < 3; i++) {
+		uint64_t before = b->sent;
+
+		lose_all(n);
+		while (b->sent == before)
+			net_step(n, n->now_ms + 10);
+		assert_int_equal(b->sent, before + 1);
+	}
+	net_run(n, 20);
+	assert_int_equal(a->ups, 1);
+	assert_int_equal(host_counter(a, COUNTER_HS_ATTEMPTS), 1);
+	net_free(n);
+}
+
 /* ---- rekeying --------------------------------------------------------- */
 
 static void test_rekey(void **state)
@@ -871,6 +902,45 @@ static void test_flood_one_source(void **state)
 	net_free(n);
 }
 
+/* One cookie per handshake: RETRY is not sealed. */
+static void test_retry_once(void **state)
+{
+	struct net *n = net_new(20);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct datagram d = { 0 };
+	uint8_t cookie[WIRE_COOKIE_SIZE] = { 1 };
+	uint64_t sent;
+
+	(void)state;
+	n->down = true;
+	host_call(a, b, 0);
+	n->down = false;
+	d.src.addr = b->addr[0];
+	d.dst.addr = a->addr[0];
+	d.src.port = d.dst.port = 1021;
+	d.len = WIRE_RETRY_SIZE;
+	/* Of another handshake, from elsewhere: nothing. */
+	sent = a->sent;
+	wire_encode_retry(1 + TAILQ_FIRST(&a->table->attempt_list)->slot.index,
+			  cookie, d.data);
+	net_inject(n, &d);
+	wire_encode_retry(TAILQ_FIRST(&a->table->attempt_list)->slot.index,
+			  cookie, d.data);
+	d.src.addr = net_addr("10.0.0.3");
+	net_inject(n, &d);
+	assert_int_equal(a->sent, sent);
+	d.src.addr = b->addr[0];
+	net_inject(n, &d);
+	assert_int_equal(a->sent, sent + 1);
+	for (int i = 0; i < 5; i++)
+		net_inject(n, &d);
+	assert_int_equal(a->sent, sent + 1);
+	assert_int_equal(host_counter(a, COUNTER_RX_UNEXPECTED), 5);
+	net_run(n, 500);
+	assert_int_equal(a->ups, 1);
+	net_free(n);
+}
+
 static void test_half_open_bound(void **state)
 {
 	struct net *n = net_new(18);
@@ -918,6 +988,7 @@ int main(void)
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_self),
 		cmocka_unit_test(test_nat),
+		cmocka_unit_test(test_nat_lossy),
 		cmocka_unit_test(test_rekey),
 		cmocka_unit_test(test_counters_used_up),
 		cmocka_unit_test(test_forgery),
@@ -926,6 +997,7 @@ int main(void)
 		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_flood_one_source),
+		cmocka_unit_test(test_retry_once),
 		cmocka_unit_test(test_half_open_bound),
 	};
 

@@ -287,6 +287,8 @@ static void test_bye(void **state)
 	assert_int_equal(b->down_why, REASON_ENDED);
 	assert_false(peer_has_session(host_knows(b, a)));
 	assert_int_equal(host_say(b, a, 1), -ENOTCONN);
+	assert_true(peer_remote_validated_ms(host_knows(b, a), &a->addr[0]) ==
+		    0);
 	assert_int_equal(a->downs, 0);
 	/* The record stays, and a new session is a first one. */
 	net_meet(b, a);
@@ -317,6 +319,27 @@ static void test_too_large(void **state)
 	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
 				   0),
 			 -EINVAL);
+	net_free(n);
+}
+
+/* With flows it is in no list from which records are evicted. */
+static void test_heard_with_flows(void **state)
+{
+	struct net *n = net_new(16);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	peer_flows_inc(p);
+	assert_true(TAILQ_EMPTY(&a->table->idle));
+	host_say(b, a, 1);
+	net_run(n, 100);
+	assert_int_equal(a->messages, 1);
+	assert_true(TAILQ_EMPTY(&a->table->idle));
+	peer_flows_dec(p);
+	assert_ptr_equal(TAILQ_FIRST(&a->table->idle), p);
 	net_free(n);
 }
 
@@ -597,6 +620,7 @@ int main(void)
 		cmocka_unit_test(test_paths_bounded),
 		cmocka_unit_test(test_bye),
 		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_heard_with_flows),
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_address_handed_on),

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * claim_table: all claims of one peer, and whose turn it is.
+ *
+ * No step walks all of them for one: those under way are few
+ * (CLAIM_WORK_MAX), the others lie in lists that are looked at when the
+ * first of them is due. What a turn does is in offer.c and roster.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claim_impl.h"
+
+#define UNANSWERED_MS 1000 /* between two such events */
+
+int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
+		    void *arg, const uint8_t key[CRYPTO_KEY_SIZE],
+		    struct counters *counters)
+{
+	struct claim_table *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->ops = *ops;
+	t->arg = arg;
+	t->counters = counters;
+	memcpy(&t->key, key, sizeof(t->key));
+	TAILQ_INIT(&t->attached);
+	TAILQ_INIT(&t->waiting[0]);
+	TAILQ_INIT(&t->waiting[1]);
+	TAILQ_INIT(&t->backoff);
+	TAILQ_INIT(&t->working);
+	TAILQ_INIT(&t->telling);
+	TAILQ_INIT(&t->ended);
+	t->turn_ms = t->backoff_ms = t->work_ms = UINT64_MAX;
+	t->tell_ms = t->ended_ms = UINT64_MAX;
+	/* So that one that restarts does not repeat its last ones. */
+	ops->random(arg, &t->batch, sizeof(t->batch));
+	*table = t;
+	return 0;
+}
+
+void claim_table_free(struct claim_table *t)
+{
+	if (!t)
+		return;
+	while (!TAILQ_EMPTY(&t->attached))
+		claim_detach(TAILQ_FIRST(&t->attached));
+	free(t);
+}
+
+void *claim_table_arg(const struct claim_table *t)
+{
+	return t->arg;
+}
+
+const struct claim_digest *claim_table_digest(const struct claim_table *t)
+{
+	return &t->digest;
+}
+
+struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
+{
+	struct claim *c;
+
+	HASH_FIND(hh, t->by_id, &flow_id, sizeof(flow_id), c);
+	return c;
+}
+
+void claim_table_receive(struct claim_table *t, uint64_t now_ms,
+			 const struct wire_message *m,
+			 const uint8_t proof_key[CRYPTO_KEY_SIZE])
+{
+	switch (m->type) {
+	case WIRE_FLOWS:
+		claim_count(t, COUNTER_FLOWS_RX);
+		answer_receive(t, now_ms, &m->flows, proof_key);
+		break;
+	case WIRE_FLOWS_ACK:
+		offer_answered(t, now_ms, &m->flows_ack);
+		break;
+	case WIRE_FLOW_END:
+		roster_end_consume(t, now_ms, &m->flow_end);
+		break;
+	case WIRE_FLOW_END_ACK:
+		roster_end_acked(t, now_ms, &m->flow_end);
+		break;
+	default:
+		claim_count(t, COUNTER_RX_UNEXPECTED);
+	}
+}
+
+uint64_t claim_table_deadline_ms(const struct claim_table *t)
+{
+	uint64_t due_ms = t->work_ms;
+
+	due_at(&due_ms, t->backoff_ms);
+	due_at(&due_ms, t->tell_ms);
+	due_at(&due_ms, t->ended_ms);
+	due_at(&due_ms, t->turn_ms);
+	if (t->announce.active)
+		due_at(&due_ms, t->announce.due_ms);
+	return due_ms;
+}
+
+static void backoff_step(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim *c, *next;
+
+	if (now_ms < t->backoff_ms)
+		return;
+	t->backoff_ms = UINT64_MAX;
+	for (c = TAILQ_FIRST(&t->backoff); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (c->due_ms <= now_ms)
+			claim_wait_turn(c, now_ms);
+		else
+			due_at(&t->backoff_ms, c->due_ms);
+	}
+}
+
+/* Each that waits at the beginning gets one turn: refusals come back. */
+static void turn_step(struct claim_table *t, uint64_t now_ms)
+{
+	if (now_ms < t->turn_ms)
+		return;
+	t->turn_ms = UINT64_MAX;
+	for (int i = 0; i < 2; i++) {
+		struct claim *c;
+
+		while ((c = TAILQ_FIRST(&t->waiting[i])) != NULL &&
+		       offer_begin(c, now_ms))
+			;
+	}
+}
+
+/* Events may take claims away, the next one of this list too. */
+static void work_step(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim *c;
+
+	if (now_ms < t->work_ms)
+		return;
+	for (;;) {
+		TAILQ_FOREACH(c, &t->working, entry)
+			if (c->due_ms <= now_ms &&
+			    c->work->stage != STAGE_PACK &&
+			    c->work->stage != STAGE_ANSWER)
+				break;
+		if (!c)
+			break;
+		offer_timeout(c, now_ms);
+	}
+	answer_flush(t, now_ms);
+	offer_flush(t, now_ms);
+	t->work_ms = UINT64_MAX;
+	TAILQ_FOREACH(c, &t->working, entry)
+		due_at(&t->work_ms, c->due_ms);
+}
+
+void claim_table_step(struct claim_table *t, uint64_t now_ms)
+{
+	backoff_step(t, now_ms);
+	turn_step(t, now_ms);
+	work_step(t, now_ms);
+	roster_tell_step(t, now_ms);
+	roster_announce_step(t, now_ms);
+	roster_ended_step(t, now_ms);
+}
+
+void claim_table_kick(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim *c, *next;
+
+	for (c = TAILQ_FIRST(&t->backoff); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (!claim_reason_passes(c->reason) &&
+		    c->reason != REASON_UNKNOWN_FLOW &&
+		    c->reason != REASON_NONE)
+			continue;
+		c->failures = 0;
+		claim_wait_turn(c, now_ms);
+	}
+	TAILQ_FOREACH(c, &t->working, entry) {
+		c->work->tries = 0;
+		if (c->work->stage == STAGE_SENT)
+			claim_stage(c, STAGE_SENT, now_ms);
+	}
+	TAILQ_FOREACH(c, &t->telling, entry) {
+		c->failures = 0;
+		c->due_ms = now_ms;
+		due_at(&t->tell_ms, now_ms);
+	}
+	TAILQ_FOREACH(c, &t->ended, entry) {
+		if (c->end_acked)
+			continue;
+		c->failures = 0;
+		c->due_ms = now_ms;
+		due_at(&t->ended_ms, now_ms);
+	}
+	t->announce.tries = 0;
+	t->announce.due_ms = now_ms;
+	t->unanswered_ms = 0;
+}
+
+void claim_tell_unanswered(struct claim_table *t, uint64_t now_ms)
+{
+	if (t->unanswered_ms && now_ms - t->unanswered_ms < UNANSWERED_MS)
+		return;
+	t->unanswered_ms = now_ms;
+	if (t->ops.unanswered)
+		t->ops.unanswered(t->arg, now_ms);
+}
