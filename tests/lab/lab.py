@@ -259,25 +259,34 @@ class Host:
         if cidr in self.addresses:
             self.addresses.remove(cidr)
 
+    def add_now(self, dev, cidr):
+        """As delete_now(), for a new address (without DAD)."""
+        self.addresses.append(cidr)
+        return self._address_now(dev, cidr, 20, 0x605)  # CREATE, EXCL
+
     def delete_now(self, dev, cidr):
         """As delete(), by one system call. Returns the times (CLOCK_REALTIME,
         ns) just before and just after: the kernel removes it in between."""
+        if cidr in self.addresses:
+            self.addresses.remove(cidr)
+        return self._address_now(dev, cidr, 21, 5)
+
+    def _address_now(self, dev, cidr, kind, flags):
         fam = socket.AF_INET if family(cidr) == 4 else socket.AF_INET6
         raw = socket.inet_pton(fam, plain(cidr))
         with self:
             index = socket.if_nametoindex(dev)
             s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        body = struct.pack("BBBBi", fam, int(cidr.split("/")[1]), 0, 0, index)
-        body += struct.pack("HH", 4 + len(raw), 2) + raw  # IFA_LOCAL
-        msg = struct.pack("IHHII", 16 + len(body), 21, 5, 1, 0) + body
+        body = struct.pack("BBBBi", fam, int(cidr.split("/")[1]), 2, 0, index)
+        for attr in 1, 2:  # IFA_ADDRESS, IFA_LOCAL
+            body += struct.pack("HH", 4 + len(raw), attr) + raw
+        msg = struct.pack("IHHII", 16 + len(body), kind, flags, 1, 0) + body
         before = time.time_ns()
         s.send(msg)
         after = time.time_ns()
         error = struct.unpack_from("i", s.recv(4096), 16)[0]
         s.close()
-        check(error == 0, f"deleting {cidr}: {os.strerror(-error)}")
-        if cidr in self.addresses:
-            self.addresses.remove(cidr)
+        check(error == 0, f"{cidr} on {dev}: {os.strerror(-error)}")
         return before, after
 
     def replace(self, dev, old, new, *how):
