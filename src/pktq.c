@@ -35,6 +35,8 @@
 #include "verdict.h"
 
 #define BATCH 32 /* packets in one read */
+#define BATCH_LONG 8 /* of long ones: still cached when their verdict is sent */
+#define LONG_BYTES 16384 /* on average */
 #define BUFFER (UINT16_MAX + 4097) /* payload, attributes; whole pages */
 #define RECEIVE_BYTES (64 << 20) /* socket buffer, as the kernel counts */
 #define SEND_BYTES (1 << 20) /* above the longest message */
@@ -48,6 +50,7 @@
 struct queue {
 	int fd;
 	uint16_t number;
+	unsigned int batch; /* of the next read */
 	uint8_t *buffers; /* BATCH of BUFFER bytes */
 	struct mmsghdr message[BATCH];
 	struct iovec iov[BATCH];
@@ -186,6 +189,7 @@ static int queue_open(struct queue *k, uint16_t number, uint32_t maxlen,
 	int err = allocate_buffers(k);
 
 	k->number = number;
+	k->batch = BATCH;
 	if (!err)
 		err = open_socket(&k->fd);
 	if (err)
@@ -439,10 +443,11 @@ static int handle_datagram(struct pktq *q, struct queue *k, unsigned int i)
 static int read_queue(struct pktq *q, struct queue *k)
 {
 	int n, packets = 0, err = 0;
+	size_t bytes = 0;
 
-	for (unsigned int i = 0; i < BATCH; i++)
+	for (unsigned int i = 0; i < k->batch; i++)
 		k->message[i].msg_hdr.msg_namelen = sizeof(k->from[i]);
-	n = recvmmsg(k->fd, k->message, BATCH, MSG_DONTWAIT, NULL);
+	n = recvmmsg(k->fd, k->message, k->batch, MSG_DONTWAIT, NULL);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ?
 		       0 : -errno;
@@ -450,11 +455,13 @@ static int read_queue(struct pktq *q, struct queue *k)
 	for (int i = 0; i < n; i++) {
 		int more = handle_datagram(q, k, (unsigned int)i);
 
+		bytes += k->message[i].msg_len;
 		if (more < 0)
 			err = more;
 		else
 			packets += more;
 	}
+	k->batch = bytes > (size_t)n * LONG_BYTES ? BATCH_LONG : BATCH;
 	pktq_flush(q); /* what could not be sent is counted */
 	return err ? err : packets;
 }
