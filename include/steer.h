@@ -73,7 +73,7 @@ enum steer_queue_form {
 struct steer_info {
 	bool owned; /* no other process can change the table while we live;
 		     * either way it outlives us (steer_close) */
-	bool defrag; /* inbound fragments are put together (see README) */
+	bool defrag; /* inbound fragments are put together */
 	enum steer_queue_form queue_form;
 };
 
@@ -138,7 +138,8 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 /*
  * Tells that no element is left in OUT, IN, PASS and DROP (timeouts
  * included): lowers the gate, so that every packet leaves both chains after
- * one cheap test. Where it is not told only time is lost; told too early, packets pass: it is the caller's promise.
+ * one cheap test. Where it is not told only time is lost; told too early,
+ * packets pass: it is the caller's promise.
  */
 void steer_idle(struct steer *s);
 
