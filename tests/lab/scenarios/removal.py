@@ -10,9 +10,9 @@ GRACE_NS = 1000000  # what was on its way through the cable already
 RTT_MAX_MS = 150  # a send that failed in the kernel comes back after 200
 
 
-def old_tuple(n, host):
-    """What bears an identity address of a flow; ND and ARP are others'."""
-    return f"(tcp or udp) and not port 1021 and {n.proto} host {host}"
+def sent_from(n, host):
+    """What leaves with the old address; ND and ARP are others' matters."""
+    return f"(tcp or udp) and not port 1021 and {n.proto} src {host}"
 
 
 @scenario(fam=(4, 6), alone=True, control="dies")
@@ -23,7 +23,7 @@ def no_error_no_stall_at_removal(lab, n):
     out = udp(client, server, "up", fam=n.fam)
     ask = echo(client, server, fam=n.fam)
     lab.protected(out, ask)
-    wire = lab.capture(client, "eth0", old_tuple(n, n.ip(1, 2)))
+    wire = lab.capture(client, "eth0", sent_from(n, n.ip(1, 2)))
     resets = lab.capture(server, "eth0", "tcp[13] & 4 != 0" if n.fam == 4 else
                          "ip6[6] == 6 and ip6[53] & 4 != 0")
     ask.forget_gap()
@@ -51,8 +51,7 @@ def nothing_leaks_while_there_is_no_address(lab, n):
              stream(client, server, "up", fam=n.fam),
              echo(client, server, fam=n.fam)]
     lab.protected(*flows)
-    wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
-                                       f"{n.proto} src {n.ip(1, 2)}")
+    wire = lab.capture(client, "eth0", sent_from(n, n.ip(1, 2)))
     for f in flows:
         f.goes_on()
     _, gone = client.delete_now("eth0", n.cidr(1, 2))
@@ -97,8 +96,7 @@ def mover_stopped_in_a_handover(lab, n):
              stream(client, server, "up", fam=n.fam),
              stream(client, server, "down", fam=n.fam)]
     lab.protected(*flows)
-    wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
-                                       f"{n.proto} src {n.ip(1, 2)}")
+    wire = lab.capture(client, "eth0", sent_from(n, n.ip(1, 2)))
     resets = lab.capture(server, "eth0", "tcp[13] & 4 != 0" if n.fam == 4 else
                          "ip6[6] == 6 and ip6[53] & 4 != 0")
     client.daemon.pause()
