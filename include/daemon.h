@@ -166,6 +166,7 @@ struct daemon {
 	uint64_t handover_ms; /* nearest deadline of a track ... */
 	bool handover_dirty; /* ... to be found anew */
 	uint64_t dump_ms; /* next */
+	uint64_t dumped_ms; /* last */
 	uint32_t dump; /* generation */
 	bool look; /* the address or route events of this read matter */
 	bool dump_now;
@@ -222,6 +223,8 @@ int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 
 /* Dumps the sockets now. 0 or -errno. */
 int discover_dump(struct daemon *d, uint64_t now_ms);
+/* Dumps where the last one is not of this moment. Flows may go. */
+void discover_freshen(struct daemon *d, uint64_t now_ms);
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */
 void discover_review(struct daemon *d, uint64_t now_ms);
 void discover_destroyed(const struct sockdiag_entry *e, void *ctx);

@@ -65,8 +65,10 @@ static void on_route_settled(void *arg)
 		return;
 	d->look = false;
 	d->quiet_ms = now_ms + QUIET_MS;
+	/* First the sockets: a connection younger than the last dump may have
+	 * the very tuple that a flow is about to move to. */
+	discover_freshen(d, now_ms);
 	handover_evaluate(d, now_ms, false);
-	d->dump_now = true;
 }
 
 static void on_rtmon(uint32_t events, void *arg)

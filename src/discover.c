@@ -15,6 +15,7 @@
 /* From this age on both ends' timers fire together, and one yields
  * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
+#define FRESH_MS 10 /* a dump so young will do */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
 struct addr_use *discover_remote(const struct daemon *d,
@@ -197,6 +198,7 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 
 	d->dump++;
 	d->dump_now = false;
+	d->dumped_ms = now_ms;
 	memset(d->unconnected, 0, sizeof(d->unconnected));
 	COUNT(d, DUMPS);
 	/* INFO: the kernel tells of MPTCP and MD5 with nothing less. */
@@ -218,6 +220,14 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 			discover_end(d, f, now_ms);
 	}
 	return 0;
+}
+
+void discover_freshen(struct daemon *d, uint64_t now_ms)
+{
+	if (now_ms - d->dumped_ms < FRESH_MS)
+		return;
+	discover_dump(d, now_ms);
+	d->review_ms = now_ms;
 }
 
 /* ---- review ------------------------------------------------------------- */

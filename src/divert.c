@@ -385,21 +385,27 @@ void divert_drop_held(struct daemon *d, struct flow *f)
 }
 
 /* The tripwire queued it: its address is gone from its interface, which
- * the routing socket may not have told us yet. */
-static void look_again(struct daemon *d, struct flow *f)
+ * the routing socket may not have told us yet. Hearing it may end flows. */
+static struct flow *look_again(struct daemon *d, const struct tuple *identity)
 {
-	if (rtmon_usable(d->rtmon, &f->identity.local.addr))
+	if (rtmon_usable(d->rtmon, &identity->local.addr))
 		rtmon_receive(d->rtmon);
+	return flow_find(&d->flows, identity);
 }
 
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 			struct pktq_packet *p)
 {
-	struct tuple wire;
+	struct tuple wire = f->identity;
 
 	f->last_queued_ms = loop_now_ms();
-	if (!f->hold && !f->stay_queued && !f->path)
-		look_again(d, f);
+	if (!f->hold && !f->stay_queued && !f->path) {
+		f = look_again(d, &wire);
+		if (!f || !f->protected) {
+			drop(d, q, p->id);
+			return;
+		}
+	}
 	if (f->hold) {
 		hold_packet(d, f, q, p);
 		return;

@@ -658,6 +658,13 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	struct wire_refuse taken;
 	enum follower_class class;
 
+	if (t && follower_classify(&t->follower, m->seq) ==
+			 FOLLOWER_SEQ_NEW) {
+		/* Sockets first: they may have the tuples, or be gone and
+		 * the track with them. */
+		discover_freshen(a->d, now_ms);
+		t = track_find(a, FLOW_THEIRS, m->track);
+	}
 	if (!t) {
 		if (addr_equal(&rx->remote.addr, &m->to))
 			refuse_unknown(a, now_ms, rx, m);
