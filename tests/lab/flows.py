@@ -539,3 +539,36 @@ class Pair:
         for s in self.near, self.far:
             if s:
                 s.close()
+
+
+class Datagrams:
+    """Two connected UDP sockets in this process, for any size."""
+
+    def __init__(self, near, near_addr, far, far_addr):
+        fam = socket.AF_INET if family(far_addr) == 4 else socket.AF_INET6
+        self.near, self.far = (h.socket(fam, socket.SOCK_DGRAM)
+                               for h in (near, far))
+        for s, addr in (self.near, near_addr), (self.far, far_addr):
+            s.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)  # RCVBUFFORCE
+            s.bind((addr, 0))
+            s.settimeout(1)
+        self.near.connect(self.far.getsockname())
+        self.far.connect(self.near.getsockname())
+        self.client, self.server, self.proto = near, far, "udp"
+        self.near_addr, self.port = self.near.getsockname()[:2]
+        self.far_addr, self.server_port = self.far.getsockname()[:2]
+
+    def __str__(self):
+        return f"udp {self.client.name}:{self.port}"
+
+    def exchange(self, size):
+        """One there, the same one back; false where it did not come."""
+        message = os.urandom(size)
+        try:
+            self.near.send(message)
+            self.far.send(self.far.recv(65536))
+            return self.near.recv(65536) == message
+        except TimeoutError:
+            return False
+        except OSError as e:
+            raise Died(f"{self}: {e}") from None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What people run: a remote shell, a big copy, many connections, datagrams."""
-from flows import Ssh, bulk, echo, stream, udp
-from lab import check, wait_until
+from flows import Datagrams, Ssh, bulk, copy, echo, stream, udp
+from lab import Died, check, wait_until
 from scenario import Net, lan, nodad, routed, scenario
 
 GB = 1000 * 1000 * 1000
@@ -31,17 +31,17 @@ def openssh_command_and_forwarded_port(lab, n):
 def two_gigabytes(lab, n, kind):
     client, server = lan(lab, n)
     lab.daemons(client, server)
-    copy = bulk(client, server, kind=kind, fam=n.fam)
-    lab.protected(copy)
+    big = bulk(client, server, kind=kind, fam=n.fam)
+    lab.protected(big)
     old = 2
     for part, new in (1, 9), (2, 2), (3, 10):
-        copy.reaches(part * GB // 2)
+        big.reaches(part * GB // 2)
         client.add("eth0", n.cidr(1, new), nodad(n))
         client.delete("eth0", n.cidr(1, old))
-        lab.settled(copy, client=n.ip(1, new))
+        lab.settled(big, client=n.ip(1, new))
         old = new
-    copy.reaches(2 * GB)
-    r = copy.finish()
+    big.reaches(2 * GB)
+    r = big.finish()
     check(r.bytes >= 2 * GB, f"only {r.bytes} bytes")
 
 
@@ -130,3 +130,57 @@ def found_and_protected_in_time(lab):
                                (flow.port, flow.server_port) or
                                e["state"] != "protected"
                                for e in h.daemon.list()), 10)
+
+
+@scenario(control="dies")
+def v4_mapped_sockets(lab):
+    """Servers that listen on :: and see IPv4 clients."""
+    n = Net(4)
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [echo(client, server, listen="::"),
+             udp(client, server, listen="::")]
+    lab.protected(*flows)
+    server.add("eth0", n.cidr(1, 13))
+    server.delete("eth0", n.cidr(1, 3))
+    lab.settled(*flows, server=n.ip(1, 13))
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9))
+    lab.settled(*flows, client=n.ip(1, 9), server=n.ip(1, 13))
+    for x in flows:
+        x.goes_on().finish()
+
+
+@scenario(fam=(4, 6), needs=("ethtool",), control="dies")
+def without_offloads(lab, n):
+    """Complete checksums and single segments on the wire, both ways."""
+    client, server = lan(lab, n)
+    for h in client, server:
+        h.run("ethtool", "-K", "eth0", "tx", "off", "rx", "off", "gso", "off",
+              "gro", "off", "tso", "off", "sg", "off")
+    lab.daemons(client, server)
+    flows = [copy(client, server, "up", fam=n.fam),
+             copy(client, server, "down", fam=n.fam),
+             udp(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    for x in flows[:2]:
+        x.reaches(x.receiver.rx_bytes + (10 << 20))
+    for x in flows:
+        x.goes_on().finish()
+
+
+@scenario(fam=(4, 6), control="dies")
+def large_datagrams_in_fragments(lab, n):
+    """Only the first fragment has ports: all of them are translated."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    talk = Datagrams(client, n.ip(1, 2), server, n.ip(1, 3))
+    if not lab.without_daemons:
+        wait_until("it is protected", lambda: talk.exchange(64) and all(
+            lab.entry(h, talk)["state"] == "protected"
+            for h in (client, server)), 20)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(talk, client=n.ip(1, 9))
+    for size in 64, 1400, 1473, 4000, 16000, 60000:
+        check(talk.exchange(size), f"{size} bytes did not come back", Died)

@@ -318,6 +318,9 @@ def flapping_address(lab, n):
                   f"address add {n.cidr(1, 2)} dev eth0 {nodad(n)}")
         time.sleep(0.05)
     lab.settled(*flows)
+    if not lab.without_daemons:
+        m = lab.entry(client, flows[0])["moves"]
+        check(m == 0, f"{m} moves to the same address")
     end(flows)
 
 

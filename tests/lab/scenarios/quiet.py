@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What must not be seen: packets in queues before a move, messages where
 policy forbids them, remains after the end."""
+import signal
 import socket
 import time
 
 from flows import echo, stream, udp
 from lab import check, wait_until
-from scenario import Net, lan, nodad, scenario
+from scenario import Net, lan, nodad, routed, scenario
 
 
 def kernel_counts(host):
@@ -269,10 +270,11 @@ def reasons_are_listed(lab):
         tcp("mptcp", proto=262)
     except OSError:
         pass  # a kernel without MPTCP
-    for h, addr in (client, n.ip(1, 2)), (server, n.ip(1, 3)):
-        u = h.socket(2, 2)
-        u.bind((addr, 5000))
-        opened.append(u)
+    u, far = client.socket(2, 2), server.socket(2, 2)
+    far.bind((n.ip(1, 3), 5000))  # and never connected
+    u.connect((n.ip(1, 3), 5000))
+    opened.extend((u, far))
+    flows["unconnected"] = u.getsockname()[1]
     for reason, port in flows.items():
         wait_until(f"{reason} is listed", lambda: any(
             e["reason"] == reason and e["state"] == "tracked"
@@ -299,6 +301,45 @@ def two_daemons_do_not_touch_each_other(lab):
     client.replace("eth0", n.cidr(1, 9), n.cidr(1, 10))
     lab.settled(flows[0], client=n.ip(1, 10))
     flows[0].goes_on().finish()
+
+
+@scenario()
+def translated_on_the_path(lab):
+    """
+        client .1.2 ---- router masquerades ---- .2.3 server
+    """
+    n = Net(4)
+    client, router, server = routed(lab, n)
+    router.run("nft", "table ip nat { chain post { type nat hook postrouting "
+               "priority 100; oif eth1 masquerade; }; }")
+    lab.daemons(client, server)
+    flow = echo(client, server)
+    wait_until("its reason is nat", lambda: lab.entry(client, flow)["reason"]
+               == "nat", 15)
+    time.sleep(2)
+    check(lab.entry(client, flow)["state"] == "tracked", "it is owned")
+    check(all(e["state"] == "tracked" for e in server.daemon.list()), "owned")
+    flow.goes_on().finish()
+
+
+@scenario()
+def a_killed_daemon_is_cleaned_up_after(lab):
+    """kill -9 of the peer's daemon; the next start finds what it left, and
+    as it may open a handshake the flow is proven again."""
+    n = Net(4)
+    client, server = lan(lab, n)
+    for h in client, server:
+        h.saciped(initiate=[n.any])
+    flow = echo(client, server)
+    lab.protected(flow)
+    server.daemon.process.signal(signal.SIGKILL)
+    server.daemon.process.wait()
+    flow.goes_on()
+    server.daemon.start()
+    lab.protected(flow, timeout=40)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9))
+    lab.settled(flow, client=n.ip(1, 9), timeout=20)
+    flow.goes_on().finish()
 
 
 @scenario()
