@@ -115,8 +115,17 @@ void check_host(struct world *w, struct host *h)
 		if (f->committed < h->last_committed[t])
 			fail(w, "I6: host %d follower %u: number went back",
 			     h->id, t);
+		if (f->state == FOLLOWER_OFFERED &&
+		    f->pending < h->last_pending[t])
+			fail(w, "I6: host %d follower %u: %llu offered after %llu",
+			     h->id, t, (unsigned long long)f->pending,
+			     (unsigned long long)h->last_pending[t]);
 		h->last_seq[t] = m->committed;
 		h->last_committed[t] = f->committed;
+		if (f->state == FOLLOWER_OFFERED)
+			h->last_pending[t] = f->pending;
+		else if (f->committed > h->last_pending[t])
+			h->last_pending[t] = f->committed;
 	}
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		check_product(w, h, f);

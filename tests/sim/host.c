@@ -185,14 +185,17 @@ static void data_flush(struct world *w, struct host *h, unsigned int f)
 	e->n_held = 0;
 }
 
+/* Not steered: the way back is, until it is committed. */
 static bool unmoved(const struct host *h, unsigned int f)
 {
 	const struct flow_end *e = &h->flow[f];
-	const struct locator *src = mover_locator(&h->mover[own_track(h, f)]);
+	const struct mover *m = &h->mover[own_track(h, f)];
+	const struct locator *src = mover_locator(m);
 	const struct locator *dst =
 		follower_locator(&h->follower[peer_track(h, f)]);
 
 	return dst && locator_equal(src, &e->own) &&
+	       locator_equal(src, mover_current(m)) &&
 	       locator_equal(dst, &e->peer);
 }
 
@@ -1029,7 +1032,9 @@ static void forget_everything(struct world *w, struct host *h)
 			      &h->flow[theirs].peer);
 		h->last_seq[t] = 0;
 		h->last_committed[t] = 0;
+		h->last_pending[t] = 0;
 		p->last_committed[t] = 0;
+		p->last_pending[t] = 0;
 	}
 	kernel_reconcile(w, p);
 	for (unsigned int f = 0; f < FLOWS; f++) {

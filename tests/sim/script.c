@@ -417,6 +417,25 @@ static void block(struct world *w, bool on)
 	trace(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
 }
 
+/* One wish after the other on a bad path: numbers overtake each other, and
+ * what was proved is not known to be committed. */
+static void waver(struct world *w, struct host *h, unsigned int track)
+{
+	unsigned int before = w->loss;
+
+	w->loss = 300 + world_pick(w, 600);
+	for (unsigned int i = 2 + world_pick(w, 14); i > 0 && !w->failed; i--) {
+		if (world_chance(w, 100))
+			addr_del(w, h, (int)world_pick(w, ADDRS));
+		else if (world_chance(w, 400))
+			addr_add(w, h, (int)world_pick(w, ADDRS));
+		by_operator(w, h, track);
+		world_run(w, w->now + world_pick(w, 5 * w->delay_ms + 20));
+	}
+	world_run(w, w->now + world_pick(w, 12000));
+	w->loss = before;
+}
+
 static void crash(struct world *w, struct host *h, bool amnesia)
 {
 	struct dgram d = { .kind = D_RESTART, .from_host = h->id };
@@ -472,7 +491,9 @@ static void happen(struct world *w)
 	} else if (what < 580) {
 		h->deprecated[used(h, track)] = true;
 		changed(w, h);
-	} else if (what < 660) {
+	} else if (what < 620) {
+		waver(w, h, track);
+	} else if (what < 670) {
 		by_operator(w, h, track);
 	} else if (what < 740) {
 		block(w, true);

@@ -160,6 +160,7 @@ struct host {
 	bool answered[TRACKS][ALL_ADDRS]; /* peer's: challenged and proved */
 	bool gone[TRACKS][ALL_ADDRS]; /* peer's: told that it is gone */
 	uint64_t last_seq[TRACKS], last_committed[TRACKS];
+	uint64_t last_pending[TRACKS];
 	uint64_t disturbed_until_ms; /* then losing packets is its right */
 	struct challenge_record challenge[CHALLENGES];
 	unsigned int n_challenges;
