@@ -22,6 +22,7 @@
 #define PKT_LEN_MAX 65535 /* bytes; NFQUEUE carries no more */
 #define PKT_EXTENSIONS_MAX 8 /* IPv6 extension headers in one chain */
 #define PKT_PROBE_MAX 60 /* IPv6 and TCP without options */
+#define PKT_UNREACHABLE_MAX 96 /* two IPv6 headers, two of eight bytes */
 
 #define PKT_TCP_FIN 0x01
 #define PKT_TCP_SYN 0x02
@@ -109,5 +110,15 @@ struct tuple pkt_tuple_quoted(const struct pkt *p);
  * not TCP in one family, or -EMSGSIZE where `size` is too small.
  */
 int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size);
+
+/*
+ * Builds an ICMP or ICMPv6 error from t->remote to t->local, "no route to the
+ * network", which quotes a segment that t->local sent with sequence number
+ * `seq`: to the sender's TCP a sign that its last retransmission was not lost
+ * to congestion (RFC 6069). Complete checksums. Returns the length, at most
+ * PKT_UNREACHABLE_MAX, or an error as above.
+ */
+int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,
+			      uint8_t *buf, size_t size);
 
 #endif

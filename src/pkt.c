@@ -348,19 +348,19 @@ struct tuple pkt_tuple_quoted(const struct pkt *p)
 	return t;
 }
 
-/* Writes the network header of the probe and returns its length. */
-static size_t build_l3(const struct tuple *t, uint8_t *ip)
+/* Writes a network header without options and returns its length. */
+static size_t build_l3(const struct addr *src, const struct addr *dst,
+		       uint8_t proto, size_t payload_len, uint8_t *ip)
 {
-	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
 	uint16_t check;
 
 	if (src->family == 4) {
 		memset(ip, 0, IPV4_HEADER_MIN);
 		ip[0] = 0x45;
-		put_be16(ip + 2, IPV4_HEADER_MIN + TCP_HEADER_MIN);
+		put_be16(ip + 2, (uint16_t)(IPV4_HEADER_MIN + payload_len));
 		put_be16(ip + 6, 0x4000); /* do not fragment */
 		ip[8] = PROBE_HOP_LIMIT;
-		ip[9] = IPPROTO_TCP;
+		ip[9] = proto;
 		memcpy(ip + 12, src->byte, 4);
 		memcpy(ip + 16, dst->byte, 4);
 		check = csum_finish(csum_add(0, ip, IPV4_HEADER_MIN));
@@ -369,28 +369,36 @@ static size_t build_l3(const struct tuple *t, uint8_t *ip)
 	}
 	memset(ip, 0, IPV6_HEADER);
 	ip[0] = 0x60;
-	put_be16(ip + 4, TCP_HEADER_MIN);
-	ip[6] = IPPROTO_TCP;
+	put_be16(ip + 4, (uint16_t)payload_len);
+	ip[6] = proto;
 	ip[7] = PROBE_HOP_LIMIT;
 	memcpy(ip + 8, src->byte, 16);
 	memcpy(ip + 24, dst->byte, 16);
 	return IPV6_HEADER;
 }
 
+/* The length of its network header, or -EINVAL. */
+static int buildable(const struct tuple *t)
+{
+	if (t->proto != IPPROTO_TCP || !addr_is_set(&t->remote.addr) ||
+	    t->remote.addr.family != t->local.addr.family)
+		return -EINVAL;
+	return t->local.addr.family == 4 ? IPV4_HEADER_MIN : IPV6_HEADER;
+}
+
 int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size)
 {
 	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
-	size_t l3_len = src->family == 4 ? IPV4_HEADER_MIN : IPV6_HEADER;
+	int l3_len = buildable(t);
 	uint16_t check;
 	uint8_t *tcp;
 	uint64_t sum;
 
-	if (t->proto != IPPROTO_TCP || !addr_is_set(src) ||
-	    src->family != dst->family)
-		return -EINVAL;
-	if (size < l3_len + TCP_HEADER_MIN)
+	if (l3_len < 0)
+		return l3_len;
+	if (size < (size_t)l3_len + TCP_HEADER_MIN)
 		return -EMSGSIZE;
-	tcp = buf + build_l3(t, buf);
+	tcp = buf + build_l3(src, dst, IPPROTO_TCP, TCP_HEADER_MIN, buf);
 	memset(tcp, 0, TCP_HEADER_MIN);
 	put_be16(tcp, t->remote.port);
 	put_be16(tcp + 2, t->local.port);
@@ -399,5 +407,41 @@ int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size)
 	sum = csum_add_pseudo(0, src, dst, IPPROTO_TCP, TCP_HEADER_MIN);
 	check = csum_finish(csum_add(sum, tcp, TCP_HEADER_MIN));
 	memcpy(tcp + 16, &check, 2);
-	return (int)(l3_len + TCP_HEADER_MIN);
+	return l3_len + TCP_HEADER_MIN;
+}
+
+int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,
+			      uint8_t *buf, size_t size)
+{
+	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
+	int l3_len = buildable(t);
+	uint8_t *icmp, *quote;
+	size_t len; /* of the ICMP message */
+	uint64_t sum = 0;
+	uint16_t check;
+	bool v4;
+
+	if (l3_len < 0)
+		return l3_len;
+	v4 = src->family == 4;
+	len = ICMP_HEADER + (size_t)l3_len + QUOTE_L4_MIN;
+	if (size < (size_t)l3_len + len)
+		return -EMSGSIZE;
+	icmp = buf + build_l3(src, dst, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+			      len, buf);
+	memset(icmp, 0, ICMP_HEADER);
+	icmp[0] = v4 ? 3 : 1; /* destination unreachable; code 0: no route */
+	/* As it left: a whole header behind its network header. */
+	quote = icmp + ICMP_HEADER;
+	quote += build_l3(dst, src, IPPROTO_TCP, TCP_HEADER_MIN, quote);
+	put_be16(quote, t->local.port);
+	put_be16(quote + 2, t->remote.port);
+	put_be16(quote + 4, (uint16_t)(seq >> 16));
+	put_be16(quote + 6, (uint16_t)seq);
+	if (!v4)
+		sum = csum_add_pseudo(0, src, dst, IPPROTO_ICMPV6,
+				      (uint32_t)len);
+	check = csum_finish(csum_add(sum, icmp, len));
+	memcpy(icmp + 2, &check, 2);
+	return l3_len + (int)len;
 }

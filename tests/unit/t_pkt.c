@@ -542,6 +542,71 @@ static void builds_no_probe_for_other_flows(void **state)
 			 -EINVAL);
 }
 
+static void builds_errors_that_are_sound(void **state)
+{
+	uint64_t r = SEED;
+	uint8_t buf[PKT_UNREACHABLE_MAX];
+	struct pkt p;
+
+	(void)state;
+	for (int i = 0; i < 2000; i++) {
+		uint8_t family = i % 2 ? 4 : 6;
+		struct tuple t = {
+			.local = packet_random_endpoint(&r, family),
+			.remote = packet_random_endpoint(&r, family),
+			.proto = IPPROTO_TCP,
+		};
+		uint32_t seq = (uint32_t)random_next(&r);
+		size_t l3 = family == 4 ? 20 : 40;
+		int len = pkt_build_tcp_unreachable(&t, seq, buf, sizeof(buf));
+		struct tuple quoted;
+
+		assert_int_equal(len, family == 4 ? 56 : 96);
+		assert_int_equal(parse(buf, (size_t)len, &p), PKT_ICMP_ERROR);
+		assert_int_equal(p.len, len);
+		assert_int_equal(p.icmp_type, family == 4 ? 3 : 1);
+		assert_int_equal(p.icmp_code, 0);
+		assert_true(addr_equal(&p.src.addr, &t.remote.addr));
+		assert_true(addr_equal(&p.dst.addr, &t.local.addr));
+		quoted = pkt_tuple_quoted(&p);
+		assert_true(tuple_equal(&quoted, &t));
+		assert_int_equal(p.quote.tcp_seq, seq);
+		if (family == 4) {
+			assert_int_equal(packet_sum(0, buf, 20), 0xffff);
+			assert_int_equal(packet_sum(0, buf + 28, 20), 0xffff);
+		}
+		assert_int_equal(
+			packet_sum(family == 4 ? 0 :
+				   packet_pseudo(&t.remote.addr,
+						 &t.local.addr,
+						 IPPROTO_ICMPV6,
+						 (uint32_t)len - 40),
+				   buf + l3, (size_t)len - l3),
+			0xffff);
+	}
+}
+
+static void builds_no_error_for_other_flows(void **state)
+{
+	uint64_t r = SEED;
+	uint8_t buf[PKT_UNREACHABLE_MAX];
+	struct tuple t = {
+		.local = packet_random_endpoint(&r, 6),
+		.remote = packet_random_endpoint(&r, 6),
+		.proto = IPPROTO_UDP,
+	};
+
+	(void)state;
+	assert_int_equal(pkt_build_tcp_unreachable(&t, 1, buf, sizeof(buf)),
+			 -EINVAL);
+	t.proto = IPPROTO_TCP;
+	assert_int_equal(pkt_build_tcp_unreachable(&t, 1, buf, 95), -EMSGSIZE);
+	assert_int_equal(pkt_build_tcp_unreachable(&t, 1, buf, 96), 96);
+	t.remote = packet_random_endpoint(&r, 4);
+	assert_int_equal(pkt_build_tcp_unreachable(&t, 1, buf, sizeof(buf)),
+			 -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -564,6 +629,8 @@ int main(void)
 		cmocka_unit_test(names_every_result),
 		cmocka_unit_test(builds_probes_that_are_sound),
 		cmocka_unit_test(builds_no_probe_for_other_flows),
+		cmocka_unit_test(builds_errors_that_are_sound),
+		cmocka_unit_test(builds_no_error_for_other_flows),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
