@@ -148,9 +148,8 @@ struct migrate_action {
 	enum counter_id counter; /* NOTE */
 	uint64_t seq;
 	struct addr source; /* unset: where the datagram answered arrived */
-	struct addr dest; /* unset: every proven locator of the peer that it has
-			   * not declared gone, and where its last message
-			   * came from */
+	struct addr dest; /* unset: every locator that a follower of this
+			   * peer accepts and that is not declared gone */
 	struct addr from;
 	struct locator to; /* also the locator of ACCEPT_*, RELEASE, SWITCH,
 			    * NOTE: with RELEASE and SWITCH the new one */

@@ -272,14 +272,26 @@ static void data_receive(struct world *w, struct host *h, const struct dgram *d)
 
 /* ------------------------------------------------------------ executor */
 
+/* Where the peer may be heard: what we accept it at, and have not been told to
+ * be gone; at the very worst what the configuration says. */
+bool host_knows(const struct host *h, int a)
+{
+	struct addr addr = sim_addr(a);
+	bool known = a == h->configured;
+
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		const struct follower *f = &h->follower[t];
+
+		known |= follower_accepts(f, &addr) &&
+			 !(f->gone && addr_equal(&f->sending.addr, &addr));
+	}
+	return known;
+}
+
 static void send_known(struct world *w, struct host *h, struct dgram *d)
 {
 	for (int a = 0; a < ALL_ADDRS; a++) {
-		bool known = a == h->heard_from;
-
-		for (unsigned int t = 0; t < TRACKS; t++)
-			known |= h->known[t][a];
-		if (!known)
+		if (a / ADDRS == h->id || !host_knows(h, a))
 			continue;
 		d->dst = a;
 		w->stats.controls++;
@@ -581,10 +593,7 @@ static void step_follower(struct world *w, struct host *h, unsigned int track,
 	} else if (was_new && cause && cause->truly_gone != NO_ADDR &&
 		   f->committed == before.committed) {
 		h->gone[track][cause->truly_gone] = true;
-		h->known[track][cause->truly_gone] = false;
 	}
-	if (f->committed != before.committed)
-		h->known[track][sim_addr_number(&f->sending.addr)] = true;
 	check_host(w, h);
 }
 
@@ -896,8 +905,6 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 	}
 	if (!session_opens(w, h, d))
 		return;
-	if (!d->forged) /* the frame names its source */
-		h->heard_from = d->src;
 	if (d->kind <= D_DONE && d->track_number[d->track] !=
 	    (d->kind == D_MOVE || d->kind == D_PROVE ?
 		     h->follower[d->track].track : h->mover[d->track].track))
@@ -1003,7 +1010,6 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	h->next_session = 0;
 	h->hello_session = 0;
 	h->hello_waits = false;
-	h->heard_from = NO_ADDR;
 	disturb(w, h);
 	for (unsigned int f = 0; f < FLOWS; f++)
 		h->flow[f].n_held = 0;
@@ -1070,7 +1076,7 @@ void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 
 	h->id = id;
 	h->up = true;
-	h->heard_from = NO_ADDR;
+	h->configured = NO_ADDR;
 	h->session = 1;
 	w->sessions = 1;
 	w->track_numbers = TRACKS;
@@ -1082,7 +1088,6 @@ void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 		h->owned[first[t]] = true;
 		h->said[t][first[t]] = true;
 		h->answered[t][p] = true;
-		h->known[t][p] = true;
 		mover_init(&h->mover[t], t, &own[t]);
 		follower_init(&h->follower[t], t, &peer[t]);
 		h->mover_journal[t] = h->mover[t];

@@ -570,20 +570,23 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
  * that the last one is gone. */
 static void let_meet(struct world *w)
 {
+	/* Who has forgotten the other has to be told by its configuration;
+	 * the other has no reason to speak first. */
+	for (int id = 0; id < HOSTS; id++)
+		if (w->amnesia && w->host[id].session == 0)
+			w->host[id].configured = (1 - id) * ADDRS +
+				random_own(w, &w->host[1 - id]);
 	for (int a = 0; a < ALL_ADDRS; a++)
-		for (unsigned int t = 0; t < TRACKS; t++)
-			if (w->host[a / ADDRS].owned[a % ADDRS] &&
-			    w->host[1 - a / ADDRS].known[t][a])
-				return;
+		if (w->host[a / ADDRS].owned[a % ADDRS] &&
+		    host_knows(&w->host[1 - a / ADDRS], a))
+			return;
 	for (int a = 0; a < ALL_ADDRS; a++)
-		for (unsigned int t = 0; t < TRACKS; t++)
-			if (w->host[1 - a / ADDRS].known[t][a]) {
-				addr_add(w, &w->host[a / ADDRS], a % ADDRS);
-				return;
-			}
-	/* Each was told that the other is gone for good: what remains is an
-	 * address in the configuration. */
-	w->host[1].known[0][random_own(w, &w->host[0])] = true;
+		if (host_knows(&w->host[1 - a / ADDRS], a)) {
+			addr_add(w, &w->host[a / ADDRS], a % ADDRS);
+			return;
+		}
+	/* Each was told that the other is gone for good. */
+	w->host[1].configured = random_own(w, &w->host[0]);
 }
 
 /* The troubles end. Whoever is asleep wakes up by itself. */

@@ -145,8 +145,7 @@ struct host {
 	uint64_t next_session; /* answered with WELCOME, not confirmed */
 	uint64_t hello_session; /* asked for with HELLO */
 	bool hello_waits;
-	bool known[TRACKS][ALL_ADDRS]; /* proven locators of the peer */
-	int heard_from; /* where the peer's last message came from */
+	int configured; /* address of the peer, or NO_ADDR */
 	unsigned int kernel_fails; /* one action in so many; 0 never */
 
 	/* set by the script: how the daemon's own checks come out */
@@ -239,6 +238,7 @@ void host_situation(struct world *w, struct host *h, unsigned int track,
 /* The kernel's own choice; `except` (or NO_ADDR) is left out. */
 struct locator host_candidate(const struct world *w, const struct host *h,
 			      unsigned int track, int except);
+bool host_knows(const struct host *h, int a);
 void host_traffic(struct world *w, struct host *h, unsigned int flow);
 uint64_t host_deadline(const struct world *w, const struct host *h);
 void host_timers(struct world *w, struct host *h);
