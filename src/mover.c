@@ -604,12 +604,13 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	m->target_up = is_up(&failed, &m->target, false);
 	if (mover_holds(before) && !mover_holds(m))
 		m->holding = true; /* nothing was released */
+	if (mover_holds(m) && !mover_holds(before))
+		m->hold_since_ms = now_ms;
 	for (unsigned int i = 0; i < done; i++) {
 		a = &ran->action[i];
 		e = entry(m, &a->to);
 		if (a->type == MIGRATE_HOLD) {
 			m->holding = true;
-			m->hold_since_ms = now_ms;
 		} else if (a->type == MIGRATE_ACCEPT_ADD && !e) {
 			/* Drains at once; accept_locator() left this slot. */
 			m->accepted[m->n_accepted++].locator = a->to;
