@@ -489,6 +489,7 @@ class Pair:
         self._reuse(self.near)
         self.near.bind((near_addr, near_port))
         self.near.settimeout(self.TIMEOUT_S)
+        self.near_addr, self.far_addr = near_addr, far_addr
         self.port, self.server_port = self.near.getsockname()[1], far_port
         self.client, self.server, self.proto = near, far, "tcp"
         self.far = None

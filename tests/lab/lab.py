@@ -213,11 +213,14 @@ class Host:
         return old
 
     def run(self, *argv, check=True, input=None, timeout=30):
-        with self:
-            p = subprocess.Popen(
-                [str(a) for a in argv], text=True, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                stdin=subprocess.PIPE if input else subprocess.DEVNULL)
+        try:
+            with self:
+                p = subprocess.Popen(
+                    [str(a) for a in argv], text=True, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    stdin=subprocess.PIPE if input else subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise Skip(f"no {argv[0]} here") from None
         try:
             out, err = p.communicate(input, timeout)
         except subprocess.TimeoutExpired:
@@ -532,6 +535,8 @@ class Capture:
         self.frames, self.times = [], []
 
     def _filter(self, expression, snap):
+        if not shutil.which("tcpdump"):
+            raise Skip("no tcpdump here")
         text = subprocess.run(
             ["tcpdump", "-ddd", "-y", "EN10MB", "-s", str(snap), expression],
             check=True, capture_output=True, text=True).stdout.split("\n")

@@ -188,6 +188,7 @@ def rebind_all(lab, n):
     client.delete("eth0", n.cidr(1, 2))
     lab.settled(flow, other, client=a[1])
     ports_change(lab, flow, (True, False))
+    lab.protected(first)  # it moves with the server, too
     wire = lab.wire(client, flow)[0][1]
     server.add("eth0", n.cidr(1, 13), nodad)
     second = Pair(client, a[1], wire, server, a[3], flow.server_port)
