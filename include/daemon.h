@@ -193,6 +193,8 @@ void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
 		   uint64_t now_ms, int err);
 /* begin, add, commit and settle for one flow. */
 int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* A tombstone was lifted for a socket of ours. */
+void divert_undrop(struct daemon *d, const struct tuple *t);
 /* The whole table anew, from what the flows say. 0 or -errno. */
 int divert_rebuild(struct daemon *d, uint64_t now_ms);
 /* Lets the held packets of a flow go by its wire tuple, in order. */
@@ -257,6 +259,10 @@ bool track_holds(const struct flow *f);
  * `sending` is the locator sent by until now. 0 or -errno: nothing changed. */
 int track_apply(struct track *t, const struct migrate_action *action,
 		const struct locator *sending, uint64_t now_ms);
+/* Would the flow, with that end on this track's side, have a tuple that is
+ * another's on this host? */
+bool track_end_taken(const struct track *t, const struct flow *f,
+		     const struct endpoint *at);
 /* A choice of ports for `addr` under which no flow of ours collides; flows
  * that t->refusal names change theirs. 0, or -EADDRINUSE. */
 int track_choose_ports(struct track *t, const struct addr *addr,

@@ -96,6 +96,9 @@ struct flow {
 	uint64_t first_seen_ms;
 	uint64_t last_queued_ms;
 	uint64_t ended_ms; /* socket gone since; 0 alive */
+	uint64_t received_ms; /* data, as the last dump told; 0 never */
+	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
+	uint32_t rcv_nxt; /* what our TCP expects next */
 	uint32_t uid;
 	uint32_t mark; /* of its socket */
 	uint32_t moves; /* committed, by either end */
@@ -203,7 +206,8 @@ bool flow_end_taken(const struct flow_table *t, const struct flow *f,
 /*
  * Names the changes that lead from what the kernel has to what the flow
  * needs now. `tombstone`: wire tuples that leave the accepted set are
- * dropped for FLOW_TOMBSTONE_MS instead of being forgotten. Afterwards
+ * dropped for FLOW_TOMBSTONE_MS instead of being forgotten, but for those on
+ * which another socket of ours lives. Afterwards
  * exactly one of flow_steer_commit() and flow_steer_abort(). 0, -ENOMEM, or
  * what `cb` returned; a failure is followed by flow_steer_abort() too.
  */
@@ -217,6 +221,9 @@ void flow_steer_abort(struct flow_table *t, struct flow *f);
 int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 		   void *ctx);
 
+/* A new socket of ours lives on that tuple: true where there was a tombstone
+ * on it, which the caller takes from the kernel's DROP set too. */
+bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple);
 /* Forgets tombstones past their time (the kernel's have a timeout). */
 void flow_tombstones_expire(struct flow_table *t, uint64_t now_ms);
 

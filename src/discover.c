@@ -183,6 +183,8 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		remote_unuse(d, &e->tuple.remote.addr);
 		return 0;
 	}
+	if (flow_tombstone_lift(&d->flows, &f->identity))
+		divert_undrop(d, &f->identity);
 	claim_init(&f->claim, &f->identity, 0);
 	update(f, e, d->dump);
 	report_flow_event(d, f, "tracked", "");

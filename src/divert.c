@@ -212,6 +212,13 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms)
 	return err;
 }
 
+void divert_undrop(struct daemon *d, const struct tuple *t)
+{
+	divert_begin(d);
+	steer_del(d->steer, STEER_DROP, t);
+	divert_commit(d, 0);
+}
+
 int divert_rebuild(struct daemon *d, uint64_t now_ms)
 {
 	int err;

@@ -438,6 +438,15 @@ static struct flow_tombstone *tombstone_find(const struct flow_table *t,
 	return tomb;
 }
 
+/* No other socket of ours lives on that tuple: it must not be deafened. */
+static bool is_free(const struct flow_table *t, const struct flow *f,
+		    const struct tuple *tuple)
+{
+	const struct flow *other = flow_find(t, tuple);
+
+	return !other || other == f;
+}
+
 static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 		      flow_change_cb *cb, void *ctx)
 {
@@ -451,9 +460,10 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 				err = tell(cb, ctx, false, FLOW_STEER_DROP,
 					   &w->tuple, 0);
 		} else if (w->stale && !w->fresh) {
-			err = tombstone ? tell(cb, ctx, true, FLOW_STEER_DROP,
-					       &w->tuple, FLOW_TOMBSTONE_MS) :
-					  0;
+			err = 0;
+			if (tombstone && is_free(t, f, &w->tuple))
+				err = tell(cb, ctx, true, FLOW_STEER_DROP,
+					   &w->tuple, FLOW_TOMBSTONE_MS);
 			if (!err)
 				err = tell(cb, ctx, false, FLOW_STEER_IN,
 					   &w->tuple, 0);
@@ -544,7 +554,8 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 				tombstone_free(t, tomb);
 		}
 		if (leaves) {
-			if (commit && tombstone && !w->fresh)
+			if (commit && tombstone && !w->fresh &&
+			    is_free(t, f, &w->tuple))
 				tombstone_add(t, f, &w->tuple, now_ms);
 			SLIST_REMOVE(&f->wires, w, flow_wire, entry);
 			wire_free(t, w);
@@ -611,6 +622,15 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 			err = tell(cb, ctx, true, FLOW_STEER_DROP, &tomb->tuple,
 				   (uint32_t)(tomb->until_ms - now_ms));
 	return err;
+}
+
+bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple)
+{
+	struct flow_tombstone *tomb = tombstone_find(t, tuple);
+
+	if (tomb)
+		tombstone_free(t, tomb);
+	return tomb;
 }
 
 void flow_tombstones_expire(struct flow_table *t, uint64_t now_ms)

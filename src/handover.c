@@ -605,7 +605,7 @@ static enum reason move_tuples(struct track *t, const struct locator *to,
 		memset(&at, 0, sizeof(at));
 		at.addr = to->addr;
 		at.port = flow_port(f, FLOW_THEIRS, to->ports);
-		if (!flow_end_taken(&t->assoc->d->flows, f, FLOW_THEIRS, &at))
+		if (!track_end_taken(t, f, &at))
 			continue;
 		taken->flow_id[taken->n++] = f->claim.flow_id;
 		if (taken->n == WIRE_REFUSE_MAX)

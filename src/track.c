@@ -15,6 +15,7 @@
 #define PORT_LOW 32768 /* Linux's default ip_local_port_range */
 #define PORT_COUNT 28232
 #define PORT_TRIES 64
+#define LOOKUPS_MAX 256 /* flows of a track that are asked for one by one */
 
 struct track *track_find(const struct assoc *a, enum flow_side side,
 			 uint32_t id)
@@ -473,6 +474,25 @@ static bool is_named(const struct track *t, const struct flow *f)
 	return false;
 }
 
+bool track_end_taken(const struct track *t, const struct flow *f,
+		     const struct endpoint *at)
+{
+	struct daemon *d = t->assoc->d;
+	struct tuple wire = flow_wire_tuple(f);
+
+	if (flow_end_taken(&d->flows, f, t->side, at))
+		return true;
+	if (t->group.digest.count > LOOKUPS_MAX)
+		return false;
+	/* Sockets that no dump shows, because they are not connected yet. */
+	if (t->side == FLOW_OURS)
+		wire.local = *at;
+	else
+		wire.remote = *at;
+	return !tuple_equal(&wire, &f->identity) &&
+	       !sockdiag_lookup(d->sockdiag, &wire, 0, NULL);
+}
+
 static int choose_port(struct daemon *d, struct flow *f,
 		       const struct addr *addr, uint16_t *port)
 {
@@ -515,8 +535,7 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 		at.port = flow_port(f, FLOW_OURS, keep);
 		f->next[FLOW_OURS].ports = fresh;
 		f->next[FLOW_OURS].port = at.port;
-		if (!is_named(t, f) &&
-		    !flow_end_taken(&d->flows, f, FLOW_OURS, &at))
+		if (!is_named(t, f) && !track_end_taken(t, f, &at))
 			continue;
 		err = choose_port(d, f, addr, &f->next[FLOW_OURS].port);
 		if (err)

@@ -260,6 +260,33 @@ static void test_taken(void **state)
 	assert_false(flow_tuple_taken(&x->t, h, &other));
 }
 
+static void test_no_tombstone_on_a_living_socket(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple wire = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+	struct flow *young;
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	young = flow_add(&x->t, &wire, NOW);
+	assert_non_null(young);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(x->t.n_tombs, 0);
+	/* the other way round: the socket comes after the tombstone */
+	flow_remove(&x->t, young);
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_int_equal(x->t.n_tombs, 1);
+	assert_true(flow_tombstone_lift(&x->t, &wire));
+	assert_false(flow_tombstone_lift(&x->t, &wire));
+	assert_int_equal(x->t.n_tombs, 0);
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *x = *state;
@@ -342,6 +369,7 @@ int main(void)
 		T(test_failure_changes_nothing),
 		T(test_ports_are_a_name),
 		T(test_taken),
+		T(test_no_tombstone_on_a_living_socket),
 		T(test_bounds),
 		T(test_restore_names_everything),
 		T(test_groups_keep_digests),
