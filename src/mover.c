@@ -45,10 +45,12 @@ static bool certain(const struct mover *m)
 }
 
 /* Sending from what the peer has accepted, but not committed for all we know:
- * until permit_ms. */
+ * until permit_ms. Even from `current`, on the way back to it: the peer may
+ * have left it meanwhile. */
 static bool on_permit(const struct mover *m)
 {
-	return !locator_equal(&m->sending, &m->current) &&
+	return (m->state == MOVER_SWITCHED || !certain(m) ||
+		!locator_equal(&m->sending, &m->current)) &&
 	       !MUTANT(permit_unlimited);
 }
 
@@ -390,6 +392,9 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 	if (m->repeats == 0)
 		rtt_add_sample(&m->rtt, now - m->sent_ms);
 	actions_journal(out);
+	/* Where it is said to be already, and it wants a proof? */
+	if (certain(m) && locator_equal(&m->target, &m->current))
+		m->peer_lost = true;
 	m->state = MOVER_SWITCHED;
 	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
 	m->give_up_ms = m->permit_ms;

@@ -433,6 +433,12 @@ static void waver(struct world *w, struct host *h, unsigned int track)
 		world_run(w, w->now + world_pick(w, 5 * w->delay_ms + 20));
 	}
 	world_run(w, w->now + world_pick(w, 12000));
+	if (world_chance(w, 200)) { /* and then it breaks: leases run out */
+		w->loss = 1000;
+		w->traffic_ms = 400;
+		world_run(w, w->now + world_pick(w, 120000));
+		w->traffic_ms = 20;
+	}
 	w->loss = before;
 }
 

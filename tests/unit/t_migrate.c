@@ -583,6 +583,35 @@ static void switched_late_done_of_an_older_number_is_learned(void **state)
 	assert_false(mover_holds(&m));
 }
 
+static void switched_back_has_a_lease_too(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", O);
+	answer(MOVER_ACCEPT, 2); /* so the peer had left O */
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_locator(mover_locator(&m), O);
+	while (!mover_holds(&m))
+		wait_for_timer();
+	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
+}
+
+static void switched_where_it_is_has_a_lease_too(void **state)
+{
+	(void)state;
+	/* A peer that has forgotten, before SYNC can tell. */
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", O);
+	answer(MOVER_ACCEPT, 2);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	while (m.seq == 2)
+		wait_for_timer();
+	assert_int_equal(now, T0 + MIGRATE_GIVE_UP_MS);
+	assert_true(mover_holds(&m));
+	answer(MOVER_DONE, 3);
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+}
+
 static void switched_new_lost_holds(void **state)
 {
 	(void)state;
@@ -1146,6 +1175,8 @@ int main(void)
 		MOVER(switched_no_done_without_old_asks_again),
 		MOVER(switched_another_event_keeps_what_was_proved),
 		MOVER(switched_late_done_of_an_older_number_is_learned),
+		MOVER(switched_back_has_a_lease_too),
+		MOVER(switched_where_it_is_has_a_lease_too),
 		MOVER(switched_new_lost_holds),
 		MOVER(ports_alone_are_a_move),
 		MOVER(sync_tells_of_a_lost_done),
