@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The instant in which the address goes: nothing may notice, nothing leak."""
+import re
 import time
 
 from flows import echo, stream, udp
-from lab import check
+from lab import check, wait_until
 from scenario import lan, nodad, scenario
 
 GRACE_NS = 1000000  # what was on its way through the cable already
@@ -85,6 +86,67 @@ def without_a_daemon_it_leaks_or_fails(lab, n):
     errors = out.watches[0].errors
     check(leaked or errors, "neither a leak nor an error was seen")
     check(ask.silent_ms() > 200, "the request did not stall")
+
+
+@scenario(fam=(4, 6))
+def held_datagrams_survive_a_return(lab, n):
+    """The address comes back before anything moved: what was held meanwhile
+    goes out untranslated, in order, and by the real route."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    out = udp(client, server, "up", pace_us=5000, fam=n.fam)
+    lab.protected(out)
+    client.delete("eth0", n.cidr(1, 2))
+    time.sleep(0.4)
+    held = client.daemon.counter("pkt_held")
+    client.add("eth0", n.cidr(1, 2), nodad(n))
+    out.goes_on()
+    check(client.daemon.counter("moves_started") == 0, "it moved")
+    check(held > 0, "nothing was held")
+    lost = out.lost(out.finish())
+    check(lost == 0, f"{lost} of {held} held datagrams lost by the host")
+
+
+@scenario(fam=(4, 6), timeout=90)
+def a_sender_in_backoff_is_woken(lab, n):
+    """Link and address gone, and the host that moves only receives: nothing
+    that it sends tells the other end's TCP to try again. Its timer would let
+    it wait for WAIT_S more."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = stream(client, server, "down", fam=n.fam)
+    lab.protected(flow)
+    flow.goes_on(100)
+    client.link("eth0", "down")
+    if n.fam == 4:
+        client.delete("eth0", n.cidr(1, 2))  # IPv6 loses it with the link
+    wait_until("the sender backs off for long",
+               lambda: waits_s(server, flow) > WAIT_S, 20, 0.01)
+    got, left = flow.receiver.rx_bytes, waits_s(server, flow)
+    began = time.monotonic()
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    client.link("eth0", "up")
+    wait_until("data comes again", lambda: flow.receiver.rx_bytes > got, 10,
+               0.002)
+    took = time.monotonic() - began
+    check(took < left or lab.without_daemons,
+          f"after {took:.2f} s, by its own timer ({left:.2f} s)")
+    lab.settled(flow, client=n.ip(1, 9))
+    check(server.daemon.counter("senders_woken") == 1, "nobody was woken")
+    flow.goes_on()
+    flow.finish()
+
+
+WAIT_S = 2.2  # it has sent three or four times for nothing by then
+
+
+def waits_s(host, flow):
+    """How long the server's socket will wait until it sends again."""
+    text = host.run("ss", "-Htino", "sport", "=",
+                    f":{flow.server_port}").stdout_text
+    found = {k: float(v) / 1000
+             for k, v in re.findall(r"\b(rto|lastsnd):([0-9.]+)", text)}
+    return found.get("rto", 0) - found.get("lastsnd", 0)
 
 
 @scenario(fam=(4, 6))
