@@ -4,8 +4,8 @@
  *
  * Private to the daemon layer: daemon.c (life, loop, timers), assoc.c (one
  * peer: messages, claims, taps), discover.c (sockets to flows), handover.c
- * (tracks, moves), divert.c (packets, steering), report.c (ctl), store.c
- * (key and pins on disk). Nobody below includes it.
+ * (tracks, moves), divert.c (packets, steering), wake.c (senders in backoff),
+ * report.c (ctl), store.c (key and pins on disk). Nobody below includes it.
  */
 #ifndef SACIPED_DAEMON_H
 #define SACIPED_DAEMON_H
@@ -41,6 +41,7 @@
 
 struct daemon;
 struct assoc;
+struct pkt;
 
 /* A MOVE that comes in parts. */
 struct move_parts {
@@ -294,6 +295,19 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 /* A new connection of this host wants the flow's wire tuple. */
 void handover_yield_ports(struct daemon *d, struct flow *f,
 			  const struct tuple *wanted, uint64_t now_ms);
+
+/* ---- wake.c ----------------------------------------------------------- */
+
+/* Makes the TCP socket on that identity tuple send one segment. */
+void wake_poke(struct daemon *d, const struct tuple *t);
+/* A segment of the flow was held. */
+void wake_note(struct flow *f, const struct pkt *p, uint64_t now_ms);
+/* MOVE is on its way after an outage: what do our sockets expect next? */
+void wake_ask(struct track *t, uint64_t now_ms);
+/* What is known of that, for PROVE. */
+void wake_fill(const struct track *t, struct wire_prove *m);
+/* The peer's PROVE was committed: our senders go on. */
+void wake_senders(struct track *t, const struct wire_prove *m);
 
 /* ---- report.c -------------------------------------------------------- */
 

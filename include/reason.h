@@ -122,7 +122,8 @@ enum reason {
 	X(TABLE_RESTORED, table_restored)                                     \
 	X(CTL_CLIENTS, ctl_clients)                                           \
 	X(CTL_REFUSED, ctl_refused)                                           \
-	X(FLOWS_FULL, flows_full)
+	X(FLOWS_FULL, flows_full)                                             \
+	X(SENDERS_WOKEN, senders_woken)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -55,6 +55,7 @@ struct sockdiag_entry {
 	bool mptcp; /* subflow of an MPTCP connection */
 	bool md5; /* has TCP-MD5 keys (CAP_NET_ADMIN); the kernel does not
 		   * tell of TCP-AO */
+	bool recverr; /* IP_RECVERR: soft errors are told at once (5.8) */
 	struct sockdiag_info info;
 };
 

@@ -15,7 +15,6 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#include "pkt.h"
 
 #define SYNC_TRIES 6
 #define REVIEW_MS 5 /* sessions that come up together share a look */
@@ -267,11 +266,8 @@ static int claim_watch(void *arg, struct claim *c, bool on)
 static void claim_poke(void *arg, struct claim *c)
 {
 	struct assoc *a = arg;
-	uint8_t probe[PKT_PROBE_MAX];
-	int len = pkt_build_tcp_probe(&c->tuple, probe, sizeof(probe));
 
-	if (len > 0)
-		tap_inject(a->d->injector, probe, (size_t)len, 0);
+	wake_poke(a->d, &c->tuple);
 }
 
 static void claim_confirmed(void *arg, uint64_t now_ms, struct claim *c)

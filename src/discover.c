@@ -125,7 +125,7 @@ void discover_destroyed(const struct sockdiag_entry *e, void *ctx)
 /* ---- dump --------------------------------------------------------------- */
 
 static void update(struct flow *f, const struct sockdiag_entry *e,
-		   uint32_t dump)
+		   uint32_t dump, uint64_t now_ms)
 {
 	f->dump = dump;
 	f->state = e->tcp_state;
@@ -137,6 +137,7 @@ static void update(struct flow *f, const struct sockdiag_entry *e,
 	f->bound = e->ifindex != 0;
 	f->mptcp = e->mptcp;
 	f->md5 = e->md5;
+	f->received_ms = now_ms - e->info.last_data_recv_ms;
 }
 
 static bool is_another_socket(const struct flow *f,
@@ -171,7 +172,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		f = NULL;
 	}
 	if (f) {
-		update(f, e, d->dump);
+		update(f, e, d->dump, now_ms);
 		return 0;
 	}
 	if (e->state != SOCKDIAG_OPEN)
@@ -186,7 +187,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 	if (flow_tombstone_lift(&d->flows, &f->identity))
 		divert_undrop(d, &f->identity);
 	claim_init(&f->claim, &f->identity, 0);
-	update(f, e, d->dump);
+	update(f, e, d->dump, now_ms);
 	report_flow_event(d, f, "tracked", "");
 	return 0;
 }

@@ -351,6 +351,19 @@ static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
 	return rewrite_packet(&pkt, data, &to, csum);
 }
 
+/*
+ * Lets a packet go as it is. One that came while its address was gone has the
+ * guard's route, to nowhere, and keeps it: the kernel looks for another only
+ * where the verdict changed the packet, or its mark (nf_ip_reroute()). Ours
+ * means nothing on the way out.
+ */
+static void accept_plain(struct daemon *d, struct pktq *q, uint64_t id,
+			 uint32_t mark)
+{
+	mark ^= d->conf->mark;
+	pktq_accept(q, id, &mark);
+}
+
 void divert_release(struct daemon *d, struct flow *f)
 {
 	struct hold_packet *spent[RELEASE_BATCH];
@@ -362,7 +375,7 @@ void divert_release(struct daemon *d, struct flow *f)
 	while ((h = hold_pop(&d->hold, &f->held))) {
 		COUNT(d, PKT_RELEASED);
 		if (plain)
-			pktq_accept(d->queue_out, h->id, NULL);
+			accept_plain(d, d->queue_out, h->id, h->mark);
 		else if (rewrite_out(d, f, h->data, h->len, h->csum))
 			drop(d, d->queue_out, h->id);
 		else
@@ -401,7 +414,7 @@ static struct flow *look_again(struct daemon *d, const struct tuple *identity)
 }
 
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
-			struct pktq_packet *p)
+			struct pktq_packet *p, const struct pkt *pkt)
 {
 	struct tuple wire = f->identity;
 
@@ -414,6 +427,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		}
 	}
 	if (f->hold) {
+		wake_note(f, pkt, f->last_queued_ms);
 		hold_packet(d, f, q, p);
 		return;
 	}
@@ -421,7 +435,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	if (tuple_equal(&wire, &f->identity)) {
 		if (rtmon_usable(d->rtmon, &wire.local.addr)) {
 			COUNT(d, PKT_PASSED);
-			pktq_accept(q, p->id, NULL);
+			accept_plain(d, q, p->id, p->mark);
 		} else {
 			drop(d, q, p->id);
 		}
@@ -452,7 +466,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	tuple = pkt_tuple_out(&pkt);
 	f = flow_find(&d->flows, &tuple);
 	if (f && f->protected) {
-		out_of_flow(d, f, q, p);
+		out_of_flow(d, f, q, p, &pkt);
 		return;
 	}
 	f = flow_find_wire(&d->flows, &tuple);
@@ -467,7 +481,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	/* Steered a moment ago, and not any more. */
 	if (rtmon_usable(d->rtmon, &tuple.local.addr)) {
 		COUNT(d, PKT_PASSED);
-		pktq_accept(q, p->id, NULL);
+		accept_plain(d, q, p->id, p->mark);
 		return;
 	}
 	drop(d, q, p->id);

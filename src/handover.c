@@ -107,6 +107,7 @@ static void fill_message(const struct track *t,
 		m->prove.to = act->to.addr;
 		memcpy(m->prove.challenge, act->challenge,
 		       WIRE_CHALLENGE_SIZE);
+		wake_fill(t, &m->prove);
 		break;
 	default:
 		m->type = WIRE_DONE;
@@ -358,6 +359,15 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 	return 0;
 }
 
+static bool asks(const struct migrate_actions *out)
+{
+	for (unsigned int i = 0; i < out->n; i++)
+		if (out->action[i].type == MIGRATE_SEND &&
+		    out->action[i].message == MIGRATE_MOVE)
+			return true;
+	return false;
+}
+
 static void step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
@@ -374,6 +384,8 @@ static void step_mover(struct track *t, const struct mover_event *ev,
 			break;
 	if (i < out.n)
 		mover_rollback(&t->mover, &before, &out, i, now_ms);
+	else if (asks(&out))
+		wake_ask(t, now_ms);
 	t->assoc->d->handover_dirty = true;
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
@@ -704,6 +716,7 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 	const struct wire_prove *m = &rx->message->prove;
 	struct track *t = track_find(a, FLOW_THEIRS, m->track);
 	struct follower_event ev;
+	uint64_t committed;
 
 	if (!t) {
 		COUNT(a->d, RX_UNEXPECTED);
@@ -716,7 +729,10 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 	memcpy(ev.challenge, m->challenge, sizeof(ev.challenge));
 	t->answer_local = rx->local;
 	t->answer_remote = rx->remote;
+	committed = t->follower.committed;
 	step_follower(t, &ev, now_ms);
+	if (t->follower.committed != committed)
+		wake_senders(t, m);
 	if (t->follower.committed == m->seq &&
 	    addr_equal(&rx->remote.addr, &t->follower.sending.addr))
 		peer_path_proved(a->peer, now_ms, &rx->local, &rx->remote);
@@ -781,6 +797,10 @@ void handover_message(struct assoc *a, uint64_t now_ms,
 		on_prove(a, now_ms, rx);
 		break;
 	default:
+		/* Segments that wake_ask() brought about are to be held and
+		 * noted before PROVE. */
+		if (rx->message->type == WIRE_ACCEPT)
+			pktq_read(a->d->queue_out);
 		on_answer(a, now_ms, rx);
 		break;
 	}

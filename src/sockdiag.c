@@ -62,7 +62,7 @@ struct query {
 };
 
 struct attributes {
-	const struct nlattr *mark, *info, *ulp, *md5, *protocol;
+	const struct nlattr *mark, *info, *ulp, *md5, *protocol, *sockopt;
 };
 
 int sockdiag_open(struct sockdiag **out, sockdiag_destroy_callback *destroyed,
@@ -126,6 +126,9 @@ static int take_attribute(const struct nlattr *attr, void *arg)
 		break;
 	case INET_DIAG_PROTOCOL:
 		a->protocol = attr;
+		break;
+	case INET_DIAG_SOCKOPT:
+		a->sockopt = attr;
 		break;
 	}
 	return MNL_CB_OK;
@@ -243,6 +246,9 @@ static bool read_entry(const struct nlmsghdr *nlh, uint8_t proto,
 	if (a.mark && mnl_attr_validate(a.mark, MNL_TYPE_U32) == 0)
 		e->mark = mnl_attr_get_u32(a.mark);
 	e->md5 = a.md5;
+	if (a.sockopt && mnl_attr_get_payload_len(a.sockopt) >= 1)
+		e->recverr = ((const struct inet_diag_sockopt *)
+				      mnl_attr_get_payload(a.sockopt))->recverr;
 	e->mptcp = a.ulp && mnl_attr_parse_nested(a.ulp, is_mptcp, NULL) < 0;
 	/* UDP's "info" is something else. */
 	if (a.info && proto == IPPROTO_TCP)

@@ -72,6 +72,18 @@ static uint64_t cookie_of(int fd)
 	return cookie;
 }
 
+/* What the socket asked for is told by the kernel since Linux 5.8. */
+static void check_recverr(struct sockdiag *sd, int fd, const struct tuple *t)
+{
+	const int one = 1;
+	struct sockdiag_entry e;
+
+	assert_int_equal(setsockopt(fd, SOL_IP, IP_RECVERR, &one,
+				    sizeof(one)), 0);
+	assert_int_equal(sockdiag_lookup(sd, t, 0, &e), 0);
+	assert_true(e.recverr);
+}
+
 static void check_tcp(const struct hosts *h, const char *a, const char *b)
 {
 	const int mark = 0x77;
@@ -97,10 +109,12 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	assert_true(e.inode != 0);
 	assert_false(e.mptcp);
 	assert_false(e.md5);
+	assert_false(e.recverr);
 	assert_true(e.info.rtt_us > 0);
 	assert_true(e.info.snd_wnd > 0);
 	assert_int_equal(sockdiag_lookup(sd, &t, 0, &e), 0);
 	assert_int_equal(e.cookie, cookie_of(fd));
+	check_recverr(sd, fd, &t);
 	t.remote.port ^= 1;
 	assert_int_equal(sockdiag_lookup(sd, &t, 0, &e), -ENOENT);
 	close(fd);
