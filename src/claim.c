@@ -223,6 +223,7 @@ static uint64_t backoff_ms(enum reason why, unsigned int failures)
 		break;
 	case REASON_UNKNOWN_FLOW:
 	case REASON_NO_PEER:
+	case REASON_YOUNG:
 		ms = BACKOFF_UNKNOWN_MS;
 		max_ms = BACKOFF_UNKNOWN_MAX_MS;
 		break;
@@ -239,7 +240,8 @@ bool claim_reason_passes(enum reason why)
 {
 	return why == REASON_RETRY || why == REASON_RECORDING ||
 	       why == REASON_NO_PEER || why == REASON_LIMIT ||
-	       why == REASON_SYSTEM || why == REASON_NAT;
+	       why == REASON_SYSTEM || why == REASON_NAT ||
+	       why == REASON_YOUNG;
 }
 
 void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)

@@ -271,28 +271,31 @@ static bool load_admits(struct peer_table *t, uint64_t now_ms,
 
 /* ---- INIT ------------------------------------------------------------- */
 
-/* Else silence: scanners learn no static key. */
+/* Else silence: scanners learn no static key. Look-ups come first. */
 static bool source_admitted(struct peer_table *t,
 			    const struct endpoint *local,
 			    const struct endpoint *remote,
 			    const uint8_t *data)
 {
-	bool known = t->ops.key_of_addr(t->arg, &remote->addr);
+	bool configured = t->ops.key_of_addr(t->arg, &remote->addr);
+	bool low = remote->port < PRIVILEGED_PORTS ||
+		   remote->port == t->port;
 
-	if (!known && cookie_mac1_is_valid(t->mac1_key, data))
-		known = t->ops.locator_allowed(t->arg, &remote->addr);
-	if (!known && !t->ops.may_answer(t->arg, &local->addr,
-					 &remote->addr)) {
-		table_count(t, COUNTER_HS_INIT_SILENT);
-		return false;
-	}
-	/* Only a configured key may come from there; it is in FIN. */
-	if (!known && remote->port >= PRIVILEGED_PORTS &&
-	    remote->port != t->port) {
+	if (configured)
+		return true;
+	if (t->ops.may_answer(t->arg, &local->addr, &remote->addr)) {
+		/* From a high port only a configured key may come, which
+		 * FIN will tell: who knows our key has that chance. */
+		if (low || cookie_mac1_is_valid(t->mac1_key, data))
+			return true;
 		table_refuse(t, REASON_UNPRIVILEGED_PORT);
 		return false;
 	}
-	return true;
+	if (cookie_mac1_is_valid(t->mac1_key, data) &&
+	    t->ops.locator_allowed(t->arg, &remote->addr))
+		return true;
+	table_count(t, COUNTER_HS_INIT_SILENT);
+	return false;
 }
 
 static enum noise_result resp_create(struct peer_table *t,

@@ -72,6 +72,7 @@ struct net {
 	/* what a translator in the middle does to a datagram */
 	void (*rewrite)(struct datagram *d);
 	struct datagram *queue;
+	unsigned int high; /* nothing is queued from here on */
 	struct datagram *keep;
 	unsigned int n_keep;
 };
@@ -94,6 +95,8 @@ static inline void net_put(struct net *n, const struct endpoint *src,
 		if (d->used)
 			continue;
 		d->used = true;
+		if (i >= n->high)
+			n->high = i + 1;
 		d->at_ms = n->now_ms + n->delay_ms +
 			   random_below(&n->random, n->spread_ms + 1);
 		d->src = *src;
@@ -371,7 +374,9 @@ static inline bool net_step(struct net *n, uint64_t end_ms)
 	struct datagram *first = NULL, copy;
 	uint64_t next_ms = end_ms;
 
-	for (unsigned int i = 0; i < NET_QUEUE; i++)
+	while (n->high && !n->queue[n->high - 1].used)
+		n->high--;
+	for (unsigned int i = 0; i < n->high; i++)
 		if (n->queue[i].used &&
 		    (!first || n->queue[i].at_ms < first->at_ms))
 			first = &n->queue[i];

@@ -946,12 +946,15 @@ static void test_udp_order(void **state)
 	world_udp(&w, 1, 100);
 	c = &w.model[0].claim[0];
 	start_all(&w, 0);
-	while (!c->work || c->work->stage != STAGE_SENT)
+	for (int i = 0; i < 100 && !(c->work && c->work->stage == STAGE_SENT);
+	     i++)
 		run(&w, 1);
+	assert_non_null(c->work);
 	run(&w, 5);
 	assert_true(c->work->n_own >= 5);
-	while (c->work->stage != STAGE_RECORD)
+	for (int i = 0; i < 100 && c->work->stage != STAGE_RECORD; i++)
 		run(&w, 1);
+	assert_int_equal(c->work->stage, STAGE_RECORD);
 	assert_true(c->work->n_own <= 1);
 	run(&w, 1000);
 	check_agreed(&w, 1);
@@ -1257,7 +1260,7 @@ static void test_reproof_unknown(void **state)
 	check_agreed(&w, 1);
 	claim_drop(&m->claim[1]);
 	claim_table_announce(w.link[0]->table, w.now_ms);
-	while (m->claim[0].state == CLAIM_IDLE)
+	for (int i = 0; i < 1000 && m->claim[0].state == CLAIM_IDLE; i++)
 		run(&w, 1);
 	m->alive[1] = false;
 	run(&w, 2000);

@@ -509,8 +509,7 @@ static void test_pins_text(void **state)
 		"%s 1 99999999999999999999",
 		"%s 1 2 10.0.0.256",
 		"%s 1 2 ::1%%lo",
-		"%s 1 2 1.1.1.1 2.2.2.2 3.3.3.3 4.4.4.4 5.5.5.5 6.6.6.6 "
-		"7.7.7.7 8.8.8.8 9.9.9.9",
+		"%s 1 2 ::1 ::2 ::3 ::4 ::5 ::6 ::7 ::8 ::9",
 	};
 	struct net *n = net_new(13);
 	struct host *a = net_add(n, "10.0.0.1");
@@ -571,6 +570,7 @@ static void test_arguments(void **state)
 	struct net *n = net_new(15);
 	struct host *a = net_add(n, "10.0.0.1");
 	struct peer_config config = { .key = a->key, .port = 1021 };
+	struct addr to, oldest;
 	struct peer_table *t;
 
 	(void)state;
@@ -589,7 +589,7 @@ static void test_arguments(void **state)
 	/* More attempts than may be under way, and more backoffs. */
 	n->down = true;
 	for (uint32_t i = 0; i < PEER_ATTEMPTS_MAX + 10; i++) {
-		struct addr to = addr_from_in4(htonl(0x0b000000u + i));
+		to = addr_from_in4(htonl(0x0b000000u + i));
 
 		assert_int_equal(peer_initiate(a->table, n->now_ms,
 					       &a->addr[0], &to, 0),
@@ -597,13 +597,22 @@ static void test_arguments(void **state)
 	}
 	net_run(n, 10000);
 	assert_int_equal(a->failed, PEER_ATTEMPTS_MAX);
-	for (uint32_t i = 0; i < PEER_BACKOFFS_MAX + 10; i++) {
-		struct addr to = addr_from_in4(htonl(0x0c000000u + i));
+	oldest = TAILQ_FIRST(&a->table->backoff_list)->addr;
+	for (uint32_t i = PEER_ATTEMPTS_MAX; i < PEER_BACKOFFS_MAX; i++) {
+		struct backoff *more = calloc(1, sizeof(*more));
 
-		if (i % PEER_ATTEMPTS_MAX == 0)
-			net_run(n, 10000);
-		peer_initiate(a->table, n->now_ms, &a->addr[0], &to, 0);
+		assert_non_null(more);
+		more->addr = addr_from_in4(htonl(0x0c000000u + i));
+		HASH_ADD(hh, a->table->backoffs, addr, sizeof(more->addr),
+			 more);
+		TAILQ_INSERT_TAIL(&a->table->backoff_list, more, entry);
 	}
+	to = net_addr("10.0.0.9");
+	assert_int_equal(peer_initiate(a->table, n->now_ms, &a->addr[0], &to,
+				       0),
+			 0);
+	assert_true(peer_retry_ms(a->table, &to) > n->now_ms);
+	assert_true(peer_retry_ms(a->table, &oldest) == 0);
 	assert_int_equal(HASH_COUNT(a->table->backoffs), PEER_BACKOFFS_MAX);
 	net_free(n);
 }
