@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "pkt.h"
 
 #define SYNC_TRIES 6
 #define REVIEW_MS 5 /* sessions that come up together share a look */
