@@ -288,10 +288,8 @@ static void claim_refused(void *arg, uint64_t now_ms, struct claim *c)
 	struct flow *f = flow_of_claim(c);
 
 	(void)now_ms;
-	if (f->reason != c->reason) {
-		a->d->counters.refused[c->reason]++;
+	if (f->reason != c->reason)
 		report_flow_event(a->d, f, "refused", reason_name(c->reason));
-	}
 	f->reason = c->reason;
 }
 

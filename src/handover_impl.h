@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * handover_impl: what handover, outgoing, incoming and source share.
+ *
+ * Private to these four files.
+ */
+#ifndef SACIPED_HANDOVER_IMPL_H
+#define SACIPED_HANDOVER_IMPL_H
+
+#include "daemon.h"
+
+/* ---- handover.c -------------------------------------------------------- */
+
+/* One event into the core, its actions carried out; what they lead to
+ * follows. */
+void handover_step_mover(struct track *t, const struct mover_event *ev,
+			 uint64_t now_ms);
+void handover_step_follower(struct track *t, const struct follower_event *ev,
+			    uint64_t now_ms);
+
+/* ---- outgoing.c -------------------------------------------------------- */
+
+/* A SEND of the core. */
+void outgoing_send(struct track *t, const struct migrate_action *act,
+		   uint64_t now_ms);
+/* Every locator of the peer that a message about our track may go to; how
+ * many, at most `max`. */
+unsigned int outgoing_locators(const struct track *t, struct addr *to,
+			       unsigned int max);
+
+/* ---- source.c ---------------------------------------------------------- */
+
+/* May our side of this track be at `a`? `tunnel`: it is on one. */
+bool source_is_allowed(struct track *t, const struct addr *a, bool tunnel);
+/* The source that the kernel would take for a new connection of these flows,
+ * unset where there is none that may be used; its interface, or 0. */
+uint32_t source_choose(struct track *t, struct addr *a);
+/* Another usable one that reaches the peer, for when `target` fails. */
+void source_next(struct track *t, const struct addr *target, struct addr *a);
+/* `a` with a choice of ports; unset where no port is free. */
+struct locator source_locator(struct track *t, const struct addr *a);
+
+#endif

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * incoming: the messages of a handover and of SYNC, brought to its core.
+ *
+ * Owns the checks that a MOVE must pass before the core hears of it, and the
+ * parts that it may come in. Never changes a flow.
+ */
+#include "daemon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "handover_impl.h"
+
+/* ---- messages ---------------------------------------------------------- */
+
+/* Collects the parts of a MOVE. True once all are there. */
+static bool move_collect(struct track *t, const struct wire_move *m)
+{
+	struct move_parts *p = &t->parts;
+
+	if (p->seq != m->seq || p->parts != m->parts) {
+		memset(p->seen, 0, sizeof(p->seen));
+		p->seq = m->seq;
+		p->parts = m->parts;
+		p->got = 0;
+		p->n = 0;
+	}
+	if (p->seen[m->part / 8] & (1u << m->part % 8))
+		return p->got == p->parts;
+	if (m->n) {
+		struct wire_move_port *port;
+
+		if (p->n + m->n > MOVE_PORTS_MAX)
+			return false;
+		port = realloc(p->port, (p->n + m->n) * sizeof(*port));
+		if (!port)
+			return false;
+		memcpy(port + p->n, m->port, m->n * sizeof(*port));
+		p->port = port;
+		p->n += m->n;
+	}
+	p->seen[m->part / 8] |= (uint8_t)(1u << m->part % 8);
+	p->got++;
+	return p->got == p->parts;
+}
+
+/* Gives the flows the ports that the MOVE names, the identity's where it
+ * names none; 0 as their name where all are the identity's, the present name
+ * where nothing differs. */
+static uint64_t move_ports(struct track *t, uint64_t seq)
+{
+	uint64_t sending = t->follower.sending.ports;
+	bool same = true;
+	bool plain = true;
+	struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
+		f->next[FLOW_THEIRS].ports = seq;
+		f->next[FLOW_THEIRS].port = f->identity.remote.port;
+	}
+	for (uint32_t i = 0; i < t->parts.n; i++) {
+		struct claim *c = claim_find(t->assoc->claims,
+					     t->parts.port[i].flow_id);
+
+		if (!c)
+			continue;
+		f = flow_of_claim(c);
+		if (f->group[FLOW_THEIRS] == &t->group)
+			f->next[FLOW_THEIRS].port = t->parts.port[i].port;
+	}
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
+		uint16_t port = f->next[FLOW_THEIRS].port;
+
+		same = same && port == flow_port(f, FLOW_THEIRS, sending);
+		plain = plain && port == f->identity.remote.port;
+	}
+	if (same)
+		return sending;
+	return plain ? 0 : seq;
+}
+
+static enum reason move_tuples(struct track *t, const struct locator *to,
+			       struct wire_refuse *taken)
+{
+	struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
+		struct endpoint at;
+
+		memset(&at, 0, sizeof(at));
+		at.addr = to->addr;
+		at.port = flow_port(f, FLOW_THEIRS, to->ports);
+		if (!track_end_taken(t, f, &at))
+			continue;
+		taken->flow_id[taken->n++] = f->claim.flow_id;
+		if (taken->n == WIRE_REFUSE_MAX)
+			break;
+	}
+	return taken->n ? REASON_TUPLE_TAKEN : REASON_NONE;
+}
+
+static enum reason move_check(struct track *t, const struct wire_move *m,
+			      const struct locator *to,
+			      struct wire_refuse *taken)
+{
+	struct daemon *d = t->assoc->d;
+	enum reason r;
+
+	if (m->to.family != t->follower.sending.addr.family)
+		return REASON_FAMILY;
+	if (rtmon_is_own(d->rtmon, &m->to) ||
+	    rtmon_is_broadcast(d->rtmon, &m->to))
+		return REASON_POLICY;
+	r = conf_locator_check(d->conf, &m->to, &t->follower.sending.addr);
+	if (r != REASON_NONE)
+		return r;
+	if (!claim_digest_equal(&t->group.digest, m->count, m->digest))
+		return REASON_DIGEST;
+	return move_tuples(t, to, taken);
+}
+
+static void refuse_unknown(struct assoc *a, uint64_t now_ms,
+			   const struct peer_rx *rx,
+			   const struct wire_move *m)
+{
+	struct wire_message answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.type = WIRE_REFUSE;
+	answer.refuse.track = m->track;
+	answer.refuse.seq = m->seq;
+	answer.refuse.reason = REASON_DIGEST;
+	REFUSED(a->d, DIGEST);
+	assoc_send(a, now_ms, &rx->local.addr, &rx->remote.addr, &answer);
+}
+
+static void on_move(struct assoc *a, uint64_t now_ms,
+		    const struct peer_rx *rx)
+{
+	const struct wire_move *m = &rx->message->move;
+	struct track *t = track_find(a, FLOW_THEIRS, m->track);
+	struct follower_event ev;
+	struct wire_refuse taken;
+	enum follower_class class;
+
+	if (t && follower_classify(&t->follower, m->seq) ==
+			 FOLLOWER_SEQ_NEW) {
+		/* Sockets first: they may have the tuples, or be gone and
+		 * the track with them. */
+		discover_freshen(a->d, now_ms);
+		t = track_find(a, FLOW_THEIRS, m->track);
+	}
+	if (!t) {
+		if (addr_equal(&rx->remote.addr, &m->to))
+			refuse_unknown(a, now_ms, rx, m);
+		return;
+	}
+	memset(&ev, 0, sizeof(ev));
+	memset(&taken, 0, sizeof(taken));
+	ev.type = FOLLOWER_MOVE;
+	ev.seq = m->seq;
+	ev.source = rx->remote.addr;
+	ev.from = m->from;
+	ev.to.addr = m->to;
+	ev.from_gone = m->flags & WIRE_MOVE_FROM_GONE;
+	class = follower_classify(&t->follower, m->seq);
+	if (class == FOLLOWER_SEQ_NEW) {
+		if (addr_equal(&ev.source, &m->to) && !move_collect(t, m))
+			return;
+		ev.to.ports = move_ports(t, m->seq);
+		ev.check = move_check(t, m, &ev.to, &taken);
+		taken.track = t->id;
+		taken.seq = m->seq;
+		taken.reason = (uint8_t)ev.check;
+	} else if (m->part + 1 != m->parts) {
+		return; /* answered once, for the last part */
+	}
+	crypto_random(ev.challenge, sizeof(ev.challenge));
+	t->answer_local = rx->local;
+	t->answer_remote = rx->remote;
+	t->refusal = &taken;
+	handover_step_follower(t, &ev, now_ms);
+	t->refusal = NULL;
+}
+
+static void on_prove(struct assoc *a, uint64_t now_ms,
+		     const struct peer_rx *rx)
+{
+	const struct wire_prove *m = &rx->message->prove;
+	struct track *t = track_find(a, FLOW_THEIRS, m->track);
+	struct follower_event ev;
+	uint64_t committed;
+
+	if (!t) {
+		COUNT(a->d, RX_UNEXPECTED);
+		return;
+	}
+	memset(&ev, 0, sizeof(ev));
+	ev.type = FOLLOWER_PROVE;
+	ev.seq = m->seq;
+	ev.to.addr = m->to;
+	memcpy(ev.challenge, m->challenge, sizeof(ev.challenge));
+	t->answer_local = rx->local;
+	t->answer_remote = rx->remote;
+	committed = t->follower.committed;
+	handover_step_follower(t, &ev, now_ms);
+	if (t->follower.committed != committed)
+		wake_senders(t, m);
+	if (t->follower.committed == m->seq &&
+	    addr_equal(&rx->remote.addr, &t->follower.sending.addr))
+		peer_path_proved(a->peer, now_ms, &rx->local, &rx->remote);
+}
+
+static void on_answer(struct assoc *a, uint64_t now_ms,
+		      const struct peer_rx *rx)
+{
+	const struct wire_message *m = rx->message;
+	uint32_t id = m->type == WIRE_ACCEPT ? m->accept.track :
+		      m->type == WIRE_REFUSE ? m->refuse.track :
+					       m->done.track;
+	struct track *t = track_find(a, FLOW_OURS, id);
+	struct mover_event ev;
+
+	if (!t) {
+		COUNT(a->d, RX_UNEXPECTED);
+		return;
+	}
+	memset(&ev, 0, sizeof(ev));
+	ev.random = crypto_random_u32();
+	switch (m->type) {
+	case WIRE_ACCEPT:
+		ev.type = MOVER_ACCEPT;
+		ev.seq = m->accept.seq;
+		ev.arrived_on = rx->local.addr;
+		memcpy(ev.challenge, m->accept.challenge,
+		       sizeof(ev.challenge));
+		if (ev.seq == t->mover.seq)
+			peer_path_proved(a->peer, now_ms, &rx->local,
+					 &rx->remote);
+		break;
+	case WIRE_REFUSE:
+		ev.type = MOVER_REFUSE;
+		ev.seq = m->refuse.seq;
+		ev.reason = (enum reason)m->refuse.reason;
+		t->refusal = &m->refuse;
+		break;
+	default:
+		ev.type = MOVER_DONE;
+		ev.seq = m->done.seq;
+		break;
+	}
+	handover_step_mover(t, &ev, now_ms);
+	t->refusal = NULL;
+}
+
+void handover_message(struct assoc *a, uint64_t now_ms,
+		      const struct peer_rx *rx)
+{
+	/* I6. The answers as well: one that a peer gave before it restarted
+	 * and forgot must not pass for one of now. */
+	if (!rx->newest) {
+		COUNT(a->d, RX_STALE);
+		return;
+	}
+	switch (rx->message->type) {
+	case WIRE_MOVE:
+		on_move(a, now_ms, rx);
+		break;
+	case WIRE_PROVE:
+		on_prove(a, now_ms, rx);
+		break;
+	default:
+		/* Segments that wake_ask() brought about are to be held and
+		 * noted before PROVE. */
+		if (rx->message->type == WIRE_ACCEPT)
+			pktq_read(a->d->queue_out);
+		on_answer(a, now_ms, rx);
+		break;
+	}
+}
+
+/* ---- sessions ---------------------------------------------------------- */
+
+void handover_sync_fill(const struct assoc *a, struct wire_sync *s)
+{
+	const struct claim_digest *digest = claim_table_digest(a->claims);
+	const struct track *t;
+
+	memset(s, 0, sizeof(*s));
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
+		if (s->n_own == WIRE_SYNC_MAX)
+			break;
+		s->own[s->n_own].track = t->id;
+		s->own[s->n_own].seq = t->mover.committed;
+		s->own[s->n_own++].locator = mover_current(&t->mover)->addr;
+	}
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
+		if (s->n_theirs == WIRE_SYNC_MAX)
+			break;
+		s->theirs[s->n_theirs].track = t->id;
+		s->theirs[s->n_theirs++].committed = t->follower.committed;
+	}
+	s->flow_count = digest->count;
+	memcpy(s->digest, digest->sum, WIRE_DIGEST_SIZE);
+}
+
+static void sync_mover(struct track *t, uint64_t committed, uint64_t now_ms)
+{
+	struct mover_event ev;
+
+	memset(&ev, 0, sizeof(ev));
+	ev.type = MOVER_SYNC;
+	ev.random = crypto_random_u32();
+	ev.seq = committed;
+	handover_step_mover(t, &ev, now_ms);
+}
+
+void handover_sync(struct assoc *a, uint64_t now_ms,
+		   const struct wire_sync *s)
+{
+	struct track *t;
+
+	for (unsigned int i = 0; i < s->n_own; i++) {
+		struct follower_event ev;
+
+		t = track_find(a, FLOW_THEIRS, s->own[i].track);
+		if (!t)
+			continue;
+		memset(&ev, 0, sizeof(ev));
+		ev.type = FOLLOWER_SYNC;
+		ev.seq = s->own[i].seq;
+		ev.to.addr = s->own[i].locator;
+		handover_step_follower(t, &ev, now_ms);
+	}
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
+		uint64_t committed = 0;
+		bool named = false;
+
+		for (unsigned int i = 0; i < s->n_theirs; i++) {
+			if (s->theirs[i].track != t->id)
+				continue;
+			committed = s->theirs[i].committed;
+			named = true;
+		}
+		if (named || s->n_theirs < WIRE_SYNC_MAX)
+			sync_mover(t, committed, now_ms);
+	}
+	if (!claim_digest_equal(claim_table_digest(a->claims), s->flow_count,
+				s->digest))
+		claim_table_announce(a->claims, now_ms);
+}
+
+void handover_session(struct assoc *a, uint64_t now_ms)
+{
+	struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
+		struct mover_event ev;
+
+		memset(&ev, 0, sizeof(ev));
+		ev.type = MOVER_SESSION;
+		ev.random = crypto_random_u32();
+		handover_step_mover(t, &ev, now_ms);
+	}
+}
