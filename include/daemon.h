@@ -222,6 +222,13 @@ void assoc_free_all(struct daemon *d);
 int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m);
 
+/* ---- watch.c ---------------------------------------------------------- */
+
+/* Copies of the packets between these two addresses go to the claims of
+ * their flows, until as many closes. 0 or -errno. */
+int watch_open(struct daemon *d, const struct tuple *t);
+void watch_close(struct daemon *d, const struct tuple *t);
+
 /* ---- discover.c ------------------------------------------------------ */
 
 /* Dumps the sockets now. 0 or -errno. */
