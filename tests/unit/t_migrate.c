@@ -596,6 +596,21 @@ static void switched_back_has_a_lease_too(void **state)
 	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
 }
 
+static void switched_back_then_another_event(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", O);
+	answer(MOVER_ACCEPT, 2);
+	now += 1000;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(mover_locator(&m), O);
+	while (!mover_holds(&m))
+		wait_for_timer();
+	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
+}
+
 static void switched_where_it_is_has_a_lease_too(void **state)
 {
 	(void)state;
@@ -1176,6 +1191,7 @@ int main(void)
 		MOVER(switched_another_event_keeps_what_was_proved),
 		MOVER(switched_late_done_of_an_older_number_is_learned),
 		MOVER(switched_back_has_a_lease_too),
+		MOVER(switched_back_then_another_event),
 		MOVER(switched_where_it_is_has_a_lease_too),
 		MOVER(switched_new_lost_holds),
 		MOVER(ports_alone_are_a_move),
