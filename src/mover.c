@@ -412,6 +412,12 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 static void on_refuse(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
+	/* The peer's byte: one that we do not know is a refusal like others,
+	 * and so is "not refused". */
+	const bool known = ev->reason > REASON_NONE &&
+			   ev->reason < REASON_MAX;
+	enum reason why = known ? ev->reason : REASON_POLICY;
+
 	if (m->state != MOVER_ASKED || ev->seq != m->seq) {
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
 			     NULL);
@@ -419,15 +425,14 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 	}
 	/* One answer per number: copies start nothing twice. But LIMIT may
 	 * follow from ourselves, when no ports are left to choose. */
-	if (m->refused && ev->reason != REASON_LIMIT)
+	if (m->refused && why != REASON_LIMIT)
 		return;
 	m->refused = true;
-	actions_note(out, COUNTER_MOVES_REFUSED, ev->reason, ev->seq,
-		     &m->target);
-	if ((ev->reason == REASON_TUPLE_TAKEN || ev->reason == REASON_DIGEST) &&
+	actions_note(out, COUNTER_MOVES_REFUSED, why, ev->seq, &m->target);
+	if ((why == REASON_TUPLE_TAKEN || why == REASON_DIGEST) &&
 	    m->retries < RETRIES_MAX) {
 		m->retries++;
-		actions_add(out, ev->reason == REASON_DIGEST ?
+		actions_add(out, why == REASON_DIGEST ?
 					 MIGRATE_SEND_FLOWS :
 					 MIGRATE_CHOOSE_PORTS);
 		return;
@@ -440,7 +445,7 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 	} else {
 		actions_journal(out);
 		m->state = MOVER_STEADY;
-		if (ev->reason != REASON_POLICY && ev->reason != REASON_FAMILY)
+		if (why != REASON_POLICY && why != REASON_FAMILY)
 			m->evaluate_ms = now + MIGRATE_BACKOFF_MAX_MS;
 	}
 }

@@ -347,6 +347,24 @@ static void asked_refused_stays_on_old(void **state)
 	assert_true(mover_deadline_ms(&m) == MIGRATE_NEVER);
 }
 
+/* What is noted indexes counters: nothing else may come out of a byte of the
+ * peer's. */
+static void asked_refused_for_an_unknown_reason_stays_on_old(void **state)
+{
+	static const unsigned int bytes[] = { REASON_NONE, REASON_MAX, 255 };
+
+	for (unsigned int i = 0; i < 3; i++) {
+		start(state);
+		situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+		refuse(1, (enum reason)bytes[i]);
+		assert_int_equal(m.state, MOVER_STEADY);
+		for (unsigned int j = 0; j < out.n; j++)
+			assert_in_range(out.action[j].reason, 0,
+					REASON_MAX - 1);
+		assert_true(noted(COUNTER_MOVES_REFUSED));
+	}
+}
+
 static void asked_no_ports_left_is_a_refusal(void **state)
 {
 	(void)state;
@@ -1174,6 +1192,7 @@ int main(void)
 		MOVER(asked_digest_sends_flows),
 		MOVER(asked_retries_are_bounded),
 		MOVER(asked_refused_stays_on_old),
+		MOVER(asked_refused_for_an_unknown_reason_stays_on_old),
 		MOVER(asked_no_ports_left_is_a_refusal),
 		MOVER(asked_refused_without_old_tries_the_next),
 		MOVER(asked_refused_after_gone_was_said_takes_it_back),
