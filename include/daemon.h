@@ -33,6 +33,7 @@
 #define TRACKS_MAX 64 /* of one peer and side */
 #define MOVE_PORTS_MAX 65536 /* port entries of one MOVE, all parts */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
+#define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
 #define SETTLE_FORCE_MS 4000
@@ -66,6 +67,7 @@ struct track {
 	struct addr remote; /* identity address at the other end */
 	uint32_t mark, uid;
 	uint64_t ports; /* names given to choices of ports so far */
+	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	const struct wire_refuse *refusal; /* while it is worked on */
 	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
@@ -133,6 +135,12 @@ struct divert {
 	bool idle; /* steer_idle() was told */
 };
 
+/* Packets whose verdicts are on their way. */
+struct divert_released {
+	unsigned int n;
+	struct hold_packet *spent[DIVERT_RELEASE_BATCH];
+};
+
 struct daemon {
 	struct log *log;
 	struct conf *conf;
@@ -198,8 +206,11 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
 void divert_undrop(struct daemon *d, const struct tuple *t);
 /* The whole table anew, from what the flows say. 0 or -errno. */
 int divert_rebuild(struct daemon *d, uint64_t now_ms);
-/* Lets the held packets of a flow go by its wire tuple, in order. */
-void divert_release(struct daemon *d, struct flow *f);
+/* Lets the held packets of a flow go by its wire tuple, in order; `r` (zeroed
+ * at first) collects over several flows, until divert_released(). */
+void divert_release(struct daemon *d, struct flow *f,
+		    struct divert_released *r);
+void divert_released(struct daemon *d, struct divert_released *r);
 /* Gives back the kernel's packets of a flow that ends. */
 void divert_drop_held(struct daemon *d, struct flow *f);
 void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p);

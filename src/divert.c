@@ -14,7 +14,7 @@
 #include "pkt.h"
 #include "rewrite.h"
 
-#define RELEASE_BATCH 64
+#define SETTLE_RETRY_MS 1000
 #define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
 
 /* ---- steering -------------------------------------------------------- */
@@ -259,27 +259,59 @@ static bool is_quiet(const struct flow *f, uint64_t now_ms)
 	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
 }
 
-void divert_step(struct daemon *d, uint64_t now_ms)
+/* In one transaction, however many they are: until it is done, nothing else
+ * is. False where there are none. */
+static bool prepare_leave(struct daemon *d, uint64_t now_ms, int *err)
+{
+	struct flow *f;
+	bool any = false;
+
+	LIST_FOREACH(f, &d->divert.settling, in_settling) {
+		if (f->hold || !is_quiet(f, now_ms)) {
+			d->settle_ms = now_ms + SETTLE_QUIET_MS;
+			continue;
+		}
+		if (!any)
+			divert_begin(d);
+		any = true;
+		f->stay_queued = false;
+		f->leave_queue = true;
+		divert_add(d, f, false, now_ms, err);
+	}
+	return any;
+}
+
+static void leave_queue(struct daemon *d, uint64_t now_ms)
 {
 	struct flow *f;
 	struct flow *next;
+	int err = 0;
 
+	if (!prepare_leave(d, now_ms, &err))
+		return;
+	err = divert_commit(d, err);
+	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
+		next = LIST_NEXT(f, in_settling);
+		if (!f->leave_queue)
+			continue;
+		divert_settle(d, f, false, now_ms, err);
+		f->leave_queue = false;
+		if (err)
+			f->stay_queued = true;
+		else
+			LIST_REMOVE(f, in_settling);
+	}
+	if (err)
+		d->settle_ms = now_ms + SETTLE_RETRY_MS;
+}
+
+void divert_step(struct daemon *d, uint64_t now_ms)
+{
 	if (d->settle_ms && now_ms >= d->settle_ms) {
 		d->settle_ms = 0;
 		/* What waits was sent before anything that goes past. */
 		pktq_read(d->queue_out);
-		for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
-			next = LIST_NEXT(f, in_settling);
-			if (f->hold || !is_quiet(f, now_ms)) {
-				d->settle_ms = now_ms + SETTLE_QUIET_MS;
-				continue;
-			}
-			LIST_REMOVE(f, in_settling);
-			f->stay_queued = false;
-			f->leave_queue = true;
-			divert_flow(d, f, now_ms);
-			f->leave_queue = false;
-		}
+		leave_queue(d, now_ms);
 	}
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
 	    now_ms >= d->divert.idle_ms) {
@@ -364,12 +396,18 @@ static void accept_plain(struct daemon *d, struct pktq *q, uint64_t id,
 	pktq_accept(q, id, &mark);
 }
 
-void divert_release(struct daemon *d, struct flow *f)
+static void release_flush(struct daemon *d, struct divert_released *r)
 {
-	struct hold_packet *spent[RELEASE_BATCH];
+	pktq_flush(d->queue_out);
+	while (r->n)
+		free(r->spent[--r->n]);
+}
+
+void divert_release(struct daemon *d, struct flow *f,
+		    struct divert_released *r)
+{
 	struct tuple wire = flow_wire_tuple(f);
 	bool plain = tuple_equal(&wire, &f->identity);
-	unsigned int n = 0;
 	struct hold_packet *h;
 
 	while ((h = hold_pop(&d->hold, &f->held))) {
@@ -381,16 +419,15 @@ void divert_release(struct daemon *d, struct flow *f)
 		else
 			pktq_accept_payload(d->queue_out, h->id, h->data,
 					    h->len, NULL);
-		spent[n++] = h;
-		if (n < RELEASE_BATCH)
-			continue;
-		pktq_flush(d->queue_out);
-		while (n)
-			free(spent[--n]);
+		r->spent[r->n++] = h;
+		if (r->n == DIVERT_RELEASE_BATCH)
+			release_flush(d, r);
 	}
-	pktq_flush(d->queue_out);
-	while (n)
-		free(spent[--n]);
+}
+
+void divert_released(struct daemon *d, struct divert_released *r)
+{
+	release_flush(d, r);
 }
 
 void divert_drop_held(struct daemon *d, struct flow *f)

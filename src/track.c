@@ -423,6 +423,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	const struct locator *at = &action->to;
 	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
 			 !is_yielded(t, at);
+	struct divert_released released;
 	uint32_t ifindex = 0;
 	struct flow *f;
 	int err = 0;
@@ -458,9 +459,11 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		return err;
 	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
 		tell_mtu(t);
+	released.n = 0;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold && !hold_flow_empty(&f->held))
-			divert_release(d, f);
+			divert_release(d, f, &released);
+	divert_released(d, &released);
 	return 0;
 }
 

@@ -69,6 +69,7 @@ void wake_ask(struct track *t, uint64_t now_ms)
 	if (!mover_holds(&t->mover) ||
 	    now_ms - t->mover.hold_since_ms < BACKED_OFF_MS)
 		return;
+	t->asked_seq = t->mover.seq;
 	for (int recent = 1; recent >= 0; recent--)
 		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 			if (n == WIRE_PROVE_MAX)
@@ -88,6 +89,8 @@ void wake_fill(const struct track *t, struct wire_prove *m)
 	const struct flow *f;
 
 	m->n = 0;
+	if (t->asked_seq != m->seq)
+		return;
 	for (int recent = 1; recent >= 0; recent--)
 		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 			if (m->n == WIRE_PROVE_MAX)
