@@ -38,23 +38,13 @@ void trace(struct world *w, const char *format, ...)
 	putchar('\n');
 }
 
-static unsigned int own_track(const struct host *h, unsigned int flow)
-{
-	return h->id == 0 ? flow & 1 : flow >> 1;
-}
-
-static unsigned int peer_track(const struct host *h, unsigned int flow)
-{
-	return h->id == 0 ? flow >> 1 : flow & 1;
-}
-
 /* I3, I2: what the kernel accepts is the product of the two lists. */
 static void check_product(struct world *w, const struct host *h,
 			  unsigned int f)
 {
 	const struct flow_end *e = &h->flow[f];
-	const struct mover *m = &h->mover[own_track(h, f)];
-	const struct follower *p = &h->follower[peer_track(h, f)];
+	const struct mover *m = &h->mover[host_own_track(h, f)];
+	const struct follower *p = &h->follower[host_peer_track(h, f)];
 	unsigned int expected = m->n_accepted * p->n_accepted, found = 0;
 	unsigned int accepted = 0;
 
@@ -131,8 +121,8 @@ void check_host(struct world *w, struct host *h)
 		check_product(w, h, f);
 		if (h->flow[f].n_held > 0 && h->up && !h->stopped &&
 		    !h->asleep && !h->waking &&
-		    !mover_holds(&h->mover[own_track(h, f)]) &&
-		    !follower_holds(&h->follower[peer_track(h, f)]))
+		    !mover_holds(&h->mover[host_own_track(h, f)]) &&
+		    !follower_holds(&h->follower[host_peer_track(h, f)]))
 			fail(w, "host %d flow %u: held packets forgotten",
 			     h->id, f);
 	}
@@ -140,7 +130,7 @@ void check_host(struct world *w, struct host *h)
 
 void check_data_sent(struct world *w, struct host *h, const struct dgram *d)
 {
-	unsigned int own = own_track(h, d->flow), peer = peer_track(h, d->flow);
+	unsigned int own = host_own_track(h, d->flow), peer = host_peer_track(h, d->flow);
 
 	if (!h->owned[d->src % ADDRS])
 		fail(w, "host %d flow %u: sent from %d, which is gone", h->id,
@@ -281,7 +271,7 @@ void check_settled(struct world *w)
 	for (int id = 0; id < HOSTS; id++)
 		for (unsigned int f = 0; f < FLOWS; f++) {
 			w->host[id].flow[f].received_any = false;
-			host_traffic(w, &w->host[id], f);
+			kernel_traffic(w, &w->host[id], f);
 		}
 	world_run(w, w->now + DELAY_MAX_MS + 1);
 	for (int id = 0; id < HOSTS; id++)

@@ -1,275 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * host: what the daemon and the kernel do around migrate, in small.
+ * host: what the daemon does around migrate, in small.
  *
- * Owns the executor of actions, the accepted tuples and tombstones, held
- * packets, control messages and a stand-in for sessions. Keeps I2 and I7 as
- * the real executor must: in order, up to the first failure.
+ * Owns the executor of actions, the steps, and the life of a daemon. Keeps
+ * I2 and I7 as the real executor must: in order, up to the first failure.
  */
 #include "sim.h"
 
 #include <stddef.h>
 #include <string.h>
 
-static unsigned int own_track(const struct host *h, unsigned int flow)
+unsigned int host_own_track(const struct host *h, unsigned int flow)
 {
 	return h->id == 0 ? flow & 1 : flow >> 1;
 }
 
-static unsigned int peer_track(const struct host *h, unsigned int flow)
+unsigned int host_peer_track(const struct host *h, unsigned int flow)
 {
 	return h->id == 0 ? flow >> 1 : flow & 1;
 }
 
-static struct host *peer_of(struct world *w, const struct host *h)
+struct host *host_peer(struct world *w, const struct host *h)
 {
 	return &w->host[1 - h->id];
 }
 
-static bool owns(const struct host *h, const struct addr *a)
+bool host_owns(const struct host *h, const struct addr *a)
 {
 	int n = sim_addr_number(a);
 
 	return n != NO_ADDR && n / ADDRS == h->id && h->owned[n % ADDRS];
 }
 
-static void disturb(struct world *w, struct host *h)
+void host_disturb(struct world *w, struct host *h)
 {
 	h->disturbed_until_ms = w->now + MIGRATE_LEASE_MS + 2 * DELAY_MAX_MS;
 }
-
-/* -------------------------------------------------------------- kernel */
-
-static struct kernel_tuple *kernel_find(struct flow_end *e,
-					const struct locator *own,
-					const struct locator *peer)
-{
-	for (unsigned int i = 0; i < e->n; i++)
-		if (locator_equal(&e->tuple[i].own, own) &&
-		    locator_equal(&e->tuple[i].peer, peer))
-			return &e->tuple[i];
-	return NULL;
-}
-
-static void kernel_accept(struct world *w, struct flow_end *e,
-			  const struct locator *own, const struct locator *peer)
-{
-	struct kernel_tuple *t = kernel_find(e, own, peer);
-
-	for (unsigned int i = 0; !t && i < e->n; i++)
-		if (e->tuple[i].tombstone && e->tuple[i].until_ms <= w->now)
-			t = &e->tuple[i];
-	if (!t && e->n < TUPLES)
-		t = &e->tuple[e->n++];
-	if (!t) {
-		fail(w, "more than %d tuples for one flow", TUPLES);
-		return;
-	}
-	t->own = *own;
-	t->peer = *peer;
-	t->tombstone = false;
-}
-
-static void kernel_drop(struct world *w, struct kernel_tuple *t)
-{
-	if (t->tombstone)
-		return;
-	t->tombstone = true;
-	t->until_ms = w->now + MIGRATE_TOMBSTONE_MS;
-	if (migrate_mutant == MUTANT_no_tombstone)
-		t->until_ms = w->now;
-}
-
-static void accept_locator(struct world *w, struct host *h, bool mover,
-			   unsigned int track, const struct locator *l)
-{
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		struct mover *m = &h->mover[own_track(h, f)];
-		struct follower *p = &h->follower[peer_track(h, f)];
-
-		if (mover && own_track(h, f) == track)
-			for (unsigned int i = 0; i < p->n_accepted; i++)
-				kernel_accept(w, &h->flow[f], l,
-					      &p->accepted[i].locator);
-		if (!mover && peer_track(h, f) == track)
-			for (unsigned int i = 0; i < m->n_accepted; i++)
-				kernel_accept(w, &h->flow[f],
-					      &m->accepted[i].locator, l);
-	}
-}
-
-static void unaccept_locator(struct world *w, struct host *h, bool mover,
-			     unsigned int track, const struct locator *l)
-{
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		struct flow_end *e = &h->flow[f];
-
-		if ((mover ? own_track(h, f) : peer_track(h, f)) != track)
-			continue;
-		for (unsigned int i = 0; i < e->n; i++)
-			if (locator_equal(mover ? &e->tuple[i].own :
-						  &e->tuple[i].peer, l))
-				kernel_drop(w, &e->tuple[i]);
-	}
-}
-
-/* After a restart: what is in the kernel is made to be what is in the
- * journal; what is too much there goes the way of all acceptance. */
-static void kernel_reconcile(struct world *w, struct host *h)
-{
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		struct flow_end *e = &h->flow[f];
-		struct mover *m = &h->mover[own_track(h, f)];
-		struct follower *p = &h->follower[peer_track(h, f)];
-
-		for (unsigned int i = 0; i < e->n; i++) {
-			struct kernel_tuple *t = &e->tuple[i];
-			bool own = false, peer = false;
-
-			for (unsigned int k = 0; k < m->n_accepted; k++)
-				own |= locator_equal(&t->own,
-						     &m->accepted[k].locator);
-			for (unsigned int k = 0; k < p->n_accepted; k++)
-				peer |= locator_equal(&t->peer,
-						      &p->accepted[k].locator);
-			if (!own || !peer)
-				kernel_drop(w, t);
-		}
-		for (unsigned int i = 0; i < m->n_accepted; i++)
-			for (unsigned int k = 0; k < p->n_accepted; k++)
-				kernel_accept(w, e, &m->accepted[i].locator,
-					      &p->accepted[k].locator);
-	}
-}
-
-/* ---------------------------------------------------------------- data */
-
-static bool flow_held(const struct host *h, unsigned int f)
-{
-	return mover_holds(&h->mover[own_track(h, f)]) ||
-	       follower_holds(&h->follower[peer_track(h, f)]);
-}
-
-static void data_emit(struct world *w, struct host *h, unsigned int f,
-		      uint64_t number)
-{
-	const struct locator *src = mover_locator(&h->mover[own_track(h, f)]);
-	const struct locator *dst =
-		follower_locator(&h->follower[peer_track(h, f)]);
-	struct dgram d = { .kind = D_DATA, .from_host = h->id, .flow = f,
-			   .number = number, .sent_ms = w->now };
-
-	if (!dst) {
-		fail(w, "host %d flow %u: not held and nowhere to send",
-		     h->id, f);
-		return;
-	}
-	d.src = sim_addr_number(&src->addr);
-	d.dst = sim_addr_number(&dst->addr);
-	d.src_ports = src->ports;
-	d.dst_ports = dst->ports;
-	check_data_sent(w, h, &d);
-	h->flow[f].last_sent = number;
-	w->stats.data_sent++;
-	world_send(w, &d);
-}
-
-static void data_flush(struct world *w, struct host *h, unsigned int f)
-{
-	struct flow_end *e = &h->flow[f];
-
-	if (flow_held(h, f) || h->stopped || !h->up || h->asleep || h->waking)
-		return;
-	for (unsigned int i = 0; i < e->n_held && !w->failed; i++)
-		data_emit(w, h, f, e->held[i]);
-	e->n_held = 0;
-}
-
-/* Not steered: the way back is, until it is committed. */
-static bool unmoved(const struct host *h, unsigned int f)
-{
-	const struct flow_end *e = &h->flow[f];
-	const struct mover *m = &h->mover[own_track(h, f)];
-	const struct locator *src = mover_locator(m);
-	const struct locator *dst =
-		follower_locator(&h->follower[peer_track(h, f)]);
-
-	return dst && locator_equal(src, &e->own) &&
-	       locator_equal(src, mover_current(m)) &&
-	       locator_equal(dst, &e->peer);
-}
-
-void host_traffic(struct world *w, struct host *h, unsigned int f)
-{
-	struct flow_end *e = &h->flow[f];
-	bool held = flow_held(h, f) || e->n_held > 0;
-	uint64_t number;
-
-	if (h->asleep)
-		return;
-	number = ++e->next_number;
-	/* Without the daemon the kernel goes on for what has not moved; the
-	 * tripwire holds what has lost its address. */
-	if (!h->up || h->stopped)
-		held |= !unmoved(h, f) ||
-			!owns(h, &h->mover[own_track(h, f)].sending.addr);
-	if (!held) {
-		data_emit(w, h, f, number);
-		return;
-	}
-	if (!h->up || e->n_held == HELD) {
-		w->stats.hold_dropped++;
-		return;
-	}
-	e->held[e->n_held++] = number;
-	w->stats.held++;
-}
-
-static void data_receive(struct world *w, struct host *h, const struct dgram *d)
-{
-	struct flow_end *e = &h->flow[d->flow];
-	struct locator own = { sim_addr(d->dst), d->dst_ports };
-	struct locator peer = { sim_addr(d->src), d->src_ports };
-	struct kernel_tuple *t = kernel_find(e, &own, &peer);
-	bool identity = locator_equal(&own, &e->own) &&
-			locator_equal(&peer, &e->peer);
-
-	struct dgram queued = *d;
-
-	if (t && !t->tombstone) {
-		if (!h->up && !identity)
-			return; /* a queue without a reader */
-		if (h->stopped && !unmoved(h, d->flow)) {
-			queued.queued = true;
-			world_post(w, h->resume_ms, &queued);
-			return;
-		}
-		e->received_any = true;
-		e->last_received = d->number;
-		w->stats.data_received++;
-		return;
-	}
-	if (d->queued)
-		return; /* the daemon drops what it does not know */
-	/* A moved flow's identity tuple is always in the drop set. */
-	if ((t && w->now < t->until_ms) || identity) {
-		w->stats.tombstone_hits++;
-		if (!w->amnesia && w->now <= d->sent_ms + DELAY_MAX_MS &&
-		    w->now > h->disturbed_until_ms &&
-		    w->now > peer_of(w, h)->disturbed_until_ms)
-			fail(w, "host %d flow %u: packet sent %llu ms ago from %d to %d was dropped by a tombstone: lost by the hosts",
-			     h->id, d->flow,
-			     (unsigned long long)(w->now - d->sent_ms),
-			     d->src, d->dst);
-		return;
-	}
-	if (!w->amnesia)
-		fail(w, "I4: host %d flow %u: packet sent %llu ms ago from %d/%llu to %d/%llu reaches the stack untranslated",
-		     h->id, d->flow, (unsigned long long)(w->now - d->sent_ms),
-		     d->src, (unsigned long long)d->src_ports, d->dst,
-		     (unsigned long long)d->dst_ports);
-}
-
 /* ------------------------------------------------------------ executor */
 
 /* Where the peer may be heard: what we accept it at, and have not been told to
@@ -288,7 +54,7 @@ bool host_knows(const struct host *h, int a)
 	return known;
 }
 
-static void send_known(struct world *w, struct host *h, struct dgram *d)
+void host_send_known(struct world *w, struct host *h, struct dgram *d)
 {
 	for (int a = 0; a < ALL_ADDRS; a++) {
 		if (a / ADDRS == h->id || !host_knows(h, a))
@@ -325,11 +91,11 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 		/* Said or not: where the kernel failed, it may be late. */
 		if (a->message == MIGRATE_MOVE &&
 		    (a->from_gone || w->now > h->disturbed_until_ms) &&
-		    !owns(h, &h->mover[track].current.addr))
+		    !host_owns(h, &h->mover[track].current.addr))
 			d.truly_gone = sim_addr_number(
 				&h->mover[track].current.addr);
-		if (owns(h, &a->source))
-			send_known(w, h, &d);
+		if (host_owns(h, &a->source))
+			host_send_known(w, h, &d);
 		return;
 	}
 	check_answer(w, h, a, answered);
@@ -420,7 +186,7 @@ static unsigned int execute(struct world *w, struct host *h, bool mover,
 		    world_pick(w, h->kernel_fails) == 0) {
 			trace(w, "host %d: kernel fails at action %u of %u",
 			      h->id, i, acts->n);
-			disturb(w, h);
+			host_disturb(w, h);
 			break;
 		}
 		switch (a->type) {
@@ -437,17 +203,17 @@ static unsigned int execute(struct world *w, struct host *h, bool mover,
 		case MIGRATE_HOLD:
 			break; /* flow_held() */
 		case MIGRATE_ACCEPT_ADD:
-			accept_locator(w, h, mover, track, &a->to);
+			kernel_accept_locator(w, h, mover, track, &a->to);
 			break;
 		case MIGRATE_ACCEPT_DEL:
 			if (!timer) /* to make room, before its time */
-				disturb(w, h);
-			unaccept_locator(w, h, mover, track, &a->to);
+				host_disturb(w, h);
+			kernel_unaccept_locator(w, h, mover, track, &a->to);
 			break;
 		case MIGRATE_RELEASE:
 		case MIGRATE_SWITCH:
 			for (unsigned int f = 0; f < FLOWS; f++)
-				data_flush(w, h, f);
+				kernel_flush(w, h, f);
 			break;
 		case MIGRATE_SEND:
 			execute_send(w, h, mover, track, a, answered);
@@ -466,7 +232,6 @@ static unsigned int execute(struct world *w, struct host *h, bool mover,
 	}
 	return i;
 }
-
 /* --------------------------------------------------------------- steps */
 
 static unsigned int mover_column_of(const struct mover *m,
@@ -528,7 +293,7 @@ static unsigned int follower_column_of(const struct follower *f,
 	}
 }
 
-static void step_mover(struct world *w, struct host *h, unsigned int track,
+void host_step_mover(struct world *w, struct host *h, unsigned int track,
 		       struct mover_event *ev, const struct dgram *cause)
 {
 	struct mover *m = &h->mover[track];
@@ -559,7 +324,7 @@ static void step_mover(struct world *w, struct host *h, unsigned int track,
 	check_host(w, h);
 }
 
-static void step_follower(struct world *w, struct host *h, unsigned int track,
+void host_step_follower(struct world *w, struct host *h, unsigned int track,
 			  const struct follower_event *ev,
 			  const struct dgram *cause)
 {
@@ -607,17 +372,17 @@ void host_situation(struct world *w, struct host *h, unsigned int track,
 
 	if (!h->up || h->stopped || h->asleep)
 		return; /* host_resume() and host_restart() catch up */
-	ev.current_up = owns(h, &mover_current(m)->addr);
-	ev.sending_up = owns(h, &mover_locator(m)->addr);
-	ev.target_up = target && owns(h, &target->addr);
-	if (candidate && owns(h, &candidate->addr)) {
+	ev.current_up = host_owns(h, &mover_current(m)->addr);
+	ev.sending_up = host_owns(h, &mover_locator(m)->addr);
+	ev.target_up = target && host_owns(h, &target->addr);
+	if (candidate && host_owns(h, &candidate->addr)) {
 		ev.candidate = *candidate;
 	} else {
 		if (cause == MIGRATE_CAUSE_NEXT && target)
 			except = sim_addr_number(&target->addr);
 		ev.candidate = host_candidate(w, h, track, except);
 	}
-	step_mover(w, h, track, &ev, NULL);
+	host_step_mover(w, h, track, &ev, NULL);
 }
 
 struct locator host_candidate(const struct world *w, const struct host *h,
@@ -647,7 +412,7 @@ struct locator host_candidate(const struct world *w, const struct host *h,
 		return m->target;
 	/* Flow f of either host has its identity on that of its track. */
 	for (unsigned int f = 0; f < FLOWS; f++)
-		if (own_track(h, f) == track &&
+		if (host_own_track(h, f) == track &&
 		    addr_equal(&l.addr, &h->flow[f].own.addr))
 			return l;
 	l.ports = m->sending.ports;
@@ -679,263 +444,11 @@ void host_timers(struct world *w, struct host *h)
 		return;
 	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
 		if (mover_deadline_ms(&h->mover[t]) <= w->now)
-			step_mover(w, h, t, &m, NULL);
+			host_step_mover(w, h, t, &m, NULL);
 		if (follower_deadline_ms(&h->follower[t]) <= w->now)
-			step_follower(w, h, t, &f, NULL);
+			host_step_follower(w, h, t, &f, NULL);
 	}
 }
-
-/* ------------------------------------------------------------ messages */
-
-static void send_sync(struct world *w, struct host *h, const struct dgram *to,
-		      bool answer)
-{
-	struct dgram d = { .kind = D_SYNC, .from_host = h->id, .src = to->dst,
-			   .dst = to->src, .session = h->session,
-			   .answer = answer };
-
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		d.own[t].committed = h->mover[t].committed;
-		d.own[t].locator = h->mover[t].current.addr;
-		d.theirs[t] = h->follower[t].committed;
-		d.track_number[t] = h->mover[t].track;
-		d.their_number[t] = h->follower[t].track;
-	}
-	world_send(w, &d);
-}
-
-static void session_confirmed(struct world *w, struct host *h)
-{
-	struct mover_event ev = { .type = MOVER_SESSION };
-
-	trace(w, "host %d: session %llu", h->id, (unsigned long long)h->session);
-	for (unsigned int t = 0; t < TRACKS; t++)
-		step_mover(w, h, t, &ev, NULL);
-}
-
-void host_hello(struct world *w, struct host *h)
-{
-	struct dgram d = { .kind = D_HELLO, .from_host = h->id };
-	struct dgram again = { .kind = D_HELLO_TIMER, .from_host = h->id };
-
-	if (!h->hello_waits) { /* until SYNC is answered */
-		h->hello_waits = true;
-		world_post(w, w->now + 1000 + world_pick(w, 1000), &again);
-	}
-	h->hello_session = ++w->sessions;
-	d.session = h->hello_session;
-	for (int i = 0; i < ADDRS; i++) {
-		if (!h->owned[i])
-			continue;
-		d.src = h->id * ADDRS + i;
-		send_known(w, h, &d);
-	}
-}
-
-static void receive_move(struct world *w, struct host *h,
-			 const struct dgram *d)
-{
-	struct follower *f = &h->follower[d->track];
-	struct follower_event ev = { .type = FOLLOWER_MOVE, .seq = d->seq,
-				     .source = sim_addr(d->src),
-				     .from = d->from, .to = d->to,
-				     .from_gone = d->from_gone,
-				     .check = REASON_NONE };
-	int to = sim_addr_number(&d->to.addr);
-	bool identity = false;
-
-	for (unsigned int i = 0; i < FLOWS; i++)
-		identity |= peer_track(h, i) == d->track &&
-			    addr_equal(&d->to.addr, &h->flow[i].peer.addr);
-	for (unsigned int i = 0; i < sizeof(ev.challenge); i++)
-		ev.challenge[i] = (uint8_t)world_random(w);
-	if (follower_classify(f, d->seq) == FOLLOWER_SEQ_NEW) {
-		if (h->denied[to])
-			ev.check = REASON_POLICY;
-		else if (h->taken[to] && d->to.ports == 0 && !identity)
-			ev.check = REASON_TUPLE_TAKEN;
-		else if (h->digest_differs[d->track])
-			ev.check = REASON_DIGEST;
-		else if (h->at_limit && world_chance(w, 700))
-			ev.check = REASON_LIMIT;
-		if (ev.check == REASON_DIGEST && world_chance(w, 500))
-			h->digest_differs[d->track] = false; /* FLOWS came */
-	}
-	step_follower(w, h, d->track, &ev, d);
-}
-
-static void receive_prove(struct world *w, struct host *h,
-			  const struct dgram *d)
-{
-	struct follower_event ev = { .type = FOLLOWER_PROVE, .seq = d->seq,
-				     .to = d->to };
-	int to = sim_addr_number(&d->to.addr);
-
-	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
-	for (unsigned int i = 0; i < CHALLENGES; i++) {
-		const struct challenge_record *c = &h->challenge[i];
-
-		if (i < h->n_challenges && c->dest == to && c->heard_at == to &&
-		    memcmp(c->challenge, d->challenge,
-			   sizeof(c->challenge)) == 0)
-			h->answered[d->track][to] = true;
-	}
-	step_follower(w, h, d->track, &ev, d);
-}
-
-static void receive_accept(struct world *w, struct host *h,
-			   const struct dgram *d)
-{
-	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = d->seq,
-				  .arrived_on = sim_addr(d->dst) };
-	struct host *p = peer_of(w, h);
-
-	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
-	for (unsigned int i = 0; i < CHALLENGES; i++)
-		if (memcmp(p->challenge[i].challenge, d->challenge,
-			   sizeof(d->challenge)) == 0 &&
-		    p->challenge[i].heard_at != p->challenge[i].dest)
-			p->challenge[i].heard_at = d->dst;
-	h->said[d->track][d->accepted_addr % ADDRS] = true;
-	step_mover(w, h, d->track, &ev, d);
-}
-
-static void receive_sync(struct world *w, struct host *h,
-			 const struct dgram *d)
-{
-	struct mover_event m = { .type = MOVER_SYNC };
-	struct follower_event f = { .type = FOLLOWER_SYNC };
-
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		m.seq = d->theirs[t];
-		if (d->their_number[t] == h->mover[t].track)
-			step_mover(w, h, t, &m, d);
-		f.seq = d->own[t].committed;
-		f.to.addr = d->own[t].locator;
-		if (d->track_number[t] == h->follower[t].track)
-			step_follower(w, h, t, &f, d);
-	}
-	if (d->session == h->session) {
-		h->hello_waits = false;
-		if (!d->answer)
-			send_sync(w, h, d, true);
-	}
-}
-
-static bool sessions_concurrent(const struct host *h)
-{
-	return h->previous_session != 0 &&
-	       h->made_ms - h->previous_made_ms < CONCURRENT_MS;
-}
-
-static void session_begin(struct world *w, struct host *h, uint64_t session)
-{
-	h->previous_session = h->session;
-	h->previous_made_ms = h->made_ms;
-	h->session = session;
-	h->made_ms = w->now;
-	session_confirmed(w, h);
-}
-
-/* True where the session layer would hand it up. I6: on the newest session
- * only; an answer of a peer that has forgotten since would be taken for one
- * of now. Handshakes may cross, and which is newer then is settled by what
- * both ends see alike. */
-static bool session_opens(struct world *w, struct host *h,
-			  const struct dgram *d)
-{
-	uint64_t made;
-
-	if (d->session == 0)
-		return false;
-	if (d->session == h->next_session) {
-		h->next_session = 0;
-		session_begin(w, h, d->session);
-		return true;
-	}
-	if (d->session == h->session)
-		return true;
-	if (d->session != h->previous_session || !sessions_concurrent(h))
-		return false;
-	if (d->session < h->session) {
-		h->previous_session = h->session;
-		h->session = d->session;
-		made = h->previous_made_ms;
-		h->previous_made_ms = h->made_ms;
-		h->made_ms = made;
-	}
-	return true;
-}
-
-void host_receive(struct world *w, struct host *h, const struct dgram *d)
-{
-	struct mover_event ev = { .seq = d->seq, .reason = d->reason };
-	struct dgram answer, queued = *d;
-
-	if (h->asleep)
-		return;
-	if (h->stopped && d->kind != D_DATA) {
-		queued.queued = true;
-		world_post(w, h->resume_ms, &queued);
-		return;
-	}
-	if (d->kind == D_DATA) {
-		data_receive(w, h, d);
-		return;
-	}
-	if (!h->up)
-		return;
-	switch (d->kind) {
-	case D_HELLO:
-		h->next_session = d->session;
-		answer = (struct dgram){ .kind = D_WELCOME, .from_host = h->id,
-					 .src = d->dst, .dst = d->src,
-					 .session = d->session };
-		world_send(w, &answer);
-		return;
-	case D_WELCOME:
-		if (d->session != h->hello_session)
-			return;
-		h->hello_session = 0;
-		session_begin(w, h, d->session);
-		send_sync(w, h, d, false);
-		return;
-	default:
-		break;
-	}
-	if (!session_opens(w, h, d))
-		return;
-	if (d->kind <= D_DONE && d->track_number[d->track] !=
-	    (d->kind == D_MOVE || d->kind == D_PROVE ?
-		     h->follower[d->track].track : h->mover[d->track].track))
-		return; /* of a track that is no more */
-	switch (d->kind) {
-	case D_MOVE:
-		receive_move(w, h, d);
-		break;
-	case D_ACCEPT:
-		receive_accept(w, h, d);
-		break;
-	case D_REFUSE:
-		ev.type = MOVER_REFUSE;
-		step_mover(w, h, d->track, &ev, d);
-		break;
-	case D_PROVE:
-		receive_prove(w, h, d);
-		break;
-	case D_DONE:
-		ev.type = MOVER_DONE;
-		h->said[d->track][d->accepted_addr % ADDRS] = true;
-		step_mover(w, h, d->track, &ev, d);
-		break;
-	case D_SYNC:
-		receive_sync(w, h, d);
-		break;
-	default:
-		break;
-	}
-}
-
 /* -------------------------------------------------------- life of a host */
 
 static void catch_up(struct world *w, struct host *h)
@@ -944,12 +457,12 @@ static void catch_up(struct world *w, struct host *h)
 	host_timers(w, h);
 	for (unsigned int t = 0; t < TRACKS && !w->failed; t++)
 		host_situation(w, h, t,
-			       owns(h, &h->mover[t].sending.addr) ?
+			       host_owns(h, &h->mover[t].sending.addr) ?
 				       MIGRATE_CAUSE_REFRESH :
 				       MIGRATE_CAUSE_GONE, NULL);
 	h->waking = false;
 	for (unsigned int f = 0; f < FLOWS && !w->failed; f++)
-		data_flush(w, h, f);
+		kernel_flush(w, h, f);
 }
 
 void host_event(struct world *w, struct host *h, const struct dgram *d)
@@ -960,20 +473,20 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 	switch (d->kind) {
 	case D_SITUATION:
 		if (d->cause == MIGRATE_CAUSE_RETRY)
-			peer_of(w, h)->digest_differs[d->track] = false;
+			host_peer(w, h)->digest_differs[d->track] = false;
 		host_situation(w, h, d->track, d->cause,
 			       d->has_candidate ? &d->to : NULL);
 		break;
 	case D_NO_PORTS:
 		if (h->up && !h->stopped && !h->asleep)
-			step_mover(w, h, d->track, &refuse, NULL);
+			host_step_mover(w, h, d->track, &refuse, NULL);
 		break;
 	case D_RESUME:
 		if (w->now < h->resume_ms || (!h->stopped && !h->asleep))
 			break;
 		h->stopped = false;
 		h->asleep = false;
-		disturb(w, h);
+		host_disturb(w, h);
 		if (h->up)
 			catch_up(w, h);
 		if (h->up && h->session == 0)
@@ -1010,7 +523,7 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	h->next_session = 0;
 	h->hello_session = 0;
 	h->hello_waits = false;
-	disturb(w, h);
+	host_disturb(w, h);
 	for (unsigned int f = 0; f < FLOWS; f++)
 		h->flow[f].n_held = 0;
 	world_post(w, w->now + for_ms, &d);
@@ -1020,14 +533,14 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
  * the beginning, and knows nothing about the peer's. */
 static void forget_everything(struct world *w, struct host *h)
 {
-	struct host *p = peer_of(w, h);
+	struct host *p = host_peer(w, h);
 
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		unsigned int own = 0, theirs = 0;
 
-		while (own_track(h, own) != t)
+		while (host_own_track(h, own) != t)
 			own++;
-		while (peer_track(h, theirs) != t)
+		while (host_peer_track(h, theirs) != t)
 			theirs++;
 		mover_init(&h->mover_journal[t], ++w->track_numbers,
 			   &h->flow[own].own);
@@ -1045,7 +558,7 @@ static void forget_everything(struct world *w, struct host *h)
 	kernel_reconcile(w, p);
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		h->flow[f].n = 0;
-		data_flush(w, p, f);
+		kernel_flush(w, p, f);
 	}
 }
 
@@ -1060,7 +573,7 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 		h->mover[t] = h->mover_journal[t];
 		h->follower[t] = h->follower_journal[t];
 	}
-	disturb(w, h);
+	host_disturb(w, h);
 	kernel_reconcile(w, h);
 	if (h->stopped || h->asleep)
 		return; /* D_RESUME does the rest */
@@ -1094,8 +607,8 @@ void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 		h->follower_journal[t] = h->follower[t];
 	}
 	for (unsigned int f = 0; f < FLOWS; f++) {
-		h->flow[f].own = own[own_track(h, f)];
-		h->flow[f].peer = peer[peer_track(h, f)];
+		h->flow[f].own = own[host_own_track(h, f)];
+		h->flow[f].peer = peer[host_peer_track(h, f)];
 		kernel_accept(w, &h->flow[f], &h->flow[f].own,
 			      &h->flow[f].peer);
 	}

@@ -152,7 +152,7 @@ static void deliver(struct world *w, const struct dgram *d)
 
 	switch (d->kind) {
 	case D_TRAFFIC:
-		host_traffic(w, &w->host[world_pick(w, HOSTS)],
+		kernel_traffic(w, &w->host[world_pick(w, HOSTS)],
 			     world_pick(w, FLOWS));
 		world_post(w, w->now + 1 + world_pick(w, 2 * w->traffic_ms),
 			   &again);

@@ -11,8 +11,8 @@
  *	                             replays, relays and forges
  *
  * sim.c: options, schedules, coverage, TAP. script.c: what happens to the
- * world. host.c: the daemon's part: executor, kernel, messages. check.c: the
- * invariants. Links the real migrate.c, mover.c and follower.c.
+ * world. host.c, message.c, kernel.c: the daemon's and the kernel's part.
+ * check.c: the invariants. Links the real migrate.c, mover.c and follower.c.
  */
 #ifndef SACIPED_SIM_H
 #define SACIPED_SIM_H
@@ -229,22 +229,49 @@ struct addr sim_addr(int number);
 int sim_addr_number(const struct addr *a); /* NO_ADDR */
 
 /* host.c */
+unsigned int host_own_track(const struct host *h, unsigned int flow);
+unsigned int host_peer_track(const struct host *h, unsigned int flow);
+struct host *host_peer(struct world *w, const struct host *h);
+bool host_owns(const struct host *h, const struct addr *a);
+/* From now on it may lose packets for a while. */
+void host_disturb(struct world *w, struct host *h);
 void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 	       const uint8_t peer_first[TRACKS]);
-void host_receive(struct world *w, struct host *h, const struct dgram *d);
 void host_event(struct world *w, struct host *h, const struct dgram *d);
 void host_situation(struct world *w, struct host *h, unsigned int track,
 		    enum migrate_cause cause, const struct locator *candidate);
 /* The kernel's own choice; `except` (or NO_ADDR) is left out. */
 struct locator host_candidate(const struct world *w, const struct host *h,
 			      unsigned int track, int except);
+/* `cause`: the datagram that an answer goes to; NULL where there is none. */
+void host_step_mover(struct world *w, struct host *h, unsigned int track,
+		     struct mover_event *ev, const struct dgram *cause);
+void host_step_follower(struct world *w, struct host *h, unsigned int track,
+			const struct follower_event *ev,
+			const struct dgram *cause);
 bool host_knows(const struct host *h, int a);
-void host_traffic(struct world *w, struct host *h, unsigned int flow);
+void host_send_known(struct world *w, struct host *h, struct dgram *d);
 uint64_t host_deadline(const struct world *w, const struct host *h);
 void host_timers(struct world *w, struct host *h);
 void host_crash(struct world *w, struct host *h, uint64_t for_ms);
 void host_restart(struct world *w, struct host *h, bool amnesia);
+
+/* message.c */
+void host_receive(struct world *w, struct host *h, const struct dgram *d);
 void host_hello(struct world *w, struct host *h);
+
+/* kernel.c */
+void kernel_accept(struct world *w, struct flow_end *e,
+		   const struct locator *own, const struct locator *peer);
+void kernel_accept_locator(struct world *w, struct host *h, bool mover,
+			   unsigned int track, const struct locator *l);
+void kernel_unaccept_locator(struct world *w, struct host *h, bool mover,
+			     unsigned int track, const struct locator *l);
+void kernel_reconcile(struct world *w, struct host *h);
+bool kernel_unmoved(const struct host *h, unsigned int flow);
+void kernel_flush(struct world *w, struct host *h, unsigned int flow);
+void kernel_receive(struct world *w, struct host *h, const struct dgram *d);
+void kernel_traffic(struct world *w, struct host *h, unsigned int flow);
 
 /* check.c */
 void fail(struct world *w, const char *format, ...)

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * message: the daemon's control messages, and a stand-in for sessions.
+ *
+ * Owns what a message becomes for migrate, and which session it may come in.
+ */
+#include "sim.h"
+
+#include <string.h>
+
+/* ------------------------------------------------------------ messages */
+
+static void send_sync(struct world *w, struct host *h, const struct dgram *to,
+		      bool answer)
+{
+	struct dgram d = { .kind = D_SYNC, .from_host = h->id, .src = to->dst,
+			   .dst = to->src, .session = h->session,
+			   .answer = answer };
+
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		d.own[t].committed = h->mover[t].committed;
+		d.own[t].locator = h->mover[t].current.addr;
+		d.theirs[t] = h->follower[t].committed;
+		d.track_number[t] = h->mover[t].track;
+		d.their_number[t] = h->follower[t].track;
+	}
+	world_send(w, &d);
+}
+
+static void session_confirmed(struct world *w, struct host *h)
+{
+	struct mover_event ev = { .type = MOVER_SESSION };
+
+	trace(w, "host %d: session %llu", h->id, (unsigned long long)h->session);
+	for (unsigned int t = 0; t < TRACKS; t++)
+		host_step_mover(w, h, t, &ev, NULL);
+}
+
+void host_hello(struct world *w, struct host *h)
+{
+	struct dgram d = { .kind = D_HELLO, .from_host = h->id };
+	struct dgram again = { .kind = D_HELLO_TIMER, .from_host = h->id };
+
+	if (!h->hello_waits) { /* until SYNC is answered */
+		h->hello_waits = true;
+		world_post(w, w->now + 1000 + world_pick(w, 1000), &again);
+	}
+	h->hello_session = ++w->sessions;
+	d.session = h->hello_session;
+	for (int i = 0; i < ADDRS; i++) {
+		if (!h->owned[i])
+			continue;
+		d.src = h->id * ADDRS + i;
+		host_send_known(w, h, &d);
+	}
+}
+
+static void receive_move(struct world *w, struct host *h,
+			 const struct dgram *d)
+{
+	struct follower *f = &h->follower[d->track];
+	struct follower_event ev = { .type = FOLLOWER_MOVE, .seq = d->seq,
+				     .source = sim_addr(d->src),
+				     .from = d->from, .to = d->to,
+				     .from_gone = d->from_gone,
+				     .check = REASON_NONE };
+	int to = sim_addr_number(&d->to.addr);
+	bool identity = false;
+
+	for (unsigned int i = 0; i < FLOWS; i++)
+		identity |= host_peer_track(h, i) == d->track &&
+			    addr_equal(&d->to.addr, &h->flow[i].peer.addr);
+	for (unsigned int i = 0; i < sizeof(ev.challenge); i++)
+		ev.challenge[i] = (uint8_t)world_random(w);
+	if (follower_classify(f, d->seq) == FOLLOWER_SEQ_NEW) {
+		if (h->denied[to])
+			ev.check = REASON_POLICY;
+		else if (h->taken[to] && d->to.ports == 0 && !identity)
+			ev.check = REASON_TUPLE_TAKEN;
+		else if (h->digest_differs[d->track])
+			ev.check = REASON_DIGEST;
+		else if (h->at_limit && world_chance(w, 700))
+			ev.check = REASON_LIMIT;
+		if (ev.check == REASON_DIGEST && world_chance(w, 500))
+			h->digest_differs[d->track] = false; /* FLOWS came */
+	}
+	host_step_follower(w, h, d->track, &ev, d);
+}
+
+static void receive_prove(struct world *w, struct host *h,
+			  const struct dgram *d)
+{
+	struct follower_event ev = { .type = FOLLOWER_PROVE, .seq = d->seq,
+				     .to = d->to };
+	int to = sim_addr_number(&d->to.addr);
+
+	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
+	for (unsigned int i = 0; i < CHALLENGES; i++) {
+		const struct challenge_record *c = &h->challenge[i];
+
+		if (i < h->n_challenges && c->dest == to && c->heard_at == to &&
+		    memcmp(c->challenge, d->challenge,
+			   sizeof(c->challenge)) == 0)
+			h->answered[d->track][to] = true;
+	}
+	host_step_follower(w, h, d->track, &ev, d);
+}
+
+static void receive_accept(struct world *w, struct host *h,
+			   const struct dgram *d)
+{
+	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = d->seq,
+				  .arrived_on = sim_addr(d->dst) };
+	struct host *p = host_peer(w, h);
+
+	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
+	for (unsigned int i = 0; i < CHALLENGES; i++)
+		if (memcmp(p->challenge[i].challenge, d->challenge,
+			   sizeof(d->challenge)) == 0 &&
+		    p->challenge[i].heard_at != p->challenge[i].dest)
+			p->challenge[i].heard_at = d->dst;
+	h->said[d->track][d->accepted_addr % ADDRS] = true;
+	host_step_mover(w, h, d->track, &ev, d);
+}
+
+static void receive_sync(struct world *w, struct host *h,
+			 const struct dgram *d)
+{
+	struct mover_event m = { .type = MOVER_SYNC };
+	struct follower_event f = { .type = FOLLOWER_SYNC };
+
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		m.seq = d->theirs[t];
+		if (d->their_number[t] == h->mover[t].track)
+			host_step_mover(w, h, t, &m, d);
+		f.seq = d->own[t].committed;
+		f.to.addr = d->own[t].locator;
+		if (d->track_number[t] == h->follower[t].track)
+			host_step_follower(w, h, t, &f, d);
+	}
+	if (d->session == h->session) {
+		h->hello_waits = false;
+		if (!d->answer)
+			send_sync(w, h, d, true);
+	}
+}
+
+static bool sessions_concurrent(const struct host *h)
+{
+	return h->previous_session != 0 &&
+	       h->made_ms - h->previous_made_ms < CONCURRENT_MS;
+}
+
+static void session_begin(struct world *w, struct host *h, uint64_t session)
+{
+	h->previous_session = h->session;
+	h->previous_made_ms = h->made_ms;
+	h->session = session;
+	h->made_ms = w->now;
+	session_confirmed(w, h);
+}
+
+/* True where the session layer would hand it up. I6: on the newest session
+ * only; an answer of a peer that has forgotten since would be taken for one
+ * of now. Handshakes may cross, and which is newer then is settled by what
+ * both ends see alike. */
+static bool session_opens(struct world *w, struct host *h,
+			  const struct dgram *d)
+{
+	uint64_t made;
+
+	if (d->session == 0)
+		return false;
+	if (d->session == h->next_session) {
+		h->next_session = 0;
+		session_begin(w, h, d->session);
+		return true;
+	}
+	if (d->session == h->session)
+		return true;
+	if (d->session != h->previous_session || !sessions_concurrent(h))
+		return false;
+	if (d->session < h->session) {
+		h->previous_session = h->session;
+		h->session = d->session;
+		made = h->previous_made_ms;
+		h->previous_made_ms = h->made_ms;
+		h->made_ms = made;
+	}
+	return true;
+}
+
+void host_receive(struct world *w, struct host *h, const struct dgram *d)
+{
+	struct mover_event ev = { .seq = d->seq, .reason = d->reason };
+	struct dgram answer, queued = *d;
+
+	if (h->asleep)
+		return;
+	if (h->stopped && d->kind != D_DATA) {
+		queued.queued = true;
+		world_post(w, h->resume_ms, &queued);
+		return;
+	}
+	if (d->kind == D_DATA) {
+		kernel_receive(w, h, d);
+		return;
+	}
+	if (!h->up)
+		return;
+	switch (d->kind) {
+	case D_HELLO:
+		h->next_session = d->session;
+		answer = (struct dgram){ .kind = D_WELCOME, .from_host = h->id,
+					 .src = d->dst, .dst = d->src,
+					 .session = d->session };
+		world_send(w, &answer);
+		return;
+	case D_WELCOME:
+		if (d->session != h->hello_session)
+			return;
+		h->hello_session = 0;
+		session_begin(w, h, d->session);
+		send_sync(w, h, d, false);
+		return;
+	default:
+		break;
+	}
+	if (!session_opens(w, h, d))
+		return;
+	if (d->kind <= D_DONE && d->track_number[d->track] !=
+	    (d->kind == D_MOVE || d->kind == D_PROVE ?
+		     h->follower[d->track].track : h->mover[d->track].track))
+		return; /* of a track that is no more */
+	switch (d->kind) {
+	case D_MOVE:
+		receive_move(w, h, d);
+		break;
+	case D_ACCEPT:
+		receive_accept(w, h, d);
+		break;
+	case D_REFUSE:
+		ev.type = MOVER_REFUSE;
+		host_step_mover(w, h, d->track, &ev, d);
+		break;
+	case D_PROVE:
+		receive_prove(w, h, d);
+		break;
+	case D_DONE:
+		ev.type = MOVER_DONE;
+		h->said[d->track][d->accepted_addr % ADDRS] = true;
+		host_step_mover(w, h, d->track, &ev, d);
+		break;
+	case D_SYNC:
+		receive_sync(w, h, d);
+		break;
+	default:
+		break;
+	}
+}
