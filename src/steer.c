@@ -28,6 +28,10 @@
 #define TABLE_ATTR_OWNER 7 /* NFTA_TABLE_OWNER, Linux 5.12 */
 /* The table's name: attribute 1 of all objects of nftables. */
 #define ANY_ATTR_TABLE 1
+/* The kernel keeps an event of some 4 KiB for each element of a transaction
+ * until its end, where anybody listens at all: of larger batches we do not
+ * want to hear. */
+#define QUIET_BYTES (64u * 1024)
 #define GATE_BIT(family) ((family) == 4 ? 1u : 2u)
 
 /* By what we know our own table again. */
@@ -54,17 +58,38 @@ struct steer {
 
 /* --- requests ------------------------------------------------------------- */
 
+/* Whether the events socket hears of changes. */
+static int listen_to_events(struct steer *s, bool on)
+{
+	const int group = NFNLGRP_NFTABLES;
+
+	if (setsockopt(netlink_fd(s->events), SOL_NETLINK,
+		       on ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP,
+		       &group, sizeof(group)) < 0)
+		return -errno;
+	return 0;
+}
+
 static int send_batch(struct steer *s)
 {
 	struct batch *b = &s->batch;
+	bool deaf = s->events && b->len > QUIET_BYTES;
 	int err;
 
 	if (!b->error && batch_is_empty(b))
 		return 0;
 	err = batch_finish(b);
+	if (!err && deaf)
+		err = listen_to_events(s, false);
 	if (err)
 		return err;
-	return netlink_send_batch(s->nl, b->data, b->len, NULL, NULL, NULL);
+	err = netlink_send_batch(s->nl, b->data, b->len, NULL, NULL, NULL);
+	if (deaf && listen_to_events(s, true) && !err)
+		err = -EIO;
+	/* What others did meanwhile went unheard. */
+	if (deaf && !err && s->built && !s->building)
+		err = steer_verify(s);
+	return err;
 }
 
 static int probe(struct steer *s, enum ruleset_probe what)

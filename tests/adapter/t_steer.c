@@ -10,8 +10,13 @@
 #include "steer.h"
 
 #include "host.h"
+#include "netlink.h"
 #include "pktq.h"
 
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -156,19 +161,44 @@ static unsigned long counted(const char *counter)
 	return strtoul(line, NULL, 10);
 }
 
+static int count_element(const struct nlattr *attr, void *arg)
+{
+	(void)attr;
+	++*(unsigned *)arg;
+	return MNL_CB_OK;
+}
+
+static int count_list(const struct nlattr *attr, void *arg)
+{
+	if (mnl_attr_get_type(attr) != NFTA_SET_ELEM_LIST_ELEMENTS)
+		return MNL_CB_OK;
+	return mnl_attr_parse_nested(attr, count_element, arg);
+}
+
+static int count_message(const struct nlmsghdr *nlh, void *arg)
+{
+	(void)mnl_attr_parse(nlh, sizeof(struct nfgenmsg), count_list, arg);
+	return 0;
+}
+
+/* How many there are. (nft(8) reads /etc/protocols for each of them.) */
 static unsigned elements(const char *set)
 {
-	char command[128], line[64] = "";
-	FILE *f;
+	char buffer[256] = "";
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
+	struct netlink *nl;
+	unsigned n = 0;
 
-	snprintf(command, sizeof(command),
-		 "nft -j list set inet sacip %s | "
-		 "jq '.nftables[1].set.elem // [] | length'", set);
-	f = popen(command, "r");
-	assert_non_null(f);
-	assert_non_null(fgets(line, sizeof(line), f));
-	pclose(f);
-	return (unsigned)strtoul(line, NULL, 10);
+	nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM;
+	nlh->nlmsg_flags = NLM_F_DUMP;
+	nfg->nfgen_family = NFPROTO_INET;
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, STEER_TABLE);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+	assert_int_equal(netlink_open(&nl, NETLINK_NETFILTER, NULL, 0), 0);
+	assert_int_equal(netlink_request(nl, nlh, count_message, &n), 0);
+	netlink_close(nl);
+	return n;
 }
 
 static void add_one(struct steer *s, enum steer_set set, const struct tuple *t)
@@ -256,7 +286,7 @@ static void test_open_changes_nothing(void **state)
 #define NORMAL                                                              \
 	"sed -E -e 's/#.*//' -e 's/counter packets 0 bytes 0/counter/' "   \
 	"-e '/^\\s*packets 0 bytes 0$/d' -e '/^\\s*flags owner/d' "        \
-	"-e 's/flags (NFQUEUE|queue)//' -e 's/[[:space:]]+/ /g' "          \
+	"-e 's/queue to ([0-9])/queue num \\1/' -e 's/[[:space:]]+/ /g' "          \
 	"-e ':a;/,$/{N;s/\\n[[:space:]]*/ /;ba}' "                        \
 	"-e 's/^ //;s/ $//' -e '/^$/d' "
 
@@ -295,7 +325,7 @@ static void test_text_loads(void **state)
 	(void)HOSTS(state);
 	if (!srcdir)
 		srcdir = ".";
-	if (host_try("nft 'table inet try { chain c { queue num 1; } }' "
+	if (host_try("nft 'table inet try { chain c { queue num 1; }; }' "
 		     "2>/dev/null")) {
 		printf("# this kernel has no `queue`: loaded with `drop`\n");
 		edit = "sed 's/queue num [0-9]*/drop/'";
@@ -505,7 +535,7 @@ static double seconds(void)
 }
 
 static void many(struct steer *s, const char *local, const char *remote,
-		 const char *set4)
+		 const char *in, const char *drop)
 {
 	struct tuple t = { .local = host_endpoint(local, 0),
 			   .remote = host_endpoint(remote, 443),
@@ -520,8 +550,7 @@ static void many(struct steer *s, const char *local, const char *remote,
 	}
 	assert_int_equal(steer_commit(s), 0);
 	added = seconds() - start;
-	if (set4)
-		assert_int_equal(elements(set4), MANY);
+	assert_int_equal(elements(in), MANY);
 	start = seconds();
 	steer_begin(s);
 	for (unsigned i = 0; i < MANY; i++) {
@@ -532,10 +561,8 @@ static void many(struct steer *s, const char *local, const char *remote,
 	}
 	assert_int_equal(steer_commit(s), 0);
 	deleted = seconds() - start;
-	if (set4) {
-		assert_int_equal(elements(set4), 0);
-		assert_int_equal(elements("drop4"), MANY);
-	}
+	assert_int_equal(elements(in), 0);
+	assert_int_equal(elements(drop), MANY);
 	printf("# %s: %d flows into 2 sets %.0f ms; out of 2, into a third "
 	       "%.0f ms\n", local, MANY, added * 1e3, deleted * 1e3);
 }
@@ -547,13 +574,13 @@ static void test_tens_of_thousands(void **state)
 
 	(void)HOSTS(state);
 	s = build(&c, NULL);
-	many(s, "10.9.0.1", "10.9.0.2", "in4");
-	many(s, "fd09::1", "fd09::2", NULL);
+	many(s, "10.9.0.1", "10.9.0.2", "in4", "drop4");
+	many(s, "fd09::1", "fd09::2", "in6", "drop6");
 	assert_int_equal(steer_close(s, false), 0);
 	/* Watched by a socket of our own, which must not drown in it. */
 	c.avoid_owner = true;
 	s = build(&c, NULL);
-	many(s, "10.9.0.1", "10.9.0.2", "in4");
+	many(s, "10.9.0.1", "10.9.0.2", "in4", "drop4");
 	assert_int_equal(steer_watch(s), 0);
 	assert_int_equal(steer_verify(s), 0);
 	assert_int_equal(steer_close(s, false), 0);
@@ -799,6 +826,7 @@ static void test_fragments_come_whole(void **state)
 	struct pktq_config qc = { .number = QUEUE_IN,
 				  .packet_cb = accept_packet,
 				  .ctx = &got };
+	unsigned long before;
 	struct pktq *q;
 
 	if (!s.info.defrag) {
@@ -806,12 +834,17 @@ static void test_fragments_come_whole(void **state)
 		SKIP_BECAUSE("this kernel has no tproxy");
 	}
 	assert_int_equal(pktq_open(&qc, &q), 0);
-	/* Nothing protected: fragments are not touched. */
+	/* Nothing protected: fragments are not touched, except that 5.10 does
+	 * not stop after steer_open() has asked whether it can. */
 	big_arrives(&s);
-	assert_int_equal(counted("fragments"), 2);
+	before = counted("fragments");
+	if (!before)
+		printf("# this kernel defragments once it was asked\n");
+	else
+		assert_int_equal(before, 2);
 	add_one(s.steer, STEER_PROT, &s.flow.tuple);
 	big_arrives(&s);
-	assert_int_equal(counted("fragments"), 2);
+	assert_int_equal(counted("fragments"), before);
 	add_one(s.steer, STEER_IN, &s.flow.tuple);
 	assert_int_equal(send(s.flow.b, big, sizeof(big), 0), sizeof(big));
 	assert_true(host_readable(pktq_fd(q), HOST_WAIT_MS));
@@ -820,14 +853,14 @@ static void test_fragments_come_whole(void **state)
 	assert_int_equal(got.longest, sizeof(big) + 28);
 	assert_true(host_readable(s.flow.a, HOST_WAIT_MS));
 	assert_int_equal(recv(s.flow.a, big, sizeof(big), 0), sizeof(big));
-	assert_int_equal(counted("fragments"), 2);
+	assert_int_equal(counted("fragments"), before);
 	/* Nothing moved any more; what is protected may move again. */
 	steer_begin(s.steer);
 	steer_del(s.steer, STEER_IN, &s.flow.tuple);
 	steer_idle(s.steer);
 	assert_int_equal(steer_commit(s.steer), 0);
 	big_arrives(&s);
-	assert_int_equal(counted("fragments"), 2);
+	assert_int_equal(counted("fragments"), before);
 	assert_int_equal(got.packets, 1);
 	pktq_close(q);
 	close_scene(&s);
