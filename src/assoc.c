@@ -511,11 +511,15 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 				    rx->proof_key);
 		break;
 	case WIRE_SYNC:
+		if (!rx->newest) {
+			COUNT(d, RX_STALE);
+			break;
+		}
 		sync_send(a, now_ms, WIRE_SYNC_ACK);
 		handover_sync(a, now_ms, &rx->message->sync);
 		break;
 	case WIRE_SYNC_ACK:
-		if (a->sync_ms)
+		if (a->sync_ms && rx->newest)
 			handover_sync(a, now_ms, &rx->message->sync);
 		a->sync_ms = 0;
 		break;
