@@ -266,7 +266,20 @@ static void probe_consume(struct peer *p, uint64_t now_ms,
 	peer_send(p, now_ms, &rx->local.addr, &rx->remote.addr, &m, 0);
 }
 
+/*
+ * A BYE from before a restart may come late: it says nothing about the session
+ * since, in which the other end was heard, and is no sign that it uses the old
+ * one.
+ */
+static bool bye_counts(const struct peer *p, const struct session *s,
+		       const struct peer_rx *rx)
+{
+	return s == p->session[0] ||
+	       (rx->newest && !p->session[0]->heard);
+}
+
 static void transport_dispatch(struct peer *p, uint64_t now_ms,
+			       const struct session *s,
 			       const struct peer_rx *rx)
 {
 	struct peer_table *t = p->table;
@@ -279,8 +292,7 @@ static void transport_dispatch(struct peer *p, uint64_t now_ms,
 		path_probe_acked(p, now_ms, rx);
 		break;
 	case WIRE_BYE:
-		/* An old one says nothing about the session since. */
-		if (rx->newest)
+		if (bye_counts(p, s, rx))
 			bye_consume(p, now_ms, rx->message);
 		else
 			table_count(t, COUNTER_RX_STALE);
@@ -303,7 +315,8 @@ static void transport_accept(struct session *s, uint64_t now_ms,
 	enum wire_result result;
 
 	s->heard = true;
-	session_settle(p, s, now_ms);
+	if (h->type != WIRE_BYE)
+		session_settle(p, s, now_ms);
 	peer_touch(p, now_ms);
 	path = path_obtain(p, &rx->local, &rx->remote);
 	if (path) {
@@ -322,7 +335,7 @@ static void transport_accept(struct session *s, uint64_t now_ms,
 	rx->newest = s == p->session[0] || sessions_concurrent(p);
 	rx->proof_key = s->keys.proof;
 	rx->message = &m;
-	transport_dispatch(p, now_ms, rx);
+	transport_dispatch(p, now_ms, s, rx);
 }
 
 void transport_receive(struct peer_table *t, uint64_t now_ms,

@@ -296,6 +296,33 @@ static void test_bye(void **state)
 	net_free(n);
 }
 
+/* b stops, starts again and has a new session before its BYE is there. */
+static void test_bye_late(void **state)
+{
+	struct net *n = net_new(7);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct datagram bye;
+
+	(void)state;
+	net_meet(a, b);
+	n->n_keep = 0;
+	n->down = true;
+	peer_table_bye(b->table, n->now_ms, REASON_ENDED);
+	assert_int_equal(n->n_keep, 1);
+	bye = n->keep[0];
+	n->down = false;
+	host_start(b, 100);
+	assert_int_equal(host_call(b, a, 0), 0);
+	net_run(n, 500);
+	assert_int_equal(a->ups, 2);
+	net_inject(n, &bye);
+	assert_int_equal(a->downs, 0);
+	assert_true(peer_has_session(host_knows(a, b)));
+	assert_int_equal(a->counters.value[COUNTER_RX_STALE], 1);
+	assert_int_equal(host_say(a, b, 1), 0);
+	net_free(n);
+}
+
 static void test_too_large(void **state)
 {
 	struct net *n = net_new(8);
@@ -628,6 +655,7 @@ int main(void)
 		cmocka_unit_test(test_proved),
 		cmocka_unit_test(test_paths_bounded),
 		cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_bye_late),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_heard_with_flows),
 		cmocka_unit_test(test_eviction),
