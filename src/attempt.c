@@ -13,6 +13,7 @@
 #include "peer_impl.h"
 
 #define URGENT_TRIES_MAX 32
+#define FLAG_STRICT 0x100 /* beside PEER_*: no other key will do */
 
 /* ---- backoff ---------------------------------------------------------- */
 
@@ -267,7 +268,8 @@ static struct attempt *attempt_new(struct peer_table *t,
 
 /* There is one already; an urgent wish makes it urgent. */
 static int attempt_hurry(struct peer_table *t, uint64_t now_ms,
-			 struct attempt *a, const uint8_t *key)
+			 struct attempt *a, const uint8_t *key,
+			 unsigned int flags)
 {
 	if (a->urgent || a->state == ATTEMPT_FIN)
 		return -EALREADY;
@@ -276,6 +278,7 @@ static int attempt_hurry(struct peer_table *t, uint64_t now_ms,
 		a->known = true;
 	}
 	a->urgent = true;
+	a->strict = flags & FLAG_STRICT;
 	if (a->state == ATTEMPT_YIELDING)
 		return attempt_begin(t, now_ms, a);
 	a->end_ms = now_ms + URGENT_LIFE_MS;
@@ -292,7 +295,8 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 	bool urgent = flags & PEER_URGENT;
 
 	if (a)
-		return urgent ? attempt_hurry(t, now_ms, a, key) : -EALREADY;
+		return urgent ? attempt_hurry(t, now_ms, a, key, flags) :
+				-EALREADY;
 	if (!urgent && now_ms < peer_retry_ms(t, &remote->addr))
 		return -EAGAIN;
 	if (half_open_fresh(t, now_ms, &local->addr, &remote->addr))
@@ -305,6 +309,7 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 	if (!a)
 		return -ENOMEM;
 	a->urgent = urgent;
+	a->strict = flags & FLAG_STRICT;
 	if (!(flags & PEER_YIELD) || endpoint_compare(local, remote) < 0)
 		return attempt_begin(t, now_ms, a);
 	a->state = ATTEMPT_YIELDING;
@@ -336,7 +341,8 @@ int peer_rehandshake(struct peer *p, uint64_t now_ms,
 	struct endpoint from = { .addr = *local, .port = p->table->port };
 	struct endpoint to = { .addr = *remote, .port = p->port };
 
-	return initiate(p->table, now_ms, &from, &to, p->key, PEER_URGENT);
+	return initiate(p->table, now_ms, &from, &to, p->key,
+			PEER_URGENT | FLAG_STRICT);
 }
 
 bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
@@ -456,6 +462,7 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 			  size_t len)
 {
 	uint8_t payload[WIRE_HS_PAYLOAD_SIZE];
+	struct noise_handshake before;
 	struct wire_hs_payload said;
 	enum noise_result result;
 	struct attempt *a;
@@ -471,8 +478,17 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 	a = attempt_of_answer(t, index, local, remote);
 	if (!a)
 		return;
+	before = a->noise;
 	result = noise_resp_consume(&a->noise, noise, WIRE_NOISE_RESP_SIZE,
 				    payload, sizeof(payload), &n);
+	/* Who saw INIT can answer it faster than the peer that is meant. */
+	if (result == NOISE_OK && a->strict &&
+	    memcmp(a->noise.remote_static, a->remote_key,
+		   CRYPTO_KEY_SIZE) != 0) {
+		a->noise = before;
+		result = NOISE_DECRYPT;
+	}
+	crypto_wipe(&before, sizeof(before));
 	if (result == NOISE_SELF) {
 		attempt_fail(t, now_ms, a, REASON_LOOPBACK);
 		return;

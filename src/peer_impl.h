@@ -96,6 +96,7 @@ struct attempt {
 	bool urgent;
 	bool retried; /* a RETRY was heeded */
 	bool known; /* remote_key is set */
+	bool strict; /* and no other will do */
 	bool nat;
 };
 

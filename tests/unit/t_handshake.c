@@ -271,6 +271,35 @@ static void test_urgent(void **state)
 	net_free(n);
 }
 
+/* A host that sees INIT answers it faster than the peer that is meant, with a
+ * key of its own. */
+static void test_urgent_usurped(void **state)
+{
+	struct net *n = net_new(5);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct host *c = net_add(n, "10.0.0.3");
+	struct datagram init;
+
+	(void)state;
+	net_meet(a, b);
+	net_run(n, 20000);
+	host_start(b, 100);
+	n->n_keep = 0;
+	assert_int_equal(peer_rehandshake(host_knows(a, b), n->now_ms,
+					  &a->addr[0], &b->addr[0]),
+			 0);
+	init = n->keep[0];
+	n->delay_ms = 1;
+	peer_receive(c->table, n->now_ms, &init.dst, &init.src, init.data,
+		     init.len);
+	n->delay_ms = 5;
+	net_run(n, 2000);
+	assert_null(host_knows(a, c));
+	assert_int_equal(a->ups, 2);
+	check_talk(a, b, 1);
+	net_free(n);
+}
+
 /* The session that the peer forgot is given up for the one it has. */
 static void test_restart(void **state)
 {
@@ -982,6 +1011,7 @@ int main(void)
 		cmocka_unit_test(test_yield),
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_urgent),
+		cmocka_unit_test(test_urgent_usurped),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_ports),
