@@ -149,6 +149,10 @@ struct claim_ops {
 	 * UNCONNECTED, ... */
 	enum reason (*lookup)(void *arg, uint64_t now_ms,
 			      const struct tuple *tuple, struct claim **c);
+	/* Has the peer ever proved itself at that address? Otherwise it is told
+	 * RETRY about flows from there, whether there are any or not: what
+	 * others have with us is none of its business. NULL: it has. */
+	bool (*met)(void *arg, const struct addr *remote);
 	/* Conditions (a) and (b) for this flow's remote wire address: NONE,
 	 * NAT, or RETRY where no round trip was completed within 60 s (start
 	 * one: peer_validate_path(), and claim_table_kick() when it is done).

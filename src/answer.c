@@ -263,6 +263,16 @@ static struct reply offer_consume(struct claim_table *t, uint64_t now_ms,
 	return r;
 }
 
+/* May the peer hear what we know of that flow? */
+static bool may_hear(const struct claim_table *t, const struct wire_flow *f,
+		     const struct tuple *tuple)
+{
+	const struct claim *c = f->flow_id ? claim_find(t, f->flow_id) : NULL;
+
+	return !t->ops.met || t->ops.met(t->arg, &f->src.addr) ||
+	       (c && c->confirmed && tuple_equal(&c->tuple, tuple));
+}
+
 static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 				 const struct wire_flows *m,
 				 const struct wire_flow *f,
@@ -277,6 +287,12 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	tuple.remote = f->src;
 	tuple.proto = f->proto;
 	why = t->ops.lookup(t->arg, now_ms, &tuple, &c);
+	if (!may_hear(t, f, &tuple)) {
+		/* But it may be about to prove itself there. */
+		if (c && !c->confirmed && c->state != CLAIM_ENDED)
+			t->ops.path(t->arg, now_ms, c);
+		return REPLY(REASON_RETRY);
+	}
 	if (why != REASON_NONE)
 		return REPLY(why);
 	if (!c || c->state == CLAIM_ENDED)

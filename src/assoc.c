@@ -99,6 +99,17 @@ static enum reason claim_lookup(void *arg, uint64_t now_ms,
 	return REASON_NONE;
 }
 
+static bool claim_met(void *arg, const struct addr *remote)
+{
+	const struct assoc *a = arg;
+	struct addr at[PEER_PIN_ADDRS_MAX];
+
+	for (unsigned int n = peer_pin_addrs(a->peer, at); n > 0; n--)
+		if (addr_equal(&at[n - 1], remote))
+			return true;
+	return false;
+}
+
 /* Would our own host translate what leaves for this flow? */
 static bool is_translated_here(struct daemon *d, const struct flow *f,
 			       uint64_t now_ms)
@@ -227,6 +238,7 @@ static const struct claim_ops claim_ops = {
 	.pto_ms = claim_pto_ms,
 	.proof_key = claim_proof_key,
 	.lookup = claim_lookup,
+	.met = claim_met,
 	.path = claim_path,
 	.watch = claim_watch,
 	.poke = claim_poke,

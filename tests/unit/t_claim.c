@@ -37,6 +37,7 @@ struct end {
 	uint8_t key[CRYPTO_KEY_SIZE];
 	unsigned int confirmed, refused, retracked, lost, released;
 	enum reason path; /* what conditions (a) and (b) say */
+	bool stranger; /* the others never proved themselves to it */
 	enum reason deny; /* policy */
 };
 
@@ -215,6 +216,12 @@ static enum reason on_lookup(void *arg, uint64_t now_ms,
 	return REASON_UNKNOWN_FLOW;
 }
 
+static bool on_met(void *arg, const struct addr *remote)
+{
+	(void)remote;
+	return !((struct link *)arg)->end->stranger;
+}
+
 static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 {
 	(void)now_ms;
@@ -292,6 +299,7 @@ static const struct claim_ops ops = {
 	.pto_ms = on_pto,
 	.proof_key = on_proof_key,
 	.lookup = on_lookup,
+	.met = on_met,
 	.path = on_path,
 	.watch = on_watch,
 	.poke = on_poke,
@@ -807,6 +815,53 @@ static void test_unanswered(void **state)
 	claim_table_kick(w.link[0]->table, w.now_ms);
 	run(&w, 500);
 	check_agreed(&w, 3);
+	world_free(&w);
+}
+
+/* Who never was at an address does not learn what is spoken with it: not
+ * that there is a flow, not whose it is, nor why it is not wanted. */
+static void test_oracle(void **state)
+{
+	struct world w;
+	struct end a, b, c;
+	struct wire_message msg;
+
+	(void)state;
+	world_init(&w, 6, 1, &a, &b);
+	memset(&c, 0, sizeof(c));
+	c.w = &w;
+	random_fill(&w.random, c.key, sizeof(c.key));
+	connect_ends(&w, &c, &b);
+	start_all(&w, 0);
+	run(&w, 300);
+	check_agreed(&w, 1);
+	b.stranger = true;
+	for (int i = 0; i < 6; i++) {
+		memset(&msg, 0, sizeof(msg));
+		msg.type = WIRE_FLOWS;
+		msg.flows.batch = (uint32_t)i;
+		msg.flows.parts = 1;
+		msg.flows.n = 1;
+		msg.flows.flow[0].flow_id = i & 1 ? 99 : 0;
+		msg.flows.flow[0].proto = IPPROTO_TCP;
+		msg.flows.flow[0].src = w.model[0].tuple[0].local;
+		msg.flows.flow[0].dst = w.model[0].tuple[0].remote;
+		/* owned by a; not there; not wanted */
+		if (i / 2 == 1)
+			msg.flows.flow[0].src.port ^= 1;
+		b.deny = i / 2 == 2 ? REASON_POLICY : REASON_NONE;
+		assert_int_equal(on_send(w.link[2], w.now_ms, &msg), 0);
+		run(&w, 300);
+	}
+	for (int r = 1; r < REASON_MAX; r++)
+		assert_int_equal(b.counters.refused[r],
+				 r == REASON_RETRY ? 6 : 0);
+	b.deny = REASON_NONE;
+	/* The owner is heard wherever it is. */
+	claim_set_track(&w.model[0].claim[0], w.now_ms, 77);
+	run(&w, 300);
+	check_agreed(&w, 1);
+	assert_int_equal(w.model[0].claim[1].peer_track, 77);
 	world_free(&w);
 }
 
@@ -1488,6 +1543,7 @@ int main(void)
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_unanswered),
+		cmocka_unit_test(test_oracle),
 		cmocka_unit_test(test_owned),
 		cmocka_unit_test(test_taken_over),
 		cmocka_unit_test(test_udp),
