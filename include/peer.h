@@ -247,7 +247,7 @@ uint64_t peer_remote_validated_ms(const struct peer *p,
 uint32_t peer_pto_ms(const struct peer *p, const struct addr *local,
 		     const struct addr *remote);
 /* Sends PROBE until it is answered over the same pair, or 6 times; then
- * path_result. -EALREADY while that is under way (the PTO starts over),
+ * path_result. -EALREADY while that is under way (starts over after a PTO),
  * -ENOTCONN without a session, -EACCES where `remote` never spoke to us as
  * this peer (peer_initiate() to it instead: a handshake names its key). */
 int peer_validate_path(struct peer *p, uint64_t now_ms,

@@ -224,6 +224,10 @@ int path_probe(struct path *path, uint64_t now_ms)
 	struct peer_table *t = path->peer->table;
 	bool again = path->is_probing;
 
+	/* Whoever makes us ask for it shall not make us send more. */
+	if (again && now_ms - path->sent_ms[path->tries - 1] <
+			     path_pto_ms(path->peer, path))
+		return -EALREADY;
 	if (!again) {
 		t->ops.random(t->arg, path->token, sizeof(path->token));
 		path->is_probing = true;

@@ -272,6 +272,32 @@ static void test_paths_bounded(void **state)
 	net_free(n);
 }
 
+/* Who names many flows of one address makes us send it one PROBE. */
+static void test_probe_once(void **state)
+{
+	struct net *n = net_new(6);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer *p;
+	uint64_t before;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	before = a->sent;
+	n->down = true;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
+						    &b->addr[0]),
+				 i ? -EALREADY : 0);
+	assert_int_equal(a->sent, before + 1);
+	/* But it starts over. */
+	net_run(n, 5000);
+	before = a->sent;
+	peer_validate_path(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	assert_int_equal(a->sent, before + 1);
+	net_free(n);
+}
+
 /* ---- messages --------------------------------------------------------- */
 
 static void test_bye(void **state)
@@ -654,6 +680,7 @@ int main(void)
 		cmocka_unit_test(test_unvalidated),
 		cmocka_unit_test(test_proved),
 		cmocka_unit_test(test_paths_bounded),
+		cmocka_unit_test(test_probe_once),
 		cmocka_unit_test(test_bye),
 		cmocka_unit_test(test_bye_late),
 		cmocka_unit_test(test_too_large),
