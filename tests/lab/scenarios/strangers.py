@@ -47,6 +47,8 @@ def stranger_takes_the_old_address(lab, n):
     lab.protected(*flows)
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
     lab.settled(*flows, client=n.ip(1, 9))
+    # else the kernel keeps the last owner's link address for up to 8 s
+    server.sysctl("net.ipv4.neigh.eth0.locktime", 0)
     stranger.add("eth0", n.cidr(1, 2), nodad(n))
     answer = who_has(lab, n, server, n.ip(1, 2))
     check(answer == {stranger.mac("eth0")},
