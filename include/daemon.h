@@ -31,7 +31,6 @@
 #include "udp.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
-#define MOVE_PORTS_MAX 65536 /* port entries of one MOVE, all parts */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
@@ -176,6 +175,7 @@ struct daemon {
 	bool handover_dirty; /* ... to be found anew */
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
+	uint64_t dump_took_ms;
 	uint32_t dump; /* generation */
 	bool look; /* the address or route events of this read matter */
 	bool dump_now;

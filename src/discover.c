@@ -208,7 +208,8 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	err = sockdiag_dump(d->sockdiag,
 			    SOCKDIAG_TCP | SOCKDIAG_UDP | SOCKDIAG_INFO,
 			    on_entry, d);
-	took_ms = (loop_now_ms() - now_ms) * DUMP_LOAD;
+	d->dump_took_ms = loop_now_ms() - now_ms;
+	took_ms = d->dump_took_ms * DUMP_LOAD;
 	d->dump_ms = now_ms + (took_ms > DUMP_INTERVAL_MS ? took_ms :
 							    DUMP_INTERVAL_MS);
 	if (err) {

@@ -12,26 +12,36 @@
 
 #include "handover_impl.h"
 
+/* A peer that sends one MOVE after the other shall not keep us at looking for
+ * sockets: of the time that this takes, the multiple in between. */
+#define DUMP_PAUSE 4
+
 /* ---- messages ---------------------------------------------------------- */
 
-/* Collects the parts of a MOVE. True once all are there. */
+static void move_parts_drop(struct track *t)
+{
+	free(t->parts.port);
+	memset(&t->parts, 0, sizeof(t->parts));
+}
+
+/* Collects the parts of a MOVE. True once all are there. More ports than the
+ * track has flows are not kept. */
 static bool move_collect(struct track *t, const struct wire_move *m)
 {
+	const uint32_t max = t->group.digest.count;
 	struct move_parts *p = &t->parts;
 
 	if (p->seq != m->seq || p->parts != m->parts) {
-		memset(p->seen, 0, sizeof(p->seen));
+		move_parts_drop(t);
 		p->seq = m->seq;
 		p->parts = m->parts;
-		p->got = 0;
-		p->n = 0;
 	}
 	if (p->seen[m->part / 8] & (1u << m->part % 8))
 		return p->got == p->parts;
 	if (m->n) {
 		struct wire_move_port *port;
 
-		if (p->n + m->n > MOVE_PORTS_MAX)
+		if (p->n + m->n > max)
 			return false;
 		port = realloc(p->port, (p->n + m->n) * sizeof(*port));
 		if (!port)
@@ -100,9 +110,8 @@ static enum reason move_tuples(struct track *t, const struct locator *to,
 	return taken->n ? REASON_TUPLE_TAKEN : REASON_NONE;
 }
 
-static enum reason move_check(struct track *t, const struct wire_move *m,
-			      const struct locator *to,
-			      struct wire_refuse *taken)
+/* What can be said before the ports are known. */
+static enum reason move_check(struct track *t, const struct wire_move *m)
 {
 	struct daemon *d = t->assoc->d;
 	enum reason r;
@@ -117,7 +126,24 @@ static enum reason move_check(struct track *t, const struct wire_move *m,
 		return r;
 	if (!claim_digest_equal(&t->group.digest, m->count, m->digest))
 		return REASON_DIGEST;
-	return move_tuples(t, to, taken);
+	return REASON_NONE;
+}
+
+/* False where other parts are waited for. */
+static bool move_judge(struct track *t, const struct wire_move *m,
+		       struct follower_event *ev, struct wire_refuse *taken)
+{
+	if (!addr_equal(&ev->source, &m->to))
+		return true; /* the core counts it */
+	ev->check = move_check(t, m);
+	if (ev->check != REASON_NONE)
+		return m->part + 1 == m->parts; /* refused once */
+	if (!move_collect(t, m))
+		return false;
+	ev->to.ports = move_ports(t, m->seq);
+	ev->check = move_tuples(t, &ev->to, taken);
+	move_parts_drop(t);
+	return true;
 }
 
 static void refuse_unknown(struct assoc *a, uint64_t now_ms,
@@ -148,7 +174,8 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 			 FOLLOWER_SEQ_NEW) {
 		/* Sockets first: they may have the tuples, or be gone and
 		 * the track with them. */
-		discover_freshen(a->d, now_ms);
+		if (now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
+			discover_freshen(a->d, now_ms);
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}
 	if (!t) {
@@ -166,10 +193,8 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	ev.from_gone = m->flags & WIRE_MOVE_FROM_GONE;
 	class = follower_classify(&t->follower, m->seq);
 	if (class == FOLLOWER_SEQ_NEW) {
-		if (addr_equal(&ev.source, &m->to) && !move_collect(t, m))
+		if (!move_judge(t, m, &ev, &taken))
 			return;
-		ev.to.ports = move_ports(t, m->seq);
-		ev.check = move_check(t, m, &ev.to, &taken);
 		taken.track = t->id;
 		taken.seq = m->seq;
 		taken.reason = (uint8_t)ev.check;
@@ -205,10 +230,11 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 	t->answer_remote = rx->remote;
 	committed = t->follower.committed;
 	handover_step_follower(t, &ev, now_ms);
-	if (t->follower.committed != committed)
-		wake_senders(t, m);
-	if (t->follower.committed == m->seq &&
-	    addr_equal(&rx->remote.addr, &t->follower.sending.addr))
+	/* Once more it is no proof: its challenge is not looked at. */
+	if (t->follower.committed == committed)
+		return;
+	wake_senders(t, m);
+	if (addr_equal(&rx->remote.addr, &t->follower.sending.addr))
 		peer_path_proved(a->peer, now_ms, &rx->local, &rx->remote);
 }
 
@@ -221,6 +247,7 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 					       m->done.track;
 	struct track *t = track_find(a, FLOW_OURS, id);
 	struct mover_event ev;
+	bool asked = false;
 
 	if (!t) {
 		COUNT(a->d, RX_UNEXPECTED);
@@ -235,9 +262,7 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 		ev.arrived_on = rx->local.addr;
 		memcpy(ev.challenge, m->accept.challenge,
 		       sizeof(ev.challenge));
-		if (ev.seq == t->mover.seq)
-			peer_path_proved(a->peer, now_ms, &rx->local,
-					 &rx->remote);
+		asked = t->mover.state == MOVER_ASKED;
 		break;
 	case WIRE_REFUSE:
 		ev.type = MOVER_REFUSE;
@@ -252,6 +277,11 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 	}
 	handover_step_mover(t, &ev, now_ms);
 	t->refusal = NULL;
+	/* The peer knew the number before we asked, so the answer does not
+	 * show that it is where it came from. */
+	if (asked && t->mover.state == MOVER_SWITCHED)
+		peer_validate_path(a->peer, now_ms, &rx->local.addr,
+				   &rx->remote.addr);
 }
 
 void handover_message(struct assoc *a, uint64_t now_ms,

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * t_incoming: what a peer with a valid key can say in a handover that is not
+ * so, before the core hears of it. The daemon around it is made up here.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define assoc_send fake_send
+#define claim_find fake_claim
+#define claim_table_announce fake_announce
+#define claim_table_digest fake_digest
+#define conf_locator_check fake_locator_check
+#define discover_freshen fake_freshen
+#define handover_step_follower fake_step_follower
+#define handover_step_mover fake_step_mover
+#define peer_path_proved fake_path_proved
+#define peer_validate_path fake_validate_path
+#define pktq_read fake_pktq_read
+#define rtmon_is_broadcast fake_is_broadcast
+#define rtmon_is_own fake_is_own
+#define track_end_taken fake_end_taken
+#define track_find fake_track
+#define wake_senders fake_wake
+
+#include "../../src/incoming.c"
+
+#define N_FLOWS 5
+#define NOW 100000
+
+static struct daemon d;
+static struct assoc a;
+static struct track ours, theirs;
+static struct flow flows[N_FLOWS];
+static struct follower_event heard;
+static unsigned int n_heard, n_dumps, n_proved, n_probes;
+
+/* ---- the daemon -------------------------------------------------------- */
+
+int assoc_send(struct assoc *to, uint64_t now_ms, const struct addr *local,
+	       const struct addr *remote, struct wire_message *m)
+{
+	(void)to, (void)now_ms, (void)local, (void)remote, (void)m;
+	return 0;
+}
+
+struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
+{
+	(void)t;
+	for (int i = 0; i < N_FLOWS; i++)
+		if (flows[i].claim.flow_id == flow_id)
+			return &flows[i].claim;
+	return NULL;
+}
+
+int claim_table_announce(struct claim_table *t, uint64_t now_ms)
+{
+	(void)t, (void)now_ms;
+	return 0;
+}
+
+const struct claim_digest *claim_table_digest(const struct claim_table *t)
+{
+	(void)t;
+	return &theirs.group.digest;
+}
+
+enum reason conf_locator_check(const struct conf *c, const struct addr *x,
+			       const struct addr *current)
+{
+	(void)c, (void)x, (void)current;
+	return REASON_NONE;
+}
+
+void discover_freshen(struct daemon *in, uint64_t now_ms)
+{
+	in->dumped_ms = now_ms;
+	n_dumps++;
+}
+
+void handover_step_follower(struct track *t, const struct follower_event *ev,
+			    uint64_t now_ms)
+{
+	struct migrate_actions out;
+
+	heard = *ev;
+	n_heard++;
+	follower_step(&t->follower, ev, now_ms, &out);
+}
+
+void handover_step_mover(struct track *t, const struct mover_event *ev,
+			 uint64_t now_ms)
+{
+	struct migrate_actions out;
+
+	mover_step(&t->mover, ev, now_ms, &out);
+}
+
+void peer_path_proved(struct peer *p, uint64_t now_ms,
+		      const struct endpoint *local,
+		      const struct endpoint *remote)
+{
+	(void)p, (void)now_ms, (void)local, (void)remote;
+	n_proved++;
+}
+
+int peer_validate_path(struct peer *p, uint64_t now_ms,
+		       const struct addr *local, const struct addr *remote)
+{
+	(void)p, (void)now_ms, (void)local, (void)remote;
+	n_probes++;
+	return 0;
+}
+
+int pktq_read(struct pktq *q)
+{
+	(void)q;
+	return 0;
+}
+
+bool rtmon_is_own(const struct rtmon *r, const struct addr *x)
+{
+	(void)r, (void)x;
+	return false;
+}
+
+bool rtmon_is_broadcast(const struct rtmon *r, const struct addr *x)
+{
+	(void)r, (void)x;
+	return false;
+}
+
+bool track_end_taken(const struct track *t, const struct flow *f,
+		     const struct endpoint *at)
+{
+	(void)t, (void)f, (void)at;
+	return false;
+}
+
+struct track *track_find(const struct assoc *of, enum flow_side side,
+			 uint32_t id)
+{
+	(void)of, (void)id;
+	return side == FLOW_OURS ? &ours : &theirs;
+}
+
+void wake_senders(struct track *t, const struct wire_prove *m)
+{
+	(void)t, (void)m;
+}
+
+/* ---- the peer ---------------------------------------------------------- */
+
+static struct endpoint at(uint8_t n)
+{
+	struct endpoint e;
+
+	memset(&e, 0, sizeof(e));
+	e.addr.family = 4;
+	memcpy(e.addr.byte, (uint8_t[]){ 192, 0, 2, n }, 4);
+	e.port = 1021;
+	return e;
+}
+
+static int start(void **state)
+{
+	struct locator l = { .addr = at(1).addr };
+
+	(void)state;
+	free(theirs.parts.port);
+	memset(&d, 0, sizeof(d));
+	memset(&a, 0, sizeof(a));
+	memset(&ours, 0, sizeof(ours));
+	memset(&theirs, 0, sizeof(theirs));
+	memset(flows, 0, sizeof(flows));
+	n_heard = n_dumps = n_proved = n_probes = 0;
+	a.d = &d;
+	ours.assoc = theirs.assoc = &a;
+	theirs.side = FLOW_THEIRS;
+	flow_group_init(&ours.group);
+	flow_group_init(&theirs.group);
+	mover_init(&ours.mover, 7, &(struct locator){ .addr = at(9).addr });
+	follower_init(&theirs.follower, 8, &l);
+	for (int i = 0; i < N_FLOWS; i++) {
+		flows[i].claim.flow_id = 100 + (uint64_t)i;
+		flow_group_enter(&flows[i], FLOW_THEIRS, &theirs.group);
+	}
+	return 0;
+}
+
+static void say(const struct wire_message *m, uint8_t from, uint64_t now_ms)
+{
+	struct peer_rx rx = { .local = at(9), .remote = at(from),
+			      .newest = true, .message = m };
+
+	handover_message(&a, now_ms, &rx);
+}
+
+static struct wire_message move(uint64_t seq, uint8_t to)
+{
+	struct wire_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_MOVE;
+	m.move.seq = seq;
+	m.move.from = at(1).addr;
+	m.move.to = at(to).addr;
+	m.move.count = theirs.group.digest.count;
+	memcpy(m.move.digest, theirs.group.digest.sum, WIRE_DIGEST_SIZE);
+	m.move.parts = 1;
+	return m;
+}
+
+/* ---- tests ------------------------------------------------------------- */
+
+static void ports_beyond_the_flows_are_not_kept(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	m.move.parts = WIRE_PARTS_MAX;
+	m.move.n = WIRE_MOVE_MAX;
+	for (int i = 0; i < WIRE_MOVE_MAX; i++)
+		m.move.port[i].port = 1;
+	for (int part = 0; part < 100; part++) {
+		m.move.part = (uint16_t)part;
+		say(&m, 2, NOW);
+	}
+	assert_in_range(theirs.parts.n, 0, N_FLOWS);
+	assert_int_equal(n_heard, 0);
+}
+
+static void ports_are_gone_when_they_were_read(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	m.move.n = 1;
+	m.move.port[0].flow_id = 102;
+	m.move.port[0].port = 4711;
+	say(&m, 2, NOW);
+	assert_int_equal(heard.check, REASON_NONE);
+	assert_int_equal(flow_port(&flows[2], FLOW_THEIRS, heard.to.ports),
+			 4711);
+	assert_null(theirs.parts.port);
+	assert_int_equal(theirs.follower.state, FOLLOWER_OFFERED);
+}
+
+static void another_set_of_flows_is_refused_unread(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	m.move.parts = 50;
+	m.move.count += 5000;
+	m.move.n = WIRE_MOVE_MAX;
+	for (int part = 0; part < 50; part++) {
+		m.move.part = (uint16_t)part;
+		say(&m, 2, NOW);
+	}
+	assert_null(theirs.parts.port);
+	assert_int_equal(n_heard, 1);
+	assert_int_equal(heard.check, REASON_DIGEST);
+}
+
+/* One MOVE after the other: the sockets are looked at again when as much as
+ * four times the time that it takes has passed. */
+static void a_flood_of_moves_is_no_flood_of_dumps(void **state)
+{
+	(void)state;
+	d.dump_took_ms = 100;
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct wire_message m = move(i + 1, (uint8_t)(2 + i % 4));
+
+		say(&m, (uint8_t)(2 + i % 4), NOW + i);
+	}
+	assert_in_range(n_dumps, 2, 3);
+}
+
+/* Its number is no secret: the peer can say ACCEPT from wherever it likes. */
+static void accept_proves_no_address(void **state)
+{
+	struct wire_message m;
+	struct mover_event ev;
+	struct migrate_actions out;
+
+	(void)state;
+	memset(&ev, 0, sizeof(ev));
+	ev.type = MOVER_SITUATION;
+	ev.cause = MIGRATE_CAUSE_OPERATOR;
+	ev.current_up = ev.sending_up = true;
+	ev.candidate.addr = at(10).addr;
+	mover_step(&ours.mover, &ev, NOW, &out);
+	assert_int_equal(ours.mover.state, MOVER_ASKED);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_ACCEPT;
+	m.accept.seq = ours.mover.seq;
+	say(&m, 66, NOW);
+	assert_int_equal(n_proved, 0);
+	assert_int_equal(n_probes, 0); /* did not even arrive at `to` */
+	handover_message(&a, NOW, &(struct peer_rx){
+		.local = at(10), .remote = at(1), .newest = true,
+		.message = &m });
+	assert_int_equal(ours.mover.state, MOVER_SWITCHED);
+	assert_int_equal(n_proved, 0);
+	assert_int_equal(n_probes, 1);
+}
+
+static void prove_proves_once(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	say(&m, 2, NOW);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_PROVE;
+	m.prove.seq = 1;
+	m.prove.to = at(2).addr;
+	say(&m, 2, NOW + 10);
+	assert_int_equal(n_proved, 0); /* another challenge */
+	memcpy(m.prove.challenge, theirs.follower.challenge,
+	       WIRE_CHALLENGE_SIZE);
+	say(&m, 2, NOW + 20);
+	assert_int_equal(theirs.follower.committed, 1);
+	assert_int_equal(n_proved, 1);
+	memset(m.prove.challenge, 0, WIRE_CHALLENGE_SIZE);
+	say(&m, 2, NOW + 90000);
+	assert_int_equal(n_proved, 1);
+}
+
+#define T(name) cmocka_unit_test_setup(name, start)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(ports_beyond_the_flows_are_not_kept),
+		T(ports_are_gone_when_they_were_read),
+		T(another_set_of_flows_is_refused_unread),
+		T(a_flood_of_moves_is_no_flood_of_dumps),
+		T(accept_proves_no_address),
+		T(prove_proves_once),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
