@@ -56,11 +56,15 @@ struct flow_end {
 	uint64_t ports;
 };
 
-/* Only flows that are moving or have moved have one. */
+/* Only flows that are moving or have moved have one. Most of them never have
+ * more than two ends on a side, so there is room for these at first: a path
+ * moves when it grows. */
 struct flow_path {
-	struct flow_end end[FLOW_SIDES][FLOW_ENDS_MAX];
+	struct flow_end *end[FLOW_SIDES]; /* each `room` in `store` */
 	uint8_t n[FLOW_SIDES];
+	uint8_t room;
 	struct endpoint send[FLOW_SIDES];
+	struct flow_end store[];
 };
 
 struct flow;

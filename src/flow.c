@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define BIT(set) (1u << (set))
+#define PATH_ROOM 2
 
 void flow_table_init(struct flow_table *t, uint32_t max_flows,
 		     struct counters *counters)
@@ -175,13 +176,51 @@ static const struct endpoint *identity_end(const struct flow *f,
 	return side == FLOW_OURS ? &f->identity.local : &f->identity.remote;
 }
 
+static struct flow_path *path_new(uint8_t room)
+{
+	struct flow_path *p = calloc(1, sizeof(*p) + (size_t)room *
+					FLOW_SIDES * sizeof(*p->store));
+
+	if (!p)
+		return NULL;
+	p->room = room;
+	for (int side = 0; side < FLOW_SIDES; side++)
+		p->end[side] = p->store + side * room;
+	return p;
+}
+
+/* Makes room for one more end. */
+static int path_grow(struct flow *f, enum flow_side side)
+{
+	struct flow_path *old = f->path;
+	struct flow_path *p;
+
+	if (old->n[side] < old->room)
+		return 0;
+	if (old->room == FLOW_ENDS_MAX)
+		return -ENOSPC;
+	p = path_new(old->room * 2 < FLOW_ENDS_MAX ?
+			     (uint8_t)(old->room * 2) : FLOW_ENDS_MAX);
+	if (!p)
+		return -ENOMEM;
+	for (int s = 0; s < FLOW_SIDES; s++) {
+		memcpy(p->end[s], old->end[s],
+		       old->n[s] * sizeof(*old->end[s]));
+		p->n[s] = old->n[s];
+		p->send[s] = old->send[s];
+	}
+	free(old);
+	f->path = p;
+	return 0;
+}
+
 static int path_make(struct flow *f)
 {
 	struct flow_path *p;
 
 	if (f->path)
 		return 0;
-	p = calloc(1, sizeof(*p));
+	p = path_new(PATH_ROOM);
 	if (!p)
 		return -ENOMEM;
 	for (int side = 0; side < FLOW_SIDES; side++) {
@@ -273,17 +312,17 @@ int flow_accept(struct flow *f, enum flow_side side, const struct addr *addr,
 		uint64_t ports)
 {
 	uint16_t port = flow_port(f, side, ports);
-	struct flow_path *p;
 	struct flow_end *e;
+	int err;
 
 	if (path_make(f))
 		return -ENOMEM;
 	if (flow_end_find(f, side, addr, ports))
 		return 0;
-	p = f->path;
-	if (p->n[side] == FLOW_ENDS_MAX)
-		return -ENOSPC;
-	e = &p->end[side][p->n[side]++];
+	err = path_grow(f, side);
+	if (err)
+		return err;
+	e = &f->path->end[side][f->path->n[side]++];
 	memset(e, 0, sizeof(*e));
 	e->at.addr = *addr;
 	e->at.port = port;

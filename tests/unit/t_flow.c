@@ -308,6 +308,37 @@ static void test_bounds(void **state)
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &a, 0), -ENOSPC);
 }
 
+/* A path moves when it grows: nothing in it may be lost. */
+static void test_a_path_grows(void **state)
+{
+	struct fixture *x = *state;
+	struct addr ours = address("10.9.0.0"), theirs = address("10.8.0.0");
+	struct tuple wire;
+
+	assert_int_equal(flow_accept(x->f, FLOW_THEIRS, &theirs, 0), 0);
+	assert_int_equal(flow_send_by(x->f, FLOW_THEIRS, &theirs, 0), 0);
+	for (uint8_t i = 1; i < FLOW_ENDS_MAX; i++) {
+		ours.byte[3] = i;
+		assert_int_equal(flow_accept(x->f, FLOW_OURS, &ours, 0), 0);
+		flow_end_find(x->f, FLOW_OURS, &ours, 0)->ifindex = i;
+		assert_int_equal(flow_send_by(x->f, FLOW_OURS, &ours, 0), 0);
+		wire = flow_wire_tuple(x->f);
+		assert_true(addr_equal(&wire.local.addr, &ours));
+		assert_true(addr_equal(&wire.remote.addr, &theirs));
+		for (uint8_t j = 1; j <= i; j++) {
+			struct flow_end *e;
+
+			ours.byte[3] = j;
+			e = flow_end_find(x->f, FLOW_OURS, &ours, 0);
+			assert_non_null(e);
+			assert_int_equal(e->ifindex, j);
+			wire.local.addr = ours;
+			assert_true(flow_accepts(x->f, &wire));
+		}
+		assert_true(flow_accepts(x->f, &x->f->identity));
+	}
+}
+
 static void test_restore_names_everything(void **state)
 {
 	struct fixture *x = *state;
@@ -371,6 +402,7 @@ int main(void)
 		T(test_taken),
 		T(test_no_tombstone_on_a_living_socket),
 		T(test_bounds),
+		T(test_a_path_grows),
 		T(test_restore_names_everything),
 		T(test_groups_keep_digests),
 		T(test_listing_goes_by_id),
