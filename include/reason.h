@@ -137,6 +137,9 @@ struct counters {
 	uint64_t value[COUNTER_MAX];
 };
 
+/* Why a peer refused, as the byte in its message says: POLICY where that is a
+ * reason that we do not know, or none. Always an index of the counters. */
+enum reason reason_from_wire(uint8_t byte);
 /* Lower-case name ("no_peer"); "unknown" past the end. */
 const char *reason_name(enum reason r);
 /* A sentence fragment for people. */

@@ -259,6 +259,13 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 	case WIRE_ACCEPT:
 		ev.type = MOVER_ACCEPT;
 		ev.seq = m->accept.seq;
+		/* A track moves whole or not at all. */
+		if (m->accept.n) {
+			ev.type = MOVER_REFUSE;
+			ev.reason = reason_from_wire(
+				m->accept.refused[0].reason);
+			break;
+		}
 		ev.arrived_on = rx->local.addr;
 		memcpy(ev.challenge, m->accept.challenge,
 		       sizeof(ev.challenge));
@@ -267,7 +274,7 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 	case WIRE_REFUSE:
 		ev.type = MOVER_REFUSE;
 		ev.seq = m->refuse.seq;
-		ev.reason = (enum reason)m->refuse.reason;
+		ev.reason = reason_from_wire(m->refuse.reason);
 		t->refusal = &m->refuse;
 		break;
 	default:

@@ -27,6 +27,11 @@ static const char *const counter_names[COUNTER_MAX] = {
 #undef X
 };
 
+enum reason reason_from_wire(uint8_t byte)
+{
+	return byte && byte < REASON_MAX ? (enum reason)byte : REASON_POLICY;
+}
+
 /* Reasons arrive from peers as a byte, newer ones than ours among them. */
 const char *reason_name(enum reason r)
 {
