@@ -65,6 +65,9 @@ struct track {
 	/* FLOW_OURS: the route choice that its flows share */
 	struct addr remote; /* identity address at the other end */
 	uint32_t mark, uid;
+	char ifname[IF_NAMESIZE]; /* where its locator is, or was last */
+	bool tunnel; /* and what that is */
+	bool fresh; /* not looked at since it was made */
 	uint64_t ports; /* names given to choices of ports so far */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
@@ -123,7 +126,9 @@ struct addr_use {
 	struct addr addr;
 	uint32_t uses;
 	int32_t delta; /* of the batch being prepared */
-	enum reason reason; /* of remotes: how the last handshake ended */
+	/* Of remotes: */
+	uint32_t willing; /* of the uses: flows that policy allows */
+	enum reason reason; /* how the last handshake ended */
 };
 
 struct divert {
@@ -131,6 +136,7 @@ struct divert {
 	LIST_HEAD(, flow) settling; /* plain again, still queued */
 	uint32_t steered; /* flows in OUT or DROP */
 	uint64_t idle_ms; /* the kernel's tombstones are gone by then */
+	uint64_t rebuild_ms; /* the kernel differs: all anew then; 0 no */
 	bool idle; /* steer_idle() was told */
 };
 
@@ -178,6 +184,9 @@ struct daemon {
 	uint64_t dump_took_ms;
 	uint32_t dump; /* generation */
 	bool look; /* the address or route events of this read matter */
+	bool fresh; /* there are tracks that were not looked at yet */
+	bool policy; /* changed: look at flows that are owned, too */
+	uint64_t resync_ms; /* ask for all addresses then; 0 none */
 	bool dump_now;
 	uint64_t review_ms; /* look at flows without an owner; 0 none */
 	uint64_t assoc_ms; /* nearest deadline of a peer's claims ... */
@@ -202,6 +211,9 @@ void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
 		   uint64_t now_ms, int err);
 /* begin, add, commit and settle for one flow. */
 int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* The same for one that is to leave the kernel altogether: never fails for
+ * the caller, what the kernel refuses is made good later. */
+void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* A tombstone was lifted for a socket of ours. */
 void divert_undrop(struct daemon *d, const struct tuple *t);
 /* The whole table anew, from what the flows say. 0 or -errno. */
@@ -229,6 +241,11 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p);
 void assoc_step(struct daemon *d, uint64_t now_ms);
 uint64_t assoc_deadline_ms(struct daemon *d);
 void assoc_free_all(struct daemon *d);
+/* Whose flow it is, NULL nobody's: peers count theirs. */
+void assoc_own(struct flow *f, struct peer *p);
+/* The flow is nobody's again: neither steered nor claimed. */
+void assoc_let_go(struct daemon *d, struct flow *f, uint64_t now_ms,
+		  enum reason why);
 /* Sends to the peer over (local, remote); counts errors. */
 int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m);
@@ -272,6 +289,8 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Its socket, or the peer's, is gone: it moves no more; what it steers
  * stays until track_leave(). */
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Neither moved nor held, its address is usable: it would go on by itself. */
+bool track_is_at_rest(const struct daemon *d, const struct flow *f);
 /* Is either half holding this flow? */
 bool track_holds(const struct flow *f);
 /* Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track;
@@ -308,6 +327,8 @@ void handover_session(struct assoc *a, uint64_t now_ms);
 void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet);
 void handover_step(struct daemon *d, uint64_t now_ms);
 uint64_t handover_deadline_ms(struct daemon *d);
+/* Looks at the tracks that are new. */
+void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms);
 /* The operator's wish for a track. 0 or -errno. */
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 /* A new connection of this host wants the flow's wire tuple. */

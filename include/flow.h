@@ -99,6 +99,7 @@ struct flow {
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;
 	uint64_t last_queued_ms;
+	uint64_t retry_ms; /* protecting it failed: not claimed before */
 	uint64_t ended_ms; /* socket gone since; 0 alive */
 	uint64_t received_ms; /* data, as the last dump told; 0 never */
 	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
@@ -110,11 +111,13 @@ struct flow {
 	struct { /* a choice of ports that no accepted end has yet */
 		uint64_t ports;
 		uint16_t port;
+		uint32_t ifindex; /* of an end being taken away */
 	} next[FLOW_SIDES];
 	uint8_t state; /* of the socket: TCP_* */
 	bool bound, mptcp, md5; /* why its socket cannot be protected */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */
 	uint8_t wanted; /* the same, prepared */
+	bool willing; /* counted as a flow that policy allows */
 	bool protected; /* both ends confirmed it */
 	bool hold; /* prepared or steered to be held */
 	bool was_held; /* before the change that is being prepared */
@@ -220,6 +223,8 @@ int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 void flow_steer_commit(struct flow_table *t, struct flow *f, bool tombstone,
 		       uint64_t now_ms);
 void flow_steer_abort(struct flow_table *t, struct flow *f);
+/* As if the kernel had nothing of it: before everything is built anew. */
+void flow_steer_forget(struct flow_table *t, struct flow *f);
 /* Names everything that the kernel should have, as additions: to restore a
  * table that was lost. */
 int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,

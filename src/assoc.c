@@ -19,6 +19,18 @@
 
 /* ---- claims ------------------------------------------------------------- */
 
+/* Nothing is sent to a locator that its owner has declared gone (I5). */
+static bool is_gone(const struct assoc *a, const struct addr *remote)
+{
+	const struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+		if (t->follower.gone &&
+		    addr_equal(&t->follower.sending.addr, remote))
+			return true;
+	return false;
+}
+
 /* The path validated last whose local end still is ours. */
 static bool best_path(const struct assoc *a, struct peer_path *best)
 {
@@ -27,7 +39,8 @@ static bool best_path(const struct assoc *a, struct peer_path *best)
 
 	for (unsigned int i = 0; peer_path_at(a->peer, i, &path); i++) {
 		if (!path.validated_ms ||
-		    !rtmon_usable(a->d->rtmon, &path.local.addr))
+		    !rtmon_usable(a->d->rtmon, &path.local.addr) ||
+		    is_gone(a, &path.remote.addr))
 			continue;
 		if (found && best->nat <= path.nat &&
 		    best->validated_ms >= path.validated_ms)
@@ -184,9 +197,7 @@ static void claim_confirmed(void *arg, uint64_t now_ms, struct claim *c)
 	struct assoc *a = arg;
 	struct flow *f = flow_of_claim(c);
 
-	if (!f->peer)
-		peer_flows_inc(a->peer);
-	f->peer = a->peer;
+	assoc_own(f, a->peer);
 	track_enter(a->d, f, now_ms);
 }
 
@@ -208,11 +219,18 @@ static void claim_retracked(void *arg, uint64_t now_ms, struct claim *c)
 	track_enter(a->d, flow_of_claim(c), now_ms);
 }
 
+/* Its moves would be followed by nobody. Where nothing is translated the flow
+ * is as it was before, and perhaps the peer opens a socket there again; else
+ * what is translated must be, to the end. */
 static void claim_ended_by_peer(void *arg, uint64_t now_ms, struct claim *c)
 {
 	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
 
-	track_detach(a->d, flow_of_claim(c), now_ms);
+	track_detach(a->d, f, now_ms);
+	f->reason = c->reason;
+	if (track_is_at_rest(a->d, f))
+		assoc_let_go(a->d, f, now_ms, c->reason);
 }
 
 static void claim_released(void *arg, uint64_t now_ms, struct claim *c)
@@ -252,6 +270,27 @@ static const struct claim_ops claim_ops = {
 
 /* ---- life --------------------------------------------------------------- */
 
+void assoc_own(struct flow *f, struct peer *p)
+{
+	struct peer *before = f->peer;
+
+	f->peer = p;
+	if (p)
+		peer_flows_inc(p);
+	if (before)
+		peer_flows_dec(before);
+}
+
+void assoc_let_go(struct daemon *d, struct flow *f, uint64_t now_ms,
+		  enum reason why)
+{
+	track_leave(d, f, now_ms);
+	claim_drop(&f->claim);
+	assoc_own(f, NULL);
+	f->reason = why;
+	report_flow_event(d, f, "released", reason_name(why));
+}
+
 struct assoc *assoc_get(struct daemon *d, struct peer *p)
 {
 	struct assoc *a = peer_user(p);
@@ -289,12 +328,7 @@ static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 			continue;
 		if (!all && (!flow_is_plain(f) || f->hold))
 			continue;
-		track_leave(a->d, f, now_ms);
-		claim_drop(&f->claim);
-		if (f->peer)
-			peer_flows_dec(f->peer);
-		f->peer = NULL;
-		f->reason = REASON_NO_PEER;
+		assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
 		if (f->ended_ms)
 			discover_remove(a->d, f, now_ms);
 	}
@@ -419,8 +453,10 @@ static int64_t on_wall_s(void *arg)
 static bool on_may_answer(void *arg, const struct addr *local,
 			  const struct addr *remote)
 {
+	const struct addr_use *u = discover_remote(arg, remote);
+
 	(void)local;
-	return discover_remote(arg, remote) != NULL;
+	return u && u->willing;
 }
 
 static bool on_locator_allowed(void *arg, const struct addr *remote)
@@ -559,10 +595,14 @@ static void on_path_result(void *arg, struct peer *p, uint64_t now_ms,
 	struct daemon *d = arg;
 	struct assoc *a = peer_user(p);
 
-	(void)path;
 	d->assoc_dirty = true;
 	if (a && ok)
 		claim_table_kick(a->claims, now_ms);
+	/* It may be another host that has this address now. */
+	if (!ok && discover_remote(d, &path->remote.addr) &&
+	    conf_initiate_allowed(d->conf, &path->remote.addr))
+		peer_initiate(d->peers, now_ms, &path->local.addr,
+			      &path->remote.addr, 0);
 }
 
 static void on_pins_changed(void *arg)

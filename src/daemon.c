@@ -19,6 +19,7 @@
 
 #include "notify.h"
 
+#define RESYNC_MS 1000
 #define QUEUE_READS_MAX 8 /* batches of a queue before others get a turn */
 
 /* ---- events -------------------------------------------------------------- */
@@ -44,6 +45,7 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 			break;
 		log_info(d->log, "%s has left its interface",
 			 addr_format(a, text));
+		peer_table_local_gone(d->peers, a);
 		if (divert_sources(d, a))
 			retain_gone(d->retain, a);
 		break;
@@ -65,6 +67,7 @@ static void on_route_settled(void *arg)
 		return;
 	d->look = false;
 	d->quiet_ms = now_ms + QUIET_MS;
+	handover_step(d, now_ms); /* time comes before events (migrate.h) */
 	/* First the sockets: a connection younger than the last dump may have
 	 * the very tuple that a flow is about to move to. */
 	discover_freshen(d, now_ms);
@@ -77,8 +80,18 @@ static void on_rtmon(uint32_t events, void *arg)
 	int err = rtmon_receive(d->rtmon);
 
 	(void)events;
-	if (err)
-		log_err(d->log, "routing socket: %s", strerror(-err));
+	if (!err || d->resync_ms)
+		return;
+	log_err(d->log, "routing socket: %s", strerror(-err));
+	d->resync_ms = loop_now_ms() + RESYNC_MS;
+}
+
+/* Nothing that is known of addresses may be trusted before this succeeds. */
+static void resync(struct daemon *d, uint64_t now_ms)
+{
+	d->resync_ms = 0;
+	if (rtmon_resync(d->rtmon))
+		d->resync_ms = now_ms + RESYNC_MS;
 }
 
 static void on_sockdiag(uint32_t events, void *arg)
@@ -90,8 +103,10 @@ static void on_sockdiag(uint32_t events, void *arg)
 		d->dump_now = true;
 }
 
-static void on_queue(struct pktq *q)
+static void on_queue(struct daemon *d, struct pktq *q)
 {
+	/* After a suspend a permission to send may have run out. */
+	handover_step(d, loop_now_ms());
 	for (int i = 0; i < QUEUE_READS_MAX && pktq_read(q) > 0; i++)
 		;
 }
@@ -99,13 +114,13 @@ static void on_queue(struct pktq *q)
 static void on_queue_in(uint32_t events, void *arg)
 {
 	(void)events;
-	on_queue(((struct daemon *)arg)->queue_in);
+	on_queue(arg, ((struct daemon *)arg)->queue_in);
 }
 
 static void on_queue_out(uint32_t events, void *arg)
 {
 	(void)events;
-	on_queue(((struct daemon *)arg)->queue_out);
+	on_queue(arg, ((struct daemon *)arg)->queue_out);
 }
 
 static void on_datagram(const struct udp_datagram *u, void *arg)
@@ -122,6 +137,7 @@ static void on_udp(uint32_t events, void *arg)
 	struct daemon *d = arg;
 
 	(void)events;
+	handover_step(d, loop_now_ms());
 	udp_receive(d->udp, on_datagram, d);
 }
 
@@ -168,6 +184,7 @@ static void reload(struct daemon *d)
 		*d->conf = *fresh;
 		free(fresh);
 		peer_table_policy_changed(d->peers, loop_now_ms());
+		d->policy = true;
 		d->review_ms = loop_now_ms();
 		log_notice(d->log, "configuration read again");
 	}
@@ -202,6 +219,8 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->quiet_ms);
 	ms = sooner(ms, d->settle_ms);
 	ms = sooner(ms, d->pins_ms);
+	ms = sooner(ms, d->resync_ms);
+	ms = sooner(ms, d->divert.rebuild_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
 		ms = sooner(ms, d->divert.idle_ms);
 	return ms;
@@ -222,13 +241,17 @@ static void on_settled(uint64_t now_ms, void *arg)
 {
 	struct daemon *d = arg;
 
+	if (d->resync_ms && now_ms >= d->resync_ms)
+		resync(d, now_ms);
+	handover_step(d, now_ms);
 	if (d->quiet_ms && now_ms >= d->quiet_ms) {
 		d->quiet_ms = 0;
 		handover_evaluate(d, now_ms, true);
 	}
-	handover_step(d, now_ms);
 	look_for_flows(d, now_ms);
 	assoc_step(d, now_ms);
+	if (d->fresh)
+		handover_evaluate_fresh(d, now_ms);
 	divert_step(d, now_ms);
 	if (d->pins_ms && now_ms >= d->pins_ms) {
 		int err = store_pins_save(d);
@@ -455,8 +478,16 @@ static int start(struct daemon *d)
 
 /* ---- stop ----------------------------------------------------------------- */
 
-/* A moved socket cannot live without us. It is destroyed while its RST can
- * still be translated, so that the other end learns of it at once. */
+/* Its socket cannot live without us. */
+static bool is_moved(const struct daemon *d, const struct flow *f)
+{
+	return f->protected && !f->ended_ms &&
+	       (!flow_is_plain(f) ||
+		!rtmon_find(d->rtmon, &f->identity.local.addr));
+}
+
+/* They are destroyed while their RSTs can still be translated, so that the
+ * other end learns of it at once. */
 static unsigned int destroy_moved(struct daemon *d)
 {
 	struct flow *f;
@@ -464,10 +495,7 @@ static unsigned int destroy_moved(struct daemon *d)
 	unsigned int n = 0;
 
 	HASH_ITER(hh, d->flows.by_identity, f, next) {
-		if (!f->protected || f->ended_ms)
-			continue;
-		if (flow_is_plain(f) &&
-		    rtmon_find(d->rtmon, &f->identity.local.addr))
+		if (!is_moved(d, f))
 			continue;
 		if (!sockdiag_destroy(d->sockdiag, &f->identity, 0, f->cookie))
 			n++;
@@ -480,7 +508,7 @@ static unsigned int count_moved(const struct daemon *d)
 	unsigned int n = 0;
 
 	for (const struct flow *f = d->flows.by_identity; f; f = f->hh.next)
-		n += f->protected && !f->ended_ms && !flow_is_plain(f);
+		n += is_moved(d, f);
 	return n;
 }
 
@@ -499,12 +527,12 @@ static void wait_for_ends(struct daemon *d)
 		if (now_ms >= until_ms ||
 		    poll(fds, 3, (int)(until_ms - now_ms)) < 0)
 			break;
-		on_queue(d->queue_out);
-		on_queue(d->queue_in);
+		on_queue(d, d->queue_out);
+		on_queue(d, d->queue_in);
 		if (sockdiag_receive(d->sockdiag))
 			break;
 	}
-	on_queue(d->queue_out);
+	on_queue(d, d->queue_out);
 }
 
 static void stop(struct daemon *d)
@@ -515,8 +543,6 @@ static void stop(struct daemon *d)
 		wait_for_ends(d);
 	if (d->pins_ms && store_pins_save(d))
 		log_warn(d->log, "cannot write pins");
-	ctl_close(d->ctl);
-	d->ctl = NULL;
 }
 
 static void remove_all(struct daemon *d)
@@ -525,6 +551,8 @@ static void remove_all(struct daemon *d)
 	struct flow *next;
 	int err;
 
+	ctl_close(d->ctl);
+	d->ctl = NULL; /* nobody is told of what goes now */
 	/* Addresses and routes, then the table: what still runs into it
 	 * meanwhile waits in a queue that is about to close. */
 	err = retain_close(d->retain, false);

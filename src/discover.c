@@ -57,6 +57,20 @@ static void remote_unuse(struct daemon *d, const struct addr *remote)
 	free(u);
 }
 
+/* Counts, for who asks from there (on_may_answer()). */
+static void set_willing(struct daemon *d, struct flow *f, bool willing)
+{
+	struct addr_use *u = discover_remote(d, &f->identity.remote.addr);
+
+	if (f->willing == willing || !u)
+		return;
+	f->willing = willing;
+	if (willing)
+		u->willing++;
+	else
+		u->willing--;
+}
+
 enum reason discover_policy(const struct daemon *d, const struct flow *f)
 {
 	const struct addr *local = &f->identity.local.addr;
@@ -89,8 +103,8 @@ void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms)
 	track_leave(d, f, now_ms);
 	divert_drop_held(d, f);
 	claim_drop(&f->claim);
-	if (f->peer)
-		peer_flows_dec(f->peer);
+	assoc_own(f, NULL);
+	set_willing(d, f, false);
 	remote_unuse(d, &f->identity.remote.addr);
 	report_flow_event(d, f, "ended", "");
 	flow_remove(&d->flows, f);
@@ -104,6 +118,7 @@ void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms)
 	f->ended_ms = now_ms;
 	f->cookie = 0;
 	f->reason = REASON_ENDED;
+	set_willing(d, f, false);
 	d->assoc_dirty = true;
 	track_detach(d, f, now_ms);
 	if (claim_end(&f->claim, now_ms))
@@ -289,6 +304,7 @@ static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
 	enum reason r = discover_policy(d, f);
 	struct peer *p;
 
+	set_willing(d, f, r == REASON_NONE);
 	if (r != REASON_NONE) {
 		f->reason = r;
 		return;
@@ -298,6 +314,8 @@ static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
 		f->reason = REASON_YOUNG;
 		return;
 	}
+	if (now_ms < f->retry_ms)
+		return;
 	p = peer_find_addr(d->peers, &f->identity.remote.addr);
 	if (p && peer_has_session(p))
 		claim(d, f, p, now_ms);
@@ -305,13 +323,44 @@ static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
 		open_handshake(d, f, now_ms);
 }
 
+/* A flow that is protected is let go where policy forbids it by now, or where
+ * its owner gave it up while it was away. */
+static void review_owned(struct daemon *d, struct flow *f, bool policy,
+			 uint64_t now_ms)
+{
+	enum reason r = policy ? discover_policy(d, f) : REASON_NONE;
+	struct claim_table *claims = f->claim.table;
+
+	if (policy)
+		set_willing(d, f, r == REASON_NONE);
+	if (!track_is_at_rest(d, f)) {
+		d->policy = d->policy || r != REASON_NONE; /* later */
+		return;
+	}
+	if (r != REASON_NONE) {
+		assoc_let_go(d, f, now_ms, r);
+		if (claims) /* so that the other end does as well */
+			claim_table_announce(claims, now_ms);
+		d->assoc_dirty = true;
+	} else if (!f->group[FLOW_OURS]) {
+		assoc_let_go(d, f, now_ms, f->reason);
+	}
+}
+
 void discover_review(struct daemon *d, uint64_t now_ms)
 {
+	bool policy = d->policy;
 	struct flow *f;
 	struct flow *next;
 
 	d->review_ms = 0;
-	HASH_ITER(hh, d->flows.by_identity, f, next)
-		if (!f->protected && !f->ended_ms)
+	d->policy = false;
+	HASH_ITER(hh, d->flows.by_identity, f, next) {
+		if (f->ended_ms)
+			continue;
+		if (f->protected)
+			review_owned(d, f, policy, now_ms);
+		else
 			review(d, f, now_ms);
+	}
 }

@@ -15,6 +15,7 @@
 #include "rewrite.h"
 
 #define SETTLE_RETRY_MS 1000
+#define REBUILD_MS 1000 /* after the kernel has refused something */
 #define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
 
 /* ---- steering -------------------------------------------------------- */
@@ -84,12 +85,6 @@ static int on_change(void *ctx, const struct flow_change *c)
 
 	steer_change(d, c);
 	return use_change(d, c);
-}
-
-static int on_restore(void *ctx, const struct flow_change *c)
-{
-	steer_change(ctx, c);
-	return 0;
 }
 
 void divert_begin(struct daemon *d)
@@ -163,6 +158,12 @@ static void uses_settle(struct daemon *d, int err)
 	}
 }
 
+static void rebuild_at(struct daemon *d, uint64_t when_ms)
+{
+	if (!d->divert.rebuild_ms || when_ms < d->divert.rebuild_ms)
+		d->divert.rebuild_ms = when_ms ? when_ms : 1;
+}
+
 int divert_commit(struct daemon *d, int err)
 {
 	if (!err) {
@@ -172,6 +173,8 @@ int divert_commit(struct daemon *d, int err)
 	}
 	uses_settle(d, err);
 	if (err) {
+		if (err == -ENOENT) /* somebody took the table away */
+			rebuild_at(d, loop_now_ms());
 		COUNT(d, NFT_ERRORS);
 		REFUSED(d, SYSTEM);
 		log_err(d->log, "nftables refused a change: %s",
@@ -219,6 +222,15 @@ void divert_undrop(struct daemon *d, const struct tuple *t)
 	divert_commit(d, 0);
 }
 
+void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (!divert_flow(d, f, now_ms))
+		return;
+	flow_steer_forget(&d->flows, f);
+	rebuild_at(d, now_ms + REBUILD_MS);
+}
+
+/* Counts anew as well. */
 int divert_rebuild(struct daemon *d, uint64_t now_ms)
 {
 	int err;
@@ -228,13 +240,28 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 		for (struct addr_use *u = d->divert.use[set]; u;
 		     u = u->hh.next)
-			steer_add_addr(d->steer, (enum steer_addr_set)set,
-				       &u->addr);
-	err = flow_steer_all(&d->flows, now_ms, on_restore, d);
+			u->delta = -(int32_t)u->uses;
+	err = flow_steer_all(&d->flows, now_ms, on_change, d);
+	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
+		for (struct addr_use *u = d->divert.use[set]; u;
+		     u = u->hh.next)
+			if ((int64_t)u->uses + u->delta > 0)
+				steer_add_addr(d->steer,
+					       (enum steer_addr_set)set,
+					       &u->addr);
 	if (!err)
 		err = steer_commit(d->steer);
+	uses_settle(d, err);
 	d->divert.idle = false;
-	return err;
+	d->divert.rebuild_ms = 0;
+	if (err) {
+		rebuild_at(d, now_ms + REBUILD_MS);
+		return err;
+	}
+	d->divert.steered = 0;
+	for (struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+		d->divert.steered += !!(f->steered & STEER_BITS);
+	return 0;
 }
 
 void divert_free(struct daemon *d)
@@ -307,6 +334,9 @@ static void leave_queue(struct daemon *d, uint64_t now_ms)
 
 void divert_step(struct daemon *d, uint64_t now_ms)
 {
+	if (d->divert.rebuild_ms && now_ms >= d->divert.rebuild_ms &&
+	    divert_rebuild(d, now_ms))
+		COUNT(d, NFT_ERRORS);
 	if (d->settle_ms && now_ms >= d->settle_ms) {
 		d->settle_ms = 0;
 		/* What waits was sent before anything that goes past. */
@@ -319,6 +349,8 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 		steer_idle(d->steer);
 		if (!steer_commit(d->steer))
 			d->divert.idle = true;
+		else
+			d->divert.idle_ms = now_ms + REBUILD_MS;
 	}
 }
 
@@ -441,13 +473,21 @@ void divert_drop_held(struct daemon *d, struct flow *f)
 	pktq_flush(d->queue_out);
 }
 
-/* The tripwire queued it: its address is gone from its interface, which
- * the routing socket may not have told us yet. Hearing it may end flows. */
+/* Before a packet passes as it is: perhaps its address is gone from its
+ * interface, and the routing socket has not been read yet (the kernel tells
+ * before the tripwire can see it). Hearing it may end flows. */
 static struct flow *look_again(struct daemon *d, const struct tuple *identity)
 {
 	if (rtmon_usable(d->rtmon, &identity->local.addr))
 		rtmon_receive(d->rtmon);
 	return flow_find(&d->flows, identity);
+}
+
+static bool is_sent_plain(const struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	return tuple_equal(&wire, &f->identity);
 }
 
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
@@ -456,7 +496,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	struct tuple wire = f->identity;
 
 	f->last_queued_ms = loop_now_ms();
-	if (!f->hold && !f->stay_queued && !f->path) {
+	if (!f->hold && is_sent_plain(f)) {
 		f = look_again(d, &wire);
 		if (!f || !f->protected) {
 			drop(d, q, p->id);

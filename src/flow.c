@@ -634,6 +634,17 @@ void flow_steer_abort(struct flow_table *t, struct flow *f)
 	f->wanted = f->steered;
 }
 
+void flow_steer_forget(struct flow_table *t, struct flow *f)
+{
+	while (!SLIST_EMPTY(&f->wires)) {
+		struct flow_wire *w = SLIST_FIRST(&f->wires);
+
+		SLIST_REMOVE_HEAD(&f->wires, entry);
+		wire_free(t, w);
+	}
+	f->steered = f->wanted = 0;
+}
+
 int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 		   void *ctx)
 {

@@ -221,6 +221,8 @@ static enum migrate_cause cause_to_move(struct track *t,
 		return MIGRATE_CAUSE_REFRESH;
 	if (is_deprecated(d, current))
 		return MIGRATE_CAUSE_DEPRECATED;
+	if (addr_equal(&t->wish, current)) /* the operator knows better */
+		return MIGRATE_CAUSE_REFRESH;
 	/* An address on lo belongs to every interface alike. */
 	if (own && !own->on_lo && own->ifindex != ifindex)
 		return MIGRATE_CAUSE_BETTER_ROUTE;
@@ -240,10 +242,11 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 		return;
 	if (addr_is_set(&t->wish) && !rtmon_usable(d->rtmon, &t->wish))
 		memset(&t->wish, 0, sizeof(t->wish));
+	t->fresh = false;
 	ifindex = source_choose(t, &source);
 	if (!rtmon_usable(d->rtmon, current))
 		cause = MIGRATE_CAUSE_GONE;
-	else if (quiet && !addr_is_set(&t->wish))
+	else if (quiet)
 		cause = cause_to_move(t, &source, ifindex);
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY)
@@ -266,11 +269,24 @@ void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet)
 			evaluate(t, now_ms, quiet);
 }
 
+void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms)
+{
+	struct assoc *a;
+	struct track *t;
+
+	d->fresh = false;
+	/* While events come in, those that can wait do. */
+	LIST_FOREACH(a, &d->assocs, entry)
+		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+			if (t->fresh)
+				evaluate(t, now_ms, !d->quiet_ms);
+}
+
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms)
 {
 	struct locator candidate;
 
-	if (!source_is_allowed(t, to, false))
+	if (!source_is_allowed(t, to))
 		return -EADDRNOTAVAIL;
 	if (addr_equal(to, &mover_current(&t->mover)->addr))
 		return -EALREADY;

@@ -30,8 +30,8 @@ unsigned int outgoing_locators(const struct track *t, struct addr *to,
 
 /* ---- source.c ---------------------------------------------------------- */
 
-/* May our side of this track be at `a`? `tunnel`: it is on one. */
-bool source_is_allowed(struct track *t, const struct addr *a, bool tunnel);
+/* May our side of this track be at `a`? */
+bool source_is_allowed(struct track *t, const struct addr *a);
 /* The source that the kernel would take for a new connection of these flows,
  * unset where there is none that may be used; its interface, or 0. */
 uint32_t source_choose(struct track *t, struct addr *a);

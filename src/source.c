@@ -19,21 +19,41 @@ static const struct addr *peer_locator(const struct track *t)
 	return theirs ? &theirs->follower.sending.addr : &t->remote;
 }
 
-/* May our side of this track be at `a`? */
-bool source_is_allowed(struct track *t, const struct addr *a,
-			      bool tunnel)
+/* Remembers where the track is for when its address is gone. By name: a VPN
+ * that comes back has the same one and another index. */
+static void note_interface(struct track *t)
+{
+	struct daemon *d = t->assoc->d;
+	const struct rtmon_address *own =
+		rtmon_find(d->rtmon, &mover_current(&t->mover)->addr);
+	const struct rtmon_link *link =
+		own ? rtmon_link(d->rtmon, own->ifindex) : NULL;
+
+	if (!link)
+		return;
+	memcpy(t->ifname, link->name, sizeof(t->ifname));
+	t->tunnel = link->tunnel;
+}
+
+/* What goes through a tunnel is not sent around it, nor the other way. */
+static bool is_link_allowed(struct track *t, const struct rtmon_link *to)
+{
+	note_interface(t);
+	if (t->assoc->d->conf->leave_tunnel || !t->ifname[0])
+		return true;
+	return (!t->tunnel && !to->tunnel) ||
+	       !strncmp(t->ifname, to->name, sizeof(t->ifname));
+}
+
+bool source_is_allowed(struct track *t, const struct addr *a)
 {
 	struct daemon *d = t->assoc->d;
 	const struct addr *current = &mover_current(&t->mover)->addr;
-	const struct rtmon_address *own = rtmon_find(d->rtmon, current);
-	const struct rtmon_link *link =
-		own ? rtmon_link(d->rtmon, own->ifindex) : NULL;
 	const struct rtmon_address *to = rtmon_find(d->rtmon, a);
+	const struct rtmon_link *link =
+		to ? rtmon_link(d->rtmon, to->ifindex) : NULL;
 
-	if (!to || !rtmon_usable(d->rtmon, a))
-		return false;
-	if (link && link->tunnel && tunnel && to->ifindex != own->ifindex &&
-	    !d->conf->leave_tunnel)
+	if (!link || !rtmon_usable(d->rtmon, a) || !is_link_allowed(t, link))
 		return false;
 	return conf_locator_check(d->conf, a, current) == REASON_NONE;
 }
@@ -53,7 +73,7 @@ uint32_t source_choose(struct track *t, struct addr *a)
 	memset(a, 0, sizeof(*a));
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_choose_source(d->rtmon, &query, &route) ||
-	    !source_is_allowed(t, &route.src, route.tunnel))
+	    !source_is_allowed(t, &route.src))
 		return 0;
 	*a = route.src;
 	return route.ifindex;
@@ -79,7 +99,7 @@ void source_next(struct track *t, const struct addr *target,
 		if (list[i].on_lo || list[i].deprecated ||
 		    list[i].addr.family != query.dst.family ||
 		    addr_equal(&list[i].addr, target) ||
-		    !source_is_allowed(t, &list[i].addr, false))
+		    !source_is_allowed(t, &list[i].addr))
 			continue;
 		query.src = list[i].addr;
 		COUNT(d, ROUTE_LOOKUPS);

@@ -15,6 +15,7 @@
 #define PORT_LOW 32768 /* Linux's default ip_local_port_range */
 #define PORT_COUNT 28232
 #define PORT_TRIES 64
+#define PROTECT_AGAIN_MS 60000 /* after a failure */
 #define LOOKUPS_MAX 256 /* flows of a track that are asked for one by one */
 
 struct track *track_find(const struct assoc *a, enum flow_side side,
@@ -28,12 +29,36 @@ struct track *track_find(const struct assoc *a, enum flow_side side,
 	return NULL;
 }
 
+static void track_free(struct track *t)
+{
+	LIST_REMOVE(t, entry);
+	t->assoc->n_tracks[t->side]--;
+	t->assoc->d->handover_dirty = true;
+	free(t->parts.port);
+	free(t);
+}
+
+/* Tracks that were named for flows that never came. */
+static void free_unused(struct assoc *a, enum flow_side side)
+{
+	struct track *t;
+	struct track *next;
+
+	for (t = LIST_FIRST(&a->tracks[side]); t; t = next) {
+		next = LIST_NEXT(t, entry);
+		if (LIST_EMPTY(&t->group.flows))
+			track_free(t);
+	}
+}
+
 static struct track *track_new(struct assoc *a, enum flow_side side,
 			       uint32_t id, const struct addr *addr)
 {
 	struct locator at = { .addr = *addr };
 	struct track *t;
 
+	if (a->n_tracks[side] >= TRACKS_MAX)
+		free_unused(a, side);
 	if (a->n_tracks[side] >= TRACKS_MAX) {
 		REFUSED(a->d, LIMIT);
 		return NULL;
@@ -52,15 +77,6 @@ static struct track *track_new(struct assoc *a, enum flow_side side,
 	LIST_INSERT_HEAD(&a->tracks[side], t, entry);
 	a->n_tracks[side]++;
 	return t;
-}
-
-static void track_free(struct track *t)
-{
-	LIST_REMOVE(t, entry);
-	t->assoc->n_tracks[t->side]--;
-	t->assoc->d->handover_dirty = true;
-	free(t->parts.port);
-	free(t);
 }
 
 void track_free_all(struct assoc *a)
@@ -103,6 +119,7 @@ static struct track *track_get(struct assoc *a, const struct flow *f)
 	t->remote = f->identity.remote.addr;
 	t->mark = f->mark;
 	t->uid = uid;
+	t->fresh = true;
 	return t;
 }
 
@@ -122,6 +139,17 @@ bool track_holds(const struct flow *f)
 	       (theirs && follower_holds(&theirs->follower));
 }
 
+bool track_is_at_rest(const struct daemon *d, const struct flow *f)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+	return flow_is_plain(f) && !f->hold &&
+	       rtmon_usable(d->rtmon, &f->identity.local.addr) &&
+	       (!ours || ours->mover.state == MOVER_STEADY) &&
+	       (!theirs || theirs->follower.state == FOLLOWER_STEADY);
+}
+
 /* ---- entering and leaving -------------------------------------------- */
 
 static void unreverse(struct daemon *d, const struct flow *f,
@@ -131,6 +159,27 @@ static void unreverse(struct daemon *d, const struct flow *f,
 		return;
 	retain_unreverse(d->retain, &f->identity.remote.addr, e->ifindex);
 	e->ifindex = 0;
+}
+
+static uint32_t ifindex_of(struct track *t, const struct addr *addr);
+static void reverse(struct track *t, struct flow *f,
+		    const struct locator *at, uint32_t ifindex);
+
+static int adopt_end(struct track *t, struct flow *f,
+		     const struct locator *l)
+{
+	struct endpoint at;
+	int err;
+
+	memset(&at, 0, sizeof(at));
+	at.addr = l->addr;
+	at.port = flow_port(f, t->side, l->ports);
+	if (flow_end_taken(&t->assoc->d->flows, f, t->side, &at))
+		return -EADDRINUSE;
+	err = flow_accept(f, t->side, &l->addr, l->ports);
+	if (!err)
+		reverse(t, f, l, ifindex_of(t, &l->addr));
+	return err;
 }
 
 /* Gives the flow the ends of its track's side: of a track that has moved
@@ -151,8 +200,7 @@ static int adopt(struct track *t, struct flow *f)
 	    addr_equal(&acc[0].locator.addr, identity))
 		return 0;
 	for (unsigned int i = 0; i < n && !err; i++)
-		err = flow_accept(f, t->side, &acc[i].locator.addr,
-				  acc[i].locator.ports);
+		err = adopt_end(t, f, &acc[i].locator);
 	if (!err)
 		err = flow_send_by(f, t->side, &send->addr, send->ports);
 	for (unsigned int i = f->path ? f->path->n[t->side] : 0; i && !err;
@@ -173,6 +221,22 @@ static int adopt(struct track *t, struct flow *f)
 	return err;
 }
 
+/* It enters a track that holds, or does not, unlike the one that it left. */
+static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	struct divert_released released;
+	int err;
+
+	f->hold = track_holds(f);
+	err = divert_flow(d, f, now_ms);
+	if (err || f->hold || hold_flow_empty(&f->held))
+		return err;
+	memset(&released, 0, sizeof(released));
+	divert_release(d, f, &released);
+	divert_released(d, &released);
+	return 0;
+}
+
 static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	struct rtmon_query query = {
@@ -191,15 +255,26 @@ static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 			     &f->identity.remote.addr, route.mtu);
 	if (err)
 		return err;
+	/* Gone while it was proved: no event tells of that again. */
+	if (!rtmon_find(d->rtmon, &f->identity.local.addr))
+		retain_gone(d->retain, &f->identity.local.addr);
 	f->protected = true;
-	f->hold = track_holds(f);
-	err = divert_flow(d, f, now_ms);
+	err = divert_again(d, f, now_ms);
 	if (err) {
 		f->protected = false;
 		retain_unprotect(d->retain, &f->identity.local.addr,
 				 &f->identity.remote.addr);
 	}
 	return err;
+}
+
+static void forget_path(struct daemon *d, struct flow *f)
+{
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++)
+			unreverse(d, f, &f->path->end[side][i]);
+	free(f->path);
+	f->path = NULL;
 }
 
 static void release_tracks(struct flow *f)
@@ -217,6 +292,9 @@ static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 {
 	struct track *ours = track_find(a, FLOW_OURS, f->claim.own_track);
 	struct track *theirs = track_find(a, FLOW_THEIRS, f->claim.peer_track);
+	struct track *left[FLOW_SIDES] = {
+		track_of(f, FLOW_OURS), track_of(f, FLOW_THEIRS),
+	};
 
 	if (!ours || !(is_joinable(ours, f, route_uid(a->d, f)) ||
 		       f->group[FLOW_OURS] == &ours->group)) {
@@ -230,8 +308,15 @@ static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 				   &f->identity.remote.addr);
 	if (!theirs)
 		return -ENOSPC;
+	if (theirs->follower.sending.addr.family !=
+	    f->identity.remote.addr.family)
+		return -EAFNOSUPPORT;
 	flow_group_enter(f, FLOW_OURS, &ours->group);
 	flow_group_enter(f, FLOW_THEIRS, &theirs->group);
+	for (int side = 0; side < FLOW_SIDES; side++)
+		if (left[side] && LIST_EMPTY(&left[side]->group.flows))
+			track_free(left[side]);
+	a->d->fresh = a->d->fresh || ours->fresh;
 	return 0;
 }
 
@@ -246,7 +331,7 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 	if (!err)
 		err = adopt(track_of(f, FLOW_THEIRS), f);
 	if (!err)
-		err = f->protected ? divert_flow(d, f, now_ms) :
+		err = f->protected ? divert_again(d, f, now_ms) :
 				     protect(d, f, now_ms);
 	if (err) {
 		char text[TUPLE_TEXT_MAX];
@@ -255,9 +340,12 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 			 tuple_format(&f->identity, text), strerror(-err));
 		REFUSED(d, SYSTEM);
 		f->reason = err == -ENOSPC ? REASON_LIMIT : REASON_SYSTEM;
+		f->retry_ms = now_ms + PROTECT_AGAIN_MS;
+		forget_path(d, f);
 		track_leave(d, f, now_ms);
 		release_tracks(f);
 		claim_drop(&f->claim);
+		assoc_own(f, NULL);
 		return;
 	}
 	f->reason = REASON_NONE;
@@ -287,12 +375,8 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 		LIST_REMOVE(f, in_settling);
 		f->stay_queued = false;
 	}
-	for (int side = 0; f->path && side < FLOW_SIDES; side++)
-		for (unsigned int i = 0; i < f->path->n[side]; i++)
-			unreverse(d, f, &f->path->end[side][i]);
-	free(f->path);
-	f->path = NULL;
-	divert_flow(d, f, now_ms);
+	forget_path(d, f);
+	divert_leave(d, f, now_ms);
 	retain_unprotect(d->retain, &f->identity.local.addr,
 			 &f->identity.remote.addr);
 	release_tracks(f);
@@ -333,7 +417,8 @@ static void reverse(struct track *t, struct flow *f,
 		e->ifindex = ifindex;
 }
 
-/* What is taken away keeps its port until it is certain. */
+/* What is taken away keeps its port, and the way back, until it is certain:
+ * end_forgotten() or end_restored(). */
 static void forget_end(struct track *t, struct flow *f,
 		       const struct locator *at)
 {
@@ -343,8 +428,30 @@ static void forget_end(struct track *t, struct flow *f,
 		return;
 	f->next[t->side].ports = at->ports;
 	f->next[t->side].port = e->at.port;
-	unreverse(t->assoc->d, f, e);
+	f->next[t->side].ifindex = e->ifindex;
 	flow_unaccept(f, t->side, &at->addr, at->ports);
+}
+
+static void end_forgotten(struct track *t, struct flow *f)
+{
+	if (f->next[t->side].ifindex)
+		retain_unreverse(t->assoc->d->retain,
+				 &f->identity.remote.addr,
+				 f->next[t->side].ifindex);
+	f->next[t->side].ifindex = 0;
+}
+
+static void end_restored(struct track *t, struct flow *f,
+			 const struct locator *at)
+{
+	struct flow_end *e;
+
+	flow_accept(f, t->side, &at->addr, at->ports);
+	e = flow_end_find(f, t->side, &at->addr, at->ports);
+	if (!e || !f->next[t->side].ifindex)
+		return;
+	e->ifindex = f->next[t->side].ifindex;
+	f->next[t->side].ifindex = 0;
 }
 
 static int change(struct track *t, struct flow *f,
@@ -372,9 +479,10 @@ static void change_back(struct track *t, struct flow *f,
 	switch (type) {
 	case MIGRATE_ACCEPT_ADD:
 		forget_end(t, f, at);
+		end_forgotten(t, f);
 		break;
 	case MIGRATE_ACCEPT_DEL:
-		flow_accept(f, t->side, &at->addr, at->ports);
+		end_restored(t, f, at);
 		break;
 	case MIGRATE_RELEASE:
 	case MIGRATE_SWITCH:
@@ -452,8 +560,10 @@ int track_apply(struct track *t, const struct migrate_action *action,
 			change_back(t, f, action->type, at, sending);
 			f->hold = f->was_held;
 		}
-		if (!err && action->type == MIGRATE_ACCEPT_DEL && f->path)
+		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
+			end_forgotten(t, f);
 			f->next[t->side].ports = 0;
+		}
 	}
 	if (err)
 		return err;

@@ -1,0 +1,1060 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Hosts with a whole daemon each on kernels made of paper: addresses, sockets,
+ * sets, queues and counts are lists, the clock is a number, and a datagram is
+ * delivered when the test says so. For t_daemon, which includes daemon.c.
+ *
+ * Everything between daemon and kernel is here; nothing in here judges.
+ */
+#ifndef SACIPED_TEST_FAKE_KERNEL_H
+#define SACIPED_TEST_FAKE_KERNEL_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "packet.h"
+
+#define HOSTS 3
+#define LIST 1024
+
+struct host;
+
+/* The adapters, as the daemon holds them. */
+struct loop {
+	struct host *h;
+};
+struct steer {
+	struct host *h;
+};
+struct retain {
+	struct host *h;
+};
+struct rtmon {
+	struct host *h;
+};
+struct sockdiag {
+	struct host *h;
+};
+struct natrules {
+	struct host *h;
+};
+struct udp {
+	struct host *h;
+};
+struct ctl {
+	struct host *h;
+};
+struct tap_injector {
+	struct host *h;
+};
+struct pktq {
+	struct host *h;
+	struct pktq_config config;
+};
+struct tap {
+	struct host *h;
+	int fd;
+	struct addr local, remote;
+	uint8_t proto;
+	bool ready;
+};
+
+struct element {
+	enum steer_set set;
+	struct tuple tuple;
+	uint32_t timeout_s;
+};
+
+struct pair {
+	struct addr a, b;
+	uint32_t ifindex, uses;
+};
+
+struct letter {
+	struct endpoint src, dst;
+	uint8_t data[UDP_DATAGRAM_MAX];
+	size_t len;
+};
+
+struct parcel {
+	uint32_t id, len;
+	uint8_t data[256];
+	bool out;
+};
+
+enum fate { WAITS, ACCEPTED, REWRITTEN, DROPPED };
+
+struct host {
+	struct daemon *d;
+	char dir[64];
+	struct loop loop;
+	struct steer steer;
+	struct retain retain;
+	struct rtmon rtmon;
+	struct sockdiag sockdiag;
+	struct natrules natrules;
+	struct udp udp;
+	struct ctl ctl;
+	struct tap_injector injector;
+	struct pktq queue[2];
+	bool ctl_open, steer_open, retain_open;
+	/* addresses; one link each */
+	struct rtmon_address addr[16];
+	size_t n_addr;
+	struct rtmon_link link[16];
+	size_t n_link;
+	const struct rtmon_ops *rt_ops;
+	struct addr vanished; /* the kernel's, the daemon has not heard yet */
+	int rt_error; /* of the next rtmon_receive() */
+	unsigned int resyncs;
+	/* sockets */
+	struct sockdiag_entry sock[64];
+	size_t n_sock;
+	sockdiag_destroy_callback *destroyed;
+	unsigned int n_destroyed;
+	/* sets */
+	struct element set[LIST], todo[LIST];
+	bool todo_add[LIST];
+	size_t n_set, n_todo;
+	struct addr addr_set[STEER_ADDR_SET_MAX][64];
+	size_t n_addr_set[STEER_ADDR_SET_MAX];
+	int steer_error; /* of the next commits */
+	unsigned int builds, commits, idles;
+	bool in_batch;
+	/* counts */
+	struct pair kept[64], reverse[64], gone[64];
+	size_t n_kept, n_reverse, n_gone;
+	/* taps */
+	struct tap *tap[16];
+	struct {
+		int fd;
+		loop_callback *cb;
+		void *arg;
+	} source[64];
+	size_t n_source;
+	uint64_t deadline_ms;
+	uint32_t poke_mark;
+	/* packets */
+	struct parcel in_queue[64];
+	size_t n_in_queue;
+	enum fate fate[256];
+	uint8_t verdict_data[256][256];
+	uint32_t next_id;
+	int fail_queue;
+	struct counters mute;
+};
+
+static struct host host[HOSTS];
+static struct host *starting; /* whose adapters are being opened */
+static uint64_t clock_ms;
+static struct letter post[4096];
+static size_t n_post;
+static bool lose_post;
+
+/* ---- loop ---------------------------------------------------------------- */
+
+int loop_open(struct loop **loop)
+{
+	starting->loop.h = starting;
+	*loop = &starting->loop;
+	return 0;
+}
+
+void loop_close(struct loop *loop)
+{
+	(void)loop;
+}
+
+uint64_t loop_now_ms(void)
+{
+	return clock_ms;
+}
+
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_callback *cb,
+	     void *arg)
+{
+	struct host *h = loop->h;
+
+	(void)events;
+	assert_true(h->n_source < 64);
+	h->source[h->n_source].fd = fd;
+	h->source[h->n_source].cb = cb;
+	h->source[h->n_source++].arg = arg;
+	return 0;
+}
+
+int loop_remove(struct loop *loop, int fd)
+{
+	struct host *h = loop->h;
+
+	for (size_t i = 0; i < h->n_source; i++)
+		if (h->source[i].fd == fd) {
+			h->source[i] = h->source[--h->n_source];
+			return 0;
+		}
+	return -ENOENT;
+}
+
+void loop_on_timer(struct loop *loop, loop_timer_callback *cb, void *arg)
+{
+	(void)loop, (void)cb, (void)arg;
+}
+
+int loop_set_deadline_ms(struct loop *loop, uint64_t when_ms)
+{
+	loop->h->deadline_ms = when_ms;
+	return 0;
+}
+
+void loop_on_settled(struct loop *loop, loop_settled_callback *cb, void *arg)
+{
+	(void)loop, (void)cb, (void)arg;
+}
+
+int loop_on_signals(struct loop *loop, const int *signals, size_t n,
+		    loop_signal_callback *cb, void *arg)
+{
+	(void)loop, (void)signals, (void)n, (void)cb, (void)arg;
+	return 0;
+}
+
+int loop_run(struct loop *loop)
+{
+	(void)loop;
+	return 0;
+}
+
+void loop_stop(struct loop *loop)
+{
+	(void)loop;
+}
+
+/* ---- steer --------------------------------------------------------------- */
+
+int steer_open(struct steer **out, const struct steer_conf *conf,
+	       struct steer_info *info)
+{
+	(void)conf;
+	memset(info, 0, sizeof(*info));
+	starting->steer.h = starting;
+	starting->steer_open = true;
+	*out = &starting->steer;
+	return 0;
+}
+
+int steer_close(struct steer *s, bool keep)
+{
+	(void)keep;
+	if (s)
+		s->h->steer_open = false;
+	return 0;
+}
+
+void steer_begin(struct steer *s)
+{
+	s->h->n_todo = 0;
+	s->h->in_batch = true;
+}
+
+void steer_build(struct steer *s)
+{
+	s->h->n_set = 0;
+	for (int i = 0; i < STEER_ADDR_SET_MAX; i++)
+		s->h->n_addr_set[i] = 0;
+	s->h->builds++;
+}
+
+static void put_todo(struct steer *s, enum steer_set set,
+		     const struct tuple *t, uint32_t timeout_s, bool add)
+{
+	struct host *h = s->h;
+
+	assert_true(h->in_batch);
+	assert_true(h->n_todo < LIST);
+	h->todo[h->n_todo].set = set;
+	h->todo[h->n_todo].tuple = *t;
+	h->todo[h->n_todo].timeout_s = timeout_s;
+	h->todo_add[h->n_todo++] = add;
+}
+
+void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
+	       uint32_t timeout_s)
+{
+	put_todo(s, set, t, timeout_s, true);
+}
+
+void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
+{
+	put_todo(s, set, t, 0, false);
+}
+
+static struct element *element(struct host *h, enum steer_set set,
+			       const struct tuple *t)
+{
+	for (size_t i = 0; i < h->n_set; i++)
+		if (h->set[i].set == set && tuple_equal(&h->set[i].tuple, t))
+			return &h->set[i];
+	return NULL;
+}
+
+/* Address sets take effect at once: no test lets such a batch fail. */
+void steer_add_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a)
+{
+	s->h->addr_set[set][s->h->n_addr_set[set]++] = *a;
+}
+
+void steer_del_addr(struct steer *s, enum steer_addr_set set,
+		    const struct addr *a)
+{
+	struct host *h = s->h;
+
+	for (size_t i = 0; i < h->n_addr_set[set]; i++)
+		if (addr_equal(&h->addr_set[set][i], a))
+			h->addr_set[set][i] =
+				h->addr_set[set][--h->n_addr_set[set]];
+}
+
+void steer_idle(struct steer *s)
+{
+	s->h->idles++;
+}
+
+int steer_commit(struct steer *s)
+{
+	struct host *h = s->h;
+
+	h->in_batch = false;
+	h->commits++;
+	if (h->steer_error)
+		return h->steer_error;
+	for (size_t i = 0; i < h->n_todo; i++) {
+		const struct element *n = &h->todo[i];
+		struct element *e = element(h, n->set, &n->tuple);
+
+		if (n->tuple.local.addr.family != n->tuple.remote.addr.family)
+			return -EINVAL;
+		if (h->todo_add[i] && e)
+			*e = *n;
+		else if (h->todo_add[i])
+			h->set[h->n_set++] = *n;
+		else if (e)
+			*e = h->set[--h->n_set];
+		assert_true(h->n_set < LIST);
+	}
+	return 0;
+}
+
+int steer_counters(struct steer *s, struct steer_counters *to)
+{
+	(void)s;
+	memset(to, 0, sizeof(*to));
+	return 0;
+}
+
+int steer_watch_fd(const struct steer *s)
+{
+	(void)s;
+	return -1;
+}
+
+int steer_watch(struct steer *s)
+{
+	(void)s;
+	return 1;
+}
+
+/* ---- retain -------------------------------------------------------------- */
+
+static struct pair *pair_find(struct pair *list, size_t n,
+			      const struct addr *a, const struct addr *b,
+			      uint32_t ifindex)
+{
+	for (size_t i = 0; i < n; i++)
+		if (addr_equal(&list[i].a, a) && list[i].ifindex == ifindex &&
+		    (!b || addr_equal(&list[i].b, b)))
+			return &list[i];
+	return NULL;
+}
+
+static void pair_use(struct pair *list, size_t *n, const struct addr *a,
+		     const struct addr *b, uint32_t ifindex)
+{
+	struct pair *p = pair_find(list, *n, a, b, ifindex);
+
+	if (!p) {
+		assert_true(*n < 64);
+		p = &list[(*n)++];
+		memset(p, 0, sizeof(*p));
+		p->a = *a;
+		if (b)
+			p->b = *b;
+		p->ifindex = ifindex;
+	}
+	p->uses++;
+}
+
+static int pair_unuse(struct pair *list, size_t *n, const struct addr *a,
+		      const struct addr *b, uint32_t ifindex)
+{
+	struct pair *p = pair_find(list, *n, a, b, ifindex);
+
+	assert_non_null(p); /* more taken away than was given */
+	if (--p->uses == 0)
+		*p = list[--*n];
+	return 0;
+}
+
+int retain_open(struct retain **out, const struct retain_conf *conf,
+		struct retain_info *info)
+{
+	(void)conf;
+	memset(info, 0, sizeof(*info));
+	info->src_valid_mark = true;
+	starting->retain.h = starting;
+	starting->retain_open = true;
+	*out = &starting->retain;
+	return 0;
+}
+
+int retain_close(struct retain *r, bool keep)
+{
+	(void)keep;
+	if (r)
+		r->h->retain_open = false;
+	return 0;
+}
+
+int retain_sweep(struct retain *r)
+{
+	(void)r;
+	return 0;
+}
+
+int retain_protect(struct retain *r, const struct addr *old,
+		   const struct addr *peer, uint32_t mtu)
+{
+	(void)mtu;
+	pair_use(r->h->kept, &r->h->n_kept, old, peer, 0);
+	return 0;
+}
+
+int retain_unprotect(struct retain *r, const struct addr *old,
+		     const struct addr *peer)
+{
+	return pair_unuse(r->h->kept, &r->h->n_kept, old, peer, 0);
+}
+
+int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
+{
+	(void)r, (void)peer, (void)mtu;
+	return 0;
+}
+
+int retain_gone(struct retain *r, const struct addr *old)
+{
+	if (!pair_find(r->h->gone, r->h->n_gone, old, NULL, 0))
+		pair_use(r->h->gone, &r->h->n_gone, old, NULL, 0);
+	return 0;
+}
+
+int retain_back(struct retain *r, const struct addr *old)
+{
+	if (pair_find(r->h->gone, r->h->n_gone, old, NULL, 0))
+		pair_unuse(r->h->gone, &r->h->n_gone, old, NULL, 0);
+	return 0;
+}
+
+int retain_reverse(struct retain *r, const struct addr *peer,
+		   uint32_t ifindex)
+{
+	pair_use(r->h->reverse, &r->h->n_reverse, peer, NULL, ifindex);
+	return 0;
+}
+
+int retain_unreverse(struct retain *r, const struct addr *peer,
+		     uint32_t ifindex)
+{
+	return pair_unuse(r->h->reverse, &r->h->n_reverse, peer, NULL,
+			  ifindex);
+}
+
+int retain_link_up(struct retain *r, uint32_t ifindex)
+{
+	(void)r, (void)ifindex;
+	return 0;
+}
+
+/* ---- rtmon --------------------------------------------------------------- */
+
+int rtmon_open(struct rtmon **rt, const struct rtmon_config *config,
+	       const struct rtmon_ops *ops, void *arg)
+{
+	(void)config, (void)arg;
+	starting->rtmon.h = starting;
+	starting->rt_ops = ops;
+	*rt = &starting->rtmon;
+	return 0;
+}
+
+void rtmon_close(struct rtmon *rt)
+{
+	(void)rt;
+}
+
+int rtmon_fd(const struct rtmon *rt)
+{
+	(void)rt;
+	return 10;
+}
+
+const struct rtmon_address *rtmon_addresses(const struct rtmon *rt, size_t *n)
+{
+	*n = rt->h->n_addr;
+	return rt->h->addr;
+}
+
+const struct rtmon_address *rtmon_find(const struct rtmon *rt,
+				       const struct addr *a)
+{
+	for (size_t i = 0; i < rt->h->n_addr; i++)
+		if (addr_equal(&rt->h->addr[i].addr, a))
+			return &rt->h->addr[i];
+	return NULL;
+}
+
+bool rtmon_usable(const struct rtmon *rt, const struct addr *a)
+{
+	const struct rtmon_address *x = rtmon_find(rt, a);
+
+	return x && !x->tentative;
+}
+
+bool rtmon_is_own(const struct rtmon *rt, const struct addr *a)
+{
+	return rtmon_find(rt, a);
+}
+
+bool rtmon_is_broadcast(const struct rtmon *rt, const struct addr *a)
+{
+	(void)rt, (void)a;
+	return false;
+}
+
+const struct rtmon_link *rtmon_link(const struct rtmon *rt, uint32_t ifindex)
+{
+	for (size_t i = 0; i < rt->h->n_link; i++)
+		if (rt->h->link[i].ifindex == ifindex)
+			return &rt->h->link[i];
+	return NULL;
+}
+
+const struct rtmon_link *rtmon_link_by_name(const struct rtmon *rt,
+					    const char *name)
+{
+	(void)rt, (void)name;
+	return NULL;
+}
+
+bool rtmon_has_uid_rules(const struct rtmon *rt)
+{
+	(void)rt;
+	return false;
+}
+
+uint64_t rtmon_resyncs(const struct rtmon *rt)
+{
+	(void)rt;
+	return 0;
+}
+
+/* The last address of that family that is neither deprecated nor tentative
+ * is the best source. */
+static int route(struct rtmon *rt, const struct rtmon_query *q,
+		 struct rtmon_route *r)
+{
+	struct host *h = rt->h;
+	const struct rtmon_address *best = NULL;
+
+	memset(r, 0, sizeof(*r));
+	for (size_t i = 0; i < h->n_addr; i++) {
+		const struct rtmon_address *a = &h->addr[i];
+
+		if (a->addr.family != q->dst.family || a->tentative ||
+		    (addr_is_set(&q->src) && !addr_equal(&q->src, &a->addr)))
+			continue;
+		if (!best || !a->deprecated)
+			best = a;
+	}
+	if (!best)
+		return -ENETUNREACH;
+	r->src = best->addr;
+	r->ifindex = best->ifindex;
+	r->tunnel = rtmon_link(rt, best->ifindex)->tunnel;
+	r->mtu = 1500;
+	return 0;
+}
+
+int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
+		 struct rtmon_route *r)
+{
+	return route(rt, query, r);
+}
+
+int rtmon_choose_source(struct rtmon *rt, const struct rtmon_query *query,
+			struct rtmon_route *r)
+{
+	int err = route(rt, query, r);
+	const struct rtmon_address *a = err ? NULL : rtmon_find(rt, &r->src);
+
+	return err || a->deprecated ? -EADDRNOTAVAIL : 0;
+}
+
+static void tell(struct host *h, enum rtmon_kind kind,
+		 const struct rtmon_address *a)
+{
+	struct rtmon_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.kind = kind;
+	if (a)
+		e.address = *a;
+	h->rt_ops->event(&e, h->d);
+}
+
+static void forget_address(struct host *h, const struct addr *a)
+{
+	for (size_t i = 0; i < h->n_addr; i++) {
+		struct rtmon_address gone = h->addr[i];
+
+		if (!addr_equal(&gone.addr, a))
+			continue;
+		h->addr[i] = h->addr[--h->n_addr];
+		tell(h, RTMON_ADDR_REMOVED, &gone);
+		return;
+	}
+}
+
+int rtmon_receive(struct rtmon *rt)
+{
+	struct host *h = rt->h;
+	struct addr a = h->vanished;
+	int err = h->rt_error;
+
+	if (err)
+		return err;
+	memset(&h->vanished, 0, sizeof(h->vanished));
+	if (!addr_is_set(&a))
+		return 0;
+	forget_address(h, &a);
+	h->rt_ops->settled(h->d);
+	return 0;
+}
+
+int rtmon_resync(struct rtmon *rt)
+{
+	rt->h->resyncs++;
+	return rtmon_receive(rt);
+}
+
+/* ---- sockdiag ------------------------------------------------------------ */
+
+int sockdiag_open(struct sockdiag **sd, sockdiag_destroy_callback *destroyed,
+		  void *arg)
+{
+	(void)arg;
+	starting->sockdiag.h = starting;
+	starting->destroyed = destroyed;
+	*sd = &starting->sockdiag;
+	return 0;
+}
+
+void sockdiag_close(struct sockdiag *sd)
+{
+	(void)sd;
+}
+
+int sockdiag_fd(const struct sockdiag *sd)
+{
+	(void)sd;
+	return 11;
+}
+
+int sockdiag_receive(struct sockdiag *sd)
+{
+	(void)sd;
+	return 0;
+}
+
+int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
+		  void *arg)
+{
+	(void)what;
+	for (size_t i = 0; i < sd->h->n_sock; i++)
+		cb(&sd->h->sock[i], arg);
+	return 0;
+}
+
+int sockdiag_lookup(struct sockdiag *sd, const struct tuple *tuple,
+		    uint32_t ifindex, struct sockdiag_entry *entry)
+{
+	(void)ifindex;
+	for (size_t i = 0; i < sd->h->n_sock; i++) {
+		if (!tuple_equal(&sd->h->sock[i].tuple, tuple))
+			continue;
+		if (entry)
+			*entry = sd->h->sock[i];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int sockdiag_destroy(struct sockdiag *sd, const struct tuple *tuple,
+		     uint32_t ifindex, uint64_t cookie)
+{
+	struct host *h = sd->h;
+
+	(void)ifindex;
+	for (size_t i = 0; i < h->n_sock; i++) {
+		struct sockdiag_entry e = h->sock[i];
+
+		if (!tuple_equal(&e.tuple, tuple) || e.cookie != cookie)
+			continue;
+		h->sock[i] = h->sock[--h->n_sock];
+		h->n_destroyed++;
+		h->destroyed(&e, h->d);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int sockdiag_port_taken(uint8_t proto, const struct addr *local, uint16_t port)
+{
+	(void)proto, (void)local, (void)port;
+	return 0;
+}
+
+/* ---- taps ---------------------------------------------------------------- */
+
+int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
+	     const struct addr *remote);
+/* Which host opens it is told by who has the local address. */
+static struct host *host_at(const struct addr *a)
+{
+	for (size_t i = 0; i < HOSTS; i++)
+		for (size_t j = 0; j < host[i].n_addr; j++)
+			if (addr_equal(&host[i].addr[j].addr, a))
+				return &host[i];
+	return NULL;
+}
+
+int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
+	     const struct addr *remote)
+{
+	static int next_fd = 100;
+	struct host *h = host_at(local);
+	struct tap *t;
+
+	if (!h)
+		return -ENODEV;
+	t = calloc(1, sizeof(*t));
+	t->h = h;
+	t->fd = next_fd++;
+	t->local = *local;
+	t->remote = *remote;
+	t->proto = proto;
+	for (size_t i = 0; i < 16; i++)
+		if (!h->tap[i]) {
+			h->tap[i] = t;
+			break;
+		}
+	*tap = t;
+	return 0;
+}
+
+void tap_close(struct tap *tap)
+{
+	for (size_t i = 0; i < 16; i++)
+		if (tap->h->tap[i] == tap)
+			tap->h->tap[i] = NULL;
+	free(tap);
+}
+
+int tap_fd(const struct tap *tap)
+{
+	return tap->fd;
+}
+
+/* Numbers that both ends agree upon. */
+static uint32_t number(const struct endpoint *from)
+{
+	return from->port * 1000u;
+}
+
+int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
+{
+	struct host *h = tap->h;
+
+	tap->ready = false;
+	for (size_t i = 0; i < h->n_sock; i++) {
+		struct flow *f = flow_find(&h->d->flows, &h->sock[i].tuple);
+		struct tap_packet p;
+
+		if (!f)
+			continue;
+		memset(&p, 0, sizeof(p));
+		p.tuple = flow_wire_tuple(f);
+		if (p.tuple.proto != tap->proto ||
+		    !addr_equal(&p.tuple.local.addr, &tap->local) ||
+		    !addr_equal(&p.tuple.remote.addr, &tap->remote))
+			continue;
+		p.outgoing = true;
+		p.when_ms = clock_ms;
+		p.seq = number(&f->identity.local);
+		p.ack = number(&f->identity.remote);
+		p.flags = 16;
+		cb(&p, arg);
+	}
+	return 0;
+}
+
+int tap_injector_open(struct tap_injector **injector)
+{
+	starting->injector.h = starting;
+	*injector = &starting->injector;
+	return 0;
+}
+
+void tap_injector_close(struct tap_injector *injector)
+{
+	(void)injector;
+}
+
+int tap_inject(struct tap_injector *injector, const uint8_t *packet,
+	       size_t len, uint32_t mark)
+{
+	(void)packet, (void)len;
+	injector->h->poke_mark = mark;
+	for (size_t i = 0; i < 16; i++)
+		if (injector->h->tap[i])
+			injector->h->tap[i]->ready = true;
+	return 0;
+}
+
+int natrules_open(struct natrules **out)
+{
+	starting->natrules.h = starting;
+	*out = &starting->natrules;
+	return 0;
+}
+
+void natrules_close(struct natrules *n)
+{
+	(void)n;
+}
+
+bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t oif,
+		    const char *oifname, uint64_t now_ms)
+{
+	(void)n, (void)t, (void)oif, (void)oifname, (void)now_ms;
+	return false;
+}
+
+/* ---- queues -------------------------------------------------------------- */
+
+int pktq_open(const struct pktq_config *config, struct pktq **q)
+{
+	struct pktq *new = &starting->queue[config->number & 1];
+
+	if (starting->fail_queue)
+		return starting->fail_queue;
+	new->h = starting;
+	new->config = *config;
+	*q = new;
+	return 0;
+}
+
+void pktq_close(struct pktq *q)
+{
+	(void)q;
+}
+
+int pktq_fd(const struct pktq *q)
+{
+	return 20 + (q->config.number & 1);
+}
+
+uint16_t pktq_number(const struct pktq *q)
+{
+	return q->config.number;
+}
+
+const struct pktq_counters *pktq_counters(struct pktq *q)
+{
+	static const struct pktq_counters none;
+
+	(void)q;
+	return &none;
+}
+
+int pktq_read(struct pktq *q)
+{
+	struct host *h = q->h;
+	bool out = q == h->d->queue_out;
+	int n = 0;
+
+	for (size_t i = 0; i < h->n_in_queue;) {
+		struct parcel p = h->in_queue[i];
+		struct pktq_packet packet = {
+			.id = p.id,
+			.csum = CSUM_READY,
+			.len = p.len,
+			.full_len = p.len,
+			.data = p.data,
+		};
+
+		if (p.out != out) {
+			i++;
+			continue;
+		}
+		memmove(&h->in_queue[i], &h->in_queue[i + 1],
+			(--h->n_in_queue - i) * sizeof(p));
+		q->config.packet_cb(q->config.ctx, q, &packet);
+		n++;
+	}
+	return n;
+}
+
+static int verdict(struct pktq *q, uint64_t id, enum fate fate)
+{
+	assert_true(id < 256);
+	assert_int_equal(q->h->fate[id], WAITS); /* one verdict each */
+	q->h->fate[id] = fate;
+	return 0;
+}
+
+int pktq_accept(struct pktq *q, uint64_t id, const uint32_t *mark)
+{
+	(void)mark;
+	return verdict(q, id, ACCEPTED);
+}
+
+int pktq_accept_payload(struct pktq *q, uint64_t id, const uint8_t *data,
+			uint32_t len, const uint32_t *mark)
+{
+	(void)mark;
+	memcpy(q->h->verdict_data[id], data, len);
+	return verdict(q, id, REWRITTEN);
+}
+
+int pktq_drop(struct pktq *q, uint64_t id)
+{
+	return verdict(q, id, DROPPED);
+}
+
+int pktq_flush(struct pktq *q)
+{
+	(void)q;
+	return 0;
+}
+
+/* ---- udp ----------------------------------------------------------------- */
+
+int udp_open(struct udp **out, uint16_t port, const int *adopted, size_t n)
+{
+	(void)port, (void)adopted, (void)n;
+	starting->udp.h = starting;
+	*out = &starting->udp;
+	return 0;
+}
+
+void udp_close(struct udp *udp)
+{
+	(void)udp;
+}
+
+size_t udp_fds(const struct udp *udp, int fds[UDP_SOCKETS_MAX])
+{
+	(void)udp;
+	fds[0] = 30;
+	return 1;
+}
+
+int udp_receive(struct udp *udp, udp_callback *cb, void *arg)
+{
+	(void)udp, (void)cb, (void)arg;
+	return 0;
+}
+
+int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
+	     const struct endpoint *dst, const void *data, size_t len)
+{
+	struct letter *l = &post[n_post];
+
+	(void)ifindex;
+	if (!rtmon_usable(&udp->h->rtmon, src))
+		return -EINVAL;
+	if (lose_post)
+		return 0;
+	assert_true(n_post < sizeof(post) / sizeof(*post));
+	memset(l, 0, sizeof(*l));
+	l->src.addr = *src;
+	l->src.port = udp->h->d->conf->port;
+	l->dst = *dst;
+	memcpy(l->data, data, len);
+	l->len = len;
+	n_post++;
+	return 0;
+}
+
+/* ---- ctl ----------------------------------------------------------------- */
+
+int ctl_open(struct ctl **ctl, const char *path, const struct ctl_ops *ops,
+	     void *ctx, struct counters *counters)
+{
+	(void)path, (void)ops, (void)ctx, (void)counters;
+	starting->ctl.h = starting;
+	starting->ctl_open = true;
+	*ctl = &starting->ctl;
+	return 0;
+}
+
+int ctl_fd(const struct ctl *ctl)
+{
+	(void)ctl;
+	return 40;
+}
+
+void ctl_process(struct ctl *ctl)
+{
+	(void)ctl;
+}
+
+void ctl_publish(struct ctl *ctl, const struct ctl_event *e)
+{
+	(void)ctl, (void)e;
+}
+
+bool ctl_monitored(const struct ctl *ctl)
+{
+	(void)ctl;
+	return true;
+}
+
+void ctl_close(struct ctl *ctl)
+{
+	if (ctl)
+		ctl->h->ctl_open = false;
+}
+
+#endif

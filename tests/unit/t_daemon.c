@@ -1,0 +1,831 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* daemon: whole daemons on kernels of paper: who owns, counts and leaves. */
+#include "fake_kernel.h"
+
+#include "claim_impl.h"
+
+#undef fail /* cmocka's */
+#include "../../src/daemon.c"
+
+#define CONF \
+	"runtime_dir = \"%s/run\";\nstate_dir = \"%s/state\";\n" \
+	"long_lived_after_s = 0;\ninitiate = [ \"0.0.0.0/0\" ];\n"
+
+/* ---- the world ------------------------------------------------------------ */
+
+static struct addr address(const char *text)
+{
+	struct addr a;
+
+	memset(&a, 0, sizeof(a));
+	assert_int_equal(addr_parse(text, &a), 0);
+	return a;
+}
+
+static struct host *host_make(unsigned int i)
+{
+	struct host *h = &host[i];
+	char text[512], error[CONF_ERROR_MAX];
+
+	memset(h, 0, sizeof(*h));
+	snprintf(h->dir, sizeof(h->dir), "/tmp/t_daemon.XXXXXX");
+	assert_non_null(mkdtemp(h->dir));
+	h->d = calloc(1, sizeof(*h->d));
+	h->d->conf = calloc(1, sizeof(*h->d->conf));
+	snprintf(text, sizeof(text), CONF, h->dir, h->dir);
+	assert_int_equal(conf_parse(text, "t", h->d->conf, error), 0);
+	return h;
+}
+
+static int host_start(struct host *h)
+{
+	starting = h;
+	return start(h->d);
+}
+
+static void host_end(struct host *h)
+{
+	char command[128];
+
+	if (!h->d)
+		return;
+	remove_all(h->d);
+	conf_free(h->d->conf);
+	free(h->d->conf);
+	free(h->d);
+	h->d = NULL;
+	assert_false(h->ctl_open);
+	assert_false(h->steer_open);
+	assert_false(h->retain_open);
+	snprintf(command, sizeof(command), "%s/run", h->dir);
+	assert_int_not_equal(access(command, F_OK), 0);
+	snprintf(command, sizeof(command), "rm -rf %s", h->dir);
+	assert_int_equal(system(command), 0);
+}
+
+static void link_add(struct host *h, uint32_t ifindex, bool tunnel)
+{
+	struct rtmon_link *l = &h->link[h->n_link++];
+
+	memset(l, 0, sizeof(*l));
+	l->ifindex = ifindex;
+	l->tunnel = tunnel;
+	l->up = true;
+	snprintf(l->name, sizeof(l->name), "if%u", ifindex);
+}
+
+/* Before the start, or with an event. */
+static void addr_add(struct host *h, const char *text, uint32_t ifindex)
+{
+	struct rtmon_address *a = &h->addr[h->n_addr++];
+
+	if (!rtmon_link(&(struct rtmon){ h }, ifindex))
+		link_add(h, ifindex, false);
+	memset(a, 0, sizeof(*a));
+	a->addr = address(text);
+	a->ifindex = ifindex;
+	if (!h->rt_ops)
+		return;
+	tell(h, RTMON_ADDR_ADDED, a);
+	h->rt_ops->settled(h->d);
+}
+
+static void addr_remove(struct host *h, const char *text)
+{
+	struct addr a = address(text);
+
+	forget_address(h, &a);
+	h->rt_ops->settled(h->d);
+}
+
+static void addr_deprecate(struct host *h, const char *text)
+{
+	struct addr a = address(text);
+
+	for (size_t i = 0; i < h->n_addr; i++) {
+		if (!addr_equal(&h->addr[i].addr, &a))
+			continue;
+		h->addr[i].deprecated = true;
+		tell(h, RTMON_ADDR_CHANGED, &h->addr[i]);
+		h->rt_ops->settled(h->d);
+	}
+}
+
+static void deliver(const struct letter *l)
+{
+	struct host *h = host_at(&l->dst.addr);
+	struct udp_datagram u = {
+		.src = l->src,
+		.dst = l->dst,
+		.data = l->data,
+		.len = l->len,
+	};
+
+	if (h && h->d)
+		on_datagram(&u, h->d);
+}
+
+static void taps_run(struct host *h)
+{
+	for (size_t i = 0; i < 16; i++) {
+		int fd = h->tap[i] && h->tap[i]->ready ? h->tap[i]->fd : -1;
+
+		for (size_t j = 0; fd >= 0 && j < h->n_source; j++)
+			if (h->source[j].fd == fd) {
+				h->source[j].cb(0, h->source[j].arg);
+				break;
+			}
+	}
+}
+
+/* Everything that happens at this very moment. */
+static void settle(void)
+{
+	do {
+		static struct letter now[4096];
+		size_t n = n_post;
+
+		memcpy(now, post, n * sizeof(*now));
+		n_post = 0;
+		for (size_t i = 0; i < n; i++)
+			deliver(&now[i]);
+		for (size_t i = 0; i < HOSTS; i++) {
+			if (!host[i].d)
+				continue;
+			taps_run(&host[i]);
+			on_settled(clock_ms, host[i].d);
+		}
+	} while (n_post);
+}
+
+static void run(uint64_t ms)
+{
+	uint64_t end_ms = clock_ms + ms;
+
+	for (settle(); clock_ms < end_ms; settle())
+		clock_ms++;
+}
+
+static struct tuple tuple_of(const char *l, uint16_t lp, const char *r,
+			     uint16_t rp)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.proto = IPPROTO_TCP;
+	t.local.addr = address(l);
+	t.local.port = lp;
+	t.remote.addr = address(r);
+	t.remote.port = rp;
+	return t;
+}
+
+static void socket_add(struct host *h, const struct tuple *t)
+{
+	static uint64_t cookie = 1;
+	struct sockdiag_entry *e = &h->sock[h->n_sock++];
+
+	memset(e, 0, sizeof(*e));
+	e->tuple = *t;
+	e->state = SOCKDIAG_OPEN;
+	e->cookie = cookie++;
+}
+
+static void socket_end(struct host *h, const struct tuple *t)
+{
+	for (size_t i = 0; i < h->n_sock; i++)
+		if (tuple_equal(&h->sock[i].tuple, t)) {
+			struct sockdiag_entry e = h->sock[i];
+
+			h->sock[i] = h->sock[--h->n_sock];
+			h->destroyed(&e, h->d);
+			return;
+		}
+}
+
+static struct flow *flow_at(struct host *h, const struct tuple *t)
+{
+	return flow_find(&h->d->flows, t);
+}
+
+/* Client is host 0 at 10.0.0.1, server host 1 at 10.0.0.2. */
+static struct tuple connection(uint16_t port)
+{
+	struct tuple t = tuple_of("10.0.0.1", port, "10.0.0.2", 22);
+	struct tuple r = tuple_reverse(&t);
+
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	return t;
+}
+
+static bool both_own(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+	struct flow *a = flow_at(&host[0], t);
+	struct flow *b = flow_at(&host[1], &r);
+
+	return a && b && a->protected && b->protected &&
+	       a->claim.confirmed && b->claim.confirmed;
+}
+
+static void world_make(void **state)
+{
+	(void)state;
+	clock_ms = 1000000;
+	n_post = 0;
+	lose_post = false;
+	for (unsigned int i = 0; i < HOSTS; i++)
+		memset(&host[i], 0, sizeof(host[i]));
+	host_make(0);
+	addr_add(&host[0], "10.0.0.1", 2);
+	assert_int_equal(host_start(&host[0]), 0);
+	host_make(1);
+	addr_add(&host[1], "10.0.0.2", 2);
+	assert_int_equal(host_start(&host[1]), 0);
+}
+
+/* Nothing may be left of what was counted once all flows are gone. */
+static void check_empty(struct host *h)
+{
+	assert_int_equal(HASH_COUNT(h->d->flows.by_identity), 0);
+	assert_int_equal(h->n_kept, 0);
+	assert_int_equal(h->n_reverse, 0);
+	assert_int_equal(h->d->divert.steered, 0);
+	assert_null(h->d->divert.use[STEER_SRC]);
+	assert_null(h->d->divert.use[STEER_WIRE]);
+	assert_null(h->d->remotes);
+	assert_true(LIST_EMPTY(&h->d->divert.settling));
+	assert_true(LIST_EMPTY(&h->d->taps));
+	for (size_t i = 0; i < h->n_set; i++)
+		assert_int_not_equal(h->set[i].timeout_s, 0);
+	for (struct peer *p = peer_next(h->d->peers, NULL); p;
+	     p = peer_next(h->d->peers, p)) {
+		struct assoc *a = peer_user(p);
+
+		assert_int_equal(peer_flows(p), 0);
+		/* Tracks that were only named may be there still. */
+		for (int side = 0; a && side < FLOW_SIDES; side++) {
+			struct track *t;
+
+			LIST_FOREACH(t, &a->tracks[side], entry)
+				assert_true(LIST_EMPTY(&t->group.flows));
+		}
+	}
+}
+
+static int setup(void **state)
+{
+	world_make(state);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < HOSTS; i++)
+		host_end(&host[i]);
+	return 0;
+}
+
+/* Client at `addr` sends by it, and the server to it. */
+static void check_wire(const struct tuple *t, const char *addr)
+{
+	struct tuple r = tuple_reverse(t);
+	struct tuple w = flow_wire_tuple(flow_at(&host[0], t));
+	struct addr a = address(addr);
+
+	assert_true(addr_equal(&w.local.addr, &a));
+	w = flow_wire_tuple(flow_at(&host[1], &r));
+	assert_true(addr_equal(&w.remote.addr, &a));
+}
+
+/* ---- packets --------------------------------------------------------------- */
+
+static uint32_t packet_queue(struct host *h, const struct tuple *t, bool out)
+{
+	struct parcel *p = &h->in_queue[h->n_in_queue++];
+	struct packet_spec spec;
+	uint8_t data[PACKET_MAX];
+
+	memset(&spec, 0, sizeof(spec));
+	spec.family = t->local.addr.family;
+	spec.proto = t->proto;
+	spec.src = t->local;
+	spec.dst = t->remote;
+	spec.flags = 0x10;
+	spec.payload = 10;
+	p->len = packet_build(&spec, data);
+	memcpy(p->data, data, p->len);
+	p->id = ++h->next_id;
+	p->out = out;
+	return p->id;
+}
+
+/* ---- tests ------------------------------------------------------------------ */
+
+static void a_flow_is_owned_moves_and_ends(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	assert_int_equal(host[1].n_reverse, 1);
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* What a start has opened, a failed one closes: the control socket too. */
+static void a_failed_start_leaves_nothing(void **state)
+{
+	struct host *h = host_make(2);
+
+	(void)state;
+	addr_add(h, "10.0.0.3", 2);
+	h->fail_queue = -EBUSY;
+	assert_int_equal(host_start(h), -EBUSY);
+	host_end(h);
+}
+
+/* The server's program ends its socket and opens another on the same tuple,
+ * as programs on UDP do: that is a new flow, to be owned anew. */
+static void a_new_socket_at_the_peer_is_owned_again(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	socket_end(&host[1], &r);
+	run(1000);
+	f = flow_at(&host[0], &t);
+	assert_false(f->protected); /* nobody would follow its moves */
+	assert_int_equal(f->reason, REASON_ENDED);
+	assert_int_equal(host[0].n_kept, 0);
+	socket_add(&host[1], &r);
+	run(70000);
+	assert_true(both_own(&t));
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* It comes back as another peer: counts go with the flow. */
+static void another_key_takes_what_the_first_gave_up(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	socket_end(&host[1], &r);
+	run(1000);
+	host_end(&host[1]);
+	host_make(1);
+	addr_add(&host[1], "10.0.0.2", 2);
+	socket_add(&host[1], &r);
+	assert_int_equal(host_start(&host[1]), 0);
+	run(70000);
+	assert_true(both_own(&t));
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	check_empty(&host[0]);
+}
+
+/* Claims that come to nothing use up no tracks. */
+static void tracks_of_failed_claims_are_freed(void **state)
+{
+	struct tuple t;
+
+	(void)state;
+	t = connection(39999);
+	run(3000);
+	for (uint16_t i = 0; i < TRACKS_MAX + 8; i++) {
+		t = tuple_of("10.0.0.1", (uint16_t)(50000 + i), "10.0.0.2",
+			     23);
+		socket_add(&host[0], &t);
+		host[0].sock[host[0].n_sock - 1].mark = i + 1u;
+		run(1100);
+		socket_end(&host[0], &t);
+	}
+	t = connection(40000);
+	host[0].sock[host[0].n_sock - 1].mark = 4711;
+	run(3000);
+	assert_true(both_own(&t));
+}
+
+/* Its address was deprecated before it was owned. */
+static void an_owned_flow_is_looked_at_once(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_deprecate(&host[0], "10.0.0.1");
+	run(5000);
+	assert_true(both_own(&t));
+	check_wire(&t, "10.0.0.9");
+}
+
+/* Its address goes while the last number is checked. */
+static void a_flow_owned_too_late_is_guarded_and_moved(void **state)
+{
+	struct tuple t = connection(40000);
+	struct flow *f = NULL;
+
+	(void)state;
+	while (!f || !f->claim.work || f->claim.work->stage != STAGE_CHECK) {
+		run(1);
+		f = flow_at(&host[0], &t);
+		assert_true(clock_ms < 1010000);
+	}
+	addr_remove(&host[0], "10.0.0.1");
+	run(50);
+	assert_true(f->protected);
+	assert_int_equal(host[0].n_gone, 1);
+	assert_true(f->hold);
+	addr_add(&host[0], "10.0.0.9", 2);
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	assert_false(f->hold);
+}
+
+/* A flow that enters a track that holds is held, and the other way round. */
+static void who_enters_does_as_the_track(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct flow *f;
+	struct track *theirs;
+	uint32_t id;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	f = flow_at(&host[1], &r);
+	theirs = track_of(f, FLOW_THEIRS);
+	theirs->follower.holding = true;
+	track_enter(host[1].d, f, clock_ms);
+	assert_true(f->hold);
+	assert_non_null(element(&host[1], STEER_OUT, &r));
+	id = packet_queue(&host[1], &r, true);
+	on_queue_out(0, host[1].d);
+	assert_int_equal(host[1].fate[id], WAITS);
+	theirs->follower.holding = false;
+	track_enter(host[1].d, f, clock_ms);
+	assert_false(f->hold);
+	assert_int_equal(host[1].fate[id], ACCEPTED);
+}
+
+/* In the drain after a move back the address goes again, and the first
+ * packet tells so before the routing socket does. */
+static void nothing_passes_from_an_address_that_is_gone(void **state)
+{
+	struct tuple t = connection(40000);
+	uint32_t id;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(500);
+	check_wire(&t, "10.0.0.1");
+	host[0].vanished = address("10.0.0.1");
+	id = packet_queue(&host[0], &t, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[id], WAITS);
+}
+
+static void a_tunnel_is_neither_left_nor_entered(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	host[0].link[0].tunnel = true;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 3);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.1");
+	assert_true(flow_at(&host[0], &t)->hold);
+	/* Another address in the tunnel is no way around it. */
+	addr_add(&host[0], "10.0.0.8", 2);
+	run(9000);
+	check_wire(&t, "10.0.0.8");
+	/* And back: off the tunnel, when it is allowed. */
+	host[0].d->conf->leave_tunnel = true;
+	addr_remove(&host[0], "10.0.0.8");
+	run(9000);
+	check_wire(&t, "10.0.0.9");
+	host[0].d->conf->leave_tunnel = false;
+	addr_add(&host[0], "10.0.0.7", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(9000);
+	check_wire(&t, "10.0.0.9");
+}
+
+static void only_allowed_flows_open_the_door(void **state)
+{
+	struct tuple t = connection(40000);
+	struct daemon *d = host[0].d;
+
+	(void)state;
+	lose_post = true;
+	run(1100);
+	assert_true(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
+	d->conf->deny.item = calloc(1, sizeof(struct conf_rule));
+	d->conf->deny.n = 1;
+	d->conf->deny.item[0].port_high = 65535;
+	assert_int_equal(prefix_parse("10.0.0.0/8",
+				      &d->conf->deny.item[0].prefix), 0);
+	run(1100);
+	assert_false(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
+	d->conf->deny.n = 0;
+	run(1100);
+	assert_true(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
+	socket_end(&host[0], &t);
+	assert_false(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
+}
+
+static void a_kernel_that_refuses_is_asked_again(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	host[0].steer_error = -ENOBUFS;
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	/* Flow gone, element not: and no spinning meanwhile. */
+	assert_true(host[0].deadline_ms > clock_ms);
+	assert_true(host[0].commits < 100);
+	host[0].steer_error = 0;
+	run(3000);
+	assert_int_equal(host[0].n_set, 0);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* A reason that is no index of anything of ours. */
+static void a_reason_of_tomorrow_counts_as_policy(void **state)
+{
+	struct tuple t = connection(40000);
+	struct wire_message m;
+	struct track *ours;
+	struct peer_rx rx;
+	struct counters before;
+
+	(void)state;
+	run(3000);
+	ours = track_of(flow_at(&host[0], &t), FLOW_OURS);
+	lose_post = true;
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	assert_int_equal(ours->mover.state, MOVER_ASKED);
+	memset(&m, 0, sizeof(m));
+	memset(&rx, 0, sizeof(rx));
+	m.type = WIRE_REFUSE;
+	m.refuse.track = ours->id;
+	m.refuse.seq = ours->mover.seq;
+	m.refuse.reason = 250;
+	rx.local.addr = address("10.0.0.9");
+	rx.remote.addr = t.remote.addr;
+	rx.newest = true;
+	rx.message = &m;
+	before = host[0].d->counters;
+	handover_message(ours->assoc, clock_ms, &rx);
+	assert_int_equal(host[0].d->counters.refused[REASON_POLICY],
+			 before.refused[REASON_POLICY] + 1);
+}
+
+/* Another implementation may refuse some flows of a track: all of it stays. */
+static void an_accept_for_some_is_no_accept(void **state)
+{
+	struct tuple t = connection(40000);
+	struct wire_message m;
+	struct track *ours;
+	struct peer_rx rx;
+
+	(void)state;
+	run(3000);
+	ours = track_of(flow_at(&host[0], &t), FLOW_OURS);
+	addr_add(&host[0], "10.0.0.9", 3);
+	lose_post = true;
+	run(200); /* the better route */
+	assert_int_equal(ours->mover.state, MOVER_ASKED);
+	memset(&m, 0, sizeof(m));
+	memset(&rx, 0, sizeof(rx));
+	m.type = WIRE_ACCEPT;
+	m.accept.track = ours->id;
+	m.accept.seq = ours->mover.seq;
+	m.accept.n = 1;
+	m.accept.refused[0].flow_id = 1;
+	m.accept.refused[0].reason = REASON_POLICY;
+	rx.local.addr = address("10.0.0.9");
+	rx.remote.addr = t.remote.addr;
+	rx.newest = true;
+	rx.message = &m;
+	handover_message(ours->assoc, clock_ms, &rx);
+	assert_int_equal(ours->mover.state, MOVER_STEADY);
+	assert_true(addr_equal(&mover_locator(&ours->mover)->addr,
+			       &t.local.addr));
+}
+
+static void lost_events_are_asked_for(void **state)
+{
+	(void)state;
+	host[0].rt_error = -EIO;
+	on_rtmon(0, host[0].d);
+	run(3000);
+	assert_in_range(host[0].resyncs, 1, 10);
+	host[0].rt_error = 0;
+	run(3000);
+	host[0].resyncs = 0;
+	run(3000);
+	assert_int_equal(host[0].resyncs, 0);
+}
+
+/* Asleep for an hour between PROVE and DONE: the permission to send is over,
+ * and a packet is what the host wakes up with. */
+static void time_comes_before_packets(void **state)
+{
+	struct tuple t = connection(40000);
+	struct flow *f;
+	uint32_t id;
+
+	(void)state;
+	run(3000);
+	f = flow_at(&host[0], &t);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	while (track_of(f, FLOW_OURS)->mover.state != MOVER_SWITCHED) {
+		struct letter l = post[0];
+
+		assert_int_equal(n_post, 1);
+		n_post = 0;
+		deliver(&l);
+	}
+	n_post = 0;
+	clock_ms += 3600000;
+	id = packet_queue(&host[0], &t, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[id], WAITS);
+	n_post = 0;
+}
+
+/* The answer to our own segment must find a socket whose address is gone. */
+static void a_poke_bears_our_mark(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	assert_int_equal(host[0].poke_mark, host[0].d->conf->mark);
+}
+
+static void paths_go_with_their_address(void **state)
+{
+	struct tuple t = connection(40000);
+	struct peer_path path;
+	struct peer *p;
+
+	(void)state;
+	run(3000);
+	p = flow_at(&host[0], &t)->peer;
+	assert_true(peer_path_find(p, &t.local.addr, &t.remote.addr, &path));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	assert_false(peer_path_find(p, &t.local.addr, &t.remote.addr, &path));
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
+/* A drain that the kernel does not let end keeps the way back as well. */
+static void a_failed_drain_keeps_the_way_back(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 3);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	addr_add(&host[0], "10.0.0.8", 4);
+	addr_remove(&host[0], "10.0.0.9");
+	run(500);
+	check_wire(&t, "10.0.0.8");
+	assert_non_null(pair_find(host[0].reverse, host[0].n_reverse,
+				  &t.remote.addr, NULL, 3));
+	host[0].steer_error = -ENOBUFS;
+	run(5000);
+	assert_non_null(pair_find(host[0].reverse, host[0].n_reverse,
+				  &t.remote.addr, NULL, 3));
+	host[0].steer_error = 0;
+	run(5000);
+	check_wire(&t, "10.0.0.8");
+	assert_null(pair_find(host[0].reverse, host[0].n_reverse,
+			      &t.remote.addr, NULL, 3));
+	socket_end(&host[0], &t);
+	t = tuple_reverse(&t);
+	socket_end(&host[1], &t);
+	run(3000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* It outweighs the better route, not the end of the address. */
+static void a_wish_ends_with_its_address(void **state)
+{
+	struct tuple t = connection(40000);
+	struct addr to = address("10.0.0.9");
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 3);
+	/* The last one is the best route. */
+	host[0].addr[2] = host[0].addr[0];
+	host[0].addr[0] = host[0].addr[1];
+	host[0].addr[1] = host[0].addr[2];
+	f = flow_at(&host[0], &t);
+	assert_int_equal(handover_move(track_of(f, FLOW_OURS), &to, clock_ms),
+			 0);
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	addr_deprecate(&host[0], "10.0.0.9");
+	run(5000);
+	check_wire(&t, "10.0.0.1");
+}
+
+/* Denied at run time: let go where nothing is translated. */
+static void a_reload_lets_go_of_what_is_denied(void **state)
+{
+	struct tuple t = connection(40000);
+	char path[128];
+	FILE *f;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	snprintf(path, sizeof(path), "%s/conf", host[0].dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, CONF "deny = [ \"10.0.0.0/8 22\" ];\n", host[0].dir,
+		host[0].dir);
+	fclose(f);
+	host[0].d->conf_path = path;
+	reload(host[0].d);
+	run(3000);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_POLICY);
+	assert_int_equal(host[0].n_kept, 0);
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(a_flow_is_owned_moves_and_ends),
+		WORLD(a_failed_start_leaves_nothing),
+		WORLD(a_new_socket_at_the_peer_is_owned_again),
+		WORLD(another_key_takes_what_the_first_gave_up),
+		WORLD(tracks_of_failed_claims_are_freed),
+		WORLD(an_owned_flow_is_looked_at_once),
+		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
+		WORLD(who_enters_does_as_the_track),
+		WORLD(nothing_passes_from_an_address_that_is_gone),
+		WORLD(a_tunnel_is_neither_left_nor_entered),
+		WORLD(only_allowed_flows_open_the_door),
+		WORLD(a_kernel_that_refuses_is_asked_again),
+		WORLD(a_reason_of_tomorrow_counts_as_policy),
+		WORLD(an_accept_for_some_is_no_accept),
+		WORLD(lost_events_are_asked_for),
+		WORLD(time_comes_before_packets),
+		WORLD(a_poke_bears_our_mark),
+		WORLD(paths_go_with_their_address),
+		WORLD(a_failed_drain_keeps_the_way_back),
+		WORLD(a_wish_ends_with_its_address),
+		WORLD(a_reload_lets_go_of_what_is_denied),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
