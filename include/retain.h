@@ -114,6 +114,10 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu);
 int retain_gone(struct retain *r, const struct addr *old);
 int retain_back(struct retain *r, const struct addr *old);
 
+/* See route_drop_unresolved(). */
+int retain_drop_unresolved(struct retain *r, const struct addr *a,
+			   uint32_t ifindex);
+
 /*
  * Translated packets "from" the peer's identity address `peer` arrive on
  * interface `ifindex`, at either end: makes that the way back to it as

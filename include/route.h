@@ -62,6 +62,14 @@ int route_del_copy(struct netlink *nl, const struct addr *a);
 int route_put_sink(struct netlink *nl, uint32_t *ifindex);
 int route_del_sink(struct netlink *nl);
 
+/*
+ * Drops what waits for the link address of a neighbour that has not answered
+ * yet; the senders are told, as when the kernel gives up. Nothing happens
+ * where the address is known, or nobody asks for it. 0 or -errno.
+ */
+int route_drop_unresolved(struct netlink *nl, const struct addr *a,
+			  uint32_t ifindex);
+
 enum route_kind { ROUTE_RULE, ROUTE_ENTRY, ROUTE_COPY };
 
 struct route_object {

@@ -569,6 +569,12 @@ static bool is_used(const struct route_object *object, void *arg)
 	return false;
 }
 
+int retain_drop_unresolved(struct retain *r, const struct addr *a,
+			   uint32_t ifindex)
+{
+	return route_drop_unresolved(r->nl, a, ifindex);
+}
+
 int retain_sweep(struct retain *r)
 {
 	return route_sweep(r->nl, is_used, r);

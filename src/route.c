@@ -14,6 +14,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
@@ -225,6 +226,46 @@ int route_put_copy(struct netlink *nl, const struct addr *a)
 int route_del_copy(struct netlink *nl, const struct addr *a)
 {
 	return change_copy(nl, RTM_DELADDR, 0, a);
+}
+
+/* --- neighbours ------------------------------------------------------------ */
+
+static int on_neighbour(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct ndmsg *nd = mnl_nlmsg_get_payload(nlh);
+
+	if (mnl_nlmsg_get_payload_len(nlh) >= sizeof(*nd))
+		*(uint16_t *)arg = nd->ndm_state;
+	return 0;
+}
+
+static void neighbour(union message *m, uint16_t type, const struct addr *a,
+		      uint32_t ifindex)
+{
+	struct ndmsg *nd = start(m, type, 0, sizeof(*nd));
+
+	nd->ndm_family = (uint8_t)addr_af(a);
+	nd->ndm_ifindex = (int)ifindex;
+	put_addr(m, NDA_DST, a);
+}
+
+int route_drop_unresolved(struct netlink *nl, const struct addr *a,
+			  uint32_t ifindex)
+{
+	uint16_t state = NUD_NONE;
+	union message m;
+	int err;
+
+	neighbour(&m, RTM_GETNEIGH, a, ifindex);
+	err = netlink_request(nl, &m.nlh, on_neighbour, &state);
+	/* -EOPNOTSUPP: before Linux 5.0 one cannot be asked for alone. */
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (!(state & NUD_INCOMPLETE))
+		return 0;
+	neighbour(&m, RTM_DELNEIGH, a, ifindex);
+	err = netlink_request(nl, &m.nlh, NULL, NULL);
+	return err == -ENOENT ? 0 : err;
 }
 
 /* --- the sink ------------------------------------------------------------- */

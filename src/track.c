@@ -514,6 +514,32 @@ static void tell_mtu(struct track *t)
 		retain_set_mtu(d->retain, &f->identity.remote.addr, route.mtu);
 }
 
+/*
+ * What the kernel still keeps for the link address of the locator that the
+ * peer has left would go to whoever has it next; and TCP does not repeat a
+ * segment that it sees queued (skb_still_in_host_queue()), so without this
+ * it stands for the three seconds until the kernel gives up.
+ */
+static void forget_neighbour(struct track *t, const struct addr *left)
+{
+	struct daemon *d = t->assoc->d;
+	struct rtmon_query query = { .dst = *left, .uid = (uint32_t)-1 };
+	struct rtmon_route route;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (!rtmon_lookup(d->rtmon, &query, &route) && !route.local &&
+	    !addr_is_set(&route.gateway))
+		retain_drop_unresolved(d->retain, left, route.ifindex);
+}
+
+static void switched(struct track *t, const struct addr *from,
+		     const struct addr *to)
+{
+	tell_mtu(t);
+	if (t->side == FLOW_THEIRS && !addr_equal(from, to))
+		forget_neighbour(t, from);
+}
+
 /* Ports alone changed: a new connection of the mover's host waits for these
  * tuples, so they are free at both ends once the drain is over. */
 static bool is_yielded(const struct track *t, const struct locator *at)
@@ -568,7 +594,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	if (err)
 		return err;
 	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
-		tell_mtu(t);
+		switched(t, &sending->addr, &at->addr);
 	released.n = 0;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold && !hold_flow_empty(&f->held))

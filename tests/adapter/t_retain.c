@@ -920,6 +920,44 @@ static void test_mtu_of_the_wire_path(void **state)
 	assert_int_equal(retain_close(r, false), 0);
 }
 
+/* What waits for a link address that nobody tells goes when told to; known
+ * ones, and those of the administrator, stay. */
+static void test_drops_what_waits_for_a_neighbour(void **state)
+{
+	static const char *const nobody[] = { "10.9.0.77", "fd09::77" };
+	static const char *const fixed[] = { "10.9.0.78", "fd09::78" };
+	struct retain *r;
+	uint32_t va;
+
+	(void)ready(state);
+	va = if_nametoindex("va");
+	r = open_retain(NULL);
+	for (int i = 0; i < 2; i++) {
+		struct addr a = host_addr(nobody[i]);
+		const char *family = names[i].family;
+
+		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
+		/* One packet, and no wait for its answer. */
+		host_run("bash -c 'echo > /dev/udp/%s/9'", nobody[i]);
+		host_run("ip %s neigh show %s | grep -q INCOMPLETE", family,
+			 nobody[i]);
+		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
+		host_run("test -z \"$(ip %s neigh show %s nud incomplete)\"",
+			 family, nobody[i]);
+		host_run("ip neigh add %s lladdr 02:00:00:00:00:01 dev va",
+			 fixed[i]);
+		a = host_addr(fixed[i]);
+		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
+		host_run("ip %s neigh show %s | grep -q PERMANENT", family,
+			 fixed[i]);
+		a = host_addr(names[i].peer);
+		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
+		host_run("ip %s neigh show %s | grep -q lladdr", family,
+			 names[i].peer);
+	}
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 /* Each in namespaces of its own: a failure does not spoil the next one. */
 #define TEST(f) cmocka_unit_test_setup_teardown(f, hosts_open, hosts_close)
 
@@ -950,6 +988,7 @@ int main(void)
 		TEST(test_delivery_ipv6),
 		TEST(test_reverse_over_two_interfaces),
 		TEST(test_mtu_of_the_wire_path),
+		TEST(test_drops_what_waits_for_a_neighbour),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
