@@ -8,6 +8,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,11 +16,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "notify.h"
 
 #define RESYNC_MS 1000
+#define ACTIVATED_MAX 8 /* sockets of the service manager that are looked at */
 #define QUEUE_READS_MAX 8 /* batches of a queue before others get a turn */
 
 /* ---- events -------------------------------------------------------------- */
@@ -381,6 +384,41 @@ static int start_queues(struct daemon *d)
 	return err ? fail(d, "nftables table inet sacip", err) : 0;
 }
 
+/* The port is bound: the capability for it is needed no more. */
+static int drop_bind_capability(void)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	const uint32_t bit = ~(1u << CAP_NET_BIND_SERVICE);
+
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	data[0].effective &= bit;
+	data[0].permitted &= bit;
+	data[0].inheritable &= bit;
+	return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+static int start_udp(struct daemon *d)
+{
+	int sockets[ACTIVATED_MAX];
+	size_t n = notify_sockets(sockets, ACTIVATED_MAX);
+	char what[64];
+	int err = udp_open(&d->udp, d->conf->port, sockets, n);
+
+	snprintf(what, sizeof(what), "UDP port %u%s", d->conf->port,
+		 err == -EACCES ? ": CAP_NET_BIND_SERVICE is missing" : "");
+	if (err)
+		return fail(d, what, err);
+	err = drop_bind_capability();
+	if (err)
+		log_warn(d->log, "cannot drop CAP_NET_BIND_SERVICE: %s",
+			 strerror(-err));
+	return 0;
+}
+
 static int start_network(struct daemon *d)
 {
 	struct peer_config config = {
@@ -388,7 +426,6 @@ static int start_network(struct daemon *d)
 		.port = d->conf->port,
 		.peers_max = d->conf->max_peers,
 	};
-	char what[64];
 	char path[CONF_DIR_MAX + sizeof(CTL_SOCKET_NAME) + 1];
 	int err;
 
@@ -400,11 +437,9 @@ static int start_network(struct daemon *d)
 	err = store_pins_load(d);
 	if (err)
 		log_warn(d->log, "pins: %s", strerror(-err));
-	err = udp_open(&d->udp, d->conf->port, NULL, 0);
-	snprintf(what, sizeof(what), "UDP port %u%s", d->conf->port,
-		 err == -EACCES ? ": CAP_NET_BIND_SERVICE is missing" : "");
+	err = start_udp(d);
 	if (err)
-		return fail(d, what, err);
+		return err;
 	if (mkdir(d->conf->runtime_dir, 0755) && errno != EEXIST)
 		return fail(d, d->conf->runtime_dir, -errno);
 	snprintf(path, sizeof(path), "%s/%s", d->conf->runtime_dir,

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * notify: one datagram to the service manager.
+ * notify: a datagram to the service manager, and sockets from it.
  */
 #include "notify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +17,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#define FIRST_SOCKET 3 /* SD_LISTEN_FDS_START */
 
 int notify_send(const char *state)
 {
@@ -39,6 +44,34 @@ int notify_send(const char *state)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+static bool read_number(const char *name, long *n)
+{
+	const char *text = getenv(name);
+	char *end;
+
+	if (!text || !*text)
+		return false;
+	*n = strtol(text, &end, 10);
+	return !*end && *n > 0 && *n <= INT_MAX;
+}
+
+size_t notify_sockets(int *fds, size_t max)
+{
+	long pid, count;
+	size_t n = 0;
+
+	if (read_number("LISTEN_PID", &pid) && pid == getpid() &&
+	    read_number("LISTEN_FDS", &count))
+		for (int fd = FIRST_SOCKET; fd - FIRST_SOCKET < count &&
+		     n < max; fd++)
+			if (!fcntl(fd, F_SETFD, FD_CLOEXEC))
+				fds[n++] = fd;
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	return n;
 }
 
 int notify_reloading(void)

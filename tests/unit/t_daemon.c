@@ -343,6 +343,20 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 	check_empty(&host[1]);
 }
 
+/* PROTOCOL: dropped after bind. */
+static void the_port_needs_its_capability_once(void **state)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	(void)state;
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	assert_int_equal((data[0].permitted | data[0].effective) &
+			 1u << CAP_NET_BIND_SERVICE, 0);
+}
+
 /* What a start has opened, a failed one closes: the control socket too. */
 static void a_failed_start_leaves_nothing(void **state)
 {
@@ -560,6 +574,41 @@ static void only_allowed_flows_open_the_door(void **state)
 	assert_true(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
 	socket_end(&host[0], &t);
 	assert_false(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
+}
+
+/* What a MOVE may make us keep is bounded by the flows that it is about. */
+static void a_long_move_takes_little_memory(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct track *theirs;
+	struct wire_message m;
+	struct peer_rx rx;
+
+	(void)state;
+	run(3000);
+	theirs = track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+	memset(&m, 0, sizeof(m));
+	memset(&rx, 0, sizeof(rx));
+	m.type = WIRE_MOVE;
+	m.move.track = theirs->id;
+	m.move.seq = 5;
+	m.move.from = address("10.0.0.1");
+	m.move.to = address("10.0.0.9");
+	m.move.count = theirs->group.digest.count;
+	memcpy(m.move.digest, theirs->group.digest.sum, WIRE_DIGEST_SIZE);
+	m.move.parts = 500;
+	m.move.n = WIRE_MOVE_MAX;
+	rx.local.addr = t.remote.addr;
+	rx.remote.addr = m.move.to;
+	rx.newest = true;
+	rx.message = &m;
+	for (unsigned int i = 0; i < 400; i++) {
+		m.move.part = (uint16_t)i;
+		for (unsigned int j = 0; j < WIRE_MOVE_MAX; j++)
+			m.move.port[j].flow_id = i * 1000u + j;
+		handover_message(theirs->assoc, clock_ms, &rx);
+	}
+	assert_true(theirs->parts.n <= theirs->group.digest.count);
 }
 
 static void a_kernel_that_refuses_is_asked_again(void **state)
@@ -804,6 +853,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD(a_flow_is_owned_moves_and_ends),
+		WORLD(the_port_needs_its_capability_once),
 		WORLD(a_failed_start_leaves_nothing),
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
 		WORLD(another_key_takes_what_the_first_gave_up),
@@ -814,6 +864,7 @@ int main(void)
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
 		WORLD(only_allowed_flows_open_the_door),
+		WORLD(a_long_move_takes_little_memory),
 		WORLD(a_kernel_that_refuses_is_asked_again),
 		WORLD(a_reason_of_tomorrow_counts_as_policy),
 		WORLD(an_accept_for_some_is_no_accept),

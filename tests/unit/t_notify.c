@@ -3,6 +3,8 @@
 #include "notify.h"
 
 #include <errno.h>
+#include <sys/wait.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,11 +85,55 @@ static void without_a_manager_nothing_happens(void **state)
 	assert_int_equal(notify_send("READY=1"), -EINVAL);
 }
 
+/* In a child, whose descriptors from 3 on are its own. */
+static int child(void)
+{
+	char pid[16];
+	int fds[4], spare = open("/dev/null", O_RDONLY);
+
+	if (dup2(spare, 3) < 0 || dup2(spare, 4) < 0)
+		return 1;
+	setenv("LISTEN_FDS", "2", 1);
+	setenv("LISTEN_PID", "1", 1);
+	if (notify_sockets(fds, 4) != 0 || getenv("LISTEN_PID"))
+		return 2; /* meant for another process */
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "x2", 1);
+	if (notify_sockets(fds, 4) != 0)
+		return 3;
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "2", 1);
+	setenv("LISTEN_FDNAMES", "a:b", 1);
+	if (notify_sockets(fds, 4) != 2 || fds[0] != 3 || fds[1] != 4 ||
+	    fcntl(4, F_GETFD) != FD_CLOEXEC)
+		return 4;
+	if (getenv("LISTEN_FDS") || getenv("LISTEN_FDNAMES") ||
+	    notify_sockets(fds, 4) != 0)
+		return 5;
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "2000000000", 1);
+	return notify_sockets(fds, 1) == 1 ? 0 : 6;
+}
+
+static void sockets_of_the_manager_are_taken_once(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		_exit(child());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest notify[] = {
 		cmocka_unit_test(a_manager_hears_it),
 		cmocka_unit_test(without_a_manager_nothing_happens),
+		cmocka_unit_test(sockets_of_the_manager_are_taken_once),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
