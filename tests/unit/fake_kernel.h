@@ -461,6 +461,13 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 	return 0;
 }
 
+int retain_drop_unresolved(struct retain *r, const struct addr *a,
+			   uint32_t ifindex)
+{
+	(void)r, (void)a, (void)ifindex;
+	return 0;
+}
+
 int retain_gone(struct retain *r, const struct addr *old)
 {
 	if (!pair_find(r->h->gone, r->h->n_gone, old, NULL, 0))
