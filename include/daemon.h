@@ -35,7 +35,7 @@
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
-#define SETTLE_FORCE_MS 4000
+#define SETTLE_FORCE_MS 4000 /* or, never so quiet, in a gap after this */
 #define PINS_WRITE_MS 1000 /* changes wait for company */
 #define DESTROY_WAIT_MS 500 /* for the sockets that end with us */
 

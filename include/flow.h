@@ -123,7 +123,8 @@ struct flow {
 	bool was_held; /* before the change that is being prepared */
 	bool stay_queued; /* OUT stays although it is plain again ... */
 	bool leave_queue; /* ... until it is quiet: now */
-	LIST_ENTRY(flow) in_settling; /* while stay_queued */
+	LIST_ENTRY(flow) in_settling; /* while stay_queued ... */
+	uint64_t settling_ms; /* ... since then */
 	enum reason reason; /* why it is not protected */
 	struct peer *peer; /* the owner, or who may become it */
 	struct hold_flow held;

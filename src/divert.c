@@ -15,6 +15,7 @@
 #include "rewrite.h"
 
 #define SETTLE_RETRY_MS 1000
+#define SETTLE_READS 4
 #define REBUILD_MS 1000 /* after the kernel has refused something */
 #define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
 
@@ -103,6 +104,7 @@ static void keep_queued(struct daemon *d, struct flow *f, uint64_t now_ms)
 	    !tuple_equal(&wire, &f->identity))
 		return;
 	f->stay_queued = true;
+	f->settling_ms = now_ms;
 	LIST_INSERT_HEAD(&d->divert.settling, f, in_settling);
 	if (!d->settle_ms)
 		d->settle_ms = now_ms + SETTLE_QUIET_MS;
@@ -279,22 +281,26 @@ void divert_free(struct daemon *d)
 
 /* ---- leaving the queue ----------------------------------------------- */
 
-static bool is_quiet(const struct flow *f, uint64_t now_ms)
+/* `gap`: nothing waits in the queue, and whoever sends at any pace has just
+ * sent. The next datagram finds its way free long after that. */
+static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
-	if (f->identity.proto == IPPROTO_TCP)
+	if (f->identity.proto == IPPROTO_TCP ||
+	    (gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS))
 		return true;
 	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
 }
 
 /* In one transaction, however many they are: until it is done, nothing else
  * is. False where there are none. */
-static bool prepare_leave(struct daemon *d, uint64_t now_ms, int *err)
+static bool prepare_leave(struct daemon *d, bool gap, uint64_t now_ms,
+			  int *err)
 {
 	struct flow *f;
 	bool any = false;
 
 	LIST_FOREACH(f, &d->divert.settling, in_settling) {
-		if (f->hold || !is_quiet(f, now_ms)) {
+		if (f->hold || !is_quiet(f, gap, now_ms)) {
 			d->settle_ms = now_ms + SETTLE_QUIET_MS;
 			continue;
 		}
@@ -308,13 +314,13 @@ static bool prepare_leave(struct daemon *d, uint64_t now_ms, int *err)
 	return any;
 }
 
-static void leave_queue(struct daemon *d, uint64_t now_ms)
+static void leave_queue(struct daemon *d, bool gap, uint64_t now_ms)
 {
 	struct flow *f;
 	struct flow *next;
 	int err = 0;
 
-	if (!prepare_leave(d, now_ms, &err))
+	if (!prepare_leave(d, gap, now_ms, &err))
 		return;
 	err = divert_commit(d, err);
 	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
@@ -332,6 +338,16 @@ static void leave_queue(struct daemon *d, uint64_t now_ms)
 		d->settle_ms = now_ms + SETTLE_RETRY_MS;
 }
 
+/* Until nothing waits, or too much comes. */
+static int read_out(struct daemon *d)
+{
+	int n = pktq_read(d->queue_out);
+
+	for (int i = 0; i < SETTLE_READS && n > 0; i++)
+		n = pktq_read(d->queue_out);
+	return n;
+}
+
 void divert_step(struct daemon *d, uint64_t now_ms)
 {
 	if (d->divert.rebuild_ms && now_ms >= d->divert.rebuild_ms &&
@@ -340,8 +356,8 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 	if (d->settle_ms && now_ms >= d->settle_ms) {
 		d->settle_ms = 0;
 		/* What waits was sent before anything that goes past. */
-		pktq_read(d->queue_out);
-		leave_queue(d, now_ms);
+		leave_queue(d, read_out(d) == 0, now_ms);
+		read_out(d);
 	}
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
 	    now_ms >= d->divert.idle_ms) {

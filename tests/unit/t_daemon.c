@@ -524,6 +524,44 @@ static void nothing_passes_from_an_address_that_is_gone(void **state)
 	assert_int_equal(host[0].fate[id], WAITS);
 }
 
+/* A datagram every ms, for ever: it leaves the queue all the same. */
+static void a_steady_sender_leaves_the_queue(void **state)
+{
+	struct tuple t = tuple_of("10.0.0.1", 40000, "10.0.0.2", 53);
+	struct tuple r;
+	unsigned int passed = 0;
+	uint32_t id;
+
+	(void)state;
+	t.proto = IPPROTO_UDP;
+	r = tuple_reverse(&t);
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	run(9000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(3000);
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(10);
+	check_wire(&t, "10.0.0.1");
+	while (element(&host[0], STEER_OUT, &t)) {
+		host[0].next_id = passed++ & 127;
+		host[0].fate[host[0].next_id + 1] = WAITS;
+		id = packet_queue(&host[0], &t, true);
+		run(1);
+		on_queue_out(0, host[0].d);
+		assert_int_equal(host[0].fate[id], ACCEPTED);
+		assert_true(passed < 4900);
+	}
+	assert_true(passed > 3900); /* it was never quiet */
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	check_empty(&host[0]);
+}
+
 static void a_tunnel_is_neither_left_nor_entered(void **state)
 {
 	struct tuple t = connection(40000);
@@ -862,6 +900,7 @@ int main(void)
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),
+		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
 		WORLD(only_allowed_flows_open_the_door),
 		WORLD(a_long_move_takes_little_memory),
