@@ -35,7 +35,7 @@
 #include "verdict.h"
 
 #define BATCH 32 /* packets in one read */
-#define BATCH_LONG 8 /* of long ones: still cached when their verdict is sent */
+#define BATCH_LONG 4 /* of long ones: still cached when their verdict is sent */
 #define LONG_BYTES 16384 /* on average */
 #define BUFFER (UINT16_MAX + 4097) /* payload, attributes; whole pages */
 #define RECEIVE_BYTES (64 << 20) /* socket buffer, as the kernel counts */
