@@ -358,6 +358,11 @@ void report_event(struct daemon *d, const char *peer, const char *what,
 
 /* ---- store.c --------------------------------------------------------- */
 
+/* Makes it where it is not there. Nobody else may write in it, or what we
+ * make there could be exchanged under our hands. 0 or -errno with a
+ * sentence. */
+int store_directory(const char *path, mode_t mode,
+		    char error[CONF_ERROR_MAX]);
 /* Reads <state_dir>/key, or makes one. 0 or -errno with a sentence. */
 int store_key(const char *state_dir, struct crypto_keypair *key,
 	      char error[CONF_ERROR_MAX]);

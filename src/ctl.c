@@ -294,6 +294,7 @@ static int listen_on(struct ctl *ctl)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	struct stat st;
+	mode_t mask;
 	int err;
 
 	memcpy(sun.sun_path, ctl->path, sizeof(sun.sun_path));
@@ -304,13 +305,19 @@ static int listen_on(struct ctl *ctl)
 		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ctl->listen_fd < 0)
 		return -errno;
-	if (bind(ctl->listen_fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
-		return -errno;
+	/* Born with its mode: by name, another file could get it. */
+	mask = umask(0111);
+	err = bind(ctl->listen_fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ?
+		      -errno :
+		      0;
+	umask(mask);
+	if (err)
+		return err;
 	if (lstat(ctl->path, &st) < 0)
 		return -errno;
 	ctl->dev = st.st_dev;
 	ctl->ino = st.st_ino;
-	if (chmod(ctl->path, 0666) < 0 || listen(ctl->listen_fd, BACKLOG) < 0)
+	if (listen(ctl->listen_fd, BACKLOG) < 0)
 		return -errno;
 	return arm_listener(ctl, EPOLL_CTL_ADD);
 }

@@ -427,6 +427,7 @@ static int start_network(struct daemon *d)
 		.peers_max = d->conf->max_peers,
 	};
 	char path[CONF_DIR_MAX + sizeof(CTL_SOCKET_NAME) + 1];
+	char error[CONF_ERROR_MAX];
 	int err;
 
 	err = peer_table_new(&d->peers, &assoc_peer_ops, d, &config,
@@ -440,8 +441,11 @@ static int start_network(struct daemon *d)
 	err = start_udp(d);
 	if (err)
 		return err;
-	if (mkdir(d->conf->runtime_dir, 0755) && errno != EEXIST)
-		return fail(d, d->conf->runtime_dir, -errno);
+	err = store_directory(d->conf->runtime_dir, 0755, error);
+	if (err) {
+		log_err(d->log, "%s", error);
+		return err;
+	}
 	snprintf(path, sizeof(path), "%s/%s", d->conf->runtime_dir,
 		 CTL_SOCKET_NAME);
 	err = ctl_open(&d->ctl, path, &report_ops, d, &d->counters);

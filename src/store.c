@@ -182,6 +182,30 @@ static int open_key(const char *path, char error[CONF_ERROR_MAX])
 	return fd;
 }
 
+int store_directory(const char *path, mode_t mode, char error[CONF_ERROR_MAX])
+{
+	struct stat st;
+
+	if ((mkdir(path, mode) && errno != EEXIST) || stat(path, &st)) {
+		int err = -errno;
+
+		snprintf(error, CONF_ERROR_MAX, "%s: %s", path,
+			 strerror(-err));
+		return err;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		snprintf(error, CONF_ERROR_MAX, "%s: not a directory", path);
+		return -ENOTDIR;
+	}
+	if (st.st_uid != geteuid() || (st.st_mode & 022)) {
+		snprintf(error, CONF_ERROR_MAX,
+			 "%s: others may write there; chown it to uid %u and "
+			 "chmod go-w", path, (unsigned int)geteuid());
+		return -EPERM;
+	}
+	return 0;
+}
+
 int store_key(const char *state_dir, struct crypto_keypair *key,
 	      char error[CONF_ERROR_MAX])
 {
@@ -192,12 +216,9 @@ int store_key(const char *state_dir, struct crypto_keypair *key,
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/key", state_dir);
-	if (mkdir(state_dir, 0700) && errno != EEXIST) {
-		err = -errno;
-		snprintf(error, CONF_ERROR_MAX, "%s: %s", state_dir,
-			 strerror(-err));
+	err = store_directory(state_dir, 0700, error);
+	if (err)
 		return err;
-	}
 	fd = open_key(path, error);
 	if (fd < 0 && fd != -ENOENT)
 		return fd;

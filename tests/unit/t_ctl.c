@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pty.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -236,17 +237,16 @@ struct child {
 	int out;
 };
 
-/* Starts sacipctl; uid 0 stays what we are. */
-static struct child start(struct fake *fake, uid_t uid, gid_t group,
-			  const char *const args[])
+/* Starts sacipctl, which prints to fd[1]; uid 0 stays what we are. */
+static struct child start_on(struct fake *fake, int fd[2], uid_t uid,
+			     gid_t group, const char *const args[])
 {
 	const char *argv[16] = { program(), "-s", fake->path };
 	struct child c;
-	int fd[2], n = 3;
+	int n = 3;
 
 	while (*args && n < 15)
 		argv[n++] = *args++;
-	assert_int_equal(pipe(fd), 0);
 	c.pid = fork();
 	assert_true(c.pid >= 0);
 	if (c.pid == 0) {
@@ -262,6 +262,15 @@ static struct child start(struct fake *fake, uid_t uid, gid_t group,
 	close(fd[1]);
 	c.out = fd[0];
 	return c;
+}
+
+static struct child start(struct fake *fake, uid_t uid, gid_t group,
+			  const char *const args[])
+{
+	int fd[2];
+
+	assert_int_equal(pipe(fd), 0);
+	return start_on(fake, fd, uid, group, args);
 }
 
 /* Collects what the child prints while the daemon turns; its exit code. */
@@ -353,6 +362,29 @@ static void list_is_aligned_for_people(void **state)
 	assert_int_equal(RUN(fake, "list"), 0);
 	assert_prints(fake, " 4 udp   tracked    75s     0 192.0.2.1:22 "
 			    "      198.51.100.9:40004       no_peer\n");
+	assert_null(strchr(fake->out, '\033'));
+}
+
+static void colours_are_for_terminals(void **state)
+{
+	const char *const list[] = { "list", NULL };
+	const char *const json[] = { "list", "--json", NULL };
+	struct fake *fake = *state;
+	int fd[2];
+
+	need_root();
+	setenv("TERM", "xterm", 1);
+	unsetenv("NO_COLOR");
+	assert_int_equal(openpty(&fd[0], &fd[1], NULL, NULL, NULL), 0);
+	assert_int_equal(finish(fake, start_on(fake, fd, 0, 0, list)), 0);
+	assert_prints(fake, " 1 tcp   \033[32mprotected\033[0m  75s ");
+	assert_prints(fake, " 2 udp   \033[36mmoved\033[0m      75s ");
+	assert_int_equal(openpty(&fd[0], &fd[1], NULL, NULL, NULL), 0);
+	assert_int_equal(finish(fake, start_on(fake, fd, 0, 0, json)), 0);
+	assert_null(strchr(fake->out, '\033'));
+	setenv("NO_COLOR", "1", 1);
+	assert_int_equal(openpty(&fd[0], &fd[1], NULL, NULL, NULL), 0);
+	assert_int_equal(finish(fake, start_on(fake, fd, 0, 0, list)), 0);
 	assert_null(strchr(fake->out, '\033'));
 }
 
@@ -980,6 +1012,7 @@ int main(void)
 {
 	const struct CMUnitTest ctl[] = {
 		CTL_TEST(list_is_aligned_for_people),
+		CTL_TEST(colours_are_for_terminals),
 		CTL_TEST(list_as_json_has_the_promised_members),
 		CTL_TEST(show_tells_one_flow),
 		CTL_TEST(peers_and_key_are_shown),

@@ -177,6 +177,19 @@ def directories_that_cannot_be_made(lab):
 
 
 @scenario()
+def directories_that_others_may_write_in(lab):
+    """They could exchange the key, or the socket."""
+    host = one_host(lab)
+    for key in "runtime_dir", "state_dir":
+        for mode, uid in (0o1777, 0), (0o770, 0), (0o755, 65534):
+            path = lab.path(f"{key}-{mode:o}")
+            os.mkdir(path)
+            os.chmod(path, mode)
+            os.chown(path, uid, -1)
+            refused(lab, host, {key: path}, path)
+
+
+@scenario()
 def a_second_daemon_on_the_same_host(lab):
     """It goes, and the first one is none the worse."""
     host, server = lan(lab, Net(4))
