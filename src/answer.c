@@ -27,12 +27,14 @@ void answer_stage(struct claim *c, uint64_t now_ms,
 static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
 {
 	struct claim_work *w = c->work;
+	const struct claim *other = claim_find(c->table, w->flow_id);
 
 	w->kind = kind;
 	answer_stage(c, now_ms, REASON_NONE);
 	if (c->confirmed && c->flow_id == w->flow_id)
 		return;
-	if (claim_find(c->table, w->flow_id))
+	/* A flow that was lost keeps its id: it may come back under it. */
+	if (other && other != c)
 		w->answer = REASON_FLOW_OWNED;
 	else
 		claim_confirm(c, now_ms, w->flow_id, w->peer_track);

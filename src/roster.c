@@ -148,11 +148,22 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 
 /* ---- complete lists --------------------------------------------------- */
 
-/* What the other end may hold confirmed, even where we do not yet. */
 static bool is_listed(const struct claim *c)
 {
 	return c->hashed && c->state != CLAIM_ENDED && !c->peer_ended &&
-	       (c->confirmed || c->work);
+	       c->confirmed;
+}
+
+/* A flow that the other end has confirmed and we have not yet would differ
+ * for as long as its proof takes, and where our address is gone that is until
+ * the move is over, which waits for this list. It starts anew. */
+static void drop_unconfirmed(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim *c;
+
+	TAILQ_FOREACH(c, &t->attached, attached)
+		if (c->work && !c->confirmed)
+			claim_refuse(c, now_ms, REASON_RETRY);
 }
 
 int claim_table_announce(struct claim_table *t, uint64_t now_ms)
@@ -165,6 +176,7 @@ int claim_table_announce(struct claim_table *t, uint64_t now_ms)
 		return -EALREADY;
 	memset(a, 0, sizeof(*a));
 	a->batch = ++t->batch;
+	drop_unconfirmed(t, now_ms);
 	TAILQ_FOREACH(c, &t->attached, attached) {
 		if (!is_listed(c))
 			continue;

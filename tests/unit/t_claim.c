@@ -1300,6 +1300,35 @@ static void test_list_and_new(void **state)
 	world_free(&w);
 }
 
+/* The answerer has confirmed, and the offerer's address goes before it can:
+ * its list, which a move waits for, must make both ends agree at once. The
+ * flow comes back under the same id. */
+static void test_half_confirmed(void **state)
+{
+	struct world w;
+	struct end a, b;
+	struct model *m;
+	int offers;
+
+	(void)state;
+	world_init(&w, 21, 1, &a, &b);
+	m = &w.model[0];
+	offers = claim_is_offerer(&m->tuple[0]) ? 0 : 1;
+	start_all(&w, 0);
+	for (int i = 0; i < 1000 && !m->claim[!offers].confirmed; i++)
+		run(&w, 1);
+	assert_true(m->claim[!offers].confirmed);
+	assert_false(m->claim[offers].confirmed);
+	m->alive[offers] = false; /* no segment tells it its number */
+	claim_table_announce(w.link[offers]->table, w.now_ms);
+	run(&w, 300);
+	check_agreed(&w, 0);
+	m->alive[offers] = true;
+	run(&w, 10000);
+	check_agreed(&w, 1);
+	world_free(&w);
+}
+
 /* The peer has forgotten it, and its socket goes before it is proved. */
 static void test_reproof_unknown(void **state)
 {
@@ -1558,6 +1587,7 @@ int main(void)
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_empty_list),
 		cmocka_unit_test(test_list_and_new),
+		cmocka_unit_test(test_half_confirmed),
 		cmocka_unit_test(test_reproof_unknown),
 		cmocka_unit_test(test_id_taken),
 		cmocka_unit_test(test_restore),
