@@ -121,6 +121,7 @@ struct claim {
 	uint16_t announce_part; /* of the complete list under way */
 	bool wanted; /* claim_start() was called */
 	bool confirmed; /* owned by the table's peer */
+	bool doubted; /* ... but the peer wants it proved anew */
 	bool hashed;
 	bool peer_ended; /* FLOW_END came */
 	bool end_acked;

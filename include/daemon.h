@@ -289,6 +289,9 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Its socket, or the peer's, is gone: it moves no more; what it steers
  * stays until track_leave(). */
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* It takes no part in the move of its track: as it was before, and without
+ * an owner to tell. */
+void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Neither moved nor held, its address is usable: it would go on by itself. */
 bool track_is_at_rest(const struct daemon *d, const struct flow *f);
 /* Is either half holding this flow? */

@@ -31,6 +31,7 @@ static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
 
 	w->kind = kind;
 	answer_stage(c, now_ms, REASON_NONE);
+	c->doubted = false;
 	if (c->confirmed && c->flow_id == w->flow_id)
 		return;
 	/* A flow that was lost keeps its id: it may come back under it. */

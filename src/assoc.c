@@ -38,7 +38,10 @@ static bool best_path(const struct assoc *a, struct peer_path *best)
 	bool found = false;
 
 	for (unsigned int i = 0; peer_path_at(a->peer, i, &path); i++) {
-		if (!path.validated_ms ||
+		/* Of a new address of ours nothing is known yet but that
+		 * the peer is heard there. */
+		if ((!path.validated_ms &&
+		     !peer_remote_validated_ms(a->peer, &path.remote.addr)) ||
 		    !rtmon_usable(a->d->rtmon, &path.local.addr) ||
 		    is_gone(a, &path.remote.addr))
 			continue;

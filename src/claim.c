@@ -120,6 +120,7 @@ static void claim_disown(struct claim *c)
 	if (!c->confirmed)
 		return;
 	c->confirmed = false;
+	c->doubted = false;
 	c->unknown_ms = 0;
 	claim_digest_remove(&c->table->digest, c->flow_id);
 }

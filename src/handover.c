@@ -325,8 +325,32 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 
 /* ---- time --------------------------------------------------------------- */
 
+/* Flows that the peer has asked to be proved anew are not in its track: with
+ * them ours would be refused as long as they cannot be, which may be for ever
+ * as their address is gone. Those that are not moved stay behind. */
+static void leave_unproved(struct track *t, uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	struct tuple wire;
+	struct flow *f;
+	struct flow *next;
+
+	for (f = LIST_FIRST(&t->group.flows); f; f = next) {
+		next = LIST_NEXT(f, in_group[FLOW_OURS]);
+		wire = flow_wire_tuple(f);
+		if (!f->claim.doubted || !tuple_equal(&wire, &f->identity))
+			continue;
+		claim_drop(&f->claim);
+		f->reason = REASON_RETRY;
+		track_stay(d, f, now_ms); /* the last one takes the track */
+	}
+}
+
+/* May free it. */
 static void step_ours(struct track *t, uint64_t now_ms)
 {
+	struct assoc *a = t->assoc;
+	uint32_t id = t->id;
 	const struct locator *target = mover_target(&t->mover);
 	struct mover_event ev;
 
@@ -344,6 +368,9 @@ static void step_ours(struct track *t, uint64_t now_ms)
 		return;
 	}
 	t->announce_ms = 0;
+	leave_unproved(t, now_ms);
+	if (!track_find(a, FLOW_OURS, id))
+		return;
 	target = mover_target(&t->mover);
 	if (target) {
 		struct locator candidate = *target;
@@ -357,14 +384,17 @@ void handover_step(struct daemon *d, uint64_t now_ms)
 	struct follower_event ev;
 	struct assoc *a;
 	struct track *t;
+	struct track *next;
 
 	if (now_ms < handover_deadline_ms(d))
 		return;
 	memset(&ev, 0, sizeof(ev));
 	ev.type = FOLLOWER_TIMER;
 	LIST_FOREACH(a, &d->assocs, entry) {
-		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+		for (t = LIST_FIRST(&a->tracks[FLOW_OURS]); t; t = next) {
+			next = LIST_NEXT(t, entry);
 			step_ours(t, now_ms);
+		}
 		LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
 			if (now_ms >= follower_deadline_ms(&t->follower))
 				handover_step_follower(t, &ev, now_ms);

@@ -110,6 +110,7 @@ static void offer_proved(struct claim *c, uint64_t now_ms)
 	claim_work_free(c);
 	c->failures = 0;
 	c->unknown_ms = 0;
+	c->doubted = false;
 	if (c->confirmed)
 		roster_retrack(c, now_ms, peer_track);
 	else

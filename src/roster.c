@@ -116,6 +116,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 	switch (reason) {
 	case REASON_NONE:
 		c->unknown_ms = 0;
+		c->doubted = false;
 		if (c->list == &t->telling) {
 			claim_enter(c, NULL);
 			c->failures = 0;
@@ -123,6 +124,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 		roster_retrack(c, now_ms, peer_track);
 		break;
 	case REASON_RETRY:
+		c->doubted = true;
 		if (c->list == &t->telling)
 			claim_enter(c, NULL);
 		claim_reprove(c, now_ms);

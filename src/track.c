@@ -364,6 +364,15 @@ void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
 	divert_flow(d, f, now_ms);
 }
 
+void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	release_tracks(f);
+	f->hold = false;
+	divert_drop_held(d, f);
+	forget_path(d, f);
+	divert_flow(d, f, now_ms);
+}
+
 void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	if (!f->protected)

@@ -734,6 +734,56 @@ static void an_accept_for_some_is_no_accept(void **state)
 			       &t.local.addr));
 }
 
+/* Two flows in one track; the second is owned at one end only when the host
+ * that believes so, or the other, moves. The first moves nevertheless. */
+static void half_owned(struct host *mover, const char *from, const char *to)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t), u, v, w;
+	struct flow *f = NULL;
+	struct addr at = address(to);
+
+	run(3000);
+	assert_true(both_own(&t));
+	u = connection(40001);
+	v = tuple_reverse(&u);
+	while (!f || !f->claim.confirmed) {
+		run(1);
+		f = flow_at(&host[1], &v); /* the higher end is first */
+		assert_true(clock_ms < 1010000);
+	}
+	assert_false(flow_at(&host[0], &u)->claim.confirmed);
+	addr_add(mover, to, 2);
+	addr_remove(mover, from);
+	run(5000);
+	f = mover == &host[0] ? flow_at(mover, &t) : flow_at(mover, &r);
+	w = flow_wire_tuple(f);
+	assert_true(addr_equal(&w.local.addr, &at));
+	assert_int_equal(track_of(f, FLOW_OURS)->mover.state, MOVER_STEADY);
+	/* When its address is back the other one is owned as well. */
+	addr_add(mover, from, 2);
+	run(70000);
+	assert_true(both_own(&u));
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	socket_end(&host[0], &u);
+	socket_end(&host[1], &v);
+	run(5000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+static void a_half_owned_flow_stops_no_other_1(void **state)
+{
+	(void)state;
+	half_owned(&host[1], "10.0.0.2", "10.0.0.12");
+}
+
+static void a_half_owned_flow_stops_no_other_2(void **state)
+{
+	(void)state;
+	half_owned(&host[0], "10.0.0.1", "10.0.0.11");
+}
+
 static void lost_events_are_asked_for(void **state)
 {
 	(void)state;
@@ -907,6 +957,8 @@ int main(void)
 		WORLD(a_kernel_that_refuses_is_asked_again),
 		WORLD(a_reason_of_tomorrow_counts_as_policy),
 		WORLD(an_accept_for_some_is_no_accept),
+		WORLD(a_half_owned_flow_stops_no_other_1),
+		WORLD(a_half_owned_flow_stops_no_other_2),
 		WORLD(lost_events_are_asked_for),
 		WORLD(time_comes_before_packets),
 		WORLD(a_poke_bears_our_mark),
