@@ -153,6 +153,7 @@ static void update(struct flow *f, const struct sockdiag_entry *e,
 	f->mptcp = e->mptcp;
 	f->md5 = e->md5;
 	f->received_ms = now_ms - e->info.last_data_recv_ms;
+	f->rcv_wscale = e->info.rcv_wscale;
 }
 
 static bool is_another_socket(const struct flow *f,

@@ -33,6 +33,7 @@ static void on_copy(const struct tap_packet *p, void *arg)
 				   !!(p->flags & PKT_TCP_SYN) +
 				   !!(p->flags & PKT_TCP_FIN),
 			.rcv_nxt = p->ack,
+			.window = (uint32_t)p->window << f->rcv_wscale,
 		};
 
 		claim_segment(&f->claim, now_ms, &s);

@@ -122,6 +122,7 @@ struct host {
 	size_t n_sock;
 	sockdiag_destroy_callback *destroyed;
 	unsigned int n_destroyed;
+	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
 	struct element set[LIST], todo[LIST];
 	bool todo_add[LIST];
@@ -846,9 +847,10 @@ int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
 			datagrams(&p, &f->identity, cb, arg);
 			continue;
 		}
-		p.seq = number(&f->identity.local);
+		p.seq = number(&f->identity.local) + h->in_flight;
 		p.ack = number(&f->identity.remote);
 		p.flags = 16;
+		p.window = 32768;
 		cb(&p, arg);
 	}
 	return 0;

@@ -935,6 +935,20 @@ static void a_reload_lets_go_of_what_is_denied(void **state)
 	assert_int_equal(host[0].n_kept, 0);
 }
 
+/* A window full is on its way and the first segment of it is lost: the number
+ * is right all the same, and bars nobody. */
+static void a_proof_may_be_a_window_ahead(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	host[0].in_flight = 1000000;
+	host[1].sock[0].info.rcv_wscale = 7;
+	run(3000);
+	assert_true(both_own(&t));
+	assert_int_equal(host[1].d->counters.value[COUNTER_PROOFS_WRONG], 0);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -946,6 +960,7 @@ int main(void)
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
 		WORLD(another_key_takes_what_the_first_gave_up),
 		WORLD(tracks_of_failed_claims_are_freed),
+		WORLD(a_proof_may_be_a_window_ahead),
 		WORLD(an_owned_flow_is_looked_at_once),
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
