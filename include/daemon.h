@@ -343,12 +343,16 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 /* Makes the TCP socket on that identity tuple send one segment. */
 void wake_poke(struct daemon *d, const struct tuple *t);
 /* A segment of the flow was held. */
-void wake_note(struct flow *f, const struct pkt *p, uint64_t now_ms);
+void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
+	       uint64_t now_ms);
 /* MOVE is on its way after an outage: what do our sockets expect next? */
 void wake_ask(struct track *t, uint64_t now_ms);
 /* What is known of that, for PROVE. */
 void wake_fill(const struct track *t, struct wire_prove *m);
-/* The peer's PROVE was committed: our senders go on. */
+/* The peer's MOVE after an outage was accepted, and what we send is held:
+ * senders in backoff repeat what was lost, before an acknowledgment comes. */
+void wake_offered(struct track *t);
+/* The peer's PROVE was committed: our other senders go on. */
 void wake_senders(struct track *t, const struct wire_prove *m);
 
 /* ---- report.c -------------------------------------------------------- */

@@ -114,6 +114,7 @@ struct flow {
 		uint32_t ifindex; /* of an end being taken away */
 	} next[FLOW_SIDES];
 	uint8_t state; /* of the socket: TCP_* */
+	uint8_t wake; /* enum of wake.c: how far its sender is woken */
 	uint8_t rcv_wscale; /* of the windows that it advertises */
 	bool bound, mptcp, md5; /* why its socket cannot be protected */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */

@@ -35,6 +35,8 @@ struct sockdiag_info {
 	uint32_t rtt_us, rttvar_us;
 	uint32_t rto_us;
 	uint32_t unacked; /* segments in flight */
+	/* bytes: written and not acknowledged, and of these not sent yet */
+	uint32_t queued, notsent;
 	uint32_t snd_wnd, rcv_wnd; /* bytes, scaled; 0 before 5.4/6.2 */
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t backoff;

@@ -520,7 +520,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		}
 	}
 	if (f->hold) {
-		wake_note(f, pkt, f->last_queued_ms);
+		wake_note(d, f, pkt, f->last_queued_ms);
 		hold_packet(d, f, q, p);
 		return;
 	}

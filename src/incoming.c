@@ -207,6 +207,8 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	t->refusal = &taken;
 	handover_step_follower(t, &ev, now_ms);
 	t->refusal = NULL;
+	if (class == FOLLOWER_SEQ_NEW && follower_holds(&t->follower))
+		wake_offered(t);
 }
 
 static void on_prove(struct assoc *a, uint64_t now_ms,

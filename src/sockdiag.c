@@ -161,6 +161,7 @@ static void take_info(const struct nlattr *attr, struct sockdiag_info *to)
 	to->rttvar_us = in.old.tcpi_rttvar;
 	to->rto_us = in.old.tcpi_rto;
 	to->unacked = in.old.tcpi_unacked;
+	to->notsent = in.old.tcpi_notsent_bytes;
 	to->snd_wnd = in.old.tcpi_snd_wnd;
 	memcpy(&to->rcv_wnd,
 	       (const uint8_t *)&in + offsetof(struct tcp_info, tcpi_snd_wnd) +
@@ -251,8 +252,10 @@ static bool read_entry(const struct nlmsghdr *nlh, uint8_t proto,
 				      mnl_attr_get_payload(a.sockopt))->recverr;
 	e->mptcp = a.ulp && mnl_attr_parse_nested(a.ulp, is_mptcp, NULL) < 0;
 	/* UDP's "info" is something else. */
-	if (a.info && proto == IPPROTO_TCP)
+	if (a.info && proto == IPPROTO_TCP) {
 		take_info(a.info, &e->info);
+		e->info.queued = m->idiag_wqueue;
+	}
 	return true;
 }
 

@@ -11,19 +11,36 @@
  *	mover	held for long enough that the peer's timer has run out:
  *		has its sockets say what they expect next, notes it from
  *		the segments that it holds, names it in PROVE
- *	peer	tells its own TCP by an ICMP error that quotes exactly this
- *		number that the retransmission was not lost to congestion:
- *		each undoes one step of the backoff (RFC 6069;
- *		tcp_ld_RTO_revert() of the kernel), and what is due by then
- *		goes out at once
+ *	peer	tells its own TCP by an ICMP error that quotes exactly the
+ *		first number not acknowledged that the retransmission was not
+ *		lost to congestion: each undoes one step of the backoff (RFC
+ *		6069; tcp_ld_RTO_revert() of the kernel), and what is due by
+ *		then goes out at once
  *
- * A number that the peer's TCP does not wait for is ignored by it, so a late
- * or wrong one does nothing. Owns both halves. Never sends to the peer's host
- * itself, never makes a socket send what TCP would not.
+ * An acknowledgment may have been lost with the path: then the mover expects
+ * more than the peer waits for, and its number is ignored. Worse, when the
+ * acknowledgment arrives after all and the last retransmission was lost, Linux
+ * takes its timeouts back as needless (Eifel, RFC 3522), forgets nothing of
+ * the lost copy, and repeats it only when the long timer ends, whatever is
+ * acknowledged selectively behind it (seen with 6.18). So the peer does not
+ * wait for PROVE. As soon as it has accepted a MOVE after an outage, and holds
+ * what it sends, it asks its own sockets for the number: a segment that one
+ * is made to send bears what it sends next, SOCK_DIAG tells how much of what
+ * was sent before is not acknowledged. Where that fails there is PROVE.
+ *
+ * A number that TCP does not wait for is ignored by it, so a late or wrong one
+ * does nothing. Owns both halves. Never sends to the peer's host itself, never
+ * makes a socket send what TCP would not.
  */
 #include "daemon.h"
 
 #include "pkt.h"
+
+enum wake { /* of struct flow */
+	WAKE_NOT,
+	WAKE_ASKED, /* its socket was made to say what it sends next */
+	WAKE_DONE,
+};
 
 #define BACKED_OFF_MS 200 /* TCP_RTO_MIN: before, no timer has run out */
 #define RECENT_MS 5000 /* flows that got data in so much time go first */
@@ -38,14 +55,46 @@ void wake_poke(struct daemon *d, const struct tuple *t)
 		tap_inject(d->injector, probe, (size_t)len, d->conf->mark);
 }
 
+/* A socket that wants to hear of ICMP errors would take ours for a real one. */
+static bool sits_in_backoff(struct daemon *d, const struct flow *f,
+			    struct sockdiag_entry *e)
+{
+	return f->identity.proto == IPPROTO_TCP &&
+	       sockdiag_lookup(d->sockdiag, &f->identity, 0, e) == 0 &&
+	       e->info.backoff && !e->recverr;
+}
+
+static void wake(struct daemon *d, struct flow *f, uint32_t snd_una,
+		 const struct sockdiag_entry *e)
+{
+	uint8_t error[PKT_UNREACHABLE_MAX];
+	int len = pkt_build_tcp_unreachable(&f->identity, snd_una, error,
+					    sizeof(error));
+
+	for (unsigned int i = 0;
+	     len > 0 && i < e->info.backoff && i < BACKOFF_MAX; i++)
+		tap_inject(d->injector, error, (size_t)len, d->conf->mark);
+	f->wake = WAKE_DONE;
+	COUNT(d, SENDERS_WOKEN);
+}
+
 /* ---- mover ------------------------------------------------------------- */
 
-void wake_note(struct flow *f, const struct pkt *p, uint64_t now_ms)
+void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
+	       uint64_t now_ms)
 {
+	struct sockdiag_entry e;
+
 	if (p->proto != IPPROTO_TCP || !(p->tcp_flags & PKT_TCP_ACK))
 		return;
 	f->rcv_nxt = p->tcp_ack;
 	f->rcv_nxt_ms = now_ms;
+	/* What carries data is a retransmission, or was sent meanwhile. */
+	if (f->wake != WAKE_ASKED || p->payload_len ||
+	    p->tcp_flags & (PKT_TCP_SYN | PKT_TCP_FIN | PKT_TCP_RST) ||
+	    !sits_in_backoff(d, f, &e))
+		return;
+	wake(d, f, p->tcp_seq - (e.info.queued - e.info.notsent), &e);
 }
 
 /* Said since this handover began to hold? */
@@ -104,34 +153,39 @@ void wake_fill(const struct track *t, struct wire_prove *m)
 
 /* ---- peer -------------------------------------------------------------- */
 
-static void wake(struct daemon *d, const struct flow *f, uint32_t snd_una)
+void wake_offered(struct track *t)
 {
-	uint8_t error[PKT_UNREACHABLE_MAX];
+	struct daemon *d = t->assoc->d;
 	struct sockdiag_entry e;
-	int len;
+	unsigned int n = 0;
+	struct flow *f;
 
-	/* A socket that wants to hear of ICMP errors would take it for a
-	 * real one. */
-	if (f->hold || sockdiag_lookup(d->sockdiag, &f->identity, 0, &e) ||
-	    !e.info.backoff || e.recverr)
-		return;
-	len = pkt_build_tcp_unreachable(&f->identity, snd_una, error,
-					sizeof(error));
-	for (unsigned int i = 0;
-	     len > 0 && i < e.info.backoff && i < BACKOFF_MAX; i++)
-		tap_inject(d->injector, error, (size_t)len, d->conf->mark);
-	COUNT(d, SENDERS_WOKEN);
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
+		f->wake = WAKE_NOT;
+		if (n == WIRE_PROVE_MAX || !f->hold ||
+		    !sits_in_backoff(d, f, &e))
+			continue;
+		n++;
+		f->wake = WAKE_ASKED;
+		wake_poke(d, &f->identity);
+	}
+	/* The answers are in the queue by now, ahead of what M sends. */
+	if (n)
+		pktq_read(d->queue_out);
 }
 
 void wake_senders(struct track *t, const struct wire_prove *m)
 {
+	struct daemon *d = t->assoc->d;
+	struct sockdiag_entry e;
+
 	for (unsigned int i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t->assoc->claims,
 					     m->flow[i].flow_id);
 		struct flow *f = c ? flow_of_claim(c) : NULL;
 
-		if (f && f->group[FLOW_THEIRS] == &t->group &&
-		    f->identity.proto == IPPROTO_TCP)
-			wake(t->assoc->d, f, m->flow[i].rcv_nxt);
+		if (f && f->group[FLOW_THEIRS] == &t->group && !f->hold &&
+		    f->wake != WAKE_DONE && sits_in_backoff(d, f, &e))
+			wake(d, f, m->flow[i].rcv_nxt, &e);
 	}
 }

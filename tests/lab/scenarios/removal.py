@@ -117,9 +117,31 @@ def a_sender_in_backoff_is_woken(lab, n):
     flow = stream(client, server, "down", fam=n.fam)
     lab.protected(flow)
     flow.goes_on(100)
+    woken_after_outage(lab, n, flow)
+
+
+@scenario(fam=(4, 6), timeout=90)
+def a_sender_is_woken_whose_ack_was_lost(lab, n):
+    """As above, and the last thing that the path loses are acknowledgments:
+    the mover expects more than the sender waits for."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = stream(client, server, "down", fam=n.fam)
+    lab.protected(flow)
+    flow.goes_on(100)
+    client.run("nft", "table inet mute { chain out { type filter hook output "
+               f"priority 300; tcp dport {flow.server_port} drop; }}; }}")
+    flow.goes_on(3)
+    woken_after_outage(lab, n, flow, lambda:
+                       client.run("nft", "delete table inet mute"))
+
+
+def woken_after_outage(lab, n, flow, meanwhile=lambda: None):
+    client, server = flow.client, flow.server
     client.link("eth0", "down")
     if n.fam == 4:
         client.delete("eth0", n.cidr(1, 2))  # IPv6 loses it with the link
+    meanwhile()
     wait_until("the sender backs off for long",
                lambda: waits_s(server, flow) > WAIT_S, 20, 0.01)
     got, left = flow.receiver.rx_bytes, waits_s(server, flow)
