@@ -60,6 +60,7 @@ struct pktq_counters {
 	uint64_t overflows; /* packets lost: our socket buffer was full */
 	uint64_t truncated; /* longer than the kernel can hand over */
 	uint64_t cut; /* super-packets; only their parts are packets */
+	uint64_t damaged; /* parts that the kernel cut wrongly: dropped */
 	uint64_t malformed; /* messages that break the format */
 	uint64_t refused; /* verdicts that the kernel did not take */
 	uint64_t unsent; /* verdicts that could not be sent: dropped */

@@ -158,7 +158,8 @@ static void count_peers(const struct daemon *d, struct ctl_status *to)
 
 static uint64_t queue_errors(const struct pktq_counters *c)
 {
-	return c->refused + c->unsent + c->malformed + c->truncated;
+	return c->refused + c->unsent + c->malformed + c->truncated +
+	       c->damaged;
 }
 
 static void add_kernel_counters(struct daemon *d, struct counters *c)

@@ -82,7 +82,7 @@ static void check_queue(struct pktq *q)
 {
 	const struct pktq_counters *c = pktq_counters(q);
 
-	assert_int_equal(c->verdicts, c->packets + c->cut);
+	assert_int_equal(c->verdicts, c->packets + c->cut + c->damaged);
 	assert_int_equal(c->refused, 0);
 	assert_int_equal(c->unsent, 0);
 	assert_int_equal(c->malformed, 0);
