@@ -33,6 +33,7 @@
 #define CTL_KEY_SIZE 32
 #define CTL_PEER_ADDRS_MAX 8
 #define CTL_UID_NONE UINT32_MAX
+#define CTL_GAP_NONE UINT32_MAX
 
 enum ctl_type {
 	/* requests */
@@ -95,6 +96,9 @@ struct ctl_flow {
 	uint64_t packets_out, packets_in; /* rewritten */
 	uint64_t bytes_out, bytes_in;
 	uint32_t held_packets, held_bytes; /* now */
+	/* How long it is held, or was in its last move; CTL_GAP_NONE: has
+	 * never moved. */
+	uint32_t gap_ms;
 };
 
 struct ctl_peer {

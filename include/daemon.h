@@ -60,6 +60,9 @@ struct track {
 	enum flow_side side;
 	uint32_t id; /* the mover's number */
 	struct flow_group group;
+	uint64_t held_ms; /* its flows are held since; 0 not */
+	uint64_t gap_end_ms; /* it switched last; 0 never */
+	uint32_t gap_ms; /* that its flows had then */
 	struct mover mover; /* FLOW_OURS */
 	struct follower follower; /* FLOW_THEIRS */
 	/* FLOW_OURS: the route choice that its flows share */

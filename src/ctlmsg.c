@@ -271,6 +271,7 @@ static void put_flow(struct buf_writer *w, const struct ctl_flow *f)
 	buf_put_be64(w, f->bytes_in);
 	buf_put_be32(w, f->held_packets);
 	buf_put_be32(w, f->held_bytes);
+	buf_put_be32(w, f->gap_ms);
 }
 
 static void get_flow(struct buf_reader *r, struct ctl_flow *f)
@@ -299,6 +300,7 @@ static void get_flow(struct buf_reader *r, struct ctl_flow *f)
 	f->bytes_in = buf_get_be64(r);
 	f->held_packets = buf_get_be32(r);
 	f->held_bytes = buf_get_be32(r);
+	f->gap_ms = buf_get_be32(r);
 }
 
 static void put_peer(struct buf_writer *w, const struct ctl_peer *p)

@@ -227,6 +227,9 @@ void render_flow(struct render *r, const struct ctl_flow *f)
 		" packets, %" PRIu64 " bytes in\n",
 		"rewritten", f->packets_out, f->bytes_out, f->packets_in,
 		f->bytes_in);
+	if (f->gap_ms != CTL_GAP_NONE)
+		fprintf(r->out, "  %-12s %" PRIu32 " ms\n", "last gap",
+			f->gap_ms);
 	if (f->held_packets)
 		fprintf(r->out,
 			"  %-12s %" PRIu32 " packets, %" PRIu32 " bytes\n",

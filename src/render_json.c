@@ -71,6 +71,11 @@ void render_json_flow(FILE *out, const struct ctl_flow *f, bool full)
 	fputs(", \"reason\": ", out);
 	put_string_or_null(
 		out, f->reason == REASON_NONE ? NULL : reason_name(f->reason));
+	fputs(", \"gap_ms\": ", out);
+	if (f->gap_ms == CTL_GAP_NONE)
+		fputs("null", out);
+	else
+		fprintf(out, "%" PRIu32, f->gap_ms);
 	if (full) {
 		fputs(", \"uid\": ", out);
 		if (f->uid == CTL_UID_NONE)

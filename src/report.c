@@ -50,10 +50,28 @@ static void peer_names(struct daemon *d, const struct peer *p,
 		copy_text(name, CTL_NAME_MAX, c->name);
 }
 
+/* Of its own move or the peer's: that which lasts, or was the last one. */
+static uint32_t flow_gap_ms(const struct flow *f, uint64_t now_ms)
+{
+	const struct track *last = NULL;
+
+	for (int side = 0; side < FLOW_SIDES; side++) {
+		const struct track *t = track_of(f, (enum flow_side)side);
+
+		if (t && t->held_ms)
+			return (uint32_t)(now_ms - t->held_ms);
+		if (t && t->gap_end_ms &&
+		    (!last || t->gap_end_ms > last->gap_end_ms))
+			last = t;
+	}
+	return last && f->moves ? last->gap_ms : CTL_GAP_NONE;
+}
+
 static void fill_flow(struct daemon *d, const struct flow *f,
 		      struct ctl_flow *to)
 {
 	const struct track *ours = track_of(f, FLOW_OURS);
+	uint64_t now_ms = loop_now_ms();
 
 	memset(to, 0, sizeof(*to));
 	to->id = f->id;
@@ -65,7 +83,7 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 		to->trust = peer_trust_of(f->peer);
 		peer_names(d, f->peer, to->peer, to->peer_name);
 	}
-	to->age_s = (uint32_t)((loop_now_ms() - f->first_seen_ms) / 1000);
+	to->age_s = (uint32_t)((now_ms - f->first_seen_ms) / 1000);
 	to->moves = f->moves;
 	to->uid = f->uid;
 	if (ours) {
@@ -78,6 +96,7 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 	to->bytes_in = f->bytes[FLOW_THEIRS];
 	to->held_packets = f->held.packets;
 	to->held_bytes = f->held.bytes;
+	to->gap_ms = flow_gap_ms(f, now_ms);
 }
 
 static size_t on_flows(void *ctx, uint64_t *cursor, struct ctl_flow *to,

@@ -559,6 +559,19 @@ static bool is_yielded(const struct track *t, const struct locator *at)
 	return at->ports != now->ports && addr_equal(&at->addr, &now->addr);
 }
 
+/* What the flows of this track went without, for people. */
+static void note_gap(struct track *t, enum migrate_action_type type,
+		     uint64_t now_ms)
+{
+	if (type == MIGRATE_HOLD && !t->held_ms)
+		t->held_ms = now_ms;
+	if (type != MIGRATE_RELEASE && type != MIGRATE_SWITCH)
+		return;
+	t->gap_ms = t->held_ms ? (uint32_t)(now_ms - t->held_ms) : 0;
+	t->gap_end_ms = now_ms;
+	t->held_ms = 0;
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
 		const struct locator *sending, uint64_t now_ms)
 {
@@ -602,6 +615,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	}
 	if (err)
 		return err;
+	note_gap(t, action->type, now_ms);
 	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
 		switched(t, &sending->addr, &at->addr);
 	released.n = 0;

@@ -61,6 +61,7 @@ static void make_flow(uint64_t id, struct ctl_flow *f)
 	f->wire = f->identity;
 	f->uid = id % 10 ? 0 : USER;
 	f->age_s = 75;
+	f->gap_ms = CTL_GAP_NONE;
 	if (id % 4 == 0) {
 		f->reason = REASON_NO_PEER;
 		return;
@@ -72,6 +73,7 @@ static void make_flow(uint64_t id, struct ctl_flow *f)
 	if (f->state == CTL_MOVED) {
 		f->wire.local.port = 1022;
 		f->moves = 3;
+		f->gap_ms = 12;
 	}
 }
 
@@ -404,12 +406,12 @@ static void list_as_json_has_the_promised_members(void **state)
 		" \"198.51.100.9\", \"port\": 40002}}, \"peer\":"
 		" \"B2:fingerprint\", \"peer_name\": null, \"trust\":"
 		" \"first-contact\", \"age_s\": 75, \"moves\": 3, \"reason\":"
-		" null}");
+		" null, \"gap_ms\": 12}");
 	assert_prints(fake, "{\"id\": \"4\", \"proto\": \"udp\", \"state\":"
 			    " \"tracked\"");
 	assert_prints(fake, "\"peer\": null, \"peer_name\": null, \"trust\":"
 			    " null, \"age_s\": 75, \"moves\": 0, \"reason\":"
-			    " \"no_peer\"}");
+			    " \"no_peer\", \"gap_ms\": null}");
 	assert_prints(fake, "\"addr\": \"2001:db8::1\"");
 	/* What a peer calls itself cannot break out of its string. */
 	assert_prints(fake, "\"peer_name\": \"al\\u001b\\\"pha\"");
@@ -429,6 +431,7 @@ static void show_tells_one_flow(void **state)
 	need_root();
 	assert_int_equal(RUN(fake, "show", "7"), 0);
 	assert_prints(fake, "flow 7: tcp, moved, 75s old, 3 moves\n");
+	assert_prints(fake, "  last gap     12 ms\n");
 	assert_prints(fake, "peer         B2:fingerprint (al\\x1b\"pha)\n");
 	assert_int_equal(RUN(fake, "show", "8"), 0);
 	assert_prints(fake, "no_peer: nobody answers at the other end\n");

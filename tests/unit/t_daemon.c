@@ -344,6 +344,39 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 }
 
 /* PROTOCOL: dropped after bind. */
+static uint32_t gap_of(struct host *h, const struct tuple *t)
+{
+	struct ctl_flow told;
+
+	assert_int_equal(report_ops.flow(h->d, flow_at(h, t)->id, &told), 0);
+	return told.gap_ms;
+}
+
+static void the_gap_of_a_move_is_told(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	assert_int_equal(gap_of(&host[0], &t), CTL_GAP_NONE);
+	addr_remove(&host[0], "10.0.0.1");
+	run(500);
+	assert_in_range(gap_of(&host[0], &t), 499, 500);
+	assert_int_equal(gap_of(&host[1], &r), CTL_GAP_NONE);
+	addr_add(&host[0], "10.0.0.9", 2);
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	assert_in_range(gap_of(&host[0], &t), 499, 600);
+	assert_in_range(gap_of(&host[1], &r), 0, 100);
+	/* Make before break: none, at either end. */
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_deprecate(&host[0], "10.0.0.9");
+	run(5000);
+	check_wire(&t, "10.0.0.10");
+	assert_int_equal(gap_of(&host[0], &t), 0);
+	assert_int_equal(gap_of(&host[1], &r), 0);
+}
+
 static void the_port_needs_its_capability_once(void **state)
 {
 	struct __user_cap_header_struct header = {
@@ -955,6 +988,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD(a_flow_is_owned_moves_and_ends),
+		WORLD(the_gap_of_a_move_is_told),
 		WORLD(the_port_needs_its_capability_once),
 		WORLD(a_failed_start_leaves_nothing),
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
