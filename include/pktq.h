@@ -113,6 +113,8 @@ int pktq_accept(struct pktq *q, uint64_t id, const uint32_t *mark);
 int pktq_accept_payload(struct pktq *q, uint64_t id, const uint8_t *data,
 			uint32_t len, const uint32_t *mark);
 int pktq_drop(struct pktq *q, uint64_t id);
+/* To the end of queue `number`, as it came; dropped where nobody reads it. */
+int pktq_pass_on(struct pktq *q, uint64_t id, uint16_t number);
 /* Sends what was collected. 0, or -errno of the first that could not be sent:
  * those are counted and their packets dropped, since one without any verdict
  * would stall its flow for ever (TCP sees it queued and does not repeat it). */

@@ -538,6 +538,12 @@ int pktq_drop(struct pktq *q, uint64_t id)
 	return verdict_put(verdicts_for(q, id), (uint32_t)id, NF_DROP, NULL);
 }
 
+int pktq_pass_on(struct pktq *q, uint64_t id, uint16_t number)
+{
+	return verdict_put(verdicts_for(q, id), (uint32_t)id,
+			   (uint32_t)number << 16 | NF_QUEUE, NULL);
+}
+
 int pktq_accept_payload(struct pktq *q, uint64_t id, const uint8_t *data,
 			uint32_t len, const uint32_t *mark)
 {
