@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * make_corpus: writes what fuzz_wire and fuzz_handshake start from.
+ * make_corpus: writes what fuzz_wire, fuzz_handshake and fuzz_journal start
+ * from.
  *
- *	make_corpus DIRECTORY	fills DIRECTORY/wire and DIRECTORY/handshake
+ *	make_corpus DIRECTORY	fills wire, handshake and journal in it
  *
  * Run by hand when a layout changes; its output is kept in the repository.
  * The numbers are seeded, so that it writes the same files everywhere.
  */
 #include <stdio.h>
 
+#include "../unit/journal_records.h"
 #include "../unit/wire_random.h"
 #include "handshake_setup.h"
 
@@ -76,6 +78,34 @@ static int save_messages(const char *dir)
 	return err;
 }
 
+/* One whole journal, and each record behind a START. */
+static int save_journals(const char *dir)
+{
+	const struct journal_record r[] = {
+		start_record(),	      peer_record(),	mover_record(),
+		follower_record(),    ports_record(1, 3), flow_record(1000),
+		orphan_record(),      flow_end_record(1000),
+		track_end_record(),
+	};
+	uint8_t all[16 * JOURNAL_RECORD_MAX];
+	size_t first = journal_encode(&r[0], all, sizeof(all));
+	size_t len = first;
+	int err = 0;
+
+	for (size_t i = 1; i < sizeof(r) / sizeof(*r); i++) {
+		uint8_t two[2 * JOURNAL_RECORD_MAX];
+		char name[16];
+		size_t n = journal_encode(&r[i], all + len, sizeof(all) - len);
+
+		memcpy(two, all, first);
+		memcpy(two + first, all + len, n);
+		snprintf(name, sizeof(name), "%d-%zu", (int)r[i].type, i);
+		err |= save(dir, "journal", name, two, first + n);
+		len += n;
+	}
+	return err | save(dir, "journal", "all", all, len);
+}
+
 int main(int argc, char **argv)
 {
 	uint8_t retry[WIRE_RETRY_SIZE];
@@ -89,6 +119,7 @@ int main(int argc, char **argv)
 	setup_make(&s);
 	wire_encode_retry(SETUP_INDEX_I, s.init + WIRE_INIT_NOISE_AT, retry);
 	err = save_messages(argv[1]);
+	err |= save_journals(argv[1]);
 	for (int i = 0; i < 2; i++) {
 		const char *sub = i ? "wire" : "handshake";
 
