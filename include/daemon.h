@@ -5,7 +5,8 @@
  * Private to the daemon layer: daemon.c (life, loop, timers), assoc.c (one
  * peer: messages, claims, taps), discover.c (sockets to flows), handover.c
  * (tracks, moves), divert.c (packets, steering), wake.c (senders in backoff),
- * report.c (ctl), store.c (key and pins on disk). Nobody below includes it.
+ * report.c (ctl), store.c (key and pins on disk), keep.c (the journal),
+ * adopt.c (what an earlier run has left). Nobody below includes it.
  */
 #ifndef SACIPED_DAEMON_H
 #define SACIPED_DAEMON_H
@@ -17,6 +18,7 @@
 #include "ctl.h"
 #include "flow.h"
 #include "hold.h"
+#include "journal.h"
 #include "log.h"
 #include "loop.h"
 #include "migrate.h"
@@ -39,6 +41,10 @@
 #define PINS_WRITE_MS 1000 /* changes wait for company */
 #define DESTROY_WAIT_MS 500 /* for the sockets that end with us */
 
+#define KEEP_PATH_MAX (CONF_DIR_MAX + 16)
+#define KEEP_PORTS MIGRATE_ACCEPTED_MAX
+
+struct adopt;
 struct daemon;
 struct assoc;
 struct pkt;
@@ -76,6 +82,9 @@ struct track {
 	struct addr wish; /* of the operator; unset: none */
 	const struct wire_refuse *refusal; /* while it is worked on */
 	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
+	bool kept; /* it stands in the journal ... */
+	uint64_t kept_ports[KEEP_PORTS]; /* ... and these choices of ports */
+	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
@@ -111,6 +120,8 @@ struct assoc {
 	uint32_t next_track;
 	uint64_t sync_ms; /* SYNC unanswered: when to repeat; 0 none */
 	unsigned int sync_tries;
+	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
+	uint32_t kept; /* its number in the journal; 0 none */
 	char name[CTL_NAME_MAX]; /* fingerprint */
 };
 
@@ -141,6 +152,17 @@ struct divert {
 	uint64_t idle_ms; /* the kernel's tombstones are gone by then */
 	uint64_t rebuild_ms; /* the kernel differs: all anew then; 0 no */
 	bool idle; /* steer_idle() was told */
+};
+
+/* The journal being written. */
+struct keep {
+	int fd; /* -1: there is none */
+	size_t len; /* in `buffer` */
+	size_t size; /* of the file */
+	size_t rewrite_at;
+	uint64_t retry_ms; /* it could not be written: again then; 0 no */
+	uint32_t numbers; /* given to peers */
+	uint8_t buffer[4 * JOURNAL_RECORD_MAX];
 };
 
 /* Packets whose verdicts are on their way. */
@@ -178,6 +200,8 @@ struct daemon {
 	struct divert divert;
 	struct peer_table *peers;
 	LIST_HEAD(, assoc) assocs;
+	struct keep keep;
+	struct adopt *adopt; /* at the start, where there is a journal */
 
 	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
 	uint64_t handover_ms; /* nearest deadline of a track ... */
@@ -198,6 +222,9 @@ struct daemon {
 	uint64_t pins_ms; /* write them then; 0 none */
 	uint8_t unconnected[2][65536 / 8]; /* local UDP ports, by family */
 	bool stopping;
+	bool detaching; /* what is in the kernel stays */
+	uint64_t watchdog_ms; /* tell the service manager then; 0 never ... */
+	uint64_t watchdog_every_ms;
 };
 
 /* ---- divert.c: steering and packets --------------------------------- */
@@ -315,6 +342,14 @@ int track_choose_ports(struct track *t, const struct addr *addr,
  * WIRE_MOVE_MAX; returns how many there are in all. */
 unsigned int track_list_ports(const struct track *t, uint64_t ports,
 			      unsigned int from, struct wire_move *m);
+/* One of an earlier run, as its journal tells; NULL at a bound. */
+struct track *track_restore(struct assoc *a, const struct book_track *b);
+/* A flow of an earlier run is protected again: in these tracks (of both
+ * sides), or in none (NULL) by the path that it has. What it needs in the
+ * nftables table is left to divert_rebuild(). 0 or -errno: nothing changed
+ * but its path, which is gone. */
+int track_take(struct daemon *d, struct flow *f,
+	       struct track *const t[FLOW_SIDES], uint64_t now_ms);
 /* Frees the tracks of an association; flows have left. */
 void track_free_all(struct assoc *a);
 
@@ -335,6 +370,8 @@ void handover_step(struct daemon *d, uint64_t now_ms);
 uint64_t handover_deadline_ms(struct daemon *d);
 /* Looks at the tracks that are new. */
 void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms);
+/* Asks the peer for a session where its locators and ours are by now. */
+void handover_greet(struct assoc *a, uint64_t now_ms);
 /* The operator's wish for a track. 0 or -errno. */
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 /* A new connection of this host wants the flow's wire tuple. */
@@ -378,6 +415,42 @@ int store_key(const char *state_dir, struct crypto_keypair *key,
 	      char error[CONF_ERROR_MAX]);
 int store_pins_load(struct daemon *d);
 int store_pins_save(struct daemon *d);
+
+/* ---- keep.c ------------------------------------------------------------ */
+
+/* <runtime_dir>/journal and a suffix. 0 or -ENAMETOOLONG. */
+int keep_path(const struct daemon *d, const char *suffix,
+	      char path[KEEP_PATH_MAX]);
+void keep_boot_id(uint8_t id[JOURNAL_BOOT_ID_SIZE]);
+/* Writes all that is known to a new file, in place of an old one. */
+void keep_open(struct daemon *d);
+/* The file goes, or stays for the next run. */
+void keep_close(struct daemon *d, bool remove);
+/* These reach the file before they return: they come before the kernel and
+ * the wire (PROTOCOL, I7). Errors are logged, and end the journal. */
+void keep_track(struct track *t);
+/* The flow as it is or is about to be; tracks that are new before it. */
+void keep_flow(struct daemon *d, struct flow *f);
+/* These may wait for keep_flush(). */
+void keep_track_end(struct track *t);
+void keep_flow_end(struct daemon *d, struct flow *f);
+void keep_flush(struct daemon *d);
+/* After every wake-up: writes what waits, and all anew where the file has
+ * grown. */
+void keep_step(struct daemon *d, uint64_t now_ms);
+
+/* ---- adopt.c ----------------------------------------------------------- */
+
+/* Reads the journal, if there is one: d->adopt. */
+void adopt_begin(struct daemon *d);
+/* Is this socket, no new connection any more, one that the journal names? */
+bool adopt_wants(const struct daemon *d, const struct sockdiag_entry *e);
+/* After the first dump: takes up the flows whose sockets live. */
+void adopt_flows(struct daemon *d, uint64_t now_ms);
+/* Forgets the journal that was read. NULL is fine. */
+void adopt_finish(struct daemon *d);
+/* Asks the peers of what was taken up for sessions. */
+void adopt_greet(struct daemon *d, uint64_t now_ms);
 
 /* ---- daemon.c -------------------------------------------------------- */
 

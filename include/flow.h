@@ -121,6 +121,7 @@ struct flow {
 	uint8_t wanted; /* the same, prepared */
 	bool willing; /* counted as a flow that policy allows */
 	bool protected; /* both ends confirmed it */
+	bool kept; /* it stands in the journal */
 	bool hold; /* prepared or steered to be held */
 	bool was_held; /* before the change that is being prepared */
 	bool stay_queued; /* OUT stays although it is plain again ... */

@@ -205,11 +205,16 @@ struct peer *peer_find_addr(const struct peer_table *t,
 			    const struct addr *remote);
 struct peer *peer_find_key(const struct peer_table *t,
 			   const uint8_t key[CRYPTO_KEY_SIZE]);
+/* From the journal: the peer with that key, made where there is none, whose
+ * daemon is reached at `port`; NULL at the bound or without memory. */
+struct peer *peer_restore(struct peer_table *t,
+			  const uint8_t key[CRYPTO_KEY_SIZE], uint16_t port);
 /* All records: peer_next(t, NULL) is the first; NULL ends. */
 struct peer *peer_next(const struct peer_table *t, const struct peer *p);
 unsigned int peer_table_count(const struct peer_table *t);
 
 const uint8_t *peer_key(const struct peer *p);
+uint16_t peer_port(const struct peer *p); /* where its daemon is reached */
 enum peer_trust peer_get_trust(const struct peer *p); /* asks key_configured */
 bool peer_has_session(const struct peer *p);
 /* Age of the session in use; 0 without one. */

@@ -123,7 +123,8 @@ enum reason {
 	X(CTL_CLIENTS, ctl_clients)                                           \
 	X(CTL_REFUSED, ctl_refused)                                           \
 	X(FLOWS_FULL, flows_full)                                             \
-	X(SENDERS_WOKEN, senders_woken)
+	X(SENDERS_WOKEN, senders_woken)                                       \
+	X(JOURNAL_ERRORS, journal_errors)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

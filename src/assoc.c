@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define SYNC_TRIES 6
+#define GREET_MS 30000 /* the life of an urgent handshake */
 #define REVIEW_MS 5 /* sessions that come up together share a look */
 
 /* ---- claims ------------------------------------------------------------- */
@@ -401,6 +402,18 @@ static void sync_step(struct assoc *a, uint64_t now_ms)
 	a->sync_tries--;
 }
 
+/* Taken up from an earlier run, it has no session. */
+static void greet_step(struct assoc *a, uint64_t now_ms)
+{
+	if (!a->greet_ms || now_ms < a->greet_ms)
+		return;
+	a->greet_ms = 0;
+	if (peer_has_session(a->peer) || LIST_EMPTY(&a->tracks[FLOW_OURS]))
+		return;
+	handover_greet(a, now_ms);
+	a->greet_ms = now_ms + GREET_MS;
+}
+
 void assoc_step(struct daemon *d, uint64_t now_ms)
 {
 	struct assoc *a;
@@ -412,6 +425,7 @@ void assoc_step(struct daemon *d, uint64_t now_ms)
 	for (a = LIST_FIRST(&d->assocs); a; a = next) {
 		next = LIST_NEXT(a, entry);
 		sync_step(a, now_ms);
+		greet_step(a, now_ms);
 		if (now_ms >= claim_table_deadline_ms(a->claims))
 			claim_table_step(a->claims, now_ms);
 	}
@@ -431,6 +445,8 @@ uint64_t assoc_deadline_ms(struct daemon *d)
 		ms = due < ms ? due : ms;
 		if (a->sync_ms && a->sync_ms < ms)
 			ms = a->sync_ms;
+		if (a->greet_ms && a->greet_ms < ms)
+			ms = a->greet_ms;
 	}
 	d->assoc_ms = ms;
 	d->assoc_dirty = false;

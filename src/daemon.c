@@ -198,10 +198,12 @@ static void on_signal(int signo, void *arg)
 {
 	struct daemon *d = arg;
 
-	if (signo == SIGHUP)
+	if (signo == SIGHUP) {
 		reload(d);
-	else
-		loop_stop(d->loop);
+		return;
+	}
+	d->detaching = signo == SIGUSR2;
+	loop_stop(d->loop);
 }
 
 /* ---- time ----------------------------------------------------------------- */
@@ -224,6 +226,8 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->pins_ms);
 	ms = sooner(ms, d->resync_ms);
 	ms = sooner(ms, d->divert.rebuild_ms);
+	ms = sooner(ms, d->keep.retry_ms);
+	ms = sooner(ms, d->watchdog_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
 		ms = sooner(ms, d->divert.idle_ms);
 	return ms;
@@ -264,6 +268,11 @@ static void on_settled(uint64_t now_ms, void *arg)
 			log_warn(d->log, "cannot write pins: %s",
 				 strerror(-err));
 	}
+	keep_step(d, now_ms);
+	if (d->watchdog_ms && now_ms >= d->watchdog_ms) {
+		notify_send("WATCHDOG=1");
+		d->watchdog_ms = now_ms + d->watchdog_every_ms;
+	}
 	loop_set_deadline_ms(d->loop, nearest_ms(d));
 }
 
@@ -293,6 +302,21 @@ static int start_key(struct daemon *d)
 		return d->key_made;
 	}
 	crypto_fingerprint(d->key.public_key, d->fingerprint);
+	return 0;
+}
+
+/* Where there is something to take up and we cannot, the next one may. */
+static int start_journal(struct daemon *d)
+{
+	char error[CONF_ERROR_MAX];
+	int err = store_directory(d->conf->runtime_dir, 0755, error);
+
+	if (err) {
+		log_err(d->log, "%s", error);
+		return err;
+	}
+	adopt_begin(d);
+	d->detaching = d->adopt;
 	return 0;
 }
 
@@ -331,8 +355,6 @@ static int start_kernel(struct daemon *d)
 	if (err)
 		return fail(d, "nftables", err);
 	err = retain_open(&d->retain, &retain, &info);
-	if (!err)
-		err = retain_sweep(d->retain); /* a crashed run's */
 	if (err)
 		return fail(d, "routing rules", err);
 	if (!info.src_valid_mark)
@@ -427,7 +449,6 @@ static int start_network(struct daemon *d)
 		.peers_max = d->conf->max_peers,
 	};
 	char path[CONF_DIR_MAX + sizeof(CTL_SOCKET_NAME) + 1];
-	char error[CONF_ERROR_MAX];
 	int err;
 
 	err = peer_table_new(&d->peers, &assoc_peer_ops, d, &config,
@@ -441,11 +462,6 @@ static int start_network(struct daemon *d)
 	err = start_udp(d);
 	if (err)
 		return err;
-	err = store_directory(d->conf->runtime_dir, 0755, error);
-	if (err) {
-		log_err(d->log, "%s", error);
-		return err;
-	}
 	snprintf(path, sizeof(path), "%s/%s", d->conf->runtime_dir,
 		 CTL_SOCKET_NAME);
 	err = ctl_open(&d->ctl, path, &report_ops, d, &d->counters);
@@ -454,7 +470,7 @@ static int start_network(struct daemon *d)
 
 static int start_loop(struct daemon *d)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR2 };
 	int fds[UDP_SOCKETS_MAX];
 	size_t n = udp_fds(d->udp, fds);
 	int err;
@@ -486,11 +502,38 @@ static int start_loop(struct daemon *d)
 	return err ? fail(d, "epoll", err) : 0;
 }
 
-static int start(struct daemon *d)
+/* What an earlier run has left is taken up where its sockets live, and
+ * removed where they do not. Until the table is built anew the old one stands,
+ * and so do its guards. */
+static int start_flows(struct daemon *d)
 {
 	int err;
 
+	err = discover_dump(d, loop_now_ms());
+	if (err)
+		return err;
+	adopt_flows(d, loop_now_ms());
+	err = start_queues(d);
+	if (!err)
+		err = retain_sweep(d->retain);
+	if (err)
+		return fail(d, "routing rules", err);
+	if (d->adopt)
+		adopt_greet(d, loop_now_ms());
+	keep_open(d);
+	adopt_finish(d);
+	return 0;
+}
+
+static int start(struct daemon *d)
+{
+	uint64_t usec = notify_watchdog_usec();
+	int err;
+
 	d->started_ms = loop_now_ms();
+	d->keep.fd = -1;
+	d->watchdog_every_ms = usec / 2000;
+	d->watchdog_ms = d->watchdog_every_ms ? d->started_ms : 0;
 	hold_init(&d->hold, NULL);
 	flow_table_init(&d->flows, d->conf->max_flows, &d->counters);
 	LIST_INIT(&d->assocs);
@@ -503,15 +546,19 @@ static int start(struct daemon *d)
 		return fail(d, "epoll", err);
 	err = start_key(d);
 	if (!err)
+		err = start_journal(d);
+	if (!err)
 		err = start_kernel(d);
 	if (!err)
 		err = start_network(d);
 	if (!err)
-		err = start_queues(d);
+		err = start_flows(d);
 	if (!err)
 		err = start_loop(d);
 	if (!err)
-		err = discover_dump(d, loop_now_ms());
+		handover_evaluate(d, loop_now_ms(), false);
+	if (!err)
+		d->detaching = false;
 	return err;
 }
 
@@ -574,8 +621,20 @@ static void wait_for_ends(struct daemon *d)
 	on_queue(d, d->queue_out);
 }
 
+/* Another run takes over: nobody is told, no socket notices. */
+static void detach(struct daemon *d)
+{
+	if (d->pins_ms && store_pins_save(d))
+		log_warn(d->log, "cannot write pins");
+	log_notice(d->log, "detached: what has moved is left in the kernel");
+}
+
 static void stop(struct daemon *d)
 {
+	if (d->detaching) {
+		detach(d);
+		return;
+	}
 	if (d->peers && d->udp)
 		peer_table_bye(d->peers, loop_now_ms(), REASON_NONE);
 	if (d->queue_out && destroy_moved(d))
@@ -592,12 +651,14 @@ static void remove_all(struct daemon *d)
 
 	ctl_close(d->ctl);
 	d->ctl = NULL; /* nobody is told of what goes now */
+	keep_close(d, !d->detaching);
+	adopt_finish(d);
 	/* Addresses and routes, then the table: what still runs into it
 	 * meanwhile waits in a queue that is about to close. */
-	err = retain_close(d->retain, false);
+	err = retain_close(d->retain, d->detaching);
 	if (err)
 		log_warn(d->log, "routing rules: %s", strerror(-err));
-	err = steer_close(d->steer, false);
+	err = steer_close(d->steer, d->detaching);
 	if (err && err != -ENOENT)
 		log_warn(d->log, "nftables: %s", strerror(-err));
 	pktq_close(d->queue_in);

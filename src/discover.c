@@ -191,7 +191,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		update(f, e, d->dump, now_ms);
 		return 0;
 	}
-	if (e->state != SOCKDIAG_OPEN)
+	if (e->state != SOCKDIAG_OPEN && !adopt_wants(d, e))
 		return 0;
 	if (remote_use(d, &e->tuple.remote.addr))
 		return -ENOMEM;

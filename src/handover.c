@@ -89,6 +89,7 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 
 	switch (act->type) {
 	case MIGRATE_JOURNAL:
+		keep_track(t);
 		return 0;
 	case MIGRATE_HOLD:
 	case MIGRATE_ACCEPT_DEL:
@@ -137,6 +138,23 @@ static bool asks(const struct migrate_actions *out)
 	return false;
 }
 
+/* The kernel has refused: the journal tells of a step that was not taken. */
+static void mover_back(struct track *t, const struct mover *before,
+		       const struct migrate_actions *ran, unsigned int done,
+		       uint64_t now_ms)
+{
+	mover_rollback(&t->mover, before, ran, done, now_ms);
+	keep_track(t);
+}
+
+static void follower_back(struct track *t, const struct follower *before,
+			  const struct migrate_actions *ran,
+			  unsigned int done, uint64_t now_ms)
+{
+	follower_rollback(&t->follower, before, ran, done, now_ms);
+	keep_track(t);
+}
+
 void handover_step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
@@ -152,7 +170,7 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 			      now_ms) < 0)
 			break;
 	if (i < out.n)
-		mover_rollback(&t->mover, &before, &out, i, now_ms);
+		mover_back(t, &before, &out, i, now_ms);
 	else if (asks(&out))
 		wake_ask(t, now_ms);
 	t->assoc->d->handover_dirty = true;
@@ -177,7 +195,7 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 			      now_ms) < 0)
 			break;
 	if (i < out.n)
-		follower_rollback(&t->follower, &before, &out, i, now_ms);
+		follower_back(t, &before, &out, i, now_ms);
 	t->assoc->d->handover_dirty = true;
 }
 
@@ -280,6 +298,14 @@ void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms)
 		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
 			if (t->fresh)
 				evaluate(t, now_ms, !d->quiet_ms);
+}
+
+void handover_greet(struct assoc *a, uint64_t now_ms)
+{
+	struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+		handshakes(t, now_ms);
 }
 
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms)

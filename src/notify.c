@@ -74,6 +74,21 @@ size_t notify_sockets(int *fds, size_t max)
 	return n;
 }
 
+uint64_t notify_watchdog_usec(void)
+{
+	const char *text = getenv("WATCHDOG_USEC");
+	unsigned long long usec;
+	long pid;
+	char *end;
+
+	if (!text || *text < '0' || *text > '9' ||
+	    (read_number("WATCHDOG_PID", &pid) && pid != getpid()))
+		return 0;
+	errno = 0;
+	usec = strtoull(text, &end, 10);
+	return *end || errno ? 0 : usec;
+}
+
 int notify_reloading(void)
 {
 	struct timespec now;

@@ -136,6 +136,16 @@ struct peer *peer_obtain(struct peer_table *t,
 	return p;
 }
 
+struct peer *peer_restore(struct peer_table *t,
+			  const uint8_t key[CRYPTO_KEY_SIZE], uint16_t port)
+{
+	struct peer *p = peer_obtain(t, key);
+
+	if (p)
+		p->port = port;
+	return p;
+}
+
 void peer_touch(struct peer *p, uint64_t now_ms)
 {
 	p->heard_ms = now_ms;
@@ -202,6 +212,11 @@ unsigned int peer_table_count(const struct peer_table *t)
 const uint8_t *peer_key(const struct peer *p)
 {
 	return p->key;
+}
+
+uint16_t peer_port(const struct peer *p)
+{
+	return p->port;
 }
 
 enum peer_trust peer_get_trust(const struct peer *p)

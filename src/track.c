@@ -31,6 +31,7 @@ struct track *track_find(const struct assoc *a, enum flow_side side,
 
 static void track_free(struct track *t)
 {
+	keep_track_end(t);
 	LIST_REMOVE(t, entry);
 	t->assoc->n_tracks[t->side]--;
 	t->assoc->d->handover_dirty = true;
@@ -171,6 +172,14 @@ static int adopt_end(struct track *t, struct flow *f,
 	struct endpoint at;
 	int err;
 
+	if (t->book && l->ports) {
+		uint16_t port = book_port(t->book, l->ports, f->claim.flow_id);
+
+		f->next[t->side].ports = l->ports;
+		f->next[t->side].port = port ? port :
+			t->side == FLOW_OURS ? f->identity.local.port :
+					       f->identity.remote.port;
+	}
 	memset(&at, 0, sizeof(at));
 	at.addr = l->addr;
 	at.port = flow_port(f, t->side, l->ports);
@@ -237,7 +246,7 @@ static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
 	return 0;
 }
 
-static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
+static int guard(struct daemon *d, const struct flow *f)
 {
 	struct rtmon_query query = {
 		.dst = f->identity.remote.addr,
@@ -258,6 +267,15 @@ static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 	/* Gone while it was proved: no event tells of that again. */
 	if (!rtmon_find(d->rtmon, &f->identity.local.addr))
 		retain_gone(d->retain, &f->identity.local.addr);
+	return 0;
+}
+
+static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	int err = guard(d, f);
+
+	if (err)
+		return err;
 	f->protected = true;
 	err = divert_again(d, f, now_ms);
 	if (err) {
@@ -330,9 +348,11 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 		err = adopt(track_of(f, FLOW_OURS), f);
 	if (!err)
 		err = adopt(track_of(f, FLOW_THEIRS), f);
-	if (!err)
+	if (!err) {
+		keep_flow(d, f);
 		err = f->protected ? divert_again(d, f, now_ms) :
 				     protect(d, f, now_ms);
+	}
 	if (err) {
 		char text[TUPLE_TEXT_MAX];
 
@@ -343,6 +363,7 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 		f->retry_ms = now_ms + PROTECT_AGAIN_MS;
 		forget_path(d, f);
 		track_leave(d, f, now_ms);
+		keep_flow_end(d, f);
 		release_tracks(f);
 		claim_drop(&f->claim);
 		assoc_own(f, NULL);
@@ -352,12 +373,22 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 	report_flow_event(d, f, "protected", "");
 }
 
+/* It goes no longer where its tracks go. */
+static void keep_again(struct daemon *d, struct flow *f)
+{
+	if (f->ended_ms)
+		keep_flow_end(d, f);
+	else if (f->kept)
+		keep_flow(d, f);
+}
+
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	bool held = f->hold;
 
 	release_tracks(f);
 	f->hold = false;
+	keep_again(d, f);
 	if (!held)
 		return;
 	divert_drop_held(d, f);
@@ -370,6 +401,7 @@ void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms)
 	f->hold = false;
 	divert_drop_held(d, f);
 	forget_path(d, f);
+	keep_again(d, f);
 	divert_flow(d, f, now_ms);
 }
 
@@ -388,7 +420,73 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 	divert_leave(d, f, now_ms);
 	retain_unprotect(d->retain, &f->identity.local.addr,
 			 &f->identity.remote.addr);
+	keep_flow_end(d, f);
 	release_tracks(f);
+}
+
+/* ---- an earlier run's --------------------------------------------------- */
+
+struct track *track_restore(struct assoc *a, const struct book_track *b)
+{
+	const struct journal_track *is = &b->is;
+	enum flow_side side = (enum flow_side)is->key.side;
+	struct track *t = track_new(a, side, is->key.id, &is->remote);
+
+	if (!t)
+		return NULL;
+	if (side == FLOW_OURS)
+		t->mover = is->mover;
+	else
+		t->follower = is->follower;
+	t->remote = is->remote;
+	t->mark = is->mark;
+	t->uid = is->uid;
+	memcpy(t->ifname, is->ifname, sizeof(t->ifname));
+	t->tunnel = is->tunnel;
+	t->ports = is->ports;
+	t->wish = is->wish;
+	t->book = b;
+	return t;
+}
+
+static int no_change(void *ctx, const struct flow_change *c)
+{
+	(void)ctx;
+	(void)c;
+	return 0;
+}
+
+int track_take(struct daemon *d, struct flow *f,
+	       struct track *const t[FLOW_SIDES], uint64_t now_ms)
+{
+	int err = 0;
+
+	for (int side = 0; t && side < FLOW_SIDES; side++) {
+		flow_group_enter(f, (enum flow_side)side, &t[side]->group);
+		if (!err)
+			err = adopt(t[side], f);
+		f->next[side].ports = 0;
+	}
+	if (!err)
+		err = guard(d, f);
+	f->protected = !err;
+	f->hold = track_holds(f);
+	/* As if it had been told to the kernel, which divert_rebuild() does. */
+	if (!err)
+		err = flow_steer_prepare(&d->flows, f, false, now_ms,
+					 no_change, NULL);
+	if (!err) {
+		flow_steer_commit(&d->flows, f, false, now_ms);
+		return 0;
+	}
+	flow_steer_forget(&d->flows, f);
+	if (f->protected)
+		retain_unprotect(d->retain, &f->identity.local.addr,
+				 &f->identity.remote.addr);
+	f->protected = f->hold = false;
+	forget_path(d, f);
+	release_tracks(f);
+	return err;
 }
 
 /* ---- a step of the handover, on every flow ---------------------------- */

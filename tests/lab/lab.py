@@ -492,6 +492,23 @@ class Daemon:
         if self.process:
             self.process.signal(signal.SIGCONT)
 
+    def kill(self):
+        """SIGKILL: no farewell."""
+        if self.process:
+            self.process.signal(signal.SIGKILL)
+            self.process.wait()
+            self.check_log()
+
+    def detach(self):
+        """SIGUSR2: the kernel's state stays, the next one takes it up."""
+        if not self.process:
+            return
+        self.process.signal(signal.SIGUSR2)
+        code = self.process.wait(self.END_S)
+        check(code == 0, f"{self.host.name}: detached with {code}: "
+                         f"{self.tail(5)}")
+        self.check_log()
+
     def stop(self):
         """SIGTERM; whatever it made in the kernel must be gone then."""
         if not self.process or self.process.popen.poll() is not None:

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * adopt: takes over what an earlier daemon has left.
+ *
+ * Owns the reading of its journal and the judgement of what is still true: a
+ * flow is taken up only where its very socket lives. Never sends: sessions
+ * are made anew when all is in place. What is not taken up goes with the
+ * first transaction (divert_rebuild(), retain_sweep()).
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct adopt {
+	struct book book;
+	uint8_t *data; /* the file, which the book refers to */
+	unsigned int taken, left;
+};
+
+/* ---- the file ------------------------------------------------------------ */
+
+static int open_journal(struct daemon *d, size_t *size)
+{
+	char path[KEEP_PATH_MAX];
+	struct stat st;
+	int err = keep_path(d, "", path);
+	int fd;
+
+	if (err)
+		return err;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st))
+		err = -errno;
+	else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+		 (st.st_mode & 077) || st.st_nlink != 1)
+		err = -EPERM; /* somebody else's words */
+	else if (st.st_size > JOURNAL_FILE_MAX)
+		err = -EFBIG;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*size = (size_t)st.st_size;
+	return fd;
+}
+
+static int read_file(struct daemon *d, uint8_t **data, size_t *len)
+{
+	size_t size = 0;
+	size_t at = 0;
+	int fd = open_journal(d, &size);
+
+	if (fd < 0)
+		return fd;
+	*data = malloc(size ? size : 1);
+	while (*data && at < size) {
+		ssize_t n = read(fd, *data + at, size - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	close(fd);
+	*len = at;
+	return *data ? 0 : -ENOMEM;
+}
+
+static int read_book(struct daemon *d, struct adopt *a)
+{
+	uint8_t boot_id[JOURNAL_BOOT_ID_SIZE];
+	size_t len = 0;
+	long whole;
+	int err = read_file(d, &a->data, &len);
+
+	if (err)
+		return err;
+	whole = book_read(&a->book, a->data, len);
+	if (whole < 0)
+		return (int)whole;
+	if ((size_t)whole < len)
+		log_notice(d->log, "journal: the last %zu bytes are cut off",
+			   len - (size_t)whole);
+	keep_boot_id(boot_id);
+	if (memcmp(boot_id, a->book.start.boot_id, sizeof(boot_id)) != 0)
+		return -ESTALE;
+	return 0;
+}
+
+void adopt_begin(struct daemon *d)
+{
+	struct adopt *a = calloc(1, sizeof(*a));
+	int err = a ? read_book(d, a) : -ENOMEM;
+
+	if (!err) {
+		d->adopt = a;
+		return;
+	}
+	if (err != -ENOENT)
+		log_warn(d->log, "journal: %s; starting from nothing",
+			 strerror(-err));
+	if (!a)
+		return;
+	book_free(&a->book);
+	free(a->data);
+	free(a);
+}
+
+/* ---- whose socket ---------------------------------------------------------- */
+
+/* A closing one is no new flow, but an old one goes on with it. One in
+ * TIME_WAIT has lost its cookie. */
+bool adopt_wants(const struct daemon *d, const struct sockdiag_entry *e)
+{
+	const struct book_flow *f = d->adopt ?
+		book_find_flow(&d->adopt->book, &e->tuple) : NULL;
+	struct journal_flow is;
+
+	if (!f)
+		return false;
+	book_flow_get(f, &is);
+	return e->state == SOCKDIAG_TIME_WAIT || e->cookie == is.cookie;
+}
+
+/* ---- peers and tracks ------------------------------------------------------ */
+
+static struct assoc *take_peer(struct daemon *d, uint32_t number)
+{
+	struct book_peer *b = book_find_peer(&d->adopt->book, number);
+	struct peer *p;
+
+	if (!b || conf_key_revoked(d->conf, b->is.key))
+		return NULL;
+	p = peer_restore(d->peers, b->is.key, b->is.port);
+	return p ? assoc_get(d, p) : NULL;
+}
+
+static struct track *take_track(struct daemon *d, struct assoc *a,
+				uint32_t number, enum flow_side side,
+				uint32_t id)
+{
+	struct journal_track_key key = {
+		.peer = number,
+		.id = id,
+		.side = side,
+	};
+	struct track *t = track_find(a, side, id);
+	const struct book_track *b;
+
+	if (t)
+		return t;
+	b = book_find_track(&d->adopt->book, &key);
+	return b && b->known ? track_restore(a, b) : NULL;
+}
+
+/* ---- flows ----------------------------------------------------------------- */
+
+/* The peer's, as both had agreed. */
+static int take_owned(struct daemon *d, struct flow *f,
+		      const struct journal_flow *is, uint64_t now_ms)
+{
+	struct assoc *a = take_peer(d, is->peer);
+	struct track *t[FLOW_SIDES];
+	int err;
+
+	if (!a || !is->tracked)
+		return -ENOENT;
+	for (int side = 0; side < FLOW_SIDES; side++) {
+		t[side] = take_track(d, a, is->peer, (enum flow_side)side,
+				     is->track[side]);
+		if (!t[side])
+			return -ENOENT;
+	}
+	claim_set_track(&f->claim, now_ms, t[FLOW_OURS]->id);
+	err = claim_restore(a->claims, &f->claim, is->flow_id,
+			    t[FLOW_THEIRS]->id);
+	if (err)
+		return err;
+	assoc_own(f, a->peer);
+	err = track_take(d, f, t, now_ms);
+	if (err) {
+		claim_drop(&f->claim);
+		assoc_own(f, NULL);
+	}
+	return err;
+}
+
+static int take_side(struct flow *f, const struct journal_flow *is,
+		     enum flow_side side)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < is->n[side] && !err; i++) {
+		const struct flow_end *e = &is->end[side][i];
+
+		f->next[side].ports = e->ports;
+		f->next[side].port = e->at.port;
+		err = flow_accept(f, side, &e->at.addr, e->ports);
+	}
+	f->next[side].ports = 0;
+	if (err || !f->path)
+		return err;
+	/* A path begins with the identity's end, which may be over. */
+	for (unsigned int i = f->path->n[side]; i > is->n[side]; i--) {
+		struct flow_end gone = f->path->end[side][0];
+
+		flow_unaccept(f, side, &gone.at.addr, gone.ports);
+	}
+	f->path->send[side] = is->send[side];
+	return 0;
+}
+
+/* Nobody's any more, and translated to its end. */
+static int take_orphan(struct daemon *d, struct flow *f,
+		       const struct journal_flow *is, uint64_t now_ms)
+{
+	struct tuple wire;
+	int err;
+
+	if (!is->n[FLOW_OURS])
+		return -ENOENT;
+	err = take_side(f, is, FLOW_OURS);
+	if (!err)
+		err = take_side(f, is, FLOW_THEIRS);
+	wire = flow_wire_tuple(f);
+	if (!err && !flow_accepts(f, &wire))
+		err = -EINVAL;
+	if (!err)
+		err = track_take(d, f, NULL, now_ms);
+	if (!err)
+		f->reason = REASON_NO_PEER;
+	return err;
+}
+
+static void take_flow(struct daemon *d, struct flow *f,
+		      const struct journal_flow *is, uint64_t now_ms)
+{
+	char text[TUPLE_TEXT_MAX];
+	int err;
+
+	if (f->cookie && f->cookie != is->cookie)
+		return; /* a new socket on the same tuple is a new flow */
+	f->moves = is->moves;
+	err = is->tracked ? take_owned(d, f, is, now_ms) :
+			    take_orphan(d, f, is, now_ms);
+	if (!err) {
+		d->adopt->taken++;
+		return;
+	}
+	d->adopt->left++;
+	f->moves = 0;
+	log_warn(d->log, "cannot take up %s: %s",
+		 tuple_format(&f->identity, text), strerror(-err));
+}
+
+void adopt_flows(struct daemon *d, uint64_t now_ms)
+{
+	struct adopt *a = d->adopt;
+	struct journal_flow is;
+
+	if (!a)
+		return;
+	for (struct book_flow *b = a->book.flows; b; b = b->hh.next) {
+		struct flow *f = flow_find(&d->flows, &b->identity);
+
+		if (!f)
+			continue;
+		book_flow_get(b, &is);
+		take_flow(d, f, &is, now_ms);
+	}
+	log_notice(d->log, "took up %u connections of an earlier run",
+		   a->taken);
+}
+
+void adopt_finish(struct daemon *d)
+{
+	struct adopt *a = d->adopt;
+	struct assoc *assoc;
+	struct track *t;
+
+	if (!a)
+		return;
+	LIST_FOREACH(assoc, &d->assocs, entry)
+		for (int side = 0; side < FLOW_SIDES; side++)
+			LIST_FOREACH(t, &assoc->tracks[side], entry)
+				t->book = NULL;
+	d->adopt = NULL;
+	book_free(&a->book);
+	free(a->data);
+	free(a);
+}
+
+void adopt_greet(struct daemon *d, uint64_t now_ms)
+{
+	struct assoc *a;
+
+	LIST_FOREACH(a, &d->assocs, entry)
+		a->greet_ms = now_ms;
+	d->assoc_dirty = true;
+}
