@@ -300,12 +300,36 @@ void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms)
 				evaluate(t, now_ms, !d->quiet_ms);
 }
 
+/* Where it was last, and where it is about to be: not what drains (I5). */
+static void greet(struct track *t, const struct follower *f, uint64_t now_ms)
+{
+	const struct locator *target = mover_target(&t->mover);
+	const struct addr *from = target ? &target->addr :
+					   &mover_locator(&t->mover)->addr;
+
+	if (follower_locator(f))
+		peer_rehandshake(t->assoc->peer, now_ms, from,
+				 &follower_locator(f)->addr);
+	if (f->state == FOLLOWER_OFFERED)
+		peer_rehandshake(t->assoc->peer, now_ms, from,
+				 &f->offer.addr);
+}
+
 void handover_greet(struct assoc *a, uint64_t now_ms)
 {
+	const struct track *last = NULL;
+	const struct track *theirs;
 	struct track *t;
+	struct flow *f;
 
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
-		handshakes(t, now_ms);
+		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+			theirs = track_of(f, FLOW_THEIRS);
+			if (!theirs || theirs == last)
+				continue;
+			last = theirs;
+			greet(t, &theirs->follower, now_ms);
+		}
 }
 
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The daemon may die, or be upgraded: what has moved goes on."""
+import time
+
 from flows import copy, echo, stream, udp
-from lab import check
+from lab import check, wait_until
 from scenario import lan, nodad, scenario
+
+RESETS = {4: "tcp[13] & 4 != 0", 6: "ip6[6] == 6 and ip6[53] & 4 != 0"}
 
 
 def moved(lab, n, *kinds):
@@ -51,3 +55,99 @@ def detached_and_started(lab, n):
     client.replace("eth0", n.cidr(1, 9), n.cidr(1, 10), nodad(n))
     lab.settled(*flows, client=n.ip(1, 10))
     end(flows)
+
+
+@scenario(fam=(4, 6))
+def mover_killed_in_a_transfer(lab, n):
+    """SIGKILL at the host that has moved, under load; a new one takes over."""
+    client, server, flows = moved(lab, n, *four(n))
+    killed_and_started(lab, n, flows, client)
+
+
+@scenario(fam=(4, 6))
+def peer_killed_in_a_transfer(lab, n):
+    """The same at the other end."""
+    client, server, flows = moved(lab, n, *four(n))
+    killed_and_started(lab, n, flows, server)
+
+
+@scenario(fam=(4, 6))
+def both_killed_in_a_transfer(lab, n):
+    """Both at once: they find each other where they are, not where they
+    were, and nothing leaks meanwhile."""
+    client, server, flows = moved(lab, n, *four(n))
+    killed_and_started(lab, n, flows, client, server)
+
+
+def killed_and_started(lab, n, flows, *hosts):
+    client, server = flows[0].client, flows[0].server
+    leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
+                        f"{n.proto} host {n.ip(1, 2)}")
+    resets = lab.capture(server, "eth0", RESETS[n.fam])
+    for h in hosts:
+        h.daemon.kill()
+    time.sleep(0.3)
+    for h in hosts:
+        h.daemon.start()
+        taken_up(h, len(flows))
+    lab.settled(*flows, client=n.ip(1, 9))
+    for f in flows:
+        f.goes_on()
+    client.replace("eth0", n.cidr(1, 9), n.cidr(1, 10), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 10))
+    server.replace("eth0", n.cidr(1, 3), n.cidr(1, 13), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 10), server=n.ip(1, 13))
+    leaks.none("untranslated")
+    resets.none("resets")
+    end(flows)
+
+
+@scenario(fam=(4, 6))
+def killed_before_anything_moved(lab, n):
+    """Flows that were only protected are so at once again."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [kind(client, server) for kind in four(n)]
+    lab.protected(*flows)
+    client.daemon.kill()
+    client.daemon.start()
+    taken_up(client, 4)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    end(flows)
+
+
+@scenario(fam=(4, 6), timeout=90)
+def killed_in_each_state(lab, n):
+    """HELD, ASKED and SWITCHED at the mover, OFFERED at the peer: each time
+    the one is killed while the other is stopped, so that it must stand."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flows = [kind(client, server) for kind in four(n)]
+    lab.protected(*flows)
+    client.delete("eth0", n.cidr(1, 2))
+    client.daemon.kill()  # HELD
+    client.daemon.start()
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    server.daemon.pause()
+    client.replace("eth0", n.cidr(1, 9), n.cidr(1, 10), nodad(n))
+    in_state(client, flows[0], "moving")
+    client.daemon.kill()  # ASKED
+    server.daemon.resume()
+    client.daemon.start()
+    lab.settled(*flows, client=n.ip(1, 10))
+    for f in flows:
+        f.goes_on()
+    server.daemon.pause()
+    client.replace("eth0", n.cidr(1, 10), n.cidr(1, 11), nodad(n))
+    in_state(client, flows[0], "moving")
+    server.daemon.kill()  # STEADY, asked
+    server.daemon.start()
+    lab.settled(*flows, client=n.ip(1, 11))
+    end(flows)
+
+
+def in_state(host, flow, state):
+    wait_until(f"{flow} is {state}", lambda: host.lab.entry(
+        host, flow)["state"] == state, 5)
