@@ -29,12 +29,12 @@ class Traffic:
     """One `traffic` client and its server.
 
     kind: echo (request and response), up (the client sends), down (it only
-    receives). pace_us 0: as fast as it goes."""
+    receives). pace_us 0: as fast as it goes. via: what starts the two."""
 
     def __init__(self, client, server, kind="echo", proto="tcp", pace_us=1000,
                  to=None, source=None, source_port=0, port=None, bytes=0,
                  busy=1, idle=0, repeat_ms=100, fam=4, listen=None,
-                 size=64):
+                 size=64, via=()):
         lab = client.lab
         self.lab, self.client, self.server = lab, client, server
         self.kind, self.proto, self.bytes = kind, proto, bytes
@@ -47,10 +47,10 @@ class Traffic:
                  for h, end in ((client, "client"), (server, "server"))]
         self.watches = [Watch(f) for f in files]
         self.at_server = self._start(
-            server, [program, "-s", files[1], proto + "-serve",
+            server, [*via, program, "-s", files[1], proto + "-serve",
                      listen or to, self.server_port], tag + "s")
         self._line(self.at_server)
-        argv = [program, "-s", files[0], "-r", repeat_ms, "-m", size]
+        argv = [*via, program, "-s", files[0], "-r", repeat_ms, "-m", size]
         if source:
             argv += ["-b", source]
         if source_port:
@@ -166,7 +166,13 @@ class Traffic:
 
     def echo_all(self, timeout=None):
         """A message on every connection; ms until the last was answered."""
+        self.echo_ask()
+        return self.echo_answered(timeout)
+
+    def echo_ask(self):
         self._tell(self.at_client, "echo")
+
+    def echo_answered(self, timeout=None):
         r = self._line(self.at_client, timeout or FINISH_S)
         check(r.get("echoed") == self.many, f"{self}: {r}")
         return r["last_ms"]
