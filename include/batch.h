@@ -19,6 +19,8 @@
 #define BATCH_MESSAGE_MAX 8192 /* of one that batch_message() starts */
 #define BATCH_KEY_MAX 64 /* NFT_REG32_COUNT * 4: the kernel's own bound */
 
+#define BATCH_DATA_MAX 64 /* NFT_DATA_VALUE_MAXLEN */
+
 struct nlmsghdr;
 
 struct batch {
@@ -56,6 +58,11 @@ void batch_end(struct batch *b, const struct nlmsghdr *nlh);
  */
 void batch_element(struct batch *b, uint16_t type, const char *set,
 		   const void *key, size_t key_len, uint64_t timeout_ms);
+
+/* The same in a map: `data` is what the key leads to. */
+void batch_map_element(struct batch *b, uint16_t type, const char *map,
+		       const void *key, size_t key_len, const void *data,
+		       size_t data_len);
 
 /* Nothing but the beginning is in it. */
 bool batch_is_empty(const struct batch *b);

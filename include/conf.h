@@ -33,6 +33,12 @@ enum conf_first_contact {
 	CONF_FIRST_CONTACT_PINNED,
 };
 
+enum conf_rewrite { /* of moved flows, once they are settled */
+	CONF_REWRITE_AUTO, /* in the kernel where it can */
+	CONF_REWRITE_KERNEL, /* there or not at all: no start */
+	CONF_REWRITE_QUEUE, /* by the daemon */
+};
+
 struct conf_peer {
 	char name[CONF_NAME_MAX];
 	uint8_t public_key[CONF_KEY_SIZE];
@@ -79,6 +85,7 @@ struct conf {
 	uint32_t max_peers;
 
 	/* These follow a SIGHUP. */
+	enum conf_rewrite rewrite;
 	uint32_t long_lived_after_s; /* 0 = at once */
 	enum conf_first_contact first_contact;
 	struct conf_prefixes initiate;

@@ -46,6 +46,8 @@ int conf_read_bool(struct conf_reader *r, const config_setting_t *s,
 		   const struct conf_key *k);
 int conf_read_dir(struct conf_reader *r, const config_setting_t *s,
 		  const struct conf_key *k);
+int conf_read_rewrite(struct conf_reader *r, const config_setting_t *s,
+		      const struct conf_key *k);
 int conf_read_first_contact(struct conf_reader *r, const config_setting_t *s,
 			    const struct conf_key *k);
 int conf_read_prefixes(struct conf_reader *r, const config_setting_t *s,

@@ -79,6 +79,18 @@ enum ctl_trust {
 	CTL_TRUSTS,
 };
 
+enum ctl_path {
+	CTL_PATH_DIRECT, /* as it was sent: nobody looks at it */
+	CTL_PATH_QUEUE,	 /* through the daemon */
+	CTL_PATH_KERNEL, /* rewritten by nftables */
+	CTL_PATHS,
+};
+
+struct ctl_traffic {
+	uint64_t packets_out, packets_in;
+	uint64_t bytes_out, bytes_in;
+};
+
 struct ctl_flow {
 	uint64_t id; /* not 0; stable for the flow's life on this host */
 	enum ctl_flow_state state;
@@ -93,8 +105,10 @@ struct ctl_flow {
 	uint32_t uid;	/* owner of the socket, CTL_UID_NONE unknown */
 	uint32_t track; /* our own track */
 	uint64_t seq;	/* our track's last committed move */
-	uint64_t packets_out, packets_in; /* rewritten */
-	uint64_t bytes_out, bytes_in;
+	enum ctl_path path;
+	bool counted; /* `kernel` is known */
+	struct ctl_traffic queue; /* rewritten by the daemon */
+	struct ctl_traffic kernel; /* by nftables, since it was promoted */
 	uint32_t held_packets, held_bytes; /* now */
 	/* How long it is held, or was in its last move; CTL_GAP_NONE: has
 	 * never moved. */
@@ -198,6 +212,7 @@ int ctlmsg_get_event(const struct ctl_answer *a, struct ctl_event *e);
 /* "tracked", "protected", "moving", "moved"; "configured" and
  * "first-contact" (NULL for none). */
 const char *ctlmsg_state_name(enum ctl_flow_state s);
+const char *ctlmsg_path_name(enum ctl_path p);
 const char *ctlmsg_trust_name(enum ctl_trust t);
 
 #endif

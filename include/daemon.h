@@ -147,11 +147,12 @@ struct addr_use {
 
 struct divert {
 	struct addr_use *use[STEER_ADDR_SET_MAX];
-	LIST_HEAD(, flow) settling; /* plain again, still queued */
+	LIST_HEAD(, flow) settling; /* still queued: promote.c */
 	uint32_t steered; /* flows in OUT or DROP */
 	uint64_t idle_ms; /* the kernel's tombstones are gone by then */
 	uint64_t rebuild_ms; /* the kernel differs: all anew then; 0 no */
 	bool idle; /* steer_idle() was told */
+	bool we_switch; /* what is being prepared changes our own end */
 };
 
 /* The journal being written. */
@@ -219,6 +220,7 @@ struct daemon {
 	uint64_t assoc_ms; /* nearest deadline of a peer's claims ... */
 	bool assoc_dirty; /* ... to be found anew */
 	uint64_t settle_ms; /* flows that leave the queue; 0 none */
+	uint64_t counted_ms; /* when what the kernel rewrote was asked for */
 	uint64_t pins_ms; /* write them then; 0 none */
 	uint8_t unconnected[2][65536 / 8]; /* local UDP ports, by family */
 	bool stopping;
@@ -257,11 +259,20 @@ void divert_released(struct daemon *d, struct divert_released *r);
 void divert_drop_held(struct daemon *d, struct flow *f);
 void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p);
 void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p);
-/* Plain flows leave the queue when they are quiet. */
+/* What is due: flows that leave the queues, repairs, the gate. */
 void divert_step(struct daemon *d, uint64_t now_ms);
 void divert_free(struct daemon *d);
 /* Uses of an identity address by protected flows. */
 uint32_t divert_sources(const struct daemon *d, const struct addr *a);
+
+/* ---- promote.c -------------------------------------------------------- */
+
+/* Before a change is prepared: may the kernel rewrite the flow? */
+void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* Flows leave the queues when nothing of them waits there. */
+void promote_step(struct daemon *d, uint64_t now_ms);
+/* It waits for nothing any more. */
+void promote_forget(struct flow *f);
 
 /* ---- assoc.c --------------------------------------------------------- */
 

@@ -36,6 +36,8 @@ enum flow_steer {
 	FLOW_STEER_IN, /* wire tuple: inbound to the queue, translated */
 	FLOW_STEER_DROP, /* tombstone, or identity no longer accepted */
 	FLOW_STEER_PROT, /* identity: tripwires */
+	FLOW_STEER_SEND, /* identity to wire tuple: the kernel rewrites */
+	FLOW_STEER_RECV, /* wire tuple to identity: the same */
 };
 
 struct flow_change {
@@ -43,6 +45,7 @@ struct flow_change {
 	enum flow_steer set;
 	uint32_t timeout_ms; /* 0: until deleted */
 	struct tuple tuple;
+	struct tuple to; /* SEND, RECV: what it becomes */
 };
 
 /* 0, or -errno, which ends the walk and is returned. */
@@ -83,6 +86,12 @@ struct flow_wire {
 	struct tuple tuple;
 	bool fresh; /* not in the kernel yet */
 	bool stale; /* about to leave it */
+	/* Bits by enum flow_side of who sends. */
+	uint8_t mapped; /* the kernel rewrites to it, from it */
+	uint8_t map_next; /* the same, prepared */
+	bool counted; /* what it has rewritten was asked for: */
+	uint64_t packets[FLOW_SIDES]; /* [OURS] sent */
+	uint64_t bytes[FLOW_SIDES];
 };
 
 struct flow {
@@ -124,9 +133,11 @@ struct flow {
 	bool kept; /* it stands in the journal */
 	bool hold; /* prepared or steered to be held */
 	bool was_held; /* before the change that is being prepared */
+	uint8_t promoted; /* as flow_wire.mapped: the kernel is to rewrite */
 	bool stay_queued; /* OUT stays although it is plain again ... */
 	bool leave_queue; /* ... until it is quiet: now */
-	LIST_ENTRY(flow) in_settling; /* while stay_queued ... */
+	bool settling; /* waits to leave the queue, for its path or the maps */
+	LIST_ENTRY(flow) in_settling; /* while `settling` ... */
 	uint64_t settling_ms; /* ... since then */
 	enum reason reason; /* why it is not protected */
 	struct peer *peer; /* the owner, or who may become it */
@@ -184,6 +195,8 @@ void flow_group_enter(struct flow *f, enum flow_side side,
 
 /* True while wire and identity are one and nothing else is accepted. */
 bool flow_is_plain(const struct flow *f);
+/* By which the kernel rewrites it, or NULL. */
+struct flow_wire *flow_mapped(const struct flow *f);
 /* What is sent now. */
 struct tuple flow_wire_tuple(const struct flow *f);
 /* Is this tuple, seen from here, in the accepted set? */

@@ -38,6 +38,11 @@ void rule_put_counter(struct maker *m, const char *name);
 /* key_type: nft(8)'s number of it. gc_ms 0: elements know no timeout. */
 void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
 		  uint32_t key_len, uint32_t size, uint32_t gc_ms);
+/* A map from such keys to `data_len` bytes of the type. Its elements count
+ * what they match, where `counted` (Linux 5.11). */
+void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
+		  uint32_t key_len, uint32_t data_type, uint32_t data_len,
+		  uint32_t size, bool counted);
 void rule_put_set_flush(struct maker *m, const char *name);
 
 void rule_start(struct maker *m, const char *chain);
@@ -54,8 +59,27 @@ void rule_load_fib_type(struct maker *m, bool of_source, uint32_t reg);
 /* The following work on what is in NFT_REG_1; the rule goes on where it
  * holds. op: NFT_CMP_*. */
 void rule_compare_u8(struct maker *m, uint8_t value);
+void rule_compare_be16(struct maker *m, uint16_t value);
 void rule_compare_u32(struct maker *m, uint32_t op, uint32_t value);
 void rule_look_up(struct maker *m, const char *set);
+/* What a map holds for that key goes to the registers from NFT_REG_1 on; the
+ * rule goes on where there is something. */
+void rule_map(struct maker *m, const char *map);
+/* The same into registers from `reg` on, the key is left in place. */
+void rule_map_to(struct maker *m, const char *map, uint32_t reg);
+/*
+ * Writes `len` bytes from the register at `offset` behind `base`. The IP
+ * header's checksum is kept right by `checksum` (its offset in the same
+ * header, or RULE_NO_CHECKSUM), TCP's and UDP's by `pseudo`, for addresses
+ * (NFT_PAYLOAD_L4CSUM_PSEUDOHDR).
+ */
+#define RULE_NO_CHECKSUM UINT32_MAX
+void rule_write_payload(struct maker *m, uint32_t reg, uint32_t base,
+			uint32_t offset, uint32_t len, uint32_t checksum,
+			bool pseudo);
+/* Of a byte behind the transport header: (byte & mask) == value. */
+void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
+			       uint8_t value);
 /* The packet's mark has this bit / gets it; other bits stay. */
 void rule_match_mark(struct maker *m, uint32_t bit);
 void rule_set_mark(struct maker *m, uint32_t bit);

@@ -35,6 +35,8 @@ struct ruleset_conf {
 	uint16_t queue_out;
 	enum steer_queue_form queue_form;
 	bool owned; /* with persistence */
+	bool maps; /* for rewriting */
+	bool counted; /* their elements count packets and bytes */
 };
 
 enum ruleset_probe {
@@ -43,6 +45,8 @@ enum ruleset_probe {
 	RULESET_PROBE_OWNED,
 	RULESET_PROBE_NATIVE,
 	RULESET_PROBE_COMPAT,
+	RULESET_PROBE_MAPS, /* look-ups that give what is written */
+	RULESET_PROBE_COUNTED, /* the same, with elements that count */
 	RULESET_PROBE_DEFRAG,
 };
 
@@ -62,6 +66,11 @@ void ruleset_put_defrag(struct batch *b);
 
 /* Names for batch_element(), NULL for a family that is neither 4 nor 6. */
 const char *ruleset_set_name(enum steer_set set, uint8_t family);
+/* Of flows whose ports stay. */
+const char *ruleset_map_name(enum steer_map map, uint8_t family);
+/* Of those whose ports change: addresses, or the ports themselves. */
+const char *ruleset_ported_map_name(enum steer_map map, bool ports,
+				    uint8_t family);
 const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family);
 
 #endif

@@ -38,6 +38,7 @@ struct steer_conf {
 	uint16_t queue_in;
 	uint16_t queue_out;
 	bool avoid_owner; /* do as on kernels without owned tables */
+	bool avoid_maps; /* never rewrite in the kernel */
 	bool avoid_native; /* do as on kernels without nft's own `queue` */
 };
 
@@ -58,6 +59,17 @@ enum steer_set {
 	STEER_SET_MAX
 };
 
+/*
+ * Rewriting in the kernel, where steer_info.maps: from a tuple to what it
+ * becomes. Looked at before all sets but the gate, so the flow's elements in
+ * OUT and IN stay behind it: to add here takes a flow off the queues, to
+ * delete puts it back on them, and no packet finds neither.
+ */
+enum steer_map {
+	STEER_SEND, /* identity to wire tuple, outbound */
+	STEER_RECV, /* wire tuple to identity, inbound; gets our mark */
+};
+
 enum steer_addr_set {
 	STEER_SRC, /* local identity addresses of protected flows */
 	STEER_WIRE, /* local locators of moved flows: ICMP errors to them
@@ -73,6 +85,8 @@ enum steer_queue_form {
 struct steer_info {
 	bool owned; /* no other process can change the table while we live;
 		     * either way it outlives us (steer_close) */
+	bool maps; /* it can rewrite */
+	bool counted; /* and tells how much, per flow */
 	bool defrag; /* inbound fragments are put together */
 	enum steer_queue_form queue_form;
 };
@@ -130,6 +144,15 @@ void steer_build(struct steer *s);
 void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	       uint32_t timeout_s);
 void steer_del(struct steer *s, enum steer_set set, const struct tuple *t);
+/*
+ * What is there must be deleted before something else can be put in its
+ * place, with the same `to`. To delete what is not there fails the batch
+ * with -ENOENT: rebuild.
+ */
+void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
+		   const struct tuple *to);
+void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
+		   const struct tuple *to);
 void steer_add_addr(struct steer *s, enum steer_addr_set set,
 		    const struct addr *a);
 void steer_del_addr(struct steer *s, enum steer_addr_set set,
@@ -154,6 +177,16 @@ int steer_commit(struct steer *s);
 /* What the kernel said to that error, "" where nothing; until the next
  * request. */
 const char *steer_error_text(const struct steer *s);
+
+/* What elements of the maps have rewritten; -EOPNOTSUPP where they do not
+ * count. */
+struct steer_rewritten {
+	enum steer_map map;
+	struct tuple tuple; /* the key */
+	uint64_t packets, bytes;
+};
+typedef void steer_rewritten_cb(const struct steer_rewritten *r, void *arg);
+int steer_rewritten(struct steer *s, steer_rewritten_cb *cb, void *arg);
 
 /* 0 or -errno (-ENOENT: the table is gone). */
 int steer_counters(struct steer *s, struct steer_counters *to);

@@ -22,7 +22,7 @@
 #define KEPT_BYTES (1u << 20)
 /* A nested attribute counts its length in 16 bits. */
 #define LIST_BYTES_MAX 60000
-#define ELEMENT_BYTES_MAX 128
+#define ELEMENT_BYTES_MAX 160
 #define HEADER_BYTES (NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct nfgenmsg)))
 
 void batch_init(struct batch *b, const char *table, size_t limit_bytes)
@@ -162,28 +162,67 @@ static bool open_elements(struct batch *b, uint16_t type, const char *set)
 	return true;
 }
 
-void batch_element(struct batch *b, uint16_t type, const char *set,
-		   const void *key, size_t key_len, uint64_t timeout_ms)
+static struct nlattr *start_element(struct batch *b, uint16_t type,
+				    const char *set, const void *key,
+				    size_t key_len)
 {
 	struct nlmsghdr *nlh;
 	struct nlattr *element, *value;
 
 	if (key_len > BATCH_KEY_MAX) {
 		batch_fail(b, -EINVAL);
-		return;
+		return NULL;
 	}
 	if (!open_elements(b, type, set))
-		return;
+		return NULL;
 	nlh = (void *)(b->data + b->open);
 	element = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
 	value = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
 	mnl_attr_put(nlh, NFTA_DATA_VALUE, key_len, key);
 	mnl_attr_nest_end(nlh, value);
-	if (timeout_ms)
-		mnl_attr_put_u64(nlh, NFTA_SET_ELEM_TIMEOUT,
-				 htobe64(timeout_ms));
+	return element;
+}
+
+static void end_element(struct batch *b, struct nlattr *element)
+{
+	struct nlmsghdr *nlh = (void *)(b->data + b->open);
+
 	mnl_attr_nest_end(nlh, element);
 	b->len = b->open + nlh->nlmsg_len;
+}
+
+void batch_element(struct batch *b, uint16_t type, const char *set,
+		   const void *key, size_t key_len, uint64_t timeout_ms)
+{
+	struct nlattr *element = start_element(b, type, set, key, key_len);
+
+	if (!element)
+		return;
+	if (timeout_ms)
+		mnl_attr_put_u64((void *)(b->data + b->open),
+				 NFTA_SET_ELEM_TIMEOUT, htobe64(timeout_ms));
+	end_element(b, element);
+}
+
+void batch_map_element(struct batch *b, uint16_t type, const char *map,
+		       const void *key, size_t key_len, const void *data,
+		       size_t data_len)
+{
+	struct nlattr *element, *value;
+	struct nlmsghdr *nlh;
+
+	if (data_len > BATCH_DATA_MAX) {
+		batch_fail(b, -EINVAL);
+		return;
+	}
+	element = start_element(b, type, map, key, key_len);
+	if (!element)
+		return;
+	nlh = (void *)(b->data + b->open);
+	value = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_DATA);
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, data_len, data);
+	mnl_attr_nest_end(nlh, value);
+	end_element(b, element);
 }
 
 int batch_finish(struct batch *b)

@@ -31,6 +31,7 @@ static const struct conf_key keys[] = {
 	{ "runtime_dir", conf_read_dir, START(runtime_dir), 0, 0 },
 	{ "state_dir", conf_read_dir, START(state_dir), 0, 0 },
 	{ "port", conf_read_u16, START(port), 1, UINT16_MAX },
+	{ "rewrite", conf_read_rewrite, START(rewrite), 0, 0 },
 	{ "long_lived_after_s", conf_read_u32, AT(long_lived_after_s), 0, 0,
 	  86400 },
 	{ "first_contact", conf_read_first_contact, AT(first_contact), 0, 0,

@@ -188,6 +188,25 @@ int conf_read_first_contact(struct conf_reader *r, const config_setting_t *s,
 	return 0;
 }
 
+int conf_read_rewrite(struct conf_reader *r, const config_setting_t *s,
+		      const struct conf_key *k)
+{
+	const char *text = config_setting_get_string(s);
+	enum conf_rewrite *to = member(r, k);
+
+	if (text && strcmp(text, "auto") == 0)
+		*to = CONF_REWRITE_AUTO;
+	else if (text && strcmp(text, "kernel") == 0)
+		*to = CONF_REWRITE_KERNEL;
+	else if (text && strcmp(text, "queue") == 0)
+		*to = CONF_REWRITE_QUEUE;
+	else
+		return conf_read_fail(r, line_of(s),
+				      "rewrite: must be \"auto\", \"kernel\""
+				      " or \"queue\"");
+	return 0;
+}
+
 /* --- lists ------------------------------------------------------------ */
 
 /* Checks the shape of a list of strings and counts it. */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLOWS_PER_STEP 48 /* of at most 300 bytes: fit one message */
+#define FLOWS_PER_STEP 40 /* of at most 340 bytes: fit one message */
 #define PEERS_PER_STEP 32 /* of at most 350 bytes */
 
 static void client_end(struct ctl_client *c, enum ctl_result result,

@@ -32,6 +32,17 @@ const char *ctlmsg_state_name(enum ctl_flow_state s)
 	return s < CTL_FLOW_STATES ? state_names[s] : "unknown";
 }
 
+const char *ctlmsg_path_name(enum ctl_path p)
+{
+	static const char *const names[CTL_PATHS] = {
+		[CTL_PATH_DIRECT] = "direct",
+		[CTL_PATH_QUEUE] = "queue",
+		[CTL_PATH_KERNEL] = "kernel",
+	};
+
+	return p < CTL_PATHS ? names[p] : "unknown";
+}
+
 const char *ctlmsg_trust_name(enum ctl_trust t)
 {
 	switch (t) {
@@ -247,6 +258,22 @@ size_t ctlmsg_put_end(enum ctl_result result, const char *text, uint8_t *to,
 	return finish(&w);
 }
 
+static void put_traffic(struct buf_writer *w, const struct ctl_traffic *t)
+{
+	buf_put_be64(w, t->packets_out);
+	buf_put_be64(w, t->packets_in);
+	buf_put_be64(w, t->bytes_out);
+	buf_put_be64(w, t->bytes_in);
+}
+
+static void get_traffic(struct buf_reader *r, struct ctl_traffic *t)
+{
+	t->packets_out = buf_get_be64(r);
+	t->packets_in = buf_get_be64(r);
+	t->bytes_out = buf_get_be64(r);
+	t->bytes_in = buf_get_be64(r);
+}
+
 static void put_flow(struct buf_writer *w, const struct ctl_flow *f)
 {
 	buf_put_be64(w, f->id);
@@ -265,10 +292,10 @@ static void put_flow(struct buf_writer *w, const struct ctl_flow *f)
 	buf_put_be32(w, f->uid);
 	buf_put_be32(w, f->track);
 	buf_put_be64(w, f->seq);
-	buf_put_be64(w, f->packets_out);
-	buf_put_be64(w, f->packets_in);
-	buf_put_be64(w, f->bytes_out);
-	buf_put_be64(w, f->bytes_in);
+	buf_put_u8(w, (uint8_t)f->path);
+	buf_put_u8(w, f->counted);
+	put_traffic(w, &f->queue);
+	put_traffic(w, &f->kernel);
 	buf_put_be32(w, f->held_packets);
 	buf_put_be32(w, f->held_bytes);
 	buf_put_be32(w, f->gap_ms);
@@ -294,10 +321,10 @@ static void get_flow(struct buf_reader *r, struct ctl_flow *f)
 	f->uid = buf_get_be32(r);
 	f->track = buf_get_be32(r);
 	f->seq = buf_get_be64(r);
-	f->packets_out = buf_get_be64(r);
-	f->packets_in = buf_get_be64(r);
-	f->bytes_out = buf_get_be64(r);
-	f->bytes_in = buf_get_be64(r);
+	f->path = (enum ctl_path)get_enum(r, CTL_PATHS);
+	f->counted = get_enum(r, 2);
+	get_traffic(r, &f->queue);
+	get_traffic(r, &f->kernel);
 	f->held_packets = buf_get_be32(r);
 	f->held_bytes = buf_get_be32(r);
 	f->gap_ms = buf_get_be32(r);

@@ -354,6 +354,9 @@ static int start_kernel(struct daemon *d)
 			    err);
 	if (err)
 		return fail(d, "nftables", err);
+	if (d->conf->rewrite == CONF_REWRITE_KERNEL && !d->steer_info.maps)
+		return fail(d, "rewrite = \"kernel\": this kernel's nftables "
+			       "cannot; take \"auto\"", -EOPNOTSUPP);
 	err = retain_open(&d->retain, &retain, &info);
 	if (err)
 		return fail(d, "routing rules", err);

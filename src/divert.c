@@ -14,8 +14,6 @@
 #include "pkt.h"
 #include "rewrite.h"
 
-#define SETTLE_RETRY_MS 1000
-#define SETTLE_READS 4
 #define REBUILD_MS 1000 /* after the kernel has refused something */
 #define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
 
@@ -64,6 +62,17 @@ static int use_change(struct daemon *d, const struct flow_change *c)
 	return 0;
 }
 
+static void steer_map(struct steer *s, const struct flow_change *c)
+{
+	enum steer_map map = c->set == FLOW_STEER_SEND ? STEER_SEND :
+							 STEER_RECV;
+
+	if (c->add)
+		steer_map_add(s, map, &c->tuple, &c->to);
+	else
+		steer_map_del(s, map, &c->tuple, &c->to);
+}
+
 static void steer_change(struct daemon *d, const struct flow_change *c)
 {
 	static const enum steer_set sets[] = {
@@ -73,7 +82,9 @@ static void steer_change(struct daemon *d, const struct flow_change *c)
 		[FLOW_STEER_PROT] = STEER_PROT,
 	};
 
-	if (c->add)
+	if (c->set == FLOW_STEER_SEND || c->set == FLOW_STEER_RECV)
+		steer_map(d->steer, c);
+	else if (c->add)
 		steer_add(d->steer, sets[c->set], &c->tuple,
 			  (c->timeout_ms + 999) / 1000);
 	else
@@ -93,27 +104,10 @@ void divert_begin(struct daemon *d)
 	steer_begin(d->steer);
 }
 
-/* Order: a packet that is still in the queue must not be overtaken by one
- * that goes past it, so a flow leaves the queue only when it is quiet. */
-static void keep_queued(struct daemon *d, struct flow *f, uint64_t now_ms)
-{
-	struct tuple wire = flow_wire_tuple(f);
-
-	if (!(f->steered & (1u << FLOW_STEER_OUT)) || f->hold ||
-	    f->stay_queued || f->leave_queue || !f->protected ||
-	    !tuple_equal(&wire, &f->identity))
-		return;
-	f->stay_queued = true;
-	f->settling_ms = now_ms;
-	LIST_INSERT_HEAD(&d->divert.settling, f, in_settling);
-	if (!d->settle_ms)
-		d->settle_ms = now_ms + SETTLE_QUIET_MS;
-}
-
 void divert_add(struct daemon *d, struct flow *f, bool tombstone,
 		uint64_t now_ms, int *err)
 {
-	keep_queued(d, f, now_ms);
+	promote_consider(d, f, now_ms);
 	if (!*err)
 		*err = flow_steer_prepare(&d->flows, f, tombstone, now_ms,
 					  on_change, d);
@@ -279,86 +273,14 @@ void divert_free(struct daemon *d)
 	}
 }
 
-/* ---- leaving the queue ----------------------------------------------- */
-
-/* `gap`: nothing waits in the queue, and whoever sends at any pace has just
- * sent. The next datagram finds its way free long after that. */
-static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
-{
-	if (f->identity.proto == IPPROTO_TCP ||
-	    (gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS))
-		return true;
-	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
-}
-
-/* In one transaction, however many they are: until it is done, nothing else
- * is. False where there are none. */
-static bool prepare_leave(struct daemon *d, bool gap, uint64_t now_ms,
-			  int *err)
-{
-	struct flow *f;
-	bool any = false;
-
-	LIST_FOREACH(f, &d->divert.settling, in_settling) {
-		if (f->hold || !is_quiet(f, gap, now_ms)) {
-			d->settle_ms = now_ms + SETTLE_QUIET_MS;
-			continue;
-		}
-		if (!any)
-			divert_begin(d);
-		any = true;
-		f->stay_queued = false;
-		f->leave_queue = true;
-		divert_add(d, f, false, now_ms, err);
-	}
-	return any;
-}
-
-static void leave_queue(struct daemon *d, bool gap, uint64_t now_ms)
-{
-	struct flow *f;
-	struct flow *next;
-	int err = 0;
-
-	if (!prepare_leave(d, gap, now_ms, &err))
-		return;
-	err = divert_commit(d, err);
-	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
-		next = LIST_NEXT(f, in_settling);
-		if (!f->leave_queue)
-			continue;
-		divert_settle(d, f, false, now_ms, err);
-		f->leave_queue = false;
-		if (err)
-			f->stay_queued = true;
-		else
-			LIST_REMOVE(f, in_settling);
-	}
-	if (err)
-		d->settle_ms = now_ms + SETTLE_RETRY_MS;
-}
-
-/* Until nothing waits, or too much comes. */
-static int read_out(struct daemon *d)
-{
-	int n = pktq_read(d->queue_out);
-
-	for (int i = 0; i < SETTLE_READS && n > 0; i++)
-		n = pktq_read(d->queue_out);
-	return n;
-}
+/* ---- time --------------------------------------------------------------- */
 
 void divert_step(struct daemon *d, uint64_t now_ms)
 {
 	if (d->divert.rebuild_ms && now_ms >= d->divert.rebuild_ms &&
 	    divert_rebuild(d, now_ms))
 		COUNT(d, NFT_ERRORS);
-	if (d->settle_ms && now_ms >= d->settle_ms) {
-		d->settle_ms = 0;
-		/* What waits was sent before anything that goes past. */
-		leave_queue(d, read_out(d) == 0, now_ms);
-		read_out(d);
-	}
+	promote_step(d, now_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
 	    now_ms >= d->divert.idle_ms) {
 		steer_begin(d->steer);
@@ -499,6 +421,13 @@ static struct flow *look_again(struct daemon *d, const struct tuple *identity)
 	return flow_find(&d->flows, identity);
 }
 
+static bool is_gone(struct daemon *d, const struct addr *local)
+{
+	if (rtmon_usable(d->rtmon, local))
+		rtmon_receive(d->rtmon);
+	return !rtmon_usable(d->rtmon, local);
+}
+
 static bool is_sent_plain(const struct flow *f)
 {
 	struct tuple wire = flow_wire_tuple(f);
@@ -563,6 +492,15 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 		return;
 	}
 	f = flow_find_wire(&d->flows, &tuple);
+	if (f && is_gone(d, &tuple.local.addr)) {
+		/* The kernel had rewritten it to a source that is gone. */
+		f = flow_find_wire(&d->flows, &tuple); /* hearing may end it */
+		if (f && f->hold)
+			out_of_flow(d, f, q, p, &pkt);
+		else
+			drop(d, q, p->id);
+		return;
+	}
 	if (f) {
 		/* A new connection of ours wants this wire tuple. It asks
 		 * again; meanwhile the moved flow takes another port. */
@@ -639,6 +577,7 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		drop(d, q, p->id);
 		return;
 	}
+	f->last_queued_ms = loop_now_ms();
 	f->packets[FLOW_THEIRS]++;
 	f->bytes[FLOW_THEIRS] += p->len;
 	if (p->full_len > p->len || rewrite_packet(pkt, p->data, &to, p->csum)) {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIT(set) (1u << (set))
+#define BIT(set) (1u << (unsigned int)(set))
 #define PATH_ROOM 2
 
 void flow_table_init(struct flow_table *t, uint32_t max_flows,
@@ -410,6 +410,51 @@ static struct flow_wire *wire_of(struct flow *f, const struct tuple *tuple)
 	return NULL;
 }
 
+static int tell_map(flow_change_cb *cb, void *ctx, bool add,
+		    enum flow_side side, const struct flow *f,
+		    const struct flow_wire *w)
+{
+	bool ours = side == FLOW_OURS;
+	struct flow_change c = {
+		.add = add,
+		.set = ours ? FLOW_STEER_SEND : FLOW_STEER_RECV,
+		.tuple = ours ? f->identity : w->tuple,
+		.to = ours ? w->tuple : f->identity,
+	};
+
+	return cb(ctx, &c);
+}
+
+/* What goes first: one key leads to one place. */
+static int tell_maps(struct flow *f, flow_change_cb *cb, void *ctx)
+{
+	struct flow_wire *w;
+	int err = 0;
+
+	for (int add = 0; add <= 1; add++)
+		for (int side = 0; side < FLOW_SIDES; side++)
+			SLIST_FOREACH(w, &f->wires, entry) {
+				uint8_t from = add ? w->mapped : w->map_next;
+				uint8_t to = add ? w->map_next : w->mapped;
+
+				if (!err && to & ~from & BIT(side))
+					err = tell_map(cb, ctx, add,
+						       (enum flow_side)side,
+						       f, w);
+			}
+	return err;
+}
+
+struct flow_wire *flow_mapped(const struct flow *f)
+{
+	struct flow_wire *w;
+
+	SLIST_FOREACH(w, &f->wires, entry)
+		if (w->mapped)
+			return w;
+	return NULL;
+}
+
 static int wire_want(struct flow_table *t, struct flow *f,
 		     const struct tuple *tuple)
 {
@@ -465,6 +510,11 @@ static int want(struct flow_table *t, struct flow *f)
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_OUT);
 	if (!identity_accepted)
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_DROP);
+	SLIST_FOREACH(w, &f->wires, entry)
+		w->map_next = !w->stale && f->protected && !f->hold &&
+					      tuple_equal(&w->tuple, &wire) ?
+				      f->promoted :
+				      0;
 	return 0;
 }
 
@@ -490,8 +540,10 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 		      flow_change_cb *cb, void *ctx)
 {
 	struct flow_wire *w;
-	int err;
+	int err = tell_maps(f, cb, ctx);
 
+	if (err)
+		return err;
 	SLIST_FOREACH(w, &f->wires, entry) {
 		if (w->fresh && !w->stale) {
 			err = tell(cb, ctx, true, FLOW_STEER_IN, &w->tuple, 0);
@@ -601,9 +653,17 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 		} else {
 			w->fresh = false;
 			w->stale = false;
+			if (commit) {
+				if (w->map_next != w->mapped)
+					w->counted = false;
+				w->mapped = w->map_next;
+			}
+			w->map_next = w->mapped;
 		}
 		w = next;
 	}
+	w = flow_mapped(f);
+	f->promoted = w ? w->mapped : 0;
 }
 
 /* A plain path that also goes by the identity's choice of ports is what no
@@ -643,6 +703,7 @@ void flow_steer_forget(struct flow_table *t, struct flow *f)
 		wire_free(t, w);
 	}
 	f->steered = f->wanted = 0;
+	f->promoted = 0;
 }
 
 int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
@@ -666,6 +727,12 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 			if (!err)
 				err = tell(cb, ctx, true, FLOW_STEER_IN,
 					   &w->tuple, 0);
+		SLIST_FOREACH(w, &f->wires, entry)
+			for (int side = 0; side < FLOW_SIDES; side++)
+				if (!err && w->mapped & BIT(side))
+					err = tell_map(cb, ctx, true,
+						       (enum flow_side)side,
+						       f, w);
 	}
 	TAILQ_FOREACH(tomb, &t->tomb_order, entry)
 		if (!err)

@@ -100,9 +100,11 @@ static void print_row(struct render *r, const struct ctl_flow *f)
 		endpoint_format(&f->identity.remote, remote), note);
 	if (tuple_equal(&f->identity, &f->wire))
 		return;
-	fprintf(r->out, "%*s %-*s %s\n", r->id_width + 27, "on the wire",
-		r->local_width, endpoint_format(&f->wire.local, local),
-		endpoint_format(&f->wire.remote, remote));
+	fprintf(r->out, "%*s %-*s %-*s by %s\n", r->id_width + 27,
+		"on the wire", r->local_width,
+		endpoint_format(&f->wire.local, local), r->remote_width,
+		endpoint_format(&f->wire.remote, remote),
+		ctlmsg_path_name(f->path));
 }
 
 static void widen(int *width, const char *text)
@@ -187,6 +189,16 @@ static void print_pair(struct render *r, const char *name,
 		endpoint_format(&t->remote, remote));
 }
 
+static void print_traffic(struct render *r, const char *what,
+			  const struct ctl_traffic *t)
+{
+	fprintf(r->out,
+		"  %-12s %" PRIu64 " packets, %" PRIu64 " bytes out; %" PRIu64
+		" packets, %" PRIu64 " bytes in\n",
+		what, t->packets_out, t->bytes_out, t->packets_in,
+		t->bytes_in);
+}
+
 void render_flow(struct render *r, const struct ctl_flow *f)
 {
 	char age[AGE_TEXT_MAX];
@@ -222,11 +234,10 @@ void render_flow(struct render *r, const struct ctl_flow *f)
 	if (f->peer[0])
 		fprintf(r->out, "  %-12s %" PRIu32 ", move %" PRIu64 "\n",
 			"track", f->track, f->seq);
-	fprintf(r->out,
-		"  %-12s %" PRIu64 " packets, %" PRIu64 " bytes out; %" PRIu64
-		" packets, %" PRIu64 " bytes in\n",
-		"rewritten", f->packets_out, f->bytes_out, f->packets_in,
-		f->bytes_in);
+	fprintf(r->out, "  %-12s %s\n", "path", ctlmsg_path_name(f->path));
+	print_traffic(r, "by queue", &f->queue);
+	if (f->counted)
+		print_traffic(r, "by kernel", &f->kernel);
 	if (f->gap_ms != CTL_GAP_NONE)
 		fprintf(r->out, "  %-12s %" PRIu32 " ms\n", "last gap",
 			f->gap_ms);

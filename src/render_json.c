@@ -52,6 +52,14 @@ static void put_tuple(FILE *out, const char *name, const struct tuple *t)
 	putc('}', out);
 }
 
+static void put_traffic(FILE *out, const struct ctl_traffic *t)
+{
+	fprintf(out,
+		"{\"packets_out\": %" PRIu64 ", \"bytes_out\": %" PRIu64
+		", \"packets_in\": %" PRIu64 ", \"bytes_in\": %" PRIu64 "}",
+		t->packets_out, t->bytes_out, t->packets_in, t->bytes_in);
+}
+
 void render_json_flow(FILE *out, const struct ctl_flow *f, bool full)
 {
 	fprintf(out, "{\"id\": \"%" PRIu64 "\", \"proto\": \"%s\"", f->id,
@@ -76,6 +84,15 @@ void render_json_flow(FILE *out, const struct ctl_flow *f, bool full)
 		fputs("null", out);
 	else
 		fprintf(out, "%" PRIu32, f->gap_ms);
+	fprintf(out, ", \"path\": \"%s\", \"traffic\": {\"queue\": ",
+		ctlmsg_path_name(f->path));
+	put_traffic(out, &f->queue);
+	fputs(", \"kernel\": ", out);
+	if (f->counted)
+		put_traffic(out, &f->kernel);
+	else
+		fputs("null", out);
+	putc('}', out);
 	if (full) {
 		fputs(", \"uid\": ", out);
 		if (f->uid == CTL_UID_NONE)
@@ -85,12 +102,6 @@ void render_json_flow(FILE *out, const struct ctl_flow *f, bool full)
 		fprintf(out,
 			", \"track\": %" PRIu32 ", \"seq\": \"%" PRIu64 "\"",
 			f->track, f->seq);
-		fprintf(out,
-			", \"rewritten\": {\"packets_out\": %" PRIu64
-			", \"bytes_out\": %" PRIu64 ", \"packets_in\": %" PRIu64
-			", \"bytes_in\": %" PRIu64 "}",
-			f->packets_out, f->bytes_out, f->packets_in,
-			f->bytes_in);
 		fprintf(out,
 			", \"held\": {\"packets\": %" PRIu32
 			", \"bytes\": %" PRIu32 "}",

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define COUNT_EVERY_MS 200 /* at most */
+
 static void copy_text(char *to, size_t size, const char *from)
 {
 	snprintf(to, size, "%s", from);
@@ -67,6 +69,60 @@ static uint32_t flow_gap_ms(const struct flow *f, uint64_t now_ms)
 	return last && f->moves ? last->gap_ms : CTL_GAP_NONE;
 }
 
+static void fill_traffic(const struct flow *f, struct ctl_flow *to)
+{
+	const struct flow_wire *w = flow_mapped(f);
+
+	to->queue = (struct ctl_traffic){
+		.packets_out = f->packets[FLOW_OURS],
+		.packets_in = f->packets[FLOW_THEIRS],
+		.bytes_out = f->bytes[FLOW_OURS],
+		.bytes_in = f->bytes[FLOW_THEIRS],
+	};
+	if (w && w->mapped == (1u << FLOW_SIDES) - 1)
+		to->path = CTL_PATH_KERNEL;
+	else if (f->steered & (1u << FLOW_STEER_OUT))
+		to->path = CTL_PATH_QUEUE;
+	if (!w || !w->counted)
+		return;
+	to->counted = true;
+	to->kernel = (struct ctl_traffic){
+		.packets_out = w->packets[FLOW_OURS],
+		.packets_in = w->packets[FLOW_THEIRS],
+		.bytes_out = w->bytes[FLOW_OURS],
+		.bytes_in = w->bytes[FLOW_THEIRS],
+	};
+}
+
+static void on_rewritten(const struct steer_rewritten *r, void *arg)
+{
+	struct daemon *d = arg;
+	enum flow_side side = r->map == STEER_SEND ? FLOW_OURS : FLOW_THEIRS;
+	const struct flow *f = r->map == STEER_SEND ?
+				       flow_find(&d->flows, &r->tuple) :
+				       flow_find_wire(&d->flows, &r->tuple);
+	struct flow_wire *w = f ? flow_mapped(f) : NULL;
+
+	if (!w)
+		return;
+	w->counted = true;
+	w->packets[side] = r->packets;
+	w->bytes[side] = r->bytes;
+}
+
+/* Asks the kernel what it has rewritten: all of it, so not for each flow, nor
+ * for each of those who ask. */
+static void count_rewritten(struct daemon *d)
+{
+	uint64_t now_ms = loop_now_ms();
+
+	if (!d->divert.steered || !d->steer_info.counted ||
+	    now_ms - d->counted_ms < COUNT_EVERY_MS)
+		return;
+	d->counted_ms = now_ms;
+	(void)steer_rewritten(d->steer, on_rewritten, d);
+}
+
 static void fill_flow(struct daemon *d, const struct flow *f,
 		      struct ctl_flow *to)
 {
@@ -90,10 +146,7 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 		to->track = ours->id;
 		to->seq = ours->mover.committed;
 	}
-	to->packets_out = f->packets[FLOW_OURS];
-	to->packets_in = f->packets[FLOW_THEIRS];
-	to->bytes_out = f->bytes[FLOW_OURS];
-	to->bytes_in = f->bytes[FLOW_THEIRS];
+	fill_traffic(f, to);
 	to->held_packets = f->held.packets;
 	to->held_bytes = f->held.bytes;
 	to->gap_ms = flow_gap_ms(f, now_ms);
@@ -106,6 +159,8 @@ static size_t on_flows(void *ctx, uint64_t *cursor, struct ctl_flow *to,
 	const struct flow *f = flow_next_id(&d->flows, *cursor);
 	size_t n = 0;
 
+	if (!*cursor)
+		count_rewritten(d);
 	for (; f && n < max; f = f->hh_id.next) {
 		*cursor = f->id;
 		if (!f->ended_ms)
@@ -121,6 +176,7 @@ static int on_flow(void *ctx, uint64_t id, struct ctl_flow *to)
 
 	if (!f || f->ended_ms)
 		return -ENOENT;
+	count_rewritten(d);
 	fill_flow(d, f, to);
 	return 0;
 }

@@ -123,6 +123,38 @@ void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
 	batch_end(m->batch, nlh);
 }
 
+void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
+		  uint32_t key_len, uint32_t data_type, uint32_t data_len,
+		  uint32_t size, bool counted)
+{
+	struct nlmsghdr *nlh =
+		batch_message(m->batch, NFT_MSG_NEWSET, NLM_F_CREATE);
+	struct nlattr *nest;
+
+	if (!nlh)
+		return;
+	mnl_attr_put_strz(nlh, NFTA_SET_TABLE, m->table);
+	mnl_attr_put_strz(nlh, NFTA_SET_NAME, name);
+	mnl_attr_put_u32(nlh, NFTA_SET_FLAGS,
+			 htonl(NFT_SET_MAP | NFT_SET_TIMEOUT));
+	mnl_attr_put_u32(nlh, NFTA_SET_KEY_TYPE, htonl(key_type));
+	mnl_attr_put_u32(nlh, NFTA_SET_KEY_LEN, htonl(key_len));
+	mnl_attr_put_u32(nlh, NFTA_SET_DATA_TYPE, htonl(data_type));
+	mnl_attr_put_u32(nlh, NFTA_SET_DATA_LEN, htonl(data_len));
+	mnl_attr_put_u32(nlh, NFTA_SET_ID, htonl(++m->set_id));
+	nest = mnl_attr_nest_start(nlh, NFTA_SET_DESC);
+	mnl_attr_put_u32(nlh, NFTA_SET_DESC_SIZE, htonl(size));
+	mnl_attr_nest_end(nlh, nest);
+	if (counted) {
+		nest = mnl_attr_nest_start(nlh, NFTA_SET_EXPR);
+		mnl_attr_put_strz(nlh, NFTA_EXPR_NAME, "counter");
+		mnl_attr_nest_end(nlh,
+				  mnl_attr_nest_start(nlh, NFTA_EXPR_DATA));
+		mnl_attr_nest_end(nlh, nest);
+	}
+	batch_end(m->batch, nlh);
+}
+
 void rule_put_set_flush(struct maker *m, const char *name)
 {
 	struct nlmsghdr *nlh = batch_message(m->batch, NFT_MSG_DELSETELEM, 0);
@@ -245,6 +277,13 @@ void rule_compare_u8(struct maker *m, uint8_t value)
 	compare(m, NFT_CMP_EQ, &value, sizeof(value));
 }
 
+void rule_compare_be16(struct maker *m, uint16_t value)
+{
+	const uint16_t be16_value = htons(value);
+
+	compare(m, NFT_CMP_EQ, &be16_value, sizeof(be16_value));
+}
+
 void rule_compare_u32(struct maker *m, uint32_t op, uint32_t value)
 {
 	compare(m, op, &value, sizeof(value));
@@ -260,8 +299,48 @@ void rule_look_up(struct maker *m, const char *set)
 	set_text(m, e, NFTNL_EXPR_LOOKUP_SET, set);
 }
 
+void rule_map(struct maker *m, const char *map)
+{
+	rule_map_to(m, map, NFT_REG_1);
+}
+
+void rule_map_to(struct maker *m, const char *map, uint32_t reg)
+{
+	struct nftnl_expr *e = add(m, "lookup");
+
+	if (!e)
+		return;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, reg);
+	set_text(m, e, NFTNL_EXPR_LOOKUP_SET, map);
+}
+
+void rule_write_payload(struct maker *m, uint32_t reg, uint32_t base,
+			uint32_t offset, uint32_t len, uint32_t checksum,
+			bool pseudo)
+{
+	struct nftnl_expr *e = add(m, "payload");
+	bool kept = checksum != RULE_NO_CHECKSUM;
+
+	if (!e)
+		return;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_SREG, reg);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_CSUM_TYPE,
+			   kept ? NFT_PAYLOAD_CSUM_INET :
+				  NFT_PAYLOAD_CSUM_NONE);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET,
+			   kept ? checksum : 0);
+	if (pseudo)
+		nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_FLAGS,
+				   NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
+}
+
 /* register 1 = (register 1 & mask) ^ toggle */
-static void mask_and_toggle(struct maker *m, uint32_t mask, uint32_t toggle)
+static void mask_and_toggle(struct maker *m, const void *mask,
+			    const void *toggle, uint32_t len)
 {
 	struct nftnl_expr *e = add(m, "bitwise");
 
@@ -269,24 +348,38 @@ static void mask_and_toggle(struct maker *m, uint32_t mask, uint32_t toggle)
 		return;
 	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
 	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, sizeof(mask));
-	set_data(m, e, NFTNL_EXPR_BITWISE_MASK, &mask, sizeof(mask));
-	set_data(m, e, NFTNL_EXPR_BITWISE_XOR, &toggle, sizeof(toggle));
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, len);
+	set_data(m, e, NFTNL_EXPR_BITWISE_MASK, mask, len);
+	set_data(m, e, NFTNL_EXPR_BITWISE_XOR, toggle, len);
+}
+
+void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
+			       uint8_t value)
+{
+	const uint8_t none = 0;
+
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, offset, 1,
+			  NFT_REG_1);
+	mask_and_toggle(m, &mask, &none, sizeof(mask));
+	rule_compare_u8(m, value);
 }
 
 void rule_match_mark(struct maker *m, uint32_t bit)
 {
+	const uint32_t none = 0;
+
 	rule_load_meta(m, NFT_META_MARK, NFT_REG_1);
-	mask_and_toggle(m, bit, 0);
+	mask_and_toggle(m, &bit, &none, sizeof(bit));
 	rule_compare_u32(m, NFT_CMP_EQ, bit);
 }
 
 void rule_set_mark(struct maker *m, uint32_t bit)
 {
+	const uint32_t others = ~bit;
 	struct nftnl_expr *e;
 
 	rule_load_meta(m, NFT_META_MARK, NFT_REG_1);
-	mask_and_toggle(m, ~bit, bit);
+	mask_and_toggle(m, &others, &bit, sizeof(bit));
 	e = add(m, "meta");
 	if (!e)
 		return;

@@ -33,6 +33,13 @@
 #define PRIORITY_OUTPUT NF_IP_PRI_MANGLE
 /* How often the kernel sweeps away elements that have timed out. */
 #define GC_INTERVAL_MS 10000
+#define IPV4_CHECKSUM 10 /* offsets in the headers */
+#define TCP_CHECKSUM 16
+#define UDP_CHECKSUM 6
+#define TCP_FLAGS 13
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+#define PORTS_REG NFT_REG32_11 /* behind the key of IPv6 */
 #define LO_IFINDEX 1 /* in every network namespace */
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
@@ -44,10 +51,32 @@ enum {
 	TYPE_INET_PROTOCOL = 12,
 	TYPE_INET_SERVICE = 13,
 	TYPE_ICMP_TYPE = 14,
+	TYPE_MARK = 19, /* a number of 32 bits */
 	TYPE_ICMPV6_TYPE = 29,
 };
 
 enum way { INBOUND, OUTBOUND };
+
+/* What a map leads to, see struct remap of steer.c. */
+enum part {
+	ADDRESSES, /* of flows whose ports stay */
+	PORTED, /* addresses of flows whose ports change */
+	PORTS, /* and these: source << 16 | destination */
+	PARTS
+};
+
+static const char *const tuple_map[2][PARTS][2] = {
+	[INBOUND] = {
+		[ADDRESSES] = { "recv4", "recv6" },
+		[PORTED] = { "recv_ported4", "recv_ported6" },
+		[PORTS] = { "recv_ports4", "recv_ports6" },
+	},
+	[OUTBOUND] = {
+		[ADDRESSES] = { "send4", "send6" },
+		[PORTED] = { "send_ported4", "send_ported6" },
+		[PORTS] = { "send_ports4", "send_ports6" },
+	},
+};
 
 static const uint8_t families[] = { 4, 6 };
 
@@ -97,6 +126,28 @@ const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family)
 	return addr_set[set][family == 6];
 }
 
+static const char *map_name(enum way way, enum part part, uint8_t family)
+{
+	return tuple_map[way][part][family == 6];
+}
+
+const char *ruleset_map_name(enum steer_map map, uint8_t family)
+{
+	if (family != 4 && family != 6)
+		return NULL;
+	return map_name(map == STEER_SEND ? OUTBOUND : INBOUND, ADDRESSES,
+			family);
+}
+
+const char *ruleset_ported_map_name(enum steer_map map, bool ports,
+				    uint8_t family)
+{
+	if (family != 4 && family != 6)
+		return NULL;
+	return map_name(map == STEER_SEND ? OUTBOUND : INBOUND,
+			ports ? PORTS : PORTED, family);
+}
+
 static uint8_t nfproto(uint8_t family)
 {
 	return family == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
@@ -128,8 +179,7 @@ static void load_addr(struct maker *m, uint8_t family, enum way way,
 			  addr_len(family), reg);
 }
 
-static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
-			  enum way way)
+static void load_tuple(struct maker *m, uint8_t family, enum way way)
 {
 	uint32_t words = addr_len(family) / 4;
 	uint32_t reg = NFT_REG32_00;
@@ -141,6 +191,12 @@ static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
 			  way == OUTBOUND ? 0 : 2, 2, ++reg);
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
 			  way == OUTBOUND ? 2 : 0, 2, ++reg);
+}
+
+static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
+			  enum way way)
+{
+	load_tuple(m, family, way);
 	rule_look_up(m, ruleset_set_name(set, family));
 }
 
@@ -196,6 +252,88 @@ static void queue(struct maker *m, const struct ruleset_conf *conf,
 		rule_queue_compat(m, number);
 }
 
+/* --- rewriting ------------------------------------------------------------ */
+
+/* Both addresses in one go, as they stand in the packet. */
+static void write_addrs(struct maker *m, uint8_t family)
+{
+	rule_write_payload(m, NFT_REG_1, NFT_PAYLOAD_NETWORK_HEADER,
+			   family == 4 ? 12 : 8, 2 * addr_len(family),
+			   family == 4 ? IPV4_CHECKSUM : RULE_NO_CHECKSUM, true);
+}
+
+/* The rest of a rule that has rewritten the packet. What left from an address
+ * that is gone by now is none of this rule: fill_outbound(). */
+static void end_rewriting(struct maker *m, const struct ruleset_conf *conf,
+			  enum way way)
+{
+	if (way == INBOUND) {
+		mark_and_accept(m, conf->mark);
+		return;
+	}
+	rule_load_fib_type(m, true, NFT_REG_1);
+	rule_compare_u32(m, NFT_CMP_EQ, RTN_LOCAL);
+	rule_verdict(m, NF_ACCEPT, NULL);
+}
+
+static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
+			   const char *chain, enum way way)
+{
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_family(m, families[i]);
+		load_tuple(m, families[i], way);
+		rule_map(m, map_name(way, ADDRESSES, families[i]));
+		write_addrs(m, families[i]);
+		end_rewriting(m, conf, way);
+		rule_end(m);
+	}
+	rule_start(m, chain);
+	rule_verdict(m, NFT_JUMP,
+		     way == INBOUND ? "inbound_ported" : "outbound_ported");
+	rule_end(m);
+}
+
+/* Ports of one protocol; `checksum` as for rule_write_payload(). The key is
+ * loaded anew for the second look-up, which is still of the old ports: they
+ * are written last. */
+static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
+			     const char *chain, enum way way, uint8_t family,
+			     uint8_t proto, uint32_t checksum)
+{
+	rule_start(m, chain);
+	match_family(m, family);
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, proto);
+	if (proto == IPPROTO_UDP && checksum == RULE_NO_CHECKSUM) {
+		rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+				  UDP_CHECKSUM, 2, NFT_REG_1);
+		rule_compare_be16(m, 0);
+	}
+	load_tuple(m, family, way);
+	rule_map_to(m, map_name(way, PORTS, family), PORTS_REG);
+	rule_map(m, map_name(way, PORTED, family));
+	rule_write_payload(m, PORTS_REG, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 4,
+			   checksum, false);
+	write_addrs(m, family);
+	end_rewriting(m, conf, way);
+	rule_end(m);
+}
+
+/* A datagram without a checksum stays without. */
+static void fill_ported(struct maker *m, const struct ruleset_conf *conf,
+			const char *chain, enum way way)
+{
+	for (int i = 0; i < 2; i++) {
+		fill_ported_rule(m, conf, chain, way, families[i],
+				 IPPROTO_TCP, TCP_CHECKSUM);
+		fill_ported_rule(m, conf, chain, way, families[i],
+				 IPPROTO_UDP, RULE_NO_CHECKSUM);
+		fill_ported_rule(m, conf, chain, way, families[i],
+				 IPPROTO_UDP, UDP_CHECKSUM);
+	}
+}
+
 /* --- chains, in the order of nft/sacip.nft -------------------------------- */
 
 static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf)
@@ -216,7 +354,7 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf)
 static void fill_inbound_drop(struct maker *m)
 {
 	for (int i = 0; i < 2; i++) {
-		rule_start(m, "inbound");
+		rule_start(m, "inbound_steered");
 		match_tuple(m, STEER_DROP, families[i], INBOUND);
 		rule_verdict(m, NFT_GOTO, "dropped");
 		rule_end(m);
@@ -236,6 +374,25 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_match_mark(m, conf->mark);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
+	/* Who opens a connection on a wire tuple is a stranger. */
+	rule_start(m, chain);
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, IPPROTO_TCP);
+	rule_match_transport_bits(m, TCP_FLAGS, TCP_SYN | TCP_ACK, TCP_SYN);
+	rule_verdict(m, NFT_GOTO, "inbound_steered");
+	rule_end(m);
+	if (conf->maps)
+		fill_rewriting(m, conf, chain, INBOUND);
+	rule_start(m, chain);
+	rule_verdict(m, NFT_GOTO, "inbound_steered");
+	rule_end(m);
+}
+
+static void fill_inbound_steered(struct maker *m,
+				 const struct ruleset_conf *conf)
+{
+	static const char chain[] = "inbound_steered";
+
 	fill_inbound_drop(m);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
@@ -294,6 +451,19 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
 
+	if (conf->maps)
+		fill_rewriting(m, conf, chain, OUTBOUND);
+	/* Rewritten, and not accepted because its new source is gone too. */
+	for (int i = 0; conf->maps && i < 2; i++) {
+		rule_start(m, chain);
+		match_family(m, families[i]);
+		rule_load_fib_type(m, true, NFT_REG_1);
+		rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
+		look_up_tuple(m, STEER_IN, families[i], OUTBOUND);
+		rule_count(m, "tripwire_out");
+		queue(m, conf, OUTBOUND);
+		rule_end(m);
+	}
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_tuple(m, STEER_OUT, families[i], OUTBOUND);
@@ -321,6 +491,30 @@ static uint32_t tuple_type(uint8_t family)
 	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
 		type = type << 6 | part[i];
 	return type;
+}
+
+static uint32_t map_data_type(enum part part, uint8_t family)
+{
+	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
+
+	return part == PORTS ? TYPE_MARK : ip << 6 | ip;
+}
+
+static void put_maps(struct maker *m, const struct ruleset_conf *conf)
+{
+	for (int way = INBOUND; way <= OUTBOUND; way++)
+		for (int part = 0; part < PARTS; part++)
+			for (int i = 0; i < 2; i++)
+				rule_put_map(m, tuple_map[way][part][i],
+					     tuple_type(families[i]),
+					     2 * addr_len(families[i]) + 12,
+					     map_data_type((enum part)part,
+							   families[i]),
+					     part == PORTS ?
+						     4 :
+						     2 * addr_len(families[i]),
+					     STEER_TUPLES_MAX,
+					     conf->counted && part != PORTS);
 }
 
 static void put_icmp_set(struct maker *m, uint8_t family)
@@ -379,19 +573,29 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 						 RULESET_TABLE_PERSIST :
 					 0);
 	put_sets(&m);
+	if (conf->maps)
+		put_maps(&m, conf);
 	rule_put_base_chain(&m, "prerouting", "filter", NF_INET_PRE_ROUTING,
 			    PRIORITY_PREROUTING);
 	rule_put_chain(&m, "inbound");
+	rule_put_chain(&m, "inbound_ported");
+	rule_put_chain(&m, "inbound_steered");
 	rule_put_chain(&m, "dropped");
 	rule_put_base_chain(&m, "output", "route", NF_INET_LOCAL_OUT,
 			    PRIORITY_OUTPUT);
 	rule_put_chain(&m, "outbound");
+	rule_put_chain(&m, "outbound_ported");
 	rule_put_chain(&m, defrag_chain);
 	fill_prerouting(&m, conf);
 	fill_inbound(&m, conf);
+	if (conf->maps)
+		fill_ported(&m, conf, "inbound_ported", INBOUND);
+	fill_inbound_steered(&m, conf);
 	fill_dropped(&m);
 	fill_output(&m, conf);
 	fill_outbound(&m, conf);
+	if (conf->maps)
+		fill_ported(&m, conf, "outbound_ported", OUTBOUND);
 }
 
 void ruleset_put_gate(struct batch *b, uint8_t family)
@@ -432,6 +636,8 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 				   RULESET_TABLE_OWNER | RULESET_TABLE_PERSIST :
 				   0);
 	rule_put_chain(&m, defrag_chain);
+	if (what == RULESET_PROBE_MAPS || what == RULESET_PROBE_COUNTED)
+		rule_put_chain(&m, "inbound_ported");
 	switch (what) {
 	case RULESET_PROBE_BASE:
 	case RULESET_PROBE_OWNED:
@@ -451,6 +657,14 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 		rule_start(&m, defrag_chain);
 		rule_queue_compat(&m, 0);
 		rule_end(&m);
+		break;
+	case RULESET_PROBE_MAPS:
+	case RULESET_PROBE_COUNTED:
+		put_maps(&m, &(struct ruleset_conf){
+				     .counted = what == RULESET_PROBE_COUNTED,
+			     });
+		fill_rewriting(&m, &(struct ruleset_conf){ .mark = 1 },
+			       defrag_chain, INBOUND);
 		break;
 	case RULESET_PROBE_DEFRAG:
 		put_tproxy_rule(&m);

@@ -9,7 +9,7 @@
 
 #include "batch.h"
 #include "netlink.h"
-#include "ruleset.h"
+#include "steer_impl.h"
 
 #include <arpa/inet.h>
 #include <endian.h>
@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RULES_MAX 64 /* of the table, a few more than it has */
 #define TABLE_ATTR_OWNER 7 /* NFTA_TABLE_OWNER, Linux 5.12 */
 /* The table's name: attribute 1 of all objects of nftables. */
 #define ANY_ATTR_TABLE 1
@@ -33,28 +32,6 @@
  * want to hear. */
 #define QUIET_BYTES (64u * 1024)
 #define GATE_BIT(family) ((family) == 4 ? 1u : 2u)
-
-/* By what we know our own table again. */
-struct print {
-	uint64_t table; /* handle; 0 = no table */
-	uint64_t rule[RULES_MAX]; /* handles, the defrag chain's left out */
-	unsigned int rules;
-};
-
-struct steer {
-	struct netlink *nl;
-	struct netlink *events; /* NULL: the table is owned */
-	struct ruleset_conf conf;
-	bool defrag;
-	bool built;
-	bool building; /* in this batch */
-	unsigned int gate; /* families that are let in, GATE_BIT() */
-	unsigned int gate_next; /* the same after this batch */
-	bool whole; /* fragments are put together */
-	bool whole_next; /* the same after this batch */
-	struct batch batch;
-	struct print print;
-};
 
 /* --- requests ------------------------------------------------------------- */
 
@@ -104,7 +81,7 @@ static int probe(struct steer *s, enum ruleset_probe what)
 }
 
 /* A question about our table; `buffer` holds nothing but it. */
-static struct nlmsghdr *question(void *buffer, uint16_t type, uint16_t flags)
+struct nlmsghdr *steer_question(void *buffer, uint16_t type, uint16_t flags)
 {
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
 	struct nfgenmsg *nfg;
@@ -135,7 +112,7 @@ static int on_attr(const struct nlattr *attr, void *arg)
 }
 
 /* NULL where there is none, or a shorter one only. */
-static const struct nlattr *find(const struct nlmsghdr *nlh, uint16_t type,
+const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
 				 size_t min_len)
 {
 	struct search search = { .type = type, .min_len = min_len };
@@ -170,13 +147,13 @@ static bool is_ours(const struct nlmsghdr *nlh)
 		return false;
 	nfg = mnl_nlmsg_get_payload(nlh);
 	return nfg->nfgen_family == NFPROTO_INET &&
-	       is_text(find(nlh, ANY_ATTR_TABLE, 1), STEER_TABLE);
+	       is_text(steer_find(nlh, ANY_ATTR_TABLE, 1), STEER_TABLE);
 }
 
 static int on_owner(const struct nlmsghdr *nlh, void *arg)
 {
 	uint32_t *owner = arg;
-	const struct nlattr *attr = find(nlh, TABLE_ATTR_OWNER, 4);
+	const struct nlattr *attr = steer_find(nlh, TABLE_ATTR_OWNER, 4);
 
 	*owner = attr ? ntohl(mnl_attr_get_u32(attr)) : 0;
 	return 0;
@@ -187,7 +164,7 @@ static int check_owner(struct steer *s)
 {
 	char buffer[256];
 	uint32_t owner = 0;
-	int err = netlink_request(s->nl, question(buffer, NFT_MSG_GETTABLE, 0),
+	int err = netlink_request(s->nl, steer_question(buffer, NFT_MSG_GETTABLE, 0),
 				  on_owner, &owner);
 
 	if (err)
@@ -216,9 +193,15 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 		return -EOPNOTSUPP;
 	s->conf.owned = !conf->avoid_owner && !probe(s, RULESET_PROBE_OWNED);
 	s->defrag = !probe(s, RULESET_PROBE_DEFRAG);
+	s->conf.counted = !conf->avoid_maps &&
+			  !probe(s, RULESET_PROBE_COUNTED);
+	s->conf.maps = s->conf.counted ||
+		       (!conf->avoid_maps && !probe(s, RULESET_PROBE_MAPS));
 	if (info)
 		*info = (struct steer_info){
 			.owned = s->conf.owned,
+			.maps = s->conf.maps,
+			.counted = s->conf.counted,
 			.defrag = s->defrag,
 			.queue_form = s->conf.queue_form,
 		};
@@ -327,7 +310,7 @@ void steer_build(struct steer *s)
 }
 
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
-static size_t tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
+size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
 {
 	size_t len = addr_size(&t->local.addr);
 	uint16_t be16_local = htons(t->local.port);
@@ -359,7 +342,7 @@ static void pull_in_defrag(struct steer *s)
 	s->whole_next = true;
 }
 
-static void raise_gate(struct steer *s, uint8_t family)
+void steer_raise_gate(struct steer *s, uint8_t family)
 {
 	if (s->gate_next & GATE_BIT(family))
 		return;
@@ -390,7 +373,7 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 {
 	const char *name = ruleset_set_name(set, t->local.addr.family);
 	uint8_t key[BATCH_KEY_MAX];
-	size_t len = tuple_key(t, key);
+	size_t len = steer_tuple_key(t, key);
 
 	if (!name || !len) {
 		batch_fail(&s->batch, -EINVAL);
@@ -404,14 +387,14 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, key, len,
 		      (uint64_t)timeout_s * 1000);
 	if (set != STEER_PROT)
-		raise_gate(s, t->local.addr.family);
+		steer_raise_gate(s, t->local.addr.family);
 }
 
 void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 {
 	const char *name = ruleset_set_name(set, t->local.addr.family);
 	uint8_t key[BATCH_KEY_MAX];
-	size_t len = tuple_key(t, key);
+	size_t len = steer_tuple_key(t, key);
 
 	if (!name || !len)
 		batch_fail(&s->batch, -EINVAL);
@@ -471,7 +454,7 @@ static uint64_t counter_packets(const struct nlmsghdr *nlh)
 {
 	struct search search = { .type = NFTA_COUNTER_PACKETS,
 				 .min_len = sizeof(uint64_t) };
-	const struct nlattr *data = find(nlh, NFTA_OBJ_DATA, 0);
+	const struct nlattr *data = steer_find(nlh, NFTA_OBJ_DATA, 0);
 
 	if (data)
 		(void)mnl_attr_parse_nested(data, on_attr, &search);
@@ -492,7 +475,7 @@ static int on_counter(const struct nlmsghdr *nlh, void *arg)
 	if (!is_ours(nlh))
 		return 0;
 	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
-		if (is_text(find(nlh, NFTA_OBJ_NAME, 1), name[i]))
+		if (is_text(steer_find(nlh, NFTA_OBJ_NAME, 1), name[i]))
 			*value[i] = counter_packets(nlh);
 	return 0;
 }
@@ -503,7 +486,7 @@ int steer_counters(struct steer *s, struct steer_counters *to)
 
 	memset(to, 0, sizeof(*to));
 	return netlink_request(
-		s->nl, question(buffer, NFT_MSG_GETOBJ, NLM_F_DUMP),
+		s->nl, steer_question(buffer, NFT_MSG_GETOBJ, NLM_F_DUMP),
 		on_counter, to);
 }
 
@@ -512,7 +495,7 @@ int steer_counters(struct steer *s, struct steer_counters *to)
 static int on_table(const struct nlmsghdr *nlh, void *arg)
 {
 	struct print *p = arg;
-	const struct nlattr *handle = find(nlh, NFTA_TABLE_HANDLE, 8);
+	const struct nlattr *handle = steer_find(nlh, NFTA_TABLE_HANDLE, 8);
 
 	if (handle)
 		p->table = be64_value(handle);
@@ -522,11 +505,11 @@ static int on_table(const struct nlmsghdr *nlh, void *arg)
 static int on_rule(const struct nlmsghdr *nlh, void *arg)
 {
 	struct print *p = arg;
-	const struct nlattr *handle = find(nlh, NFTA_RULE_HANDLE, 8);
+	const struct nlattr *handle = steer_find(nlh, NFTA_RULE_HANDLE, 8);
 
 	/* A dump may come twice over. */
 	if (!handle || !is_ours(nlh) ||
-	    is_text(find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
+	    is_text(steer_find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
 		return 0;
 	for (unsigned int i = 0; i < p->rules; i++)
 		if (p->rule[i] == be64_value(handle))
@@ -542,12 +525,12 @@ static int take_print(struct steer *s, struct print *p)
 	int err;
 
 	memset(p, 0, sizeof(*p));
-	err = netlink_request(s->nl, question(buffer, NFT_MSG_GETTABLE, 0),
+	err = netlink_request(s->nl, steer_question(buffer, NFT_MSG_GETTABLE, 0),
 			      on_table, p);
 	if (err)
 		return err;
 	return netlink_request(s->nl,
-			       question(buffer, NFT_MSG_GETRULE, NLM_F_DUMP),
+			       steer_question(buffer, NFT_MSG_GETRULE, NLM_F_DUMP),
 			       on_rule, p);
 }
 

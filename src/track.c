@@ -412,10 +412,7 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 	f->protected = false;
 	f->hold = false;
 	divert_drop_held(d, f);
-	if (f->stay_queued) {
-		LIST_REMOVE(f, in_settling);
-		f->stay_queued = false;
-	}
+	promote_forget(f);
 	forget_path(d, f);
 	divert_leave(d, f, now_ms);
 	retain_unprotect(d->retain, &f->identity.local.addr,
@@ -685,6 +682,9 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	if (action->type == MIGRATE_ACCEPT_ADD)
 		ifindex = ifindex_of(t, &at->addr);
 	divert_begin(d);
+	d->divert.we_switch = t->side == FLOW_OURS &&
+			      (action->type == MIGRATE_RELEASE ||
+			       action->type == MIGRATE_SWITCH);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		bool held = f->hold;
 
@@ -699,6 +699,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		divert_add(d, f, tombstone, now_ms, &err);
 		f->was_held = held;
 	}
+	d->divert.we_switch = false;
 	err = divert_commit(d, err);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		divert_settle(d, f, tombstone, now_ms, err);

@@ -281,10 +281,11 @@ static void test_open_changes_nothing(void **state)
 
 /*
  * Compares nft/sacip.nft with the table that is there. What may differ: what
- * the kernel counts, who owns it, comments, the form of the queue statement.
+ * the kernel counts, who owns it, comments (#= aside), the form of the queue
+ * statement.
  */
 #define NORMAL                                                              \
-	"sed -E -e 's/#.*//' -e 's/counter packets 0 bytes 0/counter/' "   \
+	"sed -E -e 's/^([[:space:]]*)#= /\\1/' -e 's/#.*//' -e 's/counter packets 0 bytes 0/counter/' "   \
 	"-e '/^\\s*packets 0 bytes 0$/d' -e '/^\\s*flags owner/d' "        \
 	"-e 's/queue to ([0-9])/queue num \\1/' -e 's/[[:space:]]+/ /g' "          \
 	"-e ':a;/,$/{N;s/\\n[[:space:]]*/ /;ba}' "                        \

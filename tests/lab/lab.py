@@ -605,12 +605,13 @@ class Capture:
 class Lab:
     """The hosts of one scenario. Made inside isolate()."""
 
-    def __init__(self, directory, bindir, without_daemons=False):
+    def __init__(self, directory, bindir, without_daemons=False,
+                 rewrite="auto"):
         self.directory, self.bindir = directory, bindir
         self.without_daemons = without_daemons
         self.hosts, self.processes, self.captures = {}, [], []
         self.flows, self.last_port = [], 7000
-        self.conf = {"long_lived_after_s": 0}
+        self.conf = {"long_lived_after_s": 0, "rewrite": rewrite}
         self.fabric_fd = os.open("/proc/thread-self/ns/net",
                                  os.O_RDONLY | os.O_CLOEXEC)
         with open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w") as f:

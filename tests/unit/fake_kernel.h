@@ -69,8 +69,11 @@ struct tap {
 	bool ready;
 };
 
+enum { SET_SEND = STEER_SET_MAX, SET_RECV };
+
 struct element {
-	enum steer_set set;
+	int set; /* enum steer_set, or SET_SEND, SET_RECV */
+	struct tuple to; /* in a map */
 	struct tuple tuple;
 	uint32_t timeout_s;
 };
@@ -129,6 +132,7 @@ struct host {
 	size_t n_set, n_todo;
 	struct addr addr_set[STEER_ADDR_SET_MAX][64];
 	size_t n_addr_set[STEER_ADDR_SET_MAX];
+	bool without_maps;
 	int steer_error; /* of the next commits */
 	unsigned int builds, commits, idles;
 	bool in_batch;
@@ -247,6 +251,7 @@ int steer_open(struct steer **out, const struct steer_conf *conf,
 {
 	(void)conf;
 	memset(info, 0, sizeof(*info));
+	info->maps = !starting->without_maps;
 	starting->steer.h = starting;
 	starting->steer_open = true;
 	*out = &starting->steer;
@@ -275,8 +280,8 @@ void steer_build(struct steer *s)
 	s->h->builds++;
 }
 
-static void put_todo(struct steer *s, enum steer_set set,
-		     const struct tuple *t, uint32_t timeout_s, bool add)
+static void put_todo(struct steer *s, int set, const struct tuple *t,
+		     uint32_t timeout_s, bool add)
 {
 	struct host *h = s->h;
 
@@ -284,6 +289,7 @@ static void put_todo(struct steer *s, enum steer_set set,
 	assert_true(h->n_todo < LIST);
 	h->todo[h->n_todo].set = set;
 	h->todo[h->n_todo].tuple = *t;
+	memset(&h->todo[h->n_todo].to, 0, sizeof(struct tuple));
 	h->todo[h->n_todo].timeout_s = timeout_s;
 	h->todo_add[h->n_todo++] = add;
 }
@@ -299,7 +305,22 @@ void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 	put_todo(s, set, t, 0, false);
 }
 
-static struct element *element(struct host *h, enum steer_set set,
+void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
+		   const struct tuple *to)
+{
+	assert_false(s->h->without_maps);
+	put_todo(s, map == STEER_SEND ? SET_SEND : SET_RECV, t, 0, true);
+	s->h->todo[s->h->n_todo - 1].to = *to;
+}
+
+void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
+		   const struct tuple *to)
+{
+	put_todo(s, map == STEER_SEND ? SET_SEND : SET_RECV, t, 0, false);
+	s->h->todo[s->h->n_todo - 1].to = *to;
+}
+
+static struct element *element(struct host *h, int set,
 			       const struct tuple *t)
 {
 	for (size_t i = 0; i < h->n_set; i++)
@@ -345,6 +366,13 @@ int steer_commit(struct steer *s)
 
 		if (n->tuple.local.addr.family != n->tuple.remote.addr.family)
 			return -EINVAL;
+		/* As the kernel: what is there stays, and to delete what is
+		 * not undoes all. */
+		if (n->set >= STEER_SET_MAX) {
+			assert_true(h->todo_add[i] ? !e : e != NULL);
+			assert_true(h->todo_add[i] ||
+				    tuple_equal(&e->to, &n->to));
+		}
 		if (h->todo_add[i] && e)
 			*e = *n;
 		else if (h->todo_add[i])
@@ -361,6 +389,12 @@ int steer_counters(struct steer *s, struct steer_counters *to)
 	(void)s;
 	memset(to, 0, sizeof(*to));
 	return 0;
+}
+
+int steer_rewritten(struct steer *s, steer_rewritten_cb *cb, void *arg)
+{
+	(void)s, (void)cb, (void)arg;
+	return -EOPNOTSUPP;
 }
 
 int steer_watch_fd(const struct steer *s)

@@ -74,6 +74,11 @@ static void make_flow(uint64_t id, struct ctl_flow *f)
 		f->wire.local.port = 1022;
 		f->moves = 3;
 		f->gap_ms = 12;
+		f->path = CTL_PATH_KERNEL;
+		f->counted = true;
+		f->kernel.packets_out = 11;
+		f->kernel.bytes_in = 12;
+		f->queue.packets_in = 13;
 	}
 }
 
@@ -359,7 +364,7 @@ static void list_is_aligned_for_people(void **state)
 			   " 2 udp   moved      75s     3 192.0.2.1:22  "
 			   " 198.51.100.9:40002 first-contact\n"
 			   "                  on the wire 192.0.2.1:1022"
-			   " 198.51.100.9:40002\n");
+			   " 198.51.100.9:40002 by kernel\n");
 	fake->n_flows = 4;
 	assert_int_equal(RUN(fake, "list"), 0);
 	assert_prints(fake, " 4 udp   tracked    75s     0 192.0.2.1:22 "
@@ -406,12 +411,15 @@ static void list_as_json_has_the_promised_members(void **state)
 		" \"198.51.100.9\", \"port\": 40002}}, \"peer\":"
 		" \"B2:fingerprint\", \"peer_name\": null, \"trust\":"
 		" \"first-contact\", \"age_s\": 75, \"moves\": 3, \"reason\":"
-		" null, \"gap_ms\": 12}");
+		" null, \"gap_ms\": 12, \"path\": \"kernel\", \"traffic\": {\"queue\":"
+		" {\"packets_out\": 0, \"bytes_out\": 0, \"packets_in\": 13,"
+		" \"bytes_in\": 0}, \"kernel\": {\"packets_out\": 11,"
+		" \"bytes_out\": 0, \"packets_in\": 0, \"bytes_in\": 12}}}");
 	assert_prints(fake, "{\"id\": \"4\", \"proto\": \"udp\", \"state\":"
 			    " \"tracked\"");
 	assert_prints(fake, "\"peer\": null, \"peer_name\": null, \"trust\":"
 			    " null, \"age_s\": 75, \"moves\": 0, \"reason\":"
-			    " \"no_peer\", \"gap_ms\": null}");
+			    " \"no_peer\", \"gap_ms\": null, \"path\": \"direct\"");
 	assert_prints(fake, "\"addr\": \"2001:db8::1\"");
 	/* What a peer calls itself cannot break out of its string. */
 	assert_prints(fake, "\"peer_name\": \"al\\u001b\\\"pha\"");
@@ -968,7 +976,10 @@ static void messages_go_both_ways(void **state)
 	make_flow(UINT64_MAX - 1, &f);
 	f.track = 9;
 	f.seq = UINT64_MAX;
-	f.bytes_in = 1;
+	f.path = CTL_PATH_KERNEL;
+	f.counted = true;
+	f.queue.bytes_in = 1;
+	f.kernel.packets_out = UINT64_MAX;
 	f.held_bytes = UINT32_MAX;
 	n = 1;
 	len = ctlmsg_put_flows(&f, &n, packet, sizeof(packet));

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * promote: takes flows off the queues as soon as nothing of them waits there.
+ *
+ * A flow that has moved goes to the maps, by which the kernel itself rewrites
+ * it; one that is back where it was goes its own way again. Order decides: a
+ * packet that is still in a queue must not be overtaken by one that goes past
+ * it. The half of a flow of which nothing can be in a queue is taken at once,
+ * in the very transaction that moves it. Any other waits until its queue is
+ * empty (TCP, which sorts out the few that are on their way meanwhile) or
+ * until it has been quiet for SETTLE_QUIET_MS (UDP).
+ *
+ * Owns the list of those that wait. Never puts a flow on the queues: whoever
+ * needs to see its packets holds it, and a held flow is not rewritten.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+
+#define RETRY_MS 1000
+#define READS 4 /* of each queue, in a row */
+
+static bool is_moved(const struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	return !tuple_equal(&wire, &f->identity);
+}
+
+static void wait_to_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (f->settling)
+		return;
+	f->settling = true;
+	f->settling_ms = now_ms;
+	LIST_INSERT_HEAD(&d->divert.settling, f, in_settling);
+	if (!d->settle_ms)
+		d->settle_ms = now_ms + SETTLE_QUIET_MS;
+}
+
+void promote_forget(struct flow *f)
+{
+	if (f->settling)
+		LIST_REMOVE(f, in_settling);
+	f->settling = false;
+	f->stay_queued = false;
+}
+
+#define SEND (1u << FLOW_OURS)
+#define RECV (1u << FLOW_THEIRS)
+
+/* What can be taken off the queues at once: the sending half where none of it
+ * was diverted until now, the other where our own locator changes. Nothing can
+ * have come to that yet, while a peer that changes its own sends by it before
+ * it tells us so. */
+static uint8_t free_halves(const struct daemon *d, const struct flow *f)
+{
+	uint8_t free = 0;
+
+	if (hold_flow_empty(&f->held) &&
+	    (f->promoted & SEND || !(f->steered & (1u << FLOW_STEER_OUT))))
+		free = SEND;
+	if (d->divert.we_switch && hold_flow_empty(&f->held))
+		free |= RECV;
+	return free;
+}
+
+static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	const struct flow_wire *w = flow_mapped(f);
+	struct tuple wire = flow_wire_tuple(f);
+	bool stays = w && tuple_equal(&w->tuple, &wire);
+
+	f->stay_queued = false;
+	if (d->conf->rewrite == CONF_REWRITE_QUEUE || !d->steer_info.maps)
+		return;
+	if (f->leave_queue)
+		f->promoted = SEND | RECV;
+	else if (!stays)
+		f->promoted = free_halves(d, f);
+	if (f->promoted != (SEND | RECV))
+		wait_to_leave(d, f, now_ms);
+}
+
+static void consider_plain(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (!f->leave_queue && !(f->promoted & SEND) && !f->stay_queued &&
+	    f->steered & (1u << FLOW_STEER_OUT)) {
+		f->stay_queued = true;
+		wait_to_leave(d, f, now_ms);
+	}
+	f->promoted = 0;
+}
+
+void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	if (!f->protected || f->hold)
+		f->promoted = 0;
+	else if (is_moved(f))
+		consider_moved(d, f, now_ms);
+	else
+		consider_plain(d, f, now_ms);
+}
+
+/* ---- leaving the queue ------------------------------------------------- */
+
+/* `gap`: nothing waits in the queues, and whoever sends at any pace has just
+ * sent. The next datagram finds its way free long after that. */
+static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
+{
+	if (f->identity.proto == IPPROTO_TCP ||
+	    (gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS))
+		return true;
+	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
+}
+
+/* In one transaction, however many they are: until it is done, nothing else
+ * is. False where there are none. */
+static bool prepare(struct daemon *d, bool gap, uint64_t now_ms, int *err)
+{
+	struct flow *f;
+	bool any = false;
+
+	LIST_FOREACH(f, &d->divert.settling, in_settling) {
+		if (f->hold || !hold_flow_empty(&f->held) ||
+		    !is_quiet(f, gap, now_ms)) {
+			d->settle_ms = now_ms + SETTLE_QUIET_MS;
+			continue;
+		}
+		if (!any)
+			divert_begin(d);
+		any = true;
+		f->stay_queued = false;
+		f->leave_queue = true;
+		divert_add(d, f, false, now_ms, err);
+	}
+	return any;
+}
+
+static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
+{
+	struct flow *f;
+	struct flow *next;
+	int err = 0;
+
+	if (!prepare(d, gap, now_ms, &err))
+		return;
+	err = divert_commit(d, err);
+	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
+		next = LIST_NEXT(f, in_settling);
+		if (!f->leave_queue)
+			continue;
+		f->leave_queue = false;
+		divert_settle(d, f, false, now_ms, err);
+		if (err)
+			f->stay_queued = !is_moved(f);
+		else
+			promote_forget(f);
+	}
+	if (err)
+		d->settle_ms = now_ms + RETRY_MS;
+}
+
+/* Until nothing waits, or too much comes. */
+static bool read_queues(struct daemon *d)
+{
+	int in = pktq_read(d->queue_in);
+	int out = pktq_read(d->queue_out);
+
+	for (int i = 1; i < READS && (in > 0 || out > 0); i++) {
+		in = pktq_read(d->queue_in);
+		out = pktq_read(d->queue_out);
+	}
+	return in == 0 && out == 0;
+}
+
+void promote_step(struct daemon *d, uint64_t now_ms)
+{
+	bool gap;
+
+	if (!d->settle_ms || now_ms < d->settle_ms)
+		return;
+	d->settle_ms = 0;
+	/* What waits was sent before anything that goes past. */
+	gap = read_queues(d);
+	leave_queues(d, gap, loop_now_ms()); /* later than what was read */
+	(void)read_queues(d);
+}

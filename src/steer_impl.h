@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of steer share; nobody else includes it.
+ */
+#ifndef SACIPED_STEER_IMPL_H
+#define SACIPED_STEER_IMPL_H
+
+#include "batch.h"
+#include "netlink.h"
+#include "ruleset.h"
+#include "steer.h"
+
+#include <stddef.h>
+
+struct nlattr;
+struct nlmsghdr;
+
+#define RULES_MAX 128 /* of the table, a few more than it has */
+
+/* By what we know our own table again. */
+struct print {
+	uint64_t table; /* handle; 0 = no table */
+	uint64_t rule[RULES_MAX]; /* handles, the defrag chain's left out */
+	unsigned int rules;
+};
+
+struct steer {
+	struct netlink *nl;
+	struct netlink *events; /* NULL: the table is owned */
+	struct ruleset_conf conf;
+	bool defrag;
+	bool built;
+	bool building; /* in this batch */
+	unsigned int gate; /* families that are let in, GATE_BIT() */
+	unsigned int gate_next; /* the same after this batch */
+	bool whole; /* fragments are put together */
+	bool whole_next; /* the same after this batch */
+	struct batch batch;
+	struct print print;
+};
+
+/* A question about our table; `buffer` (256 bytes) holds nothing but it. */
+struct nlmsghdr *steer_question(void *buffer, uint16_t type, uint16_t flags);
+/* An attribute of an answer. NULL where there is none, or a shorter one. */
+const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
+				size_t min_len);
+/* Writes the key as the rules build it; returns its length, 0 = no tuple. */
+size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
+void steer_raise_gate(struct steer *s, uint8_t family);
+
+#endif

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Moved flows that the kernel rewrites by itself, and the way there and back.
+"""
+from flows import echo, stream, udp
+from lab import DRAIN_S, check, wait_until
+from scenario import lan, nodad, scenario
+
+
+def on_path(lab, path, *flows):
+    """Waits until both ends have them there."""
+    for f in flows:
+        wait_until(f"{f} goes by {path}", lambda f=f: all(
+            e["path"] == path for h in (f.client, f.server)
+            for e in lab.entries(h, f)), DRAIN_S + 5)
+
+
+def moves_to(lab, n, host, *flows):
+    """Make before break, and the old address goes for good."""
+    client = flows[0].client
+    client.add("eth0", n.cidr(1, host), nodad(n))
+    old = lab.entry(client, flows[0])["wire"]["local"]["addr"]
+    client.delete("eth0", old + ("/24" if n.fam == 4 else "/64"))
+    lab.settled(*flows, client=n.ip(1, host))
+
+
+@scenario(fam=(4, 6))
+def a_settled_flow_is_rewritten_by_the_kernel(lab, n):
+    """Its packets pass the maps at both ends, and no daemon sees them."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server, rewrite="kernel")
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam),
+             stream(client, server, "up", fam=n.fam),
+             stream(client, server, "down", fam=n.fam)]
+    lab.protected(*flows)
+    moves_to(lab, n, 9, *flows)
+    on_path(lab, "kernel", *flows)
+    before = [h.daemon.counter("pkt_queued") for h in (client, server)]
+    for f in flows:
+        f.goes_on(200)
+    after = [h.daemon.counter("pkt_queued") for h in (client, server)]
+    check(before == after, f"packets were queued: {before} {after}")
+    for f in flows:
+        for h in client, server:
+            counted = lab.entry(h, f)["traffic"]["kernel"]
+            check(all(v >= 100 for v in counted.values()) or
+                  f.kind in ("up", "down"), f"{f} at {h.name}: {counted}")
+        f.finish()
+
+
+@scenario(fam=(4, 6))
+def each_move_takes_a_flow_from_map_to_map(lab, n):
+    """Moves by make before break: what was rewritten to one tuple is
+    rewritten to the next, and nothing goes through a queue meanwhile."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server, rewrite="kernel")
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    for host in 9, 10, 11, 2:
+        moves_to(lab, n, host, *flows)
+        on_path(lab, "direct" if host == 2 else "kernel", *flows)
+        for f in flows:
+            f.goes_on()
+    for f in flows:
+        f.finish()
