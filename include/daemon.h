@@ -78,6 +78,7 @@ struct track {
 	bool tunnel; /* and what that is */
 	bool fresh; /* not looked at since it was made */
 	uint64_t ports; /* names given to choices of ports so far */
+	uint32_t moves; /* committed */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	const struct wire_refuse *refusal; /* while it is worked on */
@@ -443,6 +444,7 @@ void keep_track(struct track *t);
 /* The flow as it is or is about to be; tracks that are new before it. */
 void keep_flow(struct daemon *d, struct flow *f);
 /* These may wait for keep_flush(). */
+void keep_track_later(struct track *t);
 void keep_track_end(struct track *t);
 void keep_flow_end(struct daemon *d, struct flow *f);
 void keep_flush(struct daemon *d);

@@ -80,6 +80,7 @@ struct journal_track {
 	char ifname[IF_NAMESIZE];
 	bool tunnel;
 	uint64_t ports; /* names given so far */
+	uint32_t moves; /* committed */
 	struct addr wish;
 	struct mover mover; /* FLOW_OURS */
 	struct follower follower; /* FLOW_THEIRS */
@@ -104,7 +105,7 @@ struct journal_flow {
 	uint32_t peer; /* number of its owner; 0: none */
 	uint64_t cookie; /* of its socket */
 	uint64_t flow_id;
-	uint32_t moves;
+	uint32_t moves; /* beside those of its tracks, modulo 2^32 */
 	bool tracked;
 	uint32_t track[FLOW_SIDES]; /* where tracked */
 	uint8_t n[FLOW_SIDES]; /* ends, where not tracked; 0: plain */

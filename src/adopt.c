@@ -184,6 +184,7 @@ static int take_owned(struct daemon *d, struct flow *f,
 			    t[FLOW_THEIRS]->id);
 	if (err)
 		return err;
+	f->moves += t[FLOW_OURS]->moves + t[FLOW_THEIRS]->moves;
 	assoc_own(f, a->peer);
 	err = track_take(d, f, t, now_ms);
 	if (err) {
@@ -218,6 +219,34 @@ static int take_side(struct flow *f, const struct journal_flow *is,
 	return 0;
 }
 
+/* See track.c's reverse(): from where packets of that end come in. */
+static void take_way_back(struct daemon *d, struct flow *f,
+			  enum flow_side side)
+{
+	for (unsigned int i = 0; i < f->path->n[side]; i++) {
+		struct flow_end *e = &f->path->end[side][i];
+		const struct rtmon_address *own =
+			rtmon_find(d->rtmon, &e->at.addr);
+		struct rtmon_query query = {
+			.dst = e->at.addr,
+			.uid = (uint32_t)-1,
+		};
+		struct rtmon_route route = { 0 };
+
+		if (addr_equal(&e->at.addr, &f->identity.local.addr) ||
+		    addr_equal(&e->at.addr, &f->identity.remote.addr))
+			continue;
+		if (side == FLOW_OURS)
+			route.ifindex = own ? own->ifindex : 0;
+		else if (rtmon_lookup(d->rtmon, &query, &route))
+			route.ifindex = 0;
+		if (route.ifindex &&
+		    !retain_reverse(d->retain, &f->identity.remote.addr,
+				    route.ifindex))
+			e->ifindex = route.ifindex;
+	}
+}
+
 /* Nobody's any more, and translated to its end. */
 static int take_orphan(struct daemon *d, struct flow *f,
 		       const struct journal_flow *is, uint64_t now_ms)
@@ -235,9 +264,12 @@ static int take_orphan(struct daemon *d, struct flow *f,
 		err = -EINVAL;
 	if (!err)
 		err = track_take(d, f, NULL, now_ms);
-	if (!err)
-		f->reason = REASON_NO_PEER;
-	return err;
+	if (err)
+		return err;
+	take_way_back(d, f, FLOW_OURS);
+	take_way_back(d, f, FLOW_THEIRS);
+	f->reason = REASON_NO_PEER;
+	return 0;
 }
 
 static void take_flow(struct daemon *d, struct flow *f,

@@ -46,6 +46,8 @@ static void note(struct track *t, const struct migrate_action *act)
 	report_event(d, t->assoc->name, counter_name(act->counter), text);
 	if (!committed)
 		return;
+	t->moves++;
+	keep_track_later(t);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		f->moves++;
 		report_flow_event(d, f, "moved", text);
@@ -155,6 +157,17 @@ static void follower_back(struct track *t, const struct follower *before,
 	keep_track(t);
 }
 
+/* What ends by time alone is written down when it is done: until then the
+ * journal tells of a locator that is over, which ends once more. */
+static void keep_ends(struct track *t, const struct migrate_actions *ran)
+{
+	for (unsigned int i = 0; i < ran->n; i++)
+		if (ran->action[i].type == MIGRATE_ACCEPT_DEL) {
+			keep_track_later(t);
+			return;
+		}
+}
+
 void handover_step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
@@ -173,6 +186,7 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 		mover_back(t, &before, &out, i, now_ms);
 	else if (asks(&out))
 		wake_ask(t, now_ms);
+	keep_ends(t, &out);
 	t->assoc->d->handover_dirty = true;
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
@@ -196,6 +210,7 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 			break;
 	if (i < out.n)
 		follower_back(t, &before, &out, i, now_ms);
+	keep_ends(t, &out);
 	t->assoc->d->handover_dirty = true;
 }
 

@@ -234,6 +234,7 @@ static void code_track(struct coder *c, struct journal_track *t)
 	c->bad |= t->ifname[sizeof(t->ifname) - 1] != '\0';
 	code_bool(c, &t->tunnel);
 	code_u64(c, &t->ports);
+	code_u32(c, &t->moves);
 	code_addr(c, &t->wish);
 	if (c->bad)
 		return;

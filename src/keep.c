@@ -223,6 +223,7 @@ static void put_track(struct track *t)
 	memcpy(r.track.ifname, t->ifname, sizeof(r.track.ifname));
 	r.track.tunnel = t->tunnel;
 	r.track.ports = t->ports;
+	r.track.moves = t->moves;
 	r.track.wish = t->wish;
 	r.track.mover = t->mover;
 	r.track.follower = t->follower;
@@ -237,6 +238,12 @@ void keep_track(struct track *t)
 		return;
 	put_track(t);
 	keep_flush(t->assoc->d);
+}
+
+void keep_track_later(struct track *t)
+{
+	if (t->assoc->d->keep.fd >= 0)
+		put_track(t);
 }
 
 void keep_track_end(struct track *t)
@@ -288,6 +295,7 @@ static void put_flow(struct daemon *d, struct flow *f)
 	if (r.flow.tracked) {
 		r.flow.track[FLOW_OURS] = ours->id;
 		r.flow.track[FLOW_THEIRS] = theirs->id;
+		r.flow.moves -= ours->moves + theirs->moves;
 	} else {
 		fill_path(f, &r.flow);
 	}

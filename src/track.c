@@ -441,6 +441,7 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 	memcpy(t->ifname, is->ifname, sizeof(t->ifname));
 	t->tunnel = is->tunnel;
 	t->ports = is->ports;
+	t->moves = is->moves;
 	t->wish = is->wish;
 	t->book = b;
 	return t;
@@ -468,7 +469,11 @@ int track_take(struct daemon *d, struct flow *f,
 		err = guard(d, f);
 	f->protected = !err;
 	f->hold = track_holds(f);
-	/* As if it had been told to the kernel, which divert_rebuild() does. */
+	/* As if it had been told to the kernel, which divert_rebuild() does.
+	 * What waited in the queues went with who read them. */
+	f->leave_queue = true;
+	promote_consider(d, f, now_ms);
+	f->leave_queue = false;
 	if (!err)
 		err = flow_steer_prepare(&d->flows, f, false, now_ms,
 					 no_change, NULL);
@@ -493,6 +498,7 @@ static uint32_t ifindex_of(struct track *t, const struct addr *addr)
 {
 	struct daemon *d = t->assoc->d;
 	const struct rtmon_address *own;
+	const struct rtmon_link *link;
 	struct rtmon_query query = {
 		.dst = *addr,
 		.uid = (uint32_t)-1,
@@ -501,7 +507,11 @@ static uint32_t ifindex_of(struct track *t, const struct addr *addr)
 
 	if (t->side == FLOW_OURS) {
 		own = rtmon_find(d->rtmon, addr);
-		return own ? own->ifindex : 0;
+		if (own)
+			return own->ifindex;
+		/* Of an earlier run's: it may come back there. */
+		link = rtmon_link_by_name(d->rtmon, t->ifname);
+		return link ? link->ifindex : 0;
 	}
 	COUNT(d, ROUTE_LOOKUPS);
 	return rtmon_lookup(d->rtmon, &query, &route) ? 0 : route.ifindex;

@@ -465,8 +465,10 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 int retain_close(struct retain *r, bool keep)
 {
 	(void)keep;
-	if (r)
-		r->h->retain_open = false;
+	if (!r)
+		return 0;
+	r->h->retain_open = false;
+	r->h->n_kept = r->h->n_reverse = r->h->n_gone = 0; /* its counts */
 	return 0;
 }
 
@@ -604,7 +606,9 @@ const struct rtmon_link *rtmon_link(const struct rtmon *rt, uint32_t ifindex)
 const struct rtmon_link *rtmon_link_by_name(const struct rtmon *rt,
 					    const char *name)
 {
-	(void)rt, (void)name;
+	for (size_t i = 0; i < rt->h->n_link; i++)
+		if (!strcmp(rt->h->link[i].name, name))
+			return &rt->h->link[i];
 	return NULL;
 }
 

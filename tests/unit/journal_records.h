@@ -86,6 +86,7 @@ static inline struct journal_record mover_record(void)
 	memcpy(r.track.ifname, "eth0", 5);
 	r.track.tunnel = true;
 	r.track.ports = 5;
+	r.track.moves = 12;
 	r.track.wish = next.addr;
 	mover_init(&r.track.mover, r.track.key.id, &current);
 	ev.type = MOVER_SITUATION;

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* adopt, keep: a daemon dies in every state, and another takes over. */
+#include "world.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static struct element before[LIST];
+static size_t n_before;
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct element));
+}
+
+/* Tombstones aside, the set of elements, in a fixed order. */
+static size_t elements_of(const struct host *h, struct element *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n_set; i++) {
+		if (h->set[i].timeout_s)
+			continue;
+		memset(&to[n], 0, sizeof(to[n]));
+		to[n].set = h->set[i].set;
+		to[n].to = h->set[i].to;
+		to[n++].tuple = h->set[i].tuple;
+	}
+	qsort(to, n, sizeof(*to), by_bytes);
+	return n;
+}
+
+/* The kernel has what it had: elements, addresses kept, ways back. */
+static void restart_changes_nothing(struct host *h)
+{
+	static struct element after[LIST];
+	size_t kept = h->n_kept, reverse = h->n_reverse, gone = h->n_gone;
+	size_t n_after, same = 0;
+
+	n_before = elements_of(h, before);
+	assert_int_equal(host_restart(h), 0);
+	n_after = elements_of(h, after);
+	/* But that nothing waits in a queue: more may be in the maps. */
+	for (size_t i = 0; i < n_after; i++)
+		if (same < n_before &&
+		    !memcmp(&after[i], &before[same], sizeof(*after)))
+			same++;
+		else
+			assert_in_range(after[i].set, SET_SEND, SET_RECV);
+	assert_int_equal(same, n_before);
+	assert_int_equal(h->n_kept, kept);
+	assert_int_equal(h->n_reverse, reverse);
+	assert_int_equal(h->n_gone, gone);
+}
+
+static struct track *own_track(const struct tuple *t)
+{
+	return track_of(flow_at(&host[0], t), FLOW_OURS);
+}
+
+static struct track *seen_track(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+
+	return track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+}
+
+static struct tuple moved_connection(void)
+{
+	struct tuple t = connection(40000);
+
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	return t;
+}
+
+static void goes_on(const struct tuple *t, const char *from, const char *to)
+{
+	run(5000);
+	assert_true(both_own(t));
+	check_wire(t, from);
+	assert_int_equal(own_track(t)->mover.state, MOVER_STEADY);
+	assert_int_equal(seen_track(t)->follower.state, FOLLOWER_STEADY);
+	addr_add(&host[0], to, 2);
+	addr_remove(&host[0], from);
+	run(5000);
+	check_wire(t, to);
+	assert_true(both_own(t));
+}
+
+static void ends(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+
+	socket_end(&host[0], t);
+	socket_end(&host[1], &r);
+	run(70000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* ---- whole lives ------------------------------------------------------------- */
+
+static void the_mover_restarts(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	restart_changes_nothing(&host[0]);
+	assert_int_equal(flow_at(&host[0], &t)->moves, 1);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+	restart_changes_nothing(&host[0]);
+	assert_int_equal(flow_at(&host[0], &t)->moves, 2);
+	ends(&t);
+}
+
+static void the_peer_restarts(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	restart_changes_nothing(&host[1]);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+	ends(&t);
+}
+
+static void both_restart(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	restart_changes_nothing(&host[0]);
+	restart_changes_nothing(&host[1]);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+	restart_changes_nothing(&host[1]);
+	restart_changes_nothing(&host[0]);
+	goes_on(&t, "10.0.0.10", "10.0.0.1");
+	ends(&t);
+}
+
+static void what_has_not_moved_is_protected_at_once(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	restart_changes_nothing(&host[0]);
+	assert_true(flow_at(&host[0], &t)->protected);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	ends(&t);
+}
+
+/* ---- in the middle of a handover --------------------------------------------- */
+
+/* Until the state is reached; what is in the post then is lost. */
+static void run_to_mover(const struct tuple *t, enum mover_state state)
+{
+	for (int i = 0; i < 200 && own_track(t)->mover.state != state; i++)
+		settle_once();
+	assert_int_equal(own_track(t)->mover.state, state);
+	n_post = 0;
+}
+
+static void run_to_offered(const struct tuple *t)
+{
+	for (int i = 0; i < 200 &&
+	     seen_track(t)->follower.state != FOLLOWER_OFFERED; i++)
+		settle_once();
+	assert_int_equal(seen_track(t)->follower.state, FOLLOWER_OFFERED);
+	n_post = 0;
+}
+
+static void killed_while_held(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	addr_remove(&host[0], "10.0.0.9");
+	assert_int_equal(own_track(&t)->mover.state, MOVER_HELD);
+	restart_changes_nothing(&host[0]);
+	assert_int_equal(own_track(&t)->mover.state, MOVER_HELD);
+	assert_true(flow_at(&host[0], &t)->hold);
+	addr_add(&host[0], "10.0.0.10", 2);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+static void killed_while_asked(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_mover(&t, MOVER_ASKED);
+	restart_changes_nothing(&host[0]);
+	assert_int_equal(own_track(&t)->mover.state, MOVER_ASKED);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+static void killed_while_switched(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_mover(&t, MOVER_SWITCHED);
+	restart_changes_nothing(&host[0]);
+	assert_int_equal(own_track(&t)->mover.state, MOVER_SWITCHED);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+static void killed_while_offered(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_offered(&t);
+	restart_changes_nothing(&host[1]);
+	assert_int_equal(seen_track(&t)->follower.state, FOLLOWER_OFFERED);
+	assert_true(follower_holds(&seen_track(&t)->follower));
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+/* The one has switched, the other has it on offer, and both forget all that
+ * they did not write down. */
+static void both_killed_in_between(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_mover(&t, MOVER_SWITCHED);
+	restart_changes_nothing(&host[0]);
+	restart_changes_nothing(&host[1]);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+/* Another socket has the tuple that the flow moves to: ports are chosen, and
+ * no MOVE names them again after the restart. */
+static void chosen_ports_are_kept(void **state)
+{
+	struct tuple t = connection(40000);
+	struct tuple other = tuple_of("10.0.0.9", 40000, "10.0.0.2", 22);
+	struct tuple wire;
+
+	(void)state;
+	run(3000);
+	socket_add(&host[0], &other);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	wire = flow_wire_tuple(flow_at(&host[0], &t));
+	assert_int_not_equal(wire.local.port, 40000);
+	restart_changes_nothing(&host[0]);
+	restart_changes_nothing(&host[1]);
+	assert_int_equal(flow_wire_tuple(flow_at(&host[0], &t)).local.port,
+			 wire.local.port);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+}
+
+/* ---- what is not taken up ------------------------------------------------------ */
+
+static void dead_sockets_are_cleaned_up_after(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	host[0].n_sock = 0;
+	assert_int_equal(host_restart(&host[0]), 0);
+	assert_null(flow_at(&host[0], &t));
+	assert_int_equal(host[0].n_set, 0);
+	assert_int_equal(host[0].n_kept, 0);
+}
+
+static void a_new_socket_on_the_tuple_is_a_new_flow(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	host[0].n_sock = 0;
+	socket_add(&host[0], &t);
+	assert_int_equal(host_restart(&host[0]), 0);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(host[0].n_set, 0);
+	assert_int_equal(host[0].n_kept, 0);
+}
+
+/* The program has closed it; what it sent is still under way. */
+static void a_closing_socket_is_taken_up(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	host[0].sock[0].state = SOCKDIAG_CLOSING;
+	restart_changes_nothing(&host[0]);
+	assert_true(flow_at(&host[0], &t)->protected);
+	host[0].sock[0].state = SOCKDIAG_TIME_WAIT;
+	host[0].sock[0].cookie = 4711;
+	restart_changes_nothing(&host[0]);
+	assert_true(flow_at(&host[0], &t)->protected);
+}
+
+/* Its peer has given it up, but it was translated and is to the end. */
+static void nobodys_flow_is_translated_on(void **state)
+{
+	struct tuple t = moved_connection(), r = tuple_reverse(&t);
+	struct flow *f;
+
+	(void)state;
+	socket_end(&host[1], &r);
+	run(1000);
+	f = flow_at(&host[0], &t);
+	assert_null(f->group[FLOW_OURS]);
+	restart_changes_nothing(&host[0]);
+	f = flow_at(&host[0], &t);
+	assert_true(f->protected);
+	assert_null(f->group[FLOW_OURS]);
+	assert_false(f->claim.confirmed);
+	assert_false(flow_is_plain(f));
+}
+
+/* ---- the file -------------------------------------------------------------------- */
+
+static const char *journal_of(const struct host *h)
+{
+	static char path[256];
+
+	snprintf(path, sizeof(path), "%s/run/journal", h->dir);
+	return path;
+}
+
+static void others_words_are_not_believed(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	host_kill(&host[0]);
+	assert_int_equal(chmod(journal_of(&host[0]), 0644), 0);
+	assert_int_equal(host_start(&host[0]), 0);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(host[0].n_set, 0);
+}
+
+static void a_torn_journal_is_read_to_the_tear(void **state)
+{
+	struct tuple t = moved_connection();
+	struct stat st;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_mover(&t, MOVER_ASKED);
+	host_kill(&host[0]);
+	assert_int_equal(stat(journal_of(&host[0]), &st), 0);
+	assert_int_equal(truncate(journal_of(&host[0]), st.st_size - 1), 0);
+	assert_int_equal(host_start(&host[0]), 0);
+	/* The last word, that it asks, is lost: but not where it was. */
+	assert_true(flow_at(&host[0], &t)->protected);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+static void the_journal_is_bounded(void **state)
+{
+	struct tuple t = moved_connection();
+	struct stat st;
+	off_t most = 0;
+
+	(void)state;
+	for (int i = 0; i < 400; i++) {
+		addr_add(&host[0], i % 2 ? "10.0.0.9" : "10.0.0.10", 2);
+		addr_remove(&host[0], i % 2 ? "10.0.0.10" : "10.0.0.9");
+		run(300);
+		assert_int_equal(stat(journal_of(&host[0]), &st), 0);
+		most = st.st_size > most ? st.st_size : most;
+	}
+	assert_in_range(most, 100 << 10, (256 << 10) + 2 * JOURNAL_RECORD_MAX);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	run(70000);
+	restart_changes_nothing(&host[0]);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+}
+
+/* One that cannot be written is removed, and made when it can be again. */
+static void an_old_journal_is_not_left_behind(void **state)
+{
+	struct tuple t = moved_connection();
+	char path[256];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/run/journal.new", host[0].dir);
+	close(host[0].d->keep.fd); /* writing fails */
+	host[0].d->keep.fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(mkdir(path, 0700), 0); /* and making a new one too */
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(1500);
+	check_wire(&t, "10.0.0.10");
+	assert_int_equal(access(journal_of(&host[0]), F_OK), -1);
+	assert_in_range(host[0].d->counters.value[COUNTER_JOURNAL_ERRORS], 1,
+			10);
+	assert_int_equal(rmdir(path), 0);
+	run(1500);
+	assert_int_equal(access(journal_of(&host[0]), F_OK), 0);
+	restart_changes_nothing(&host[0]);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(the_mover_restarts),
+		WORLD(the_peer_restarts),
+		WORLD(both_restart),
+		WORLD(what_has_not_moved_is_protected_at_once),
+		WORLD(killed_while_held),
+		WORLD(killed_while_asked),
+		WORLD(killed_while_switched),
+		WORLD(killed_while_offered),
+		WORLD(both_killed_in_between),
+		WORLD(chosen_ports_are_kept),
+		WORLD(dead_sockets_are_cleaned_up_after),
+		WORLD(a_new_socket_on_the_tuple_is_a_new_flow),
+		WORLD(a_closing_socket_is_taken_up),
+		WORLD(nobodys_flow_is_translated_on),
+		WORLD(others_words_are_not_believed),
+		WORLD(a_torn_journal_is_read_to_the_tear),
+		WORLD(the_journal_is_bounded),
+		WORLD(an_old_journal_is_not_left_behind),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
