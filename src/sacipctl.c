@@ -2,10 +2,13 @@
 /*
  * sacipctl: asks a running saciped, from the command line.
  *
- * Owns options, the connection and the exit codes. What is printed is in
- * render. Never needs a privilege: the daemon decides who may what.
+ * Owns options and commands. The connection is in call, what is printed in
+ * render, the live view in live and top. Never needs a privilege: the daemon
+ * decides who may what.
  */
+#include "call.h"
 #include "ctlmsg.h"
+#include "live.h"
 #include "render.h"
 
 #include <errno.h>
@@ -13,20 +16,17 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/saciped/" CTL_SOCKET_NAME
-#define ANSWER_TIMEOUT_S 10
 
-struct call {
-	const char *socket;
-	int fd;
+struct query {
+	struct call call;
 	struct ctl_request request;
 	struct render render;
-	uint8_t packet[CTL_MESSAGE_MAX];
+	struct live_options live;
+	bool once;
+	const char *from, *to, *interval; /* as given, or NULL */
 };
 
 static int __attribute__((format(printf, 2, 3)))
@@ -45,179 +45,113 @@ complain(int code, const char *format, ...)
 	return code;
 }
 
-/* --- the connection --------------------------------------------------------
- */
-
-static int no_daemon(const struct call *call, int err)
-{
-	if (err == EACCES || err == EPERM)
-		return complain(CTL_NOT_PERMITTED, "%s: %s", call->socket,
-				strerror(err));
-	if (err == EAGAIN)
-		return complain(CTL_NO_DAEMON, "saciped at %s does not answer",
-				call->socket);
-	if (err == ECONNRESET || err == EPIPE)
-		return complain(CTL_NO_DAEMON, "saciped at %s hung up",
-				call->socket);
-	return complain(CTL_NO_DAEMON,
-			"no saciped at %s (%s): start it, or name its socket"
-			" with -s",
-			call->socket, strerror(err));
-}
-
-static void set_timeout(int fd, int seconds)
-{
-	const struct timeval tv = { .tv_sec = seconds };
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-}
-
-static int open_call(struct call *call)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	uint8_t request[CTL_REQUEST_MAX];
-	size_t len;
-
-	if (strlen(call->socket) >= sizeof(sun.sun_path))
-		return complain(CTL_USAGE, "-s: the path is too long");
-	strcpy(sun.sun_path, call->socket);
-	call->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (call->fd < 0)
-		return complain(CTL_REFUSED, "socket: %s", strerror(errno));
-	set_timeout(call->fd, ANSWER_TIMEOUT_S);
-	len = ctlmsg_put_request(&call->request, request);
-	if (connect(call->fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
-	    send(call->fd, request, len, MSG_NOSIGNAL) < 0)
-		return no_daemon(call, errno);
-	return CTL_DONE;
-}
-
-/* The next packet; CTL_DONE, or an exit code with the reason printed. */
-static int receive(struct call *call, struct ctl_answer *a)
-{
-	ssize_t n;
-	int err;
-
-	do
-		n = recv(call->fd, call->packet, sizeof(call->packet), 0);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return no_daemon(call, n < 0 ? errno : ECONNRESET);
-	err = ctlmsg_get_answer(call->packet, (size_t)n, a);
-	if (err)
-		return complain(CTL_REFUSED,
-				"saciped and sacipctl are of different"
-				" versions: restart saciped");
-	if (a->type == CTL_END && a->result != CTL_DONE)
-		return complain((int)a->result, "%s", a->text);
-	return CTL_DONE;
-}
-
-static int malformed(void)
-{
-	return complain(CTL_REFUSED, "saciped's answer is malformed");
-}
-
 /* --- answers ----------------------------------------------------------------
  */
 
-static int read_flows(struct call *call)
+static int read_flows(struct query *q)
 {
 	struct ctl_answer a;
 	struct ctl_flow f;
 	int err, got = 0;
 
-	if (render_flows_begin(&call->render))
-		return complain(CTL_REFUSED, "out of memory");
+	if (render_flows_begin(&q->render))
+		return call_fail(&q->call, CTL_REFUSED, "out of memory");
 	for (;;) {
-		err = receive(call, &a);
+		err = call_receive(&q->call, &a);
 		if (err || a.type == CTL_END)
 			break;
 		while ((got = ctlmsg_next_flow(&a, &f)) > 0)
-			render_flows_add(&call->render, &f);
+			render_flows_add(&q->render, &f);
 		if (got < 0) {
-			err = malformed();
+			err = call_malformed(&q->call);
 			break;
 		}
 	}
 	/* What came is shown even if the daemon went away in the middle;
 	 * the exit code tells. */
-	if (!err || call->render.any)
-		render_flows_end(&call->render);
-	free(call->render.sample);
+	if (!err || q->render.any)
+		render_flows_end(&q->render);
+	free(q->render.sample);
 	return err;
 }
 
-static int read_peers(struct call *call)
+static int read_peers(struct query *q)
 {
 	struct ctl_answer a;
 	struct ctl_peer p;
 	int err, got = 0;
 
-	render_peers_begin(&call->render);
+	render_peers_begin(&q->render);
 	for (;;) {
-		err = receive(call, &a);
+		err = call_receive(&q->call, &a);
 		if (err || a.type == CTL_END)
 			break;
 		while ((got = ctlmsg_next_peer(&a, &p)) > 0)
-			render_peers_add(&call->render, &p);
+			render_peers_add(&q->render, &p);
 		if (got < 0) {
-			err = malformed();
+			err = call_malformed(&q->call);
 			break;
 		}
 	}
-	if (!err || call->render.any)
-		render_peers_end(&call->render);
+	if (!err || q->render.any)
+		render_peers_end(&q->render);
 	return err;
 }
 
-static int read_monitor(struct call *call)
+static int read_top(struct query *q)
+{
+	q->live.json = q->render.json;
+	q->live.colour = q->render.colour;
+	return q->once ? live_once(&q->call, &q->live, q->render.out) :
+			 live_run(&q->call, &q->live);
+}
+
+static int read_monitor(struct query *q)
 {
 	struct ctl_answer a;
 	struct ctl_event e;
 	int err;
 
-	err = receive(call, &a); /* "from now on" */
-	set_timeout(call->fd, 0);
+	err = call_receive(&q->call, &a); /* "from now on" */
+	q->call.timeout_ms = -1;
 	/* Each line when it happens, into a pipe too. */
-	setvbuf(call->render.out, NULL, _IOLBF, 0);
+	setvbuf(q->render.out, NULL, _IOLBF, 0);
 	while (!err) {
-		err = receive(call, &a);
+		err = call_receive(&q->call, &a);
 		if (err)
 			break;
 		if (ctlmsg_get_event(&a, &e))
-			return malformed();
-		render_event(&call->render, &e);
-		if (ferror(call->render.out))
+			return call_malformed(&q->call);
+		render_event(&q->render, &e);
+		if (ferror(q->render.out))
 			break;
 	}
 	return err;
 }
 
 /* The commands that are answered by one packet. */
-static int read_one(struct call *call)
+static int read_one(struct query *q)
 {
 	char fingerprint[CTL_NAME_MAX];
 	uint8_t key[CTL_KEY_SIZE];
 	struct ctl_status status;
 	struct ctl_answer a;
 	struct ctl_flow flow;
-	int err = receive(call, &a);
+	int err = call_receive(&q->call, &a);
 
 	if (err)
 		return err;
 	if (a.type == CTL_FLOW_RECORDS && ctlmsg_next_flow(&a, &flow) == 1)
-		render_flow(&call->render, &flow);
+		render_flow(&q->render, &flow);
 	else if (a.type == CTL_STATUS_RECORD && !ctlmsg_get_status(&a, &status))
-		render_status(&call->render, &status);
+		render_status(&q->render, &status);
 	else if (a.type == CTL_KEY_RECORD &&
 		 !ctlmsg_get_key(&a, fingerprint, key))
-		render_key(&call->render, fingerprint, key);
+		render_key(&q->render, fingerprint, key);
 	else if (a.type == CTL_END)
-		render_done(&call->render, a.text);
+		render_done(&q->render, a.text);
 	else
-		return malformed();
+		return call_malformed(&q->call);
 	return CTL_DONE;
 }
 
@@ -226,9 +160,9 @@ static int read_one(struct call *call)
 
 static const struct command {
 	const char *name;
-	enum ctl_type type;
+	enum ctl_type type; /* 0: it asks by itself */
 	int min_args, max_args;
-	int (*read)(struct call *call);
+	int (*read)(struct query *q);
 	const char *usage;
 } commands[] = {
 	{ "list", CTL_LIST, 0, 0, read_flows,
@@ -241,6 +175,9 @@ static const struct command {
 	  "sessions" },
 	{ "status", CTL_STATUS, 0, 0, read_one,
 	  "status               limits, counters and refusals" },
+	{ "top", 0, 0, 0, read_top,
+	  "top [--once] [-n SECONDS]\n"
+	  "                       rates, moves and gaps, refreshed in place" },
 	{ "monitor", CTL_MONITOR, 0, 0, read_monitor,
 	  "monitor              one line per event, until interrupted" },
 	{ "key", CTL_KEY, 0, 0, read_one,
@@ -312,14 +249,43 @@ static int parse_move(struct ctl_move *m, const char *from, const char *to)
 	return CTL_DONE;
 }
 
-/* Fills the request from what stands behind the options. */
-static int parse_command(const struct command *c, struct call *call, int argc,
-			 char **argv, const char *from, const char *to)
+/* Seconds, with a fraction or not. */
+static int parse_interval(const char *text, uint32_t *ms)
 {
-	struct ctl_request *q = &call->request;
+	char *end;
+	double s = strtod(text, &end) * 1000;
+
+	if (end == text || *end || !(s >= LIVE_INTERVAL_MIN_MS) ||
+	    s > LIVE_INTERVAL_MAX_MS)
+		return complain(CTL_USAGE,
+				"-n: \"%s\" is no number of seconds from"
+				" %g to %g",
+				text, LIVE_INTERVAL_MIN_MS / 1000.0,
+				LIVE_INTERVAL_MAX_MS / 1000.0);
+	*ms = (uint32_t)s;
+	return CTL_DONE;
+}
+
+static int parse_top(struct query *q)
+{
+	if (q->render.json && !q->once)
+		return complain(CTL_USAGE, "top: --json needs --once");
+	if (!q->once && !isatty(STDOUT_FILENO))
+		return complain(CTL_USAGE, "top: this is no terminal; see"
+					   " --once");
+	q->live.interval_ms = LIVE_INTERVAL_MS;
+	return q->interval ? parse_interval(q->interval, &q->live.interval_ms) :
+			     CTL_DONE;
+}
+
+/* Fills the request from what stands behind the options. */
+static int parse_command(const struct command *c, struct query *q, int argc,
+			 char **argv)
+{
+	struct ctl_request *r = &q->request;
 	int err = CTL_DONE;
 
-	q->type = c->type;
+	r->type = c->type;
 	if (argc < c->min_args || argc > c->max_args)
 		return complain(CTL_USAGE,
 				"%s: %s argument; see sacipctl"
@@ -327,18 +293,23 @@ static int parse_command(const struct command *c, struct call *call, int argc,
 				c->name,
 				argc < c->min_args ? "needs one"
 						   : "has too many");
-	if ((from || to) && c->type != CTL_MOVE)
+	if ((q->from || q->to) && c->type != CTL_MOVE)
 		return complain(CTL_USAGE, "%s: --from and --to belong to move",
 				c->name);
+	if ((q->once || q->interval) && c->read != read_top)
+		return complain(CTL_USAGE, "%s: --once and -n belong to top",
+				c->name);
+	if (c->read == read_top)
+		return parse_top(q);
 	if (c->type == CTL_SHOW)
-		return parse_flow(argv[0], &q->flow);
+		return parse_flow(argv[0], &r->flow);
 	if (c->type == CTL_FORGET)
-		return copy_name(q->peer, argv[0]);
+		return copy_name(r->peer, argv[0]);
 	if (c->type != CTL_MOVE)
 		return CTL_DONE;
 	if (argc == 1)
-		err = copy_name(q->move.scope, argv[0]);
-	return err ? err : parse_move(&q->move, from, to);
+		err = copy_name(r->move.scope, argv[0]);
+	return err ? err : parse_move(&r->move, q->from, q->to);
 }
 
 static bool want_colour(void)
@@ -349,8 +320,7 @@ static bool want_colour(void)
 	       !(term && strcmp(term, "dumb") == 0);
 }
 
-static int run(struct call *call, int argc, char **argv, const char *from,
-	       const char *to)
+static int run(struct query *q, int argc, char **argv)
 {
 	const struct command *c = commands;
 	int code;
@@ -365,11 +335,16 @@ static int run(struct call *call, int argc, char **argv, const char *from,
 				"unknown command \"%s\"; see"
 				" sacipctl --help",
 				argv[0]);
-	code = parse_command(c, call, argc - 1, argv + 1, from, to);
+	code = parse_command(c, q, argc - 1, argv + 1);
+	if (code)
+		return code;
+	code = call_open(&q->call);
+	if (code == CTL_DONE && c->type)
+		code = call_ask(&q->call, &q->request);
 	if (code == CTL_DONE)
-		code = open_call(call);
-	if (code == CTL_DONE)
-		code = c->read(call);
+		code = c->read(q);
+	if (q->call.error[0])
+		complain(code, "%s", q->call.error);
 	if (fflush(stdout) || ferror(stdout))
 		return complain(CTL_REFUSED, "cannot write: %s",
 				strerror(errno));
@@ -383,29 +358,43 @@ int main(int argc, char **argv)
 		{ "json", no_argument, NULL, 'j' },
 		{ "from", required_argument, NULL, 'f' },
 		{ "to", required_argument, NULL, 't' },
+		{ "once", no_argument, NULL, 'o' },
+		{ "interval", required_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct call call = { .socket = DEFAULT_SOCKET, .fd = -1 };
-	const char *from = NULL, *to = NULL;
+	struct query q = {
+		.call = {
+			.path = DEFAULT_SOCKET,
+			.fd = -1,
+			.stop_fd = -1,
+			.timeout_ms = CALL_TIMEOUT_MS,
+		},
+		.render = { .out = stdout },
+	};
 	int o, code;
 
 	setvbuf(stderr, NULL, _IOLBF, 0); /* a complaint in one write */
-	call.render.out = stdout;
-	while ((o = getopt_long(argc, argv, "s:jhV", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "s:jn:hV", options, NULL)) != -1) {
 		switch (o) {
 		case 's':
-			call.socket = optarg;
+			q.call.path = optarg;
 			break;
 		case 'j':
-			call.render.json = true;
+			q.render.json = true;
 			break;
 		case 'f':
-			from = optarg;
+			q.from = optarg;
 			break;
 		case 't':
-			to = optarg;
+			q.to = optarg;
+			break;
+		case 'o':
+			q.once = true;
+			break;
+		case 'n':
+			q.interval = optarg;
 			break;
 		case 'h':
 			print_help();
@@ -417,9 +406,8 @@ int main(int argc, char **argv)
 			return CTL_USAGE;
 		}
 	}
-	call.render.colour = !call.render.json && want_colour();
-	code = run(&call, argc - optind, argv + optind, from, to);
-	if (call.fd >= 0)
-		close(call.fd);
+	q.render.colour = !q.render.json && want_colour();
+	code = run(&q, argc - optind, argv + optind);
+	call_close(&q.call);
 	return code;
 }

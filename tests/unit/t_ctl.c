@@ -20,10 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -244,7 +246,8 @@ struct child {
 	int out;
 };
 
-/* Starts sacipctl, which prints to fd[1]; uid 0 stays what we are. */
+/* Starts sacipctl, which prints to fd[1], and reads it where it is a
+ * terminal; uid 0 stays what we are. */
 static struct child start_on(struct fake *fake, int fd[2], uid_t uid,
 			     gid_t group, const char *const args[])
 {
@@ -257,6 +260,10 @@ static struct child start_on(struct fake *fake, int fd[2], uid_t uid,
 	c.pid = fork();
 	assert_true(c.pid >= 0);
 	if (c.pid == 0) {
+		if (isatty(fd[1])) {
+			dup2(fd[1], 0);
+			setpgid(0, 0); /* one that can be stopped */
+		}
 		dup2(fd[1], 1);
 		dup2(fd[1], 2);
 		close(fd[0]);
@@ -498,6 +505,181 @@ static void status_names_every_counter(void **state)
 	assert_prints(fake, "rx_replay                     12345678901\n");
 }
 
+static void top_shows_one_interval(void **state)
+{
+	struct fake *fake = *state;
+
+	need_root();
+	assert_int_equal(RUN(fake, "top", "--once", "-n", "0.25"), 0);
+	assert_prints(fake, "12 flows: 3 tracked, 3 protected, 0 moving,"
+			    " 6 moved\n1 peer, 18 moves, 0 packets held, 0"
+			    " packets/s and 0 bytes/s rewritten\n");
+	assert_prints(fake, "\n   2 udp   moved     kernel        0      0"
+			    "         0       0     3     12\n");
+	assert_prints(fake, "\n   1 tcp   protected direct        -      -"
+			    "         -       -     0      -\n");
+	assert_null(strchr(fake->out, '\033'));
+	assert_int_equal(fake->counters.value[COUNTER_CTL_CLIENTS], 1);
+	assert_int_equal(RUN(fake, "top", "--once", "-j", "-n", ".25"), 0);
+	assert_prints(fake, "\"moves\": 18,");
+	assert_int_equal(count(fake->out, "\"id\": "), 12);
+	assert_int_equal(RUN_AS(fake, USER, 0, "top", "--once", "-n", ".25"),
+			 0);
+	assert_prints(fake, "1 flow: ");
+}
+
+/* A terminal of 24 lines, and how it is set before anything runs on it. */
+struct terminal {
+	int fd[2], watch; /* `watch` stays when the others are closed */
+	struct termios before;
+	size_t len; /* of what was printed there so far */
+};
+
+static void terminal_open(struct terminal *t)
+{
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+
+	t->len = 0;
+	assert_int_equal(openpty(&t->fd[0], &t->fd[1], NULL, NULL, &size), 0);
+	t->watch = fcntl(t->fd[0], F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(tcgetattr(t->watch, &t->before), 0);
+}
+
+/* Lets the daemon turn until `text` is on the terminal, again. */
+static void await(struct fake *fake, struct terminal *t, const char *text)
+{
+	struct pollfd p[2] = {
+		{ .fd = t->fd[0], .events = POLLIN },
+		{ .fd = ctl_fd(fake->ctl), .events = POLLIN },
+	};
+	size_t from = t->len;
+	ssize_t n;
+
+	do {
+		assert_true(poll(p, 2, 30000) > 0);
+		if (p[1].revents)
+			ctl_process(fake->ctl);
+		if (!p[0].revents)
+			continue;
+		n = read(t->fd[0], fake->out + t->len,
+			 OUTPUT_MAX - 1 - t->len);
+		assert_true(n > 0);
+		t->len += (size_t)n;
+		fake->out[t->len] = '\0';
+	} while (!strstr(fake->out + from, text));
+}
+
+/* The screen is left, and the terminal as it was. */
+static void check_left(const struct fake *fake, struct terminal *t)
+{
+	struct termios after;
+
+	assert_prints(fake, "\033[?25h\033[?1049l");
+	assert_int_equal(tcgetattr(t->watch, &after), 0);
+	assert_int_equal(after.c_lflag, t->before.c_lflag);
+	close(t->watch);
+}
+
+static void top_lives_on_a_terminal(void **state)
+{
+	const char *const args[] = { "top", "-n", "0.25", NULL };
+	const struct winsize small = { .ws_row = 6, .ws_col = 30 };
+	struct fake *fake = *state;
+	struct terminal t;
+	struct termios now;
+	struct child c;
+
+	need_root();
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[?1049h");
+	await(fake, &t, "\033[H12 flows: ");
+	await(fake, &t, "\033[H12 flows: "); /* refreshed in place */
+	assert_null(strstr(fake->out, " more"));
+	assert_int_equal(tcgetattr(t.watch, &now), 0);
+	assert_int_equal(now.c_lflag & (ICANON | ECHO), 0);
+	assert_int_equal(ioctl(t.watch, TIOCSWINSZ, &small), 0);
+	kill(c.pid, SIGWINCH);
+	await(fake, &t, "and 11 more\033[K\r\n\033[J");
+	kill(c.pid, SIGTERM);
+	assert_int_equal(finish(fake, c), 128 + SIGTERM);
+	check_left(fake, &t);
+
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[H12 flows: ");
+	kill(c.pid, SIGINT);
+	assert_int_equal(finish(fake, c), 0);
+	check_left(fake, &t);
+
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[H12 flows: ");
+	assert_int_equal(write(t.fd[0], "xq", 2), 2);
+	assert_int_equal(finish(fake, c), 0);
+	check_left(fake, &t);
+
+	/* Why it ended is read where it is seen. */
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[H12 flows: ");
+	ctl_close(fake->ctl);
+	fake->ctl = NULL;
+	assert_int_equal(finish(fake, c), 3);
+	assert_prints(fake, "\033[?25h\033[?1049lsacipctl: saciped at /tmp/");
+	check_left(fake, &t);
+}
+
+static void top_stops_and_goes_on(void **state)
+{
+	const char *const args[] = { "top", "-n", "0.25", NULL };
+	struct fake *fake = *state;
+	struct terminal t;
+	struct termios now;
+	struct child c;
+	int status;
+
+	need_root();
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[H12 flows: ");
+	kill(c.pid, SIGTSTP);
+	await(fake, &t, "\033[?1049l");
+	assert_int_equal(waitpid(c.pid, &status, WUNTRACED), c.pid);
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(tcgetattr(t.watch, &now), 0);
+	assert_int_equal(now.c_lflag, t.before.c_lflag);
+	kill(c.pid, SIGCONT);
+	await(fake, &t, "\033[?1049h");
+	await(fake, &t, "\033[H12 flows: ");
+	kill(c.pid, SIGQUIT);
+	assert_int_equal(finish(fake, c), 128 + SIGQUIT);
+	check_left(fake, &t);
+}
+
+/* A daemon that stands still: the user need not wait for it. */
+static void top_ends_in_the_middle_of_an_answer(void **state)
+{
+	const char *const args[] = { "top", "-n", "0.25", NULL };
+	struct fake *fake = *state;
+	struct pollfd asked = { .fd = ctl_fd(fake->ctl), .events = POLLIN };
+	struct terminal t;
+	struct child c;
+	int status;
+
+	need_root();
+	terminal_open(&t);
+	c = start_on(fake, t.fd, 0, 0, args);
+	await(fake, &t, "\033[H12 flows: ");
+	/* It asks again, and nobody turns. */
+	assert_int_equal(poll(&asked, 1, 30000), 1);
+	kill(c.pid, SIGTERM);
+	assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
+	assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
+	close(c.out);
+	close(t.watch);
+}
+
 static void forget_and_move_reach_the_daemon(void **state)
 {
 	struct fake *fake = *state;
@@ -544,6 +726,13 @@ static void wrong_usage_is_code_2(void **state)
 	assert_int_equal(RUN(fake, "show", "-1"), 2);
 	assert_int_equal(RUN(fake, "show", "7x"), 2);
 	assert_int_equal(RUN(fake, "show", "99999999999999999999"), 2);
+	assert_int_equal(RUN(fake, "list", "--once"), 2);
+	assert_int_equal(RUN(fake, "top"), 2); /* no terminal */
+	assert_int_equal(RUN(fake, "top", "--json"), 2);
+	assert_int_equal(RUN(fake, "top", "--once", "-n", "0"), 2);
+	assert_int_equal(RUN(fake, "top", "--once", "-n", "nan"), 2);
+	assert_int_equal(RUN(fake, "top", "--once", "-n", "1s"), 2);
+	assert_int_equal(RUN(fake, "top", "--once", "7"), 2);
 	assert_int_equal(RUN(fake, "forget"), 2);
 	assert_int_equal(RUN(fake, "forget", ""), 2);
 	assert_int_equal(RUN(fake, "move"), 2);
@@ -1032,6 +1221,10 @@ int main(void)
 		CTL_TEST(show_tells_one_flow),
 		CTL_TEST(peers_and_key_are_shown),
 		CTL_TEST(status_names_every_counter),
+		CTL_TEST(top_shows_one_interval),
+		CTL_TEST(top_lives_on_a_terminal),
+		CTL_TEST(top_stops_and_goes_on),
+		CTL_TEST(top_ends_in_the_middle_of_an_answer),
 		CTL_TEST(forget_and_move_reach_the_daemon),
 		CTL_TEST(wrong_usage_is_code_2),
 		CTL_TEST(without_a_daemon_the_code_is_3),

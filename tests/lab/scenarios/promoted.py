@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Moved flows that the kernel rewrites by itself, and the way there and back.
 """
+import time
+
 from flows import echo, stream, udp
 from lab import DRAIN_S, check, wait_until
-from scenario import lan, nodad, scenario
+from scenario import Net, lan, nodad, scenario
 
 
 def on_path(lab, path, *flows):
@@ -62,3 +64,53 @@ def each_move_takes_a_flow_from_map_to_map(lab, n):
             f.goes_on()
     for f in flows:
         f.finish()
+
+
+def top_tells(lab, path):
+    n = Net(4)
+    client, server = lan(lab, n)
+    lab.daemons(client, server, rewrite=path)
+    flow, other = echo(client, server), echo(client, server)
+    lab.protected(flow, other)
+    d = client.daemon
+    rows = {r["id"]: r for r in d.json("top", "--once", "-n", "0.5")["rows"]}
+    for f in flow, other:
+        r = rows[lab.entry(client, f)["id"]]
+        check(r["path"] == "direct" and r["in"] is None and r["out"] is None
+              and r["gap_ms"] is None and r["moves"] == 0, f"unmoved: {r}")
+    other.finish()
+    client.delete("eth0", n.cidr(1, 2))
+    time.sleep(0.3)  # what the gap is to be at the least
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    lab.settled(flow, client=n.ip(1, 9))
+    on_path(lab, path, flow)
+    if path == "kernel":
+        wait_until("the kernel's counters are known",
+                   lambda: lab.entry(client, flow)["traffic"]["kernel"])
+    top = d.json("top", "--once", "-n", "1")
+    r, = [r for r in top["rows"] if r["state"] == "moved"]
+    # An echo each way every millisecond, at its best.
+    for way in "in", "out":
+        check(r[way] and 50 < r[way]["packets_per_s"] < 5000 and
+              r[way]["bytes_per_s"] > 40 * r[way]["packets_per_s"], f"{r}")
+    check(r["path"] == path and r["moves"] == 1 and
+          300 <= r["gap_ms"] < 5000, f"{r}")
+    check(top["peers"] == 1 and top["moves"] == 1 and
+          top["flows"]["moved"] == 1, f"{top}")
+    lines = d.ctl("top", "--once", "-n", "0.5").stdout_text.splitlines()
+    check("PKT/S" in lines[2] and all(len(x) <= 80 for x in lines) and
+          sum(f"moved     {path}" in x for x in lines) == 1, f"{lines}")
+    flow.finish()
+
+
+@scenario()
+def top_tells_what_the_kernel_rewrites(lab):
+    """`sacipctl top --once`: rates of moved flows, none for what nobody
+    sees, and the gap of the last move."""
+    top_tells(lab, "kernel")
+
+
+@scenario()
+def top_tells_what_the_daemon_rewrites(lab):
+    """The same for what goes through the queue."""
+    top_tells(lab, "queue")
