@@ -66,6 +66,8 @@ void batch_map_element(struct batch *b, uint16_t type, const char *map,
 
 /* Nothing but the beginning is in it. */
 bool batch_is_empty(const struct batch *b);
+/* How many messages NFT_MSG_`type` are in it. */
+unsigned int batch_count(const struct batch *b, uint16_t type);
 void batch_fail(struct batch *b, int error);
 /* Ends the transaction; data and len are what is to be sent. 0 or the first
  * error: -ENOMEM, -EMSGSIZE (limit), or what batch_fail() was told. */

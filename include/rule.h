@@ -27,6 +27,15 @@ struct maker {
 
 /* flags: NFT_TABLE_F_*; del: of a table that is there. */
 void rule_put_table(struct maker *m, uint32_t flags);
+/*
+ * The same, and what it is to be known by again: `len` bytes, at most
+ * RULE_TAG_MAX, which the kernel keeps with the table (Linux 5.10) in the form
+ * that nft(8) gives to what it does not know.
+ */
+#define RULE_TAG_MAX 32
+#define RULE_TAG_TYPE 0xfa
+void rule_put_tagged_table(struct maker *m, uint32_t flags,
+			   const uint8_t *tag, uint8_t len);
 void rule_put_table_del(struct maker *m);
 void rule_put_chain(struct maker *m, const char *name);
 /* hook: NF_INET_*; policy accept. */

@@ -29,6 +29,8 @@ struct batch;
 
 #define RULESET_DEFRAG_CHAIN "defrag"
 
+#define RULESET_TAG_SIZE 16
+
 struct ruleset_conf {
 	uint32_t mark;
 	uint16_t queue_in;
@@ -37,6 +39,7 @@ struct ruleset_conf {
 	bool owned; /* with persistence */
 	bool maps; /* for rewriting */
 	bool counted; /* their elements count packets and bytes */
+	uint8_t tag[RULESET_TAG_SIZE]; /* ruleset_tag()'s, of the others */
 };
 
 enum ruleset_probe {
@@ -52,6 +55,14 @@ enum ruleset_probe {
 
 /* Replaces whatever `inet sacip` is there, unless another process owns it. */
 void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf);
+/* Keeps the table that is there, with all that stands in it but the elements
+ * of its sets and maps: for one that bears the tag. */
+void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf);
+/* A hash of all that ruleset_put_table() puts there, which the table bears, so
+ * that a later process knows it again; and how many rules that are. 0, -ENOMEM
+ * or -EMSGSIZE. */
+int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
+		unsigned int *rules);
 void ruleset_put_delete(struct batch *b);
 /* A table that comes and goes in one transaction: only whether it succeeds
  * is of interest. Nobody else sees it. */

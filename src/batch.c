@@ -52,6 +52,17 @@ void batch_fail(struct batch *b, int error)
 		b->error = error;
 }
 
+unsigned int batch_count(const struct batch *b, uint16_t type)
+{
+	const struct nlmsghdr *nlh = (const struct nlmsghdr *)b->data;
+	int left = (int)b->len;
+	unsigned int n = 0;
+
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+		n += nlh->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | type);
+	return n;
+}
+
 bool batch_is_empty(const struct batch *b)
 {
 	return b->len <= HEADER_BYTES;

@@ -406,6 +406,8 @@ static int start_queues(struct daemon *d)
 	if (err)
 		return err;
 	err = divert_rebuild(d, loop_now_ms());
+	if (err) /* an earlier run's could not be taken over: one of our own */
+		err = divert_rebuild(d, loop_now_ms());
 	return err ? fail(d, "nftables table inet sacip", err) : 0;
 }
 

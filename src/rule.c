@@ -19,6 +19,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/xt_NFQUEUE.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- objects -------------------------------------------------------------- */
 
@@ -32,6 +33,25 @@ void rule_put_table(struct maker *m, uint32_t flags)
 	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, m->table);
 	if (flags)
 		mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, htonl(flags));
+	batch_end(m->batch, nlh);
+}
+
+void rule_put_tagged_table(struct maker *m, uint32_t flags,
+			   const uint8_t *tag, uint8_t len)
+{
+	struct nlmsghdr *nlh =
+		batch_message(m->batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+	uint8_t data[2 + RULE_TAG_MAX] = { RULE_TAG_TYPE, len };
+
+	if (!nlh)
+		return;
+	if (len > RULE_TAG_MAX)
+		len = RULE_TAG_MAX;
+	memcpy(data + 2, tag, len);
+	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, m->table);
+	if (flags)
+		mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, htonl(flags));
+	mnl_attr_put(nlh, NFTA_TABLE_USERDATA, 2u + len, data);
 	batch_end(m->batch, nlh);
 }
 

@@ -16,6 +16,7 @@
 #include "ruleset.h"
 
 #include "batch.h"
+#include "crypto.h"
 #include "rule.h"
 
 #include <errno.h>
@@ -27,6 +28,8 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define PROBE_TABLE "sacip-probe"
 #define PRIORITY_PREROUTING (NF_IP_PRI_RAW - 10)
@@ -564,14 +567,69 @@ void ruleset_put_delete(struct batch *b)
 	rule_put_table_del(&m);
 }
 
+static void put_table(struct maker *m, const struct ruleset_conf *conf)
+{
+	rule_put_tagged_table(m, conf->owned ? RULESET_TABLE_OWNER |
+						       RULESET_TABLE_PERSIST :
+					       0,
+			      conf->tag, sizeof(conf->tag));
+}
+
+/* In a look-up, a packet sees the old elements or the new ones: where the
+ * same are put back in the transaction, it never finds none. */
+void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
+{
+	struct maker m = { .batch = b, .table = STEER_TABLE };
+
+	put_table(&m, conf);
+	rule_put_set_flush(&m, gate_set);
+	for (int i = 0; i < 2; i++) {
+		for (int set = 0; set < STEER_SET_MAX; set++)
+			rule_put_set_flush(&m, tuple_set[set][i]);
+		for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
+			rule_put_set_flush(&m, addr_set[set][i]);
+		for (int way = INBOUND; conf->maps && way <= OUTBOUND; way++)
+			for (int part = 0; part < PARTS; part++)
+				rule_put_set_flush(&m, map_name(
+					(enum way)way, (enum part)part,
+					families[i]));
+	}
+}
+
+#define TAG_BYTES (256u * 1024)
+
+int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
+		unsigned int *rules)
+{
+	struct ruleset_conf untagged = *conf;
+	struct crypto_part part;
+	struct batch b;
+	int err = -ENOMEM;
+
+	memset(untagged.tag, 0, sizeof(untagged.tag));
+	batch_init(&b, STEER_TABLE, TAG_BYTES);
+	/* Zeroed: what lies between attributes is hashed too. */
+	b.data = calloc(1, TAG_BYTES);
+	if (!b.data)
+		return err;
+	b.cap = TAG_BYTES;
+	ruleset_put_table(&b, &untagged);
+	err = batch_finish(&b);
+	part.data = b.data;
+	part.len = b.len;
+	if (!err)
+		crypto_blake2b(tag, RULESET_TAG_SIZE, NULL, 0, &part, 1);
+	*rules = batch_count(&b, NFT_MSG_NEWRULE);
+	batch_free(&b);
+	return err;
+}
+
 void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 {
 	struct maker m = { .batch = b, .table = STEER_TABLE };
 
 	ruleset_put_delete(b);
-	rule_put_table(&m, conf->owned ? RULESET_TABLE_OWNER |
-						 RULESET_TABLE_PERSIST :
-					 0);
+	put_table(&m, conf);
 	put_sets(&m);
 	if (conf->maps)
 		put_maps(&m, conf);

@@ -139,7 +139,7 @@ static uint64_t be64_value(const struct nlattr *attr)
 	return be64toh(be64);
 }
 
-static bool is_ours(const struct nlmsghdr *nlh)
+bool steer_is_ours(const struct nlmsghdr *nlh)
 {
 	const struct nfgenmsg *nfg;
 
@@ -261,6 +261,8 @@ int steer_open(struct steer **out, const struct steer_conf *conf,
 		err = check_owner(s);
 	if (!err && !s->conf.owned)
 		err = open_events(s);
+	if (!err)
+		err = steer_look_for_own(s);
 	if (err) {
 		(void)steer_close(s, true);
 		return err;
@@ -303,10 +305,13 @@ void steer_build(struct steer *s)
 		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
-	ruleset_put_table(&s->batch, &s->conf);
+	if (s->adoptable)
+		ruleset_put_adoption(&s->batch, &s->conf);
+	else
+		ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
 	s->gate_next = 0;
-	s->whole_next = false;
+	s->whole_next = s->adoptable && s->adoptable_whole;
 }
 
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
@@ -425,8 +430,6 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 		erase(&s->batch, name, a->byte, addr_size(a));
 }
 
-static int take_print(struct steer *s, struct print *p);
-
 int steer_commit(struct steer *s)
 {
 	int err = send_batch(s);
@@ -435,8 +438,12 @@ int steer_commit(struct steer *s)
 		s->gate = s->gate_next;
 		s->whole = s->whole_next;
 		s->built |= s->building;
+	}
+	if (s->building)
+		s->adoptable = false; /* once, taken over or not */
+	if (!err) {
 		if (s->building && s->events)
-			err = take_print(s, &s->print);
+			err = steer_take_print(s, &s->print);
 	}
 	steer_begin(s);
 	return err;
@@ -472,7 +479,7 @@ static int on_counter(const struct nlmsghdr *nlh, void *arg)
 	_Static_assert(sizeof(name) / sizeof(name[0]) ==
 			       sizeof(value) / sizeof(value[0]),
 		       "one place for each counter");
-	if (!is_ours(nlh))
+	if (!steer_is_ours(nlh))
 		return 0;
 	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
 		if (is_text(steer_find(nlh, NFTA_OBJ_NAME, 1), name[i]))
@@ -508,7 +515,7 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	const struct nlattr *handle = steer_find(nlh, NFTA_RULE_HANDLE, 8);
 
 	/* A dump may come twice over. */
-	if (!handle || !is_ours(nlh) ||
+	if (!handle || !steer_is_ours(nlh) ||
 	    is_text(steer_find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
 		return 0;
 	for (unsigned int i = 0; i < p->rules; i++)
@@ -519,7 +526,7 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-static int take_print(struct steer *s, struct print *p)
+int steer_take_print(struct steer *s, struct print *p)
 {
 	char buffer[256];
 	int err;
@@ -543,7 +550,7 @@ int steer_verify(struct steer *s)
 		return -ENOENT;
 	if (!s->events)
 		return 0;
-	err = take_print(s, &now);
+	err = steer_take_print(s, &now);
 	if (err)
 		return err;
 	return memcmp(&now, &s->print, sizeof(now)) ? -ENOENT : 0;
@@ -558,7 +565,7 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 {
 	bool *changed = arg;
 
-	if (nlh->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES && is_ours(nlh))
+	if (nlh->nlmsg_type >> 8 == NFNL_SUBSYS_NFTABLES && steer_is_ours(nlh))
 		*changed = true;
 	return 0;
 }

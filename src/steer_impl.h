@@ -30,6 +30,8 @@ struct steer {
 	struct ruleset_conf conf;
 	bool defrag;
 	bool built;
+	bool adoptable; /* the table of an earlier process is what we build */
+	bool adoptable_whole; /* and puts fragments together */
 	bool building; /* in this batch */
 	unsigned int gate; /* families that are let in, GATE_BIT() */
 	unsigned int gate_next; /* the same after this batch */
@@ -47,5 +49,10 @@ const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
 size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
 void steer_raise_gate(struct steer *s, uint8_t family);
+bool steer_is_ours(const struct nlmsghdr *nlh); /* about our table */
+int steer_take_print(struct steer *s, struct print *p);
+/* steer_adopt.c: is there a table to be taken over? -errno where the kernel
+ * does not say. */
+int steer_look_for_own(struct steer *s);
 
 #endif

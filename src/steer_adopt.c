@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * steer_adopt: the table that an earlier process has left.
+ *
+ * Owns the judgement whether it is, rule by rule, the one that would be built
+ * in its place: then it stays, and no packet passes while one table goes and
+ * the next one comes. Never changes anything.
+ */
+#include "steer_impl.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <string.h>
+
+#include "rule.h"
+
+struct finding {
+	const struct steer *s;
+	bool tagged;
+	bool whole;
+};
+
+static int on_table(const struct nlmsghdr *nlh, void *arg)
+{
+	struct finding *f = arg;
+	const struct nlattr *data =
+		steer_find(nlh, NFTA_TABLE_USERDATA, 2 + RULESET_TAG_SIZE);
+	const uint8_t head[2] = { RULE_TAG_TYPE, RULESET_TAG_SIZE };
+	const uint8_t *at;
+
+	if (!data)
+		return 0;
+	at = mnl_attr_get_payload(data);
+	f->tagged = !memcmp(at, head, sizeof(head)) &&
+		    !memcmp(at + 2, f->s->conf.tag, RULESET_TAG_SIZE);
+	return 0;
+}
+
+static int on_rule(const struct nlmsghdr *nlh, void *arg)
+{
+	struct finding *f = arg;
+	const struct nlattr *chain = steer_find(nlh, NFTA_RULE_CHAIN, 1);
+
+	if (steer_is_ours(nlh) && chain &&
+	    mnl_attr_get_payload_len(chain) == sizeof(RULESET_DEFRAG_CHAIN) &&
+	    !memcmp(mnl_attr_get_payload(chain), RULESET_DEFRAG_CHAIN,
+		    sizeof(RULESET_DEFRAG_CHAIN)))
+		f->whole = true;
+	return 0;
+}
+
+int steer_look_for_own(struct steer *s)
+{
+	struct finding f = { .s = s };
+	char buffer[256];
+	unsigned int rules;
+	struct print print;
+	int err = ruleset_tag(&s->conf, s->conf.tag, &rules);
+
+	if (!err)
+		err = netlink_request(s->nl,
+				      steer_question(buffer, NFT_MSG_GETTABLE,
+						     0), on_table, &f);
+	if (err || !f.tagged)
+		return err == -ENOENT ? 0 : err;
+	/* The tag stays where rules are taken away. */
+	err = steer_take_print(s, &print);
+	if (!err)
+		err = netlink_request(s->nl,
+				      steer_question(buffer, NFT_MSG_GETRULE,
+						     NLM_F_DUMP), on_rule, &f);
+	s->adoptable = !err && print.rules == rules;
+	s->adoptable_whole = f.whole;
+	return err;
+}
