@@ -27,6 +27,7 @@ class Case:
 
     def __init__(self, link):
         self.link, self.lab = link, link.lab
+        self.running = []  # what the case itself needs
 
     def __enter__(self):
         try:
@@ -41,9 +42,18 @@ class Case:
 
     def leave(self):
         try:
+            for p in self.programs():
+                p.end()
             self.stop()
         finally:
             self.link.reset()
+
+    def programs(self):
+        """Applications that a failure has left."""
+        mine = {id(h.daemon.process) for h in (self.link.mover, self.link.peer)
+                if h.daemon} | set(map(id, self.running))
+        return [p for p in self.lab.processes
+                if p.alive() and id(p) not in mine]
 
     def start(self):
         pass

@@ -27,7 +27,6 @@ class Other(Case):
     def start(self):
         if self.lacking:
             raise Unable(self.lacking)
-        self.running = []
         self.hosts = (self.link.mover, self.link.peer)
         for host in self.hosts:
             # a new tunnel's router solicitations would tell the peer of a
@@ -39,7 +38,7 @@ class Other(Case):
             raise Unable(str(e)) from None
 
     def stop(self):
-        for p in reversed(getattr(self, "running", [])):
+        for p in reversed(self.running):
             p.end()
         for host in self.hosts if hasattr(self, "hosts") else ():
             host.sysctl("net.ipv6.conf.default.disable_ipv6", 0)
