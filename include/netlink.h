@@ -14,6 +14,7 @@
 #ifndef SACIPED_NETLINK_H
 #define SACIPED_NETLINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,10 @@ typedef int netlink_callback(const struct nlmsghdr *message, void *arg);
  */
 int netlink_open(struct netlink **nl, int bus, const unsigned *groups,
 		 size_t n);
+/* Enters (or leaves) these groups later on. 0 or -errno; entering some of
+ * them may have failed then. */
+int netlink_listen(struct netlink *nl, const unsigned *groups, size_t n,
+		   bool on);
 /* NULL is fine. */
 void netlink_close(struct netlink *nl);
 

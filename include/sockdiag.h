@@ -81,6 +81,10 @@ enum sockdiag_what {
 int sockdiag_open(struct sockdiag **sd, sockdiag_destroy_callback *destroyed,
 		  void *arg);
 void sockdiag_close(struct sockdiag *sd); /* NULL is fine */
+/* Are destroy events wanted? They are from sockdiag_open() on. While anybody
+ * listens the kernel tells of each socket that ends, which costs 8 us of CPU
+ * time for a short connection: a fifth of all that it takes. 0 or -errno. */
+int sockdiag_listen(struct sockdiag *sd, bool on);
 /* Destroy events: for EPOLLIN, level-triggered. */
 int sockdiag_fd(const struct sockdiag *sd);
 /* 0; -ENOBUFS: events were lost, dump anew; other -errno. */

@@ -210,6 +210,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 
 int discover_dump(struct daemon *d, uint64_t now_ms)
 {
+	bool ends_matter = false;
 	uint64_t took_ms;
 	struct flow *f;
 	struct flow *next;
@@ -233,12 +234,16 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 		return err;
 	}
 	HASH_ITER(hh, d->flows.by_identity, f, next) {
+		ends_matter = ends_matter || f->protected;
 		if (f->dump == d->dump || f->ended_ms)
 			continue;
 		if (sockdiag_lookup(d->sockdiag, &f->identity, 0, NULL) ==
 		    -ENOENT)
 			discover_end(d, f, now_ms);
 	}
+	/* The end of others is soon enough known by the next dump. */
+	if (!ends_matter)
+		(void)sockdiag_listen(d->sockdiag, false);
 	return 0;
 }
 

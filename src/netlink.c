@@ -77,13 +77,16 @@ int netlink_set_buffer(struct netlink *nl, int bytes)
 	return -errno;
 }
 
-static int join(struct netlink *nl, const unsigned *groups, size_t n)
+int netlink_listen(struct netlink *nl, const unsigned *groups, size_t n,
+		   bool on)
 {
+	int what = on ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP;
+
 	for (size_t i = 0; i < n; i++) {
 		int group = (int)groups[i];
 
-		if (setsockopt(nl->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
-			       &group, sizeof(group)) < 0)
+		if (setsockopt(nl->fd, SOL_NETLINK, what, &group,
+			       sizeof(group)) < 0)
 			return -errno;
 	}
 	return 0;
@@ -128,7 +131,7 @@ int netlink_open(struct netlink **out, int bus, const unsigned *groups,
 	(void)netlink_set_buffer(nl, RECEIVE_BUFFER);
 	err = bind_socket(nl);
 	if (!err)
-		err = join(nl, groups, n);
+		err = netlink_listen(nl, groups, n, true);
 	if (err)
 		goto out_close;
 	*out = nl;

@@ -52,6 +52,7 @@ struct sockdiag {
 	struct netlink *command, *events;
 	sockdiag_destroy_callback *destroyed;
 	void *arg;
+	bool listening;
 };
 
 /* What one dump or look-up hands on. */
@@ -65,15 +66,17 @@ struct attributes {
 	const struct nlattr *mark, *info, *ulp, *md5, *protocol, *sockopt;
 };
 
+static const unsigned destroy_groups[] = {
+	SKNLGRP_INET_TCP_DESTROY,
+	SKNLGRP_INET_UDP_DESTROY,
+	SKNLGRP_INET6_TCP_DESTROY,
+	SKNLGRP_INET6_UDP_DESTROY,
+};
+#define N_GROUPS (sizeof(destroy_groups) / sizeof(destroy_groups[0]))
+
 int sockdiag_open(struct sockdiag **out, sockdiag_destroy_callback *destroyed,
 		  void *arg)
 {
-	static const unsigned groups[] = {
-		SKNLGRP_INET_TCP_DESTROY,
-		SKNLGRP_INET_UDP_DESTROY,
-		SKNLGRP_INET6_TCP_DESTROY,
-		SKNLGRP_INET6_UDP_DESTROY,
-	};
 	struct sockdiag *sd = calloc(1, sizeof(*sd));
 	int err;
 
@@ -83,14 +86,27 @@ int sockdiag_open(struct sockdiag **out, sockdiag_destroy_callback *destroyed,
 	sd->arg = arg;
 	err = netlink_open(&sd->command, NETLINK_SOCK_DIAG, NULL, 0);
 	if (!err)
-		err = netlink_open(&sd->events, NETLINK_SOCK_DIAG, groups,
-				   sizeof(groups) / sizeof(groups[0]));
+		err = netlink_open(&sd->events, NETLINK_SOCK_DIAG,
+				   destroy_groups, N_GROUPS);
 	if (err) {
 		sockdiag_close(sd);
 		return err;
 	}
+	sd->listening = true;
 	*out = sd;
 	return 0;
+}
+
+int sockdiag_listen(struct sockdiag *sd, bool on)
+{
+	int err = 0;
+
+	if (sd->listening == on)
+		return 0;
+	err = netlink_listen(sd->events, destroy_groups, N_GROUPS, on);
+	if (!err)
+		sd->listening = on;
+	return err;
 }
 
 void sockdiag_close(struct sockdiag *sd)

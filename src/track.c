@@ -257,6 +257,9 @@ static int guard(struct daemon *d, const struct flow *f)
 	struct rtmon_route route;
 	int err;
 
+	err = sockdiag_listen(d->sockdiag, true);
+	if (err)
+		return err;
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_lookup(d->rtmon, &query, &route))
 		route.mtu = 0;

@@ -199,7 +199,7 @@ static void check_udp(const char *a, const char *b)
 	struct sockdiag *sd = open_diag(&ended);
 	struct endpoint to = host_endpoint(b, 9);
 	struct tuple t;
-	int fd = host_bind(a, 0, SOCK_DGRAM);
+	int other, fd = host_bind(a, 0, SOCK_DGRAM);
 
 	memset(&t, 0, sizeof(t));
 	t.local = host_name(fd, false);
@@ -218,6 +218,12 @@ static void check_udp(const char *a, const char *b)
 	assert_int_equal(e.cookie, cookie_of(fd));
 
 	ended.want = t;
+	assert_int_equal(sockdiag_listen(sd, false), 0);
+	other = host_bind(a, 0, SOCK_DGRAM);
+	host_connect(other, &to);
+	close(other);
+	assert_false(host_readable(sockdiag_fd(sd), 20));
+	assert_int_equal(sockdiag_listen(sd, true), 0);
 	close(fd);
 	wait_end(sd, &ended);
 	assert_int_equal(ended.entry.tuple.proto, IPPROTO_UDP);

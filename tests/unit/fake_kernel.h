@@ -124,6 +124,7 @@ struct host {
 	struct sockdiag_entry sock[64];
 	size_t n_sock;
 	sockdiag_destroy_callback *destroyed;
+	bool ends_told; /* as the daemon asked for it */
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
@@ -721,6 +722,7 @@ int sockdiag_open(struct sockdiag **sd, sockdiag_destroy_callback *destroyed,
 	(void)arg;
 	starting->sockdiag.h = starting;
 	starting->destroyed = destroyed;
+	starting->ends_told = true;
 	*sd = &starting->sockdiag;
 	return 0;
 }
@@ -728,6 +730,12 @@ int sockdiag_open(struct sockdiag **sd, sockdiag_destroy_callback *destroyed,
 void sockdiag_close(struct sockdiag *sd)
 {
 	(void)sd;
+}
+
+int sockdiag_listen(struct sockdiag *sd, bool on)
+{
+	sd->h->ends_told = on;
+	return 0;
 }
 
 int sockdiag_fd(const struct sockdiag *sd)

@@ -13,6 +13,7 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 	(void)state;
 	run(3000);
 	assert_true(both_own(&t));
+	assert_true(host[0].ends_told);
 	addr_add(&host[0], "10.0.0.9", 2);
 	addr_remove(&host[0], "10.0.0.1");
 	run(5000);
@@ -23,6 +24,9 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 	run(3000);
 	check_empty(&host[0]);
 	check_empty(&host[1]);
+	/* Every socket's end costs, where it is told: not without need. */
+	assert_false(host[0].ends_told);
+	assert_false(host[1].ends_told);
 }
 
 /* PROTOCOL: dropped after bind. */
@@ -326,6 +330,7 @@ static void only_allowed_flows_open_the_door(void **state)
 	run(1100);
 	assert_true(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
 	socket_end(&host[0], &t);
+	run(1100);
 	assert_false(assoc_peer_ops.may_answer(d, &t.local.addr, &t.remote.addr));
 }
 

@@ -226,7 +226,8 @@ static inline void socket_end(struct host *h, const struct tuple *t)
 			struct sockdiag_entry e = h->sock[i];
 
 			h->sock[i] = h->sock[--h->n_sock];
-			h->destroyed(&e, h->d);
+			if (h->ends_told)
+				h->destroyed(&e, h->d);
 			return;
 		}
 }
