@@ -195,7 +195,8 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		return 0;
 	if (remote_use(d, &e->tuple.remote.addr))
 		return -ENOMEM;
-	f = flow_add(&d->flows, &e->tuple, now_ms);
+	/* Not now: who reviews it goes by the time at which this dump began. */
+	f = flow_add(&d->flows, &e->tuple, d->dumped_ms);
 	if (!f) {
 		remote_unuse(d, &e->tuple.remote.addr);
 		return 0;

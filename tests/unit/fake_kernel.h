@@ -125,6 +125,7 @@ struct host {
 	size_t n_sock;
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
+	uint32_t dump_takes_ms;
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
@@ -754,6 +755,7 @@ int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
 		  void *arg)
 {
 	(void)what;
+	clock_ms += sd->h->dump_takes_ms;
 	for (size_t i = 0; i < sd->h->n_sock; i++)
 		cb(&sd->h->sock[i], arg);
 	return 0;

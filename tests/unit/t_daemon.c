@@ -310,6 +310,24 @@ static void a_tunnel_is_neither_left_nor_entered(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* Seen at the end of a dump, it is younger than the dump, not 600 million
+ * years old. */
+static void a_long_dump_makes_no_flow_old(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		host[i].d->conf->long_lived_after_s = 10;
+		host[i].dump_takes_ms = 5;
+	}
+	run(3000);
+	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_YOUNG);
+	assert_int_equal(host[0].d->counters.value[COUNTER_HS_ATTEMPTS], 0);
+	run(15000);
+	assert_true(both_own(&t));
+}
+
 static void only_allowed_flows_open_the_door(void **state)
 {
 	struct tuple t = connection(40000);
@@ -688,6 +706,7 @@ int main(void)
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
+		WORLD(a_long_dump_makes_no_flow_old),
 		WORLD(only_allowed_flows_open_the_door),
 		WORLD(a_long_move_takes_little_memory),
 		WORLD(a_kernel_that_refuses_is_asked_again),
