@@ -265,7 +265,10 @@ static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
 	unsigned int flags = d->conf->long_lived_after_s >= YIELD_FROM_S ?
 		PEER_YIELD : 0;
 
-	if (!conf_initiate_allowed(d->conf, remote)) {
+	/* An address that is gone reaches nobody, and the attempt would keep
+	 * one from an address that does from being made. */
+	if (!conf_initiate_allowed(d->conf, remote) ||
+	    !rtmon_find(d->rtmon, &f->identity.local.addr)) {
 		f->reason = REASON_NO_PEER;
 		return;
 	}

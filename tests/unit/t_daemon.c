@@ -310,6 +310,23 @@ static void a_tunnel_is_neither_left_nor_entered(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* Its address went before anybody protected it: it will end by a time-out,
+ * and no datagram can be sent from there. */
+static void a_dead_flow_opens_no_handshake(void **state)
+{
+	struct tuple dead = tuple_of("10.0.0.77", 30000, "10.0.0.2", 22);
+	struct tuple t;
+
+	(void)state;
+	socket_add(&host[0], &dead);
+	run(3000);
+	assert_int_equal(host[0].d->counters.value[COUNTER_HS_ATTEMPTS], 0);
+	t = connection(40000);
+	run(3000);
+	assert_true(both_own(&t));
+	assert_false(flow_at(&host[0], &dead)->protected);
+}
+
 /* Seen at the end of a dump, it is younger than the dump, not 600 million
  * years old. */
 static void a_long_dump_makes_no_flow_old(void **state)
@@ -706,6 +723,7 @@ int main(void)
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
+		WORLD(a_dead_flow_opens_no_handshake),
 		WORLD(a_long_dump_makes_no_flow_old),
 		WORLD(only_allowed_flows_open_the_door),
 		WORLD(a_long_move_takes_little_memory),
