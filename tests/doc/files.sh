@@ -47,7 +47,8 @@ check systemd-analyze "saciped.service is hardened" exposed
 
 # A distribution carries no .ci.
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
-	tests/sim/schedules.sh tests/sim/mutants.sh; do
+	tests/sim/schedules.sh tests/sim/mutants.sh tests/vm/init \
+	tests/vm/run tests/vm/suite; do
 	[ -e "$top/$script" ] || continue
 	check shellcheck "$script has no warnings" shellcheck "$top/$script"
 done
