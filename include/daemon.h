@@ -146,11 +146,34 @@ struct addr_use {
 	enum reason reason; /* how the last handshake ended */
 };
 
+/* Counts in the kernel's sets what lies between two addresses: pairs.c. */
+struct pair_key {
+	struct addr local, remote;
+};
+
+struct pair_use {
+	UT_hash_handle hh;
+	LIST_ENTRY(pair_use) in_touched; /* by the batch being prepared */
+	TAILQ_ENTRY(pair_use) in_lingering; /* until until_ms */
+	struct pair_key key;
+	uint64_t until_ms; /* 0: in use */
+	uint32_t uses;
+	int32_t delta;
+	bool touched;
+};
+
+struct pairs {
+	struct pair_use *all;
+	LIST_HEAD(, pair_use) touched;
+	TAILQ_HEAD(, pair_use) lingering; /* oldest first */
+};
+
 struct divert {
 	struct addr_use *use[STEER_ADDR_SET_MAX];
 	LIST_HEAD(, flow) settling; /* still queued: promote.c */
 	uint32_t steered; /* flows in OUT or DROP */
 	uint64_t idle_ms; /* the kernel's tombstones are gone by then */
+	uint64_t rest_ms; /* nothing protected until then: no hooks; 0 none */
 	uint64_t rebuild_ms; /* the kernel differs: all anew then; 0 no */
 	bool idle; /* steer_idle() was told */
 	bool we_switch; /* what is being prepared changes our own end */
@@ -200,6 +223,7 @@ struct daemon {
 	struct addr_use *remotes; /* remote addresses of flows */
 	struct hold hold;
 	struct divert divert;
+	struct pairs pairs;
 	struct peer_table *peers;
 	LIST_HEAD(, assoc) assocs;
 	struct keep keep;
@@ -265,6 +289,19 @@ void divert_step(struct daemon *d, uint64_t now_ms);
 void divert_free(struct daemon *d);
 /* Uses of an identity address by protected flows. */
 uint32_t divert_sources(const struct daemon *d, const struct addr *a);
+
+/* ---- pairs.c ---------------------------------------------------------- */
+
+void pairs_init(struct daemon *d);
+void pairs_free(struct daemon *d);
+/* Part of a batch being prepared; pairs_settle() follows. 0 or -ENOMEM. */
+int pairs_change(struct daemon *d, const struct flow_change *c);
+/* Before all is told anew. */
+void pairs_recount(struct daemon *d);
+void pairs_settle(struct daemon *d, int err, uint64_t now_ms);
+/* Closes pairs of which nothing is left. */
+void pairs_step(struct daemon *d, uint64_t now_ms);
+uint64_t pairs_deadline_ms(const struct daemon *d); /* 0: none */
 
 /* ---- promote.c -------------------------------------------------------- */
 

@@ -41,6 +41,8 @@ void rule_put_chain(struct maker *m, const char *name);
 /* hook: NF_INET_*; policy accept. */
 void rule_put_base_chain(struct maker *m, const char *name, const char *type,
 			 uint32_t hook, int32_t priority);
+/* Of a chain without rules. */
+void rule_put_chain_del(struct maker *m, const char *name);
 /* Removes all rules of the chain. */
 void rule_put_chain_flush(struct maker *m, const char *name);
 void rule_put_counter(struct maker *m, const char *name);

@@ -4,7 +4,7 @@
  *
  * Owns the names, chains and rules; nft/sacip.nft is the same thing for
  * people and a test compares the two. With steer the only user of libnftnl.
- * Never sends, never fills a set except the gate `moved`.
+ * Never sends, never fills a set.
  *
  * All functions append to a batch and leave errors there.
  */
@@ -28,6 +28,8 @@ struct batch;
 		"reserved"
 
 #define RULESET_DEFRAG_CHAIN "defrag"
+#define RULESET_HOOK_IN "prerouting"
+#define RULESET_HOOK_OUT "output"
 
 #define RULESET_TAG_SIZE 16
 
@@ -58,9 +60,9 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf);
 /* Keeps the table that is there, with all that stands in it but the elements
  * of its sets and maps: for one that bears the tag. */
 void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf);
-/* A hash of all that ruleset_put_table() puts there, which the table bears, so
- * that a later process knows it again; and how many rules that are. 0, -ENOMEM
- * or -EMSGSIZE. */
+/* A hash of all that ruleset_put_table() and ruleset_put_shape() may put there,
+ * which the table bears, so that a later process knows it again; and how many
+ * rules it has without those of the hooks. 0, -ENOMEM or -EMSGSIZE. */
 int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
 		unsigned int *rules);
 void ruleset_put_delete(struct batch *b);
@@ -68,10 +70,18 @@ void ruleset_put_delete(struct batch *b);
  * is of interest. Nobody else sees it. */
 void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 
-/* Lets packets of the family (4 or 6) into the chains of moved flows. */
-void ruleset_put_gate(struct batch *b, uint8_t family);
-/* Keeps all out again. */
-void ruleset_put_gate_shut(struct batch *b);
+/*
+ * What the hooks have: nothing while nothing is protected, the tripwires of a
+ * family from its first protected flow on, and the way to the sets while they
+ * hold anything. Only the latter costs more than a look at an address.
+ */
+#define RULESET_PROTECTED(family) ((family) == 4 ? 0x1u : 0x2u)
+#define RULESET_MOVED(family) ((family) == 4 ? 0x4u : 0x8u)
+#define RULESET_WHOLE_SHAPE 0xfu
+
+/* Leads from one shape, a set of these bits, to another. */
+void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
+		       unsigned int from, unsigned int to);
 /* The inert rule whose presence makes the kernel defragment. */
 void ruleset_put_defrag(struct batch *b);
 
@@ -82,6 +92,8 @@ const char *ruleset_map_name(enum steer_map map, uint8_t family);
 /* Of those whose ports change: addresses, or the ports themselves. */
 const char *ruleset_ported_map_name(enum steer_map map, bool ports,
 				    uint8_t family);
+/* Of pairs of addresses. */
+const char *ruleset_pair_set_name(bool outbound, uint8_t family);
 const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family);
 
 #endif

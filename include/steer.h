@@ -28,6 +28,7 @@
  * a set that is exactly full refuses even what is already in it. */
 #define STEER_TUPLES_MAX 131072 /* each of out, in, pass, drop, prot */
 #define STEER_ADDRS_MAX 4096 /* each of src, wire */
+#define STEER_PAIRS_MAX 131072 /* each of pairs_in, pairs_out */
 /* One transaction; about 300,000 elements of IPv6. */
 #define STEER_BATCH_BYTES_MAX (64u << 20)
 
@@ -137,7 +138,7 @@ void steer_build(struct steer *s);
 /*
  * add: there already = fine. timeout_s 0 = until deleted; another value is
  * for STEER_DROP, where adding renews it. del: not there = fine.
- * Adding to any set but PROT raises the gate (see steer_idle). The first one
+ * Adding to any set but PROT lets flows of the pair in (steer_del_pair()). The first one
  * of all pulls in defragmentation, which stays as long as the table.
  * Elements with a family or protocol that is not known: -EINVAL by commit.
  */
@@ -158,6 +159,12 @@ void steer_add_addr(struct steer *s, enum steer_addr_set set,
 void steer_del_addr(struct steer *s, enum steer_addr_set set,
 		    const struct addr *a);
 
+/* No element but those of PROT is left between these two, timeouts included.
+ * They were noticed when elements were added; while a pair stands, all flows
+ * between its addresses are looked up. Told too early: as for steer_idle(). */
+void steer_del_pair(struct steer *s, const struct addr *local,
+		    const struct addr *remote);
+
 /*
  * Tells that no element is left in OUT, IN, PASS and DROP (timeouts
  * included): lowers the gate, so that every packet leaves both chains after
@@ -165,6 +172,9 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
  * packets pass: it is the caller's promise.
  */
 void steer_idle(struct steer *s);
+/* Nothing is protected either: takes the hooks away. The kernel then drops
+ * whatever waits in any program's NFQUEUE, so not in a hurry. */
+void steer_rest(struct steer *s);
 
 /*
  * One transaction, acknowledged by the kernel when this returns. On error

@@ -226,6 +226,8 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->pins_ms);
 	ms = sooner(ms, d->resync_ms);
 	ms = sooner(ms, d->divert.rebuild_ms);
+	ms = sooner(ms, d->divert.rest_ms);
+	ms = sooner(ms, pairs_deadline_ms(d));
 	ms = sooner(ms, d->keep.retry_ms);
 	ms = sooner(ms, d->watchdog_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
@@ -544,6 +546,7 @@ static int start(struct daemon *d)
 	LIST_INIT(&d->assocs);
 	LIST_INIT(&d->taps);
 	LIST_INIT(&d->divert.settling);
+	pairs_init(d);
 	d->handover_dirty = true;
 	d->assoc_dirty = true;
 	err = loop_open(&d->loop);
@@ -686,6 +689,7 @@ static void remove_all(struct daemon *d)
 		free(u);
 	}
 	divert_free(d);
+	pairs_free(d);
 	if (d->peers)
 		peer_table_free(d->peers);
 	udp_close(d->udp);

@@ -14,6 +14,7 @@
 #include "pkt.h"
 #include "rewrite.h"
 
+#define REST_MS 60000 /* without a protected flow: no hooks */
 #define REBUILD_MS 1000 /* after the kernel has refused something */
 #define STEER_BITS ((1u << FLOW_STEER_OUT) | (1u << FLOW_STEER_DROP))
 
@@ -95,8 +96,10 @@ static int on_change(void *ctx, const struct flow_change *c)
 {
 	struct daemon *d = ctx;
 
+	int err = use_change(d, c);
+
 	steer_change(d, c);
-	return use_change(d, c);
+	return err ? err : pairs_change(d, c);
 }
 
 void divert_begin(struct daemon *d)
@@ -168,6 +171,9 @@ int divert_commit(struct daemon *d, int err)
 		COUNT(d, NFT_BATCHES);
 	}
 	uses_settle(d, err);
+	pairs_settle(d, err, loop_now_ms());
+	d->divert.rest_ms = d->divert.use[STEER_SRC] ? 0 : loop_now_ms() +
+								   REST_MS;
 	if (err) {
 		if (err == -ENOENT) /* somebody took the table away */
 			rebuild_at(d, loop_now_ms());
@@ -237,6 +243,7 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 		for (struct addr_use *u = d->divert.use[set]; u;
 		     u = u->hh.next)
 			u->delta = -(int32_t)u->uses;
+	pairs_recount(d);
 	err = flow_steer_all(&d->flows, now_ms, on_change, d);
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 		for (struct addr_use *u = d->divert.use[set]; u;
@@ -248,6 +255,7 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 	if (!err)
 		err = steer_commit(d->steer);
 	uses_settle(d, err);
+	pairs_settle(d, err, now_ms);
 	d->divert.idle = false;
 	d->divert.rebuild_ms = 0;
 	if (err) {
@@ -281,6 +289,7 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 	    divert_rebuild(d, now_ms))
 		COUNT(d, NFT_ERRORS);
 	promote_step(d, now_ms);
+	pairs_step(d, now_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
 	    now_ms >= d->divert.idle_ms) {
 		steer_begin(d->steer);
@@ -289,6 +298,13 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 			d->divert.idle = true;
 		else
 			d->divert.idle_ms = now_ms + REBUILD_MS;
+	}
+	if (d->divert.rest_ms && now_ms >= d->divert.rest_ms) {
+		d->divert.rest_ms = 0;
+		steer_begin(d->steer);
+		steer_rest(d->steer);
+		if (steer_commit(d->steer))
+			COUNT(d, NFT_ERRORS); /* it costs time only */
 	}
 }
 

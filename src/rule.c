@@ -104,6 +104,17 @@ void rule_put_chain_flush(struct maker *m, const char *name)
 	batch_end(m->batch, nlh);
 }
 
+void rule_put_chain_del(struct maker *m, const char *name)
+{
+	struct nlmsghdr *nlh = batch_message(m->batch, NFT_MSG_DELCHAIN, 0);
+
+	if (!nlh)
+		return;
+	mnl_attr_put_strz(nlh, NFTA_CHAIN_TABLE, m->table);
+	mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
+	batch_end(m->batch, nlh);
+}
+
 void rule_put_counter(struct maker *m, const char *name)
 {
 	struct nlmsghdr *nlh =

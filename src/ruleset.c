@@ -48,7 +48,6 @@
 
 /* Numbers by which nft(8) prints the keys; the kernel only stores them. */
 enum {
-	TYPE_NFPROTO = 2,
 	TYPE_IPADDR = 7,
 	TYPE_IP6ADDR = 8,
 	TYPE_INET_PROTOCOL = 12,
@@ -97,7 +96,10 @@ static const char *const addr_set[STEER_ADDR_SET_MAX][2] = {
 };
 
 static const char *const icmp_set[2] = { "icmp_errors", "icmpv6_errors" };
-static const char gate_set[] = "moved";
+static const char *const pair_set[2][2] = {
+	[INBOUND] = { "pairs_in4", "pairs_in6" },
+	[OUTBOUND] = { "pairs_out4", "pairs_out6" },
+};
 static const char defrag_chain[] = RULESET_DEFRAG_CHAIN;
 
 static const uint8_t icmp_errors[] = {
@@ -149,6 +151,13 @@ const char *ruleset_ported_map_name(enum steer_map map, bool ports,
 		return NULL;
 	return map_name(map == STEER_SEND ? OUTBOUND : INBOUND,
 			ports ? PORTS : PORTED, family);
+}
+
+const char *ruleset_pair_set_name(bool outbound, uint8_t family)
+{
+	if (family != 4 && family != 6)
+		return NULL;
+	return pair_set[outbound ? OUTBOUND : INBOUND][family == 6];
 }
 
 static uint8_t nfproto(uint8_t family)
@@ -221,21 +230,26 @@ static void match_tripwire(struct maker *m, uint8_t family, enum way way)
 	look_up_tuple(m, STEER_PROT, family, way);
 }
 
+/* The sender may be any router. */
 static void match_icmp_error(struct maker *m, uint8_t family)
 {
 	match_family(m, family);
-	load_addr(m, family, INBOUND, false, NFT_REG_1);
-	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	load_addr(m, family, INBOUND, false, NFT_REG_1);
+	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
 	rule_look_up(m, icmp_set[family == 6]);
 }
 
-static void match_gate(struct maker *m)
+/* Do any flows between these two addresses need more than a look? */
+static void match_pair(struct maker *m, uint8_t family, enum way way)
 {
-	rule_load_meta(m, NFT_META_NFPROTO, NFT_REG_1);
-	rule_look_up(m, gate_set);
+	match_family(m, family);
+	load_addr(m, family, way, false, NFT_REG32_00);
+	load_addr(m, family, way, true,
+		  NFT_REG32_00 + addr_len(family) / 4);
+	rule_look_up(m, pair_set[way][family == 6]);
 }
 
 static void mark_and_accept(struct maker *m, uint32_t mark)
@@ -339,14 +353,27 @@ static void fill_ported(struct maker *m, const struct ruleset_conf *conf,
 
 /* --- chains, in the order of nft/sacip.nft -------------------------------- */
 
-static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf)
+static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
+			    unsigned int shape)
 {
-	rule_start(m, "prerouting");
-	match_gate(m);
-	rule_verdict(m, NFT_JUMP, "inbound");
-	rule_end(m);
+	static const char chain[] = RULESET_HOOK_IN;
+
 	for (int i = 0; i < 2; i++) {
-		rule_start(m, "prerouting");
+		if (!(shape & RULESET_MOVED(families[i])))
+			continue;
+		rule_start(m, chain);
+		match_pair(m, families[i], INBOUND);
+		rule_verdict(m, NFT_JUMP, "inbound");
+		rule_end(m);
+		rule_start(m, chain);
+		match_icmp_error(m, families[i]);
+		queue(m, conf, INBOUND);
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		if (!(shape & RULESET_PROTECTED(families[i])))
+			continue;
+		rule_start(m, chain);
 		match_tripwire(m, families[i], INBOUND);
 		rule_count(m, "tripwire_in");
 		mark_and_accept(m, conf->mark);
@@ -410,12 +437,6 @@ static void fill_inbound_steered(struct maker *m,
 		rule_end(m);
 	}
 	fill_inbound_drop(m);
-	for (int i = 0; i < 2; i++) {
-		rule_start(m, chain);
-		match_icmp_error(m, families[i]);
-		queue(m, conf, INBOUND);
-		rule_end(m);
-	}
 }
 
 static void fill_dropped(struct maker *m)
@@ -435,14 +456,23 @@ static void fill_dropped(struct maker *m)
 	rule_end(m);
 }
 
-static void fill_output(struct maker *m, const struct ruleset_conf *conf)
+static void fill_output(struct maker *m, const struct ruleset_conf *conf,
+			unsigned int shape)
 {
-	rule_start(m, "output");
-	match_gate(m);
-	rule_verdict(m, NFT_JUMP, "outbound");
-	rule_end(m);
+	static const char chain[] = RULESET_HOOK_OUT;
+
 	for (int i = 0; i < 2; i++) {
-		rule_start(m, "output");
+		if (!(shape & RULESET_MOVED(families[i])))
+			continue;
+		rule_start(m, chain);
+		match_pair(m, families[i], OUTBOUND);
+		rule_verdict(m, NFT_JUMP, "outbound");
+		rule_end(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		if (!(shape & RULESET_PROTECTED(families[i])))
+			continue;
+		rule_start(m, chain);
 		match_tripwire(m, families[i], OUTBOUND);
 		rule_count(m, "tripwire_out");
 		queue(m, conf, OUTBOUND);
@@ -496,11 +526,16 @@ static uint32_t tuple_type(uint8_t family)
 	return type;
 }
 
-static uint32_t map_data_type(enum part part, uint8_t family)
+static uint32_t pair_type(uint8_t family)
 {
 	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
 
-	return part == PORTS ? TYPE_MARK : ip << 6 | ip;
+	return ip << 6 | ip;
+}
+
+static uint32_t map_data_type(enum part part, uint8_t family)
+{
+	return part == PORTS ? TYPE_MARK : pair_type(family);
 }
 
 static void put_maps(struct maker *m, const struct ruleset_conf *conf)
@@ -537,7 +572,12 @@ static void put_sets(struct maker *m)
 {
 	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
 		rule_put_counter(m, counters[i]);
-	rule_put_set(m, gate_set, TYPE_NFPROTO, 1, 2, 0);
+	for (int way = INBOUND; way <= OUTBOUND; way++)
+		for (int i = 0; i < 2; i++)
+			rule_put_set(m, pair_set[way][i],
+				     pair_type(families[i]),
+				     2 * addr_len(families[i]),
+				     STEER_PAIRS_MAX, GC_INTERVAL_MS);
 	put_icmp_set(m, 4);
 	put_icmp_set(m, 6);
 	/* Sets with timeouts grow with what is in them; without, the kernel
@@ -582,8 +622,9 @@ void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
 	struct maker m = { .batch = b, .table = STEER_TABLE };
 
 	put_table(&m, conf);
-	rule_put_set_flush(&m, gate_set);
 	for (int i = 0; i < 2; i++) {
+		rule_put_set_flush(&m, pair_set[INBOUND][i]);
+		rule_put_set_flush(&m, pair_set[OUTBOUND][i]);
 		for (int set = 0; set < STEER_SET_MAX; set++)
 			rule_put_set_flush(&m, tuple_set[set][i]);
 		for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
@@ -614,12 +655,13 @@ int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
 		return err;
 	b.cap = TAG_BYTES;
 	ruleset_put_table(&b, &untagged);
+	*rules = batch_count(&b, NFT_MSG_NEWRULE);
+	ruleset_put_shape(&b, &untagged, 0, RULESET_WHOLE_SHAPE);
 	err = batch_finish(&b);
 	part.data = b.data;
 	part.len = b.len;
 	if (!err)
 		crypto_blake2b(tag, RULESET_TAG_SIZE, NULL, 0, &part, 1);
-	*rules = batch_count(&b, NFT_MSG_NEWRULE);
 	batch_free(&b);
 	return err;
 }
@@ -633,41 +675,46 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 	put_sets(&m);
 	if (conf->maps)
 		put_maps(&m, conf);
-	rule_put_base_chain(&m, "prerouting", "filter", NF_INET_PRE_ROUTING,
-			    PRIORITY_PREROUTING);
 	rule_put_chain(&m, "inbound");
 	rule_put_chain(&m, "inbound_ported");
 	rule_put_chain(&m, "inbound_steered");
 	rule_put_chain(&m, "dropped");
-	rule_put_base_chain(&m, "output", "route", NF_INET_LOCAL_OUT,
-			    PRIORITY_OUTPUT);
 	rule_put_chain(&m, "outbound");
 	rule_put_chain(&m, "outbound_ported");
 	rule_put_chain(&m, defrag_chain);
-	fill_prerouting(&m, conf);
 	fill_inbound(&m, conf);
 	if (conf->maps)
 		fill_ported(&m, conf, "inbound_ported", INBOUND);
 	fill_inbound_steered(&m, conf);
 	fill_dropped(&m);
-	fill_output(&m, conf);
 	fill_outbound(&m, conf);
 	if (conf->maps)
 		fill_ported(&m, conf, "outbound_ported", OUTBOUND);
 }
 
-void ruleset_put_gate(struct batch *b, uint8_t family)
-{
-	uint8_t key = nfproto(family);
-
-	batch_element(b, NFT_MSG_NEWSETELEM, gate_set, &key, sizeof(key), 0);
-}
-
-void ruleset_put_gate_shut(struct batch *b)
+void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
+		       unsigned int from, unsigned int to)
 {
 	struct maker m = { .batch = b, .table = STEER_TABLE };
 
-	rule_put_set_flush(&m, gate_set);
+	if (from) {
+		rule_put_chain_flush(&m, RULESET_HOOK_IN);
+		rule_put_chain_flush(&m, RULESET_HOOK_OUT);
+	}
+	if (from && !to) {
+		rule_put_chain_del(&m, RULESET_HOOK_IN);
+		rule_put_chain_del(&m, RULESET_HOOK_OUT);
+	}
+	if (!to)
+		return;
+	if (!from) {
+		rule_put_base_chain(&m, RULESET_HOOK_IN, "filter",
+				    NF_INET_PRE_ROUTING, PRIORITY_PREROUTING);
+		rule_put_base_chain(&m, RULESET_HOOK_OUT, "route", NF_INET_LOCAL_OUT,
+				    PRIORITY_OUTPUT);
+	}
+	fill_prerouting(&m, conf, to);
+	fill_output(&m, conf, to);
 }
 
 static void put_tproxy_rule(struct maker *m)

@@ -31,7 +31,6 @@
  * until its end, where anybody listens at all: of larger batches we do not
  * want to hear. */
 #define QUIET_BYTES (64u * 1024)
-#define GATE_BIT(family) ((family) == 4 ? 1u : 2u)
 
 /* --- requests ------------------------------------------------------------- */
 
@@ -56,6 +55,8 @@ static int send_batch(struct steer *s)
 	if (!b->error && batch_is_empty(b))
 		return 0;
 	err = batch_finish(b);
+	if (!err && deaf && s->built && !s->building && s->reshaping)
+		err = steer_verify(s); /* it tells nothing afterwards */
 	if (!err && deaf)
 		err = listen_to_events(s, false);
 	if (err)
@@ -64,7 +65,7 @@ static int send_batch(struct steer *s)
 	if (deaf && listen_to_events(s, true) && !err)
 		err = -EIO;
 	/* What others did meanwhile went unheard. */
-	if (deaf && !err && s->built && !s->building)
+	if (deaf && !err && s->built && !s->building && !s->reshaping)
 		err = steer_verify(s);
 	return err;
 }
@@ -294,8 +295,9 @@ int steer_close(struct steer *s, bool keep)
 void steer_begin(struct steer *s)
 {
 	batch_reset(&s->batch);
-	s->building = false;
-	s->gate_next = s->gate;
+	s->building = s->reshaping = false;
+	s->shape_next = s->shape;
+	s->pair_in = s->pair_out = false;
 	s->whole_next = s->whole;
 }
 
@@ -310,7 +312,7 @@ void steer_build(struct steer *s)
 	else
 		ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
-	s->gate_next = 0;
+	s->shape_next = 0;
 	s->whole_next = s->adoptable && s->adoptable_whole;
 }
 
@@ -347,20 +349,52 @@ static void pull_in_defrag(struct steer *s)
 	s->whole_next = true;
 }
 
-void steer_raise_gate(struct steer *s, uint8_t family)
+static size_t pair_key(const struct addr *local, const struct addr *remote,
+		       uint8_t key[BATCH_KEY_MAX])
 {
-	if (s->gate_next & GATE_BIT(family))
-		return;
-	ruleset_put_gate(&s->batch, family);
-	s->gate_next |= GATE_BIT(family);
+	size_t len = addr_size(local);
+
+	memset(key, 0, BATCH_KEY_MAX);
+	memcpy(key, local->byte, len);
+	memcpy(key + len, remote->byte, len);
+	return 2 * len;
+}
+
+/* Flows that move together share the pair: it is said once. */
+void steer_open_pair(struct steer *s, const struct tuple *t, bool inbound,
+		     bool outbound)
+{
+	uint8_t family = t->local.addr.family;
+	uint8_t key[BATCH_KEY_MAX];
+	size_t len = pair_key(&t->local.addr, &t->remote.addr, key);
+
+	s->shape_next |= RULESET_MOVED(family);
+	if (memcmp(s->pair_key, key, sizeof(key))) {
+		memcpy(s->pair_key, key, sizeof(key));
+		s->pair_in = s->pair_out = false;
+	}
+	inbound = inbound && !s->pair_in;
+	outbound = outbound && !s->pair_out;
+	s->pair_in |= inbound;
+	s->pair_out |= outbound;
+	if (inbound)
+		batch_element(&s->batch, NFT_MSG_NEWSETELEM,
+			      ruleset_pair_set_name(false, family), key, len,
+			      0);
+	if (outbound)
+		batch_element(&s->batch, NFT_MSG_NEWSETELEM,
+			      ruleset_pair_set_name(true, family), key, len,
+			      0);
 }
 
 void steer_idle(struct steer *s)
 {
-	if (!s->gate_next)
-		return;
-	ruleset_put_gate_shut(&s->batch);
-	s->gate_next = 0;
+	s->shape_next &= ~(RULESET_MOVED(4) | RULESET_MOVED(6));
+}
+
+void steer_rest(struct steer *s)
+{
+	s->shape_next = 0;
 }
 
 /* To delete what is not there is an error that would undo the batch, to add
@@ -391,8 +425,11 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 		erase(&s->batch, name, key, len);
 	batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, key, len,
 		      (uint64_t)timeout_s * 1000);
-	if (set != STEER_PROT)
-		steer_raise_gate(s, t->local.addr.family);
+	if (set == STEER_PROT)
+		s->shape_next |= RULESET_PROTECTED(t->local.addr.family);
+	else
+		steer_open_pair(s, t, set != STEER_OUT,
+				set == STEER_OUT || set == STEER_IN);
 }
 
 void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
@@ -405,6 +442,22 @@ void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 		batch_fail(&s->batch, -EINVAL);
 	else
 		erase(&s->batch, name, key, len);
+}
+
+void steer_del_pair(struct steer *s, const struct addr *local,
+		    const struct addr *remote)
+{
+	uint8_t key[BATCH_KEY_MAX];
+	size_t len = pair_key(local, remote, key);
+
+	if (!len || local->family != remote->family) {
+		batch_fail(&s->batch, -EINVAL);
+		return;
+	}
+	erase(&s->batch, ruleset_pair_set_name(false, local->family), key,
+	      len);
+	erase(&s->batch, ruleset_pair_set_name(true, local->family), key, len);
+	s->pair_in = s->pair_out = false;
 }
 
 void steer_add_addr(struct steer *s, enum steer_addr_set set,
@@ -432,17 +485,25 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 
 int steer_commit(struct steer *s)
 {
-	int err = send_batch(s);
+	unsigned int shape = s->shape;
+	int err;
 
+	if (s->building)
+		shape = s->adoptable ? s->adoptable_shape : 0;
+
+	s->reshaping = shape != s->shape_next;
+	if (s->reshaping)
+		ruleset_put_shape(&s->batch, &s->conf, shape, s->shape_next);
+	err = send_batch(s);
 	if (!err) {
-		s->gate = s->gate_next;
+		s->shape = s->shape_next;
 		s->whole = s->whole_next;
 		s->built |= s->building;
 	}
 	if (s->building)
 		s->adoptable = false; /* once, taken over or not */
 	if (!err) {
-		if (s->building && s->events)
+		if ((s->building || s->reshaping) && s->events)
 			err = steer_take_print(s, &s->print);
 	}
 	steer_begin(s);

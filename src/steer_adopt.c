@@ -19,6 +19,7 @@ struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
+	unsigned int hook_in, hook_out; /* rules */
 };
 
 static int on_table(const struct nlmsghdr *nlh, void *arg)
@@ -37,16 +38,27 @@ static int on_table(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
+static bool is_chain(const struct nlattr *attr, const char *name)
+{
+	size_t len = strlen(name) + 1;
+
+	return mnl_attr_get_payload_len(attr) == len &&
+	       !memcmp(mnl_attr_get_payload(attr), name, len);
+}
+
 static int on_rule(const struct nlmsghdr *nlh, void *arg)
 {
 	struct finding *f = arg;
 	const struct nlattr *chain = steer_find(nlh, NFTA_RULE_CHAIN, 1);
 
-	if (steer_is_ours(nlh) && chain &&
-	    mnl_attr_get_payload_len(chain) == sizeof(RULESET_DEFRAG_CHAIN) &&
-	    !memcmp(mnl_attr_get_payload(chain), RULESET_DEFRAG_CHAIN,
-		    sizeof(RULESET_DEFRAG_CHAIN)))
+	if (!steer_is_ours(nlh) || !chain)
+		return 0;
+	if (is_chain(chain, RULESET_DEFRAG_CHAIN))
 		f->whole = true;
+	if (is_chain(chain, RULESET_HOOK_IN))
+		f->hook_in++;
+	if (is_chain(chain, RULESET_HOOK_OUT))
+		f->hook_out++;
 	return 0;
 }
 
@@ -70,7 +82,10 @@ int steer_look_for_own(struct steer *s)
 		err = netlink_request(s->nl,
 				      steer_question(buffer, NFT_MSG_GETRULE,
 						     NLM_F_DUMP), on_rule, &f);
-	s->adoptable = !err && print.rules == rules;
+	s->adoptable = !err && !f.hook_in == !f.hook_out &&
+		       print.rules == rules + f.hook_in + f.hook_out;
 	s->adoptable_whole = f.whole;
+	/* Their rules are put anew in any case. */
+	s->adoptable_shape = f.hook_in ? RULESET_WHOLE_SHAPE + 1 : 0;
 	return err;
 }

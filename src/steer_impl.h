@@ -32,9 +32,13 @@ struct steer {
 	bool built;
 	bool adoptable; /* the table of an earlier process is what we build */
 	bool adoptable_whole; /* and puts fragments together */
+	unsigned int adoptable_shape; /* 0: without hooks */
 	bool building; /* in this batch */
-	unsigned int gate; /* families that are let in, GATE_BIT() */
-	unsigned int gate_next; /* the same after this batch */
+	bool reshaping; /* this batch changes the hooks' rules */
+	unsigned int shape; /* of the hooks, bits of ruleset.h */
+	unsigned int shape_next; /* the same after this batch */
+	uint8_t pair_key[BATCH_KEY_MAX]; /* the last one of this batch ... */
+	bool pair_in, pair_out; /* ... and where it is open by now */
 	bool whole; /* fragments are put together */
 	bool whole_next; /* the same after this batch */
 	struct batch batch;
@@ -48,11 +52,13 @@ const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
 				size_t min_len);
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
 size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
-void steer_raise_gate(struct steer *s, uint8_t family);
 bool steer_is_ours(const struct nlmsghdr *nlh); /* about our table */
 int steer_take_print(struct steer *s, struct print *p);
 /* steer_adopt.c: is there a table to be taken over? -errno where the kernel
  * does not say. */
 int steer_look_for_own(struct steer *s);
+/* The hooks are to look at flows between these addresses. */
+void steer_open_pair(struct steer *s, const struct tuple *t, bool inbound,
+		     bool outbound);
 
 #endif

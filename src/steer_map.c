@@ -68,7 +68,7 @@ void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
 		   const struct tuple *to)
 {
 	map_change(s, NFT_MSG_NEWSETELEM, map, t, to);
-	steer_raise_gate(s, t->local.addr.family);
+	steer_open_pair(s, t, map == STEER_RECV, map == STEER_SEND);
 }
 
 void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,

@@ -291,10 +291,32 @@ static void test_open_changes_nothing(void **state)
 	"-e ':a;/,$/{N;s/\\n[[:space:]]*/ /;ba}' "                        \
 	"-e 's/^ //;s/ $//' -e '/^$/d' "
 
+/* All that the hooks can have, and nothing in the sets. */
+static void fill_hooks(struct steer *s)
+{
+	struct tuple t;
+
+	steer_begin(s);
+	for (int v6 = 0; v6 <= 1; v6++) {
+		memset(&t, 0, sizeof(t));
+		t.proto = IPPROTO_TCP;
+		addr_parse(v6 ? "2001:db8::1" : "192.0.2.1", &t.local.addr);
+		t.remote = t.local;
+		steer_add(s, STEER_PROT, &t, 0);
+		steer_add(s, STEER_IN, &t, 0);
+		steer_del(s, STEER_PROT, &t);
+		steer_del(s, STEER_IN, &t);
+		steer_del_pair(s, &t.local.addr, &t.remote.addr);
+	}
+	assert_int_equal(steer_commit(s), 0);
+}
+
 static void compare_text(const struct steer_conf *c)
 {
 	const char *srcdir = getenv("srcdir");
 	struct steer *s = build(c, NULL);
+
+	fill_hooks(s);
 
 	if (!srcdir)
 		srcdir = ".";
@@ -394,7 +416,7 @@ static void test_owned_table_is_left_alone(void **state)
 	assert_int_not_equal(host_try("nft list tables | grep -q bystander"),
 			     0);
 	host_run("nft list table inet sacip 2>/dev/null | "
-		 "grep -q 'hook prerouting'");
+		 "grep -q 'chain inbound'");
 	assert_int_not_equal(
 		host_try("nft delete table inet sacip 2>/dev/null"), 0);
 	assert_int_equal(in_child(open_second), EBUSY);
@@ -507,7 +529,7 @@ static void test_a_failed_batch_applies_nothing(void **state)
 	}
 	assert_int_equal(steer_commit(s), -ENFILE);
 	assert_int_equal(elements("out4"), 0);
-	assert_int_equal(elements("moved"), 0);
+	assert_int_equal(elements("pairs_out4"), 0);
 	/* A tuple that is none spoils the batch before it is sent... */
 	t.proto = IPPROTO_ICMP;
 	steer_begin(s);
@@ -519,7 +541,7 @@ static void test_a_failed_batch_applies_nothing(void **state)
 	t.proto = IPPROTO_TCP;
 	add_one(s, STEER_OUT, &t);
 	assert_int_equal(elements("out4"), 1);
-	assert_int_equal(elements("moved"), 1);
+	assert_int_equal(elements("pairs_out4"), 1);
 	steer_begin(s);
 	steer_add(s, STEER_OUT, &t, 0);
 	steer_build(s); /* must be first */
@@ -602,7 +624,7 @@ static void check_sets(void **state, bool v6)
 	assert_int_equal(steer_commit(s.steer), 0);
 	assert_true(inbound_passes(&s));
 	assert_true(outbound_passes(&s));
-	assert_int_equal(elements("moved"), 0);
+	assert_int_equal(elements("pairs_out4"), 0);
 
 	/* Nobody reads the queues: closed, silently. */
 	add_one(s.steer, STEER_OUT, t);
@@ -654,22 +676,47 @@ static void test_sets_ipv6(void **state)
 	check_sets(state, true);
 }
 
-static void test_idle_shuts_the_gate(void **state)
+#define COUNT_RULES(chain)                                             \
+	"test $(nft list chain inet sacip " chain                       \
+	" 2>/dev/null | grep -c '^\t\t[^t]') = "
+
+static void test_hooks_have_what_is_needed(void **state)
 {
 	struct scene s = open_scene(state, false, &conf);
 
+	/* Nothing is protected. */
+	host_run(COUNT_RULES("prerouting") "0");
+	host_run("! nft list chain inet sacip prerouting 2>/dev/null");
+	host_run("! nft list chain inet sacip output 2>/dev/null");
+	add_one(s.steer, STEER_PROT, &s.flow.tuple);
+	host_run(COUNT_RULES("prerouting") "1");
+	host_run(COUNT_RULES("output") "1");
 	add_one(s.steer, STEER_OUT, &s.flow.tuple);
-	assert_int_equal(elements("moved"), 1);
+	host_run(COUNT_RULES("prerouting") "3");
+	host_run(COUNT_RULES("output") "2");
 	assert_false(outbound_passes(&s));
 	/* Told too early on purpose: only so it can be seen. */
 	steer_begin(s.steer);
 	steer_idle(s.steer);
 	assert_int_equal(steer_commit(s.steer), 0);
-	assert_int_equal(elements("moved"), 0);
+	host_run(COUNT_RULES("prerouting") "1");
 	assert_true(outbound_passes(&s));
 	/* The next one that is added opens it. */
 	add_one(s.steer, STEER_OUT, &s.flow.tuple);
 	assert_false(outbound_passes(&s));
+	/* A pair alone, the same. */
+	steer_begin(s.steer);
+	steer_del_pair(s.steer, &s.flow.tuple.local.addr,
+		       &s.flow.tuple.remote.addr);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_true(outbound_passes(&s));
+	add_one(s.steer, STEER_OUT, &s.flow.tuple);
+	assert_false(outbound_passes(&s));
+	steer_begin(s.steer);
+	steer_rest(s.steer);
+	assert_int_equal(steer_commit(s.steer), 0);
+	host_run("! nft list chain inet sacip output 2>/dev/null");
+	assert_true(outbound_passes(&s));
 	close_scene(&s);
 }
 
@@ -996,7 +1043,7 @@ int main(void)
 		TEST(test_tens_of_thousands),
 		TEST(test_sets_ipv4),
 		TEST(test_sets_ipv6),
-		TEST(test_idle_shuts_the_gate),
+		TEST(test_hooks_have_what_is_needed),
 		TEST(test_tombstones_end),
 		TEST(test_no_gap_between_in_and_drop),
 		TEST(test_icmp_errors_to_a_locator),

@@ -349,6 +349,17 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 				h->addr_set[set][--h->n_addr_set[set]];
 }
 
+void steer_del_pair(struct steer *s, const struct addr *local,
+		    const struct addr *remote)
+{
+	(void)s, (void)local, (void)remote;
+}
+
+void steer_rest(struct steer *s)
+{
+	(void)s;
+}
+
 void steer_idle(struct steer *s)
 {
 	s->h->idles++;
