@@ -124,7 +124,8 @@ enum reason {
 	X(CTL_REFUSED, ctl_refused)                                           \
 	X(FLOWS_FULL, flows_full)                                             \
 	X(SENDERS_WOKEN, senders_woken)                                       \
-	X(JOURNAL_ERRORS, journal_errors)
+	X(JOURNAL_ERRORS, journal_errors)                                     \
+	X(ROUTES_RESTORED, routes_restored)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -23,6 +23,7 @@
 #define ROUTE_SINK "sacip-sink"
 
 struct netlink;
+struct nlmsghdr;
 
 struct route_rule {
 	int family; /* AF_INET, AF_INET6 */
@@ -80,6 +81,17 @@ struct route_object {
 		struct addr copy;
 	};
 };
+/* Does this event tell that something with our sign is gone? */
+bool route_read_lost(const struct nlmsghdr *nlh, struct route_object *o);
+/* The device that went with it, or 0. */
+uint32_t route_read_lost_link(const struct nlmsghdr *nlh);
+/*
+ * Makes an event socket hear only of what may be ours and was deleted by
+ * another than `own_port` (whose netlink port that is): other people's routes
+ * come and go by the thousand. 0 or -errno.
+ */
+int route_hear_losses(struct netlink *events, uint32_t own_port);
+
 typedef bool route_keep(const struct route_object *o, void *arg);
 
 /* Removes whatever bears our sign, IPv4 and IPv6, and is not to be kept

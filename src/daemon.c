@@ -165,6 +165,19 @@ static void on_watch(uint32_t events, void *arg)
 		 err ? strerror(-err) : "restored");
 }
 
+static void on_losses(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+	int n = retain_watch(d->retain);
+
+	(void)events;
+	if (n <= 0)
+		return;
+	d->counters.value[COUNTER_ROUTES_RESTORED] += (uint64_t)n;
+	log_warn(d->log, "somebody took away rules, routes or addresses of "
+			 "ours: %d restored", n);
+}
+
 /* ---- signals -------------------------------------------------------------- */
 
 static void reload(struct daemon *d)
@@ -506,6 +519,9 @@ static int start_loop(struct daemon *d)
 	if (!err && steer_watch_fd(d->steer) >= 0)
 		err = loop_add(d->loop, steer_watch_fd(d->steer), EPOLLIN,
 			       on_watch, d);
+	if (!err)
+		err = loop_add(d->loop, retain_watch_fd(d->retain), EPOLLIN,
+			       on_losses, d);
 	return err ? fail(d, "epoll", err) : 0;
 }
 

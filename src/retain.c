@@ -8,7 +8,7 @@
 #include "retain.h"
 
 #include "netlink.h"
-#include "route.h"
+#include "retain_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,37 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #define SRC_VALID_MARK "/proc/sys/net/ipv4/conf/all/src_valid_mark"
-
-struct old {
-	struct addr addr; /* key */
-	uint32_t uses;
-	bool copied; /* the copy on lo is ours */
-	bool gone;
-	UT_hash_handle hh;
-};
-
-struct peer {
-	struct addr addr; /* key */
-	uint32_t uses; /* by retain_protect() */
-	uint32_t mtu;
-	unsigned int hops;
-	uint32_t hop[RETAIN_REVERSE_MAX];
-	uint32_t hop_uses[RETAIN_REVERSE_MAX];
-	UT_hash_handle hh;
-};
-
-struct retain {
-	struct netlink *nl;
-	struct retain_conf conf;
-	bool ipv6;
-	uint32_t sink; /* ifindex where the guard's routes end */
-	struct old *olds;
-	struct peer *peers;
-};
 
 _Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
 
@@ -59,7 +29,7 @@ static int first_of(int a, int b)
 
 /* --- counts --------------------------------------------------------------- */
 
-static struct old *old_find(struct retain *r, const struct addr *a)
+struct old *retain_find_old(struct retain *r, const struct addr *a)
 {
 	struct old *o;
 
@@ -67,7 +37,7 @@ static struct old *old_find(struct retain *r, const struct addr *a)
 	return o;
 }
 
-static struct peer *peer_find(struct retain *r, const struct addr *a)
+struct peer *retain_find_peer(struct retain *r, const struct addr *a)
 {
 	struct peer *p;
 
@@ -78,7 +48,7 @@ static struct peer *peer_find(struct retain *r, const struct addr *a)
 /* Finds or makes one without uses. */
 static int old_get(struct retain *r, const struct addr *a, struct old **out)
 {
-	struct old *o = old_find(r, a);
+	struct old *o = retain_find_old(r, a);
 
 	if (!o) {
 		if (HASH_COUNT(r->olds) >= RETAIN_ADDRS_MAX)
@@ -99,7 +69,7 @@ static int old_get(struct retain *r, const struct addr *a, struct old **out)
 
 static int peer_get(struct retain *r, const struct addr *a, struct peer **out)
 {
-	struct peer *p = peer_find(r, a);
+	struct peer *p = retain_find_peer(r, a);
 
 	if (!p) {
 		if (HASH_COUNT(r->peers) >= RETAIN_PEERS_MAX)
@@ -151,8 +121,8 @@ static void forget_all(struct retain *r)
 
 /* --- what stands in the kernel -------------------------------------------- */
 
-static struct route_rule old_rule(const struct retain *r, const struct old *o,
-				  uint32_t preference)
+struct route_rule retain_rule_of(const struct retain *r, const struct old *o,
+				 uint32_t preference)
 {
 	return (struct route_rule){
 		.family = addr_af(&o->addr),
@@ -162,7 +132,8 @@ static struct route_rule old_rule(const struct retain *r, const struct old *o,
 	};
 }
 
-static struct route_entry delivery(const struct retain *r, const struct old *o)
+struct route_entry retain_delivery_to(const struct retain *r,
+				      const struct old *o)
 {
 	return (struct route_entry){
 		.to = o->addr,
@@ -173,7 +144,8 @@ static struct route_entry delivery(const struct retain *r, const struct old *o)
 	};
 }
 
-static struct route_entry guard(const struct retain *r, const struct peer *p)
+struct route_entry retain_guard_to(const struct retain *r,
+				   const struct peer *p)
 {
 	return (struct route_entry){
 		.to = p->addr,
@@ -187,8 +159,8 @@ static struct route_entry guard(const struct retain *r, const struct peer *p)
 /* Goes on past errors: whatever can go, goes. */
 static int old_take_down(struct retain *r, struct old *o)
 {
-	struct route_rule rule = old_rule(r, o, RETAIN_PREF_GONE);
-	struct route_entry entry = delivery(r, o);
+	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
+	struct route_entry entry = retain_delivery_to(r, o);
 	int err = 0;
 
 	if (o->gone)
@@ -204,8 +176,8 @@ static int old_take_down(struct retain *r, struct old *o)
 
 static int old_set_up(struct retain *r, struct old *o)
 {
-	struct route_rule rule = old_rule(r, o, RETAIN_PREF_LAST);
-	struct route_entry entry = delivery(r, o);
+	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
+	struct route_entry entry = retain_delivery_to(r, o);
 	int err = 0;
 
 	if (o->addr.family == 4) {
@@ -232,7 +204,7 @@ static int peer_use(struct retain *r, struct peer *p, uint32_t mtu)
 	int err = 0;
 
 	p->mtu = mtu ? mtu : before;
-	entry = guard(r, p);
+	entry = retain_guard_to(r, p);
 	if (!p->uses || p->mtu != before)
 		err = route_put_entry(r->nl, &entry);
 	if (err)
@@ -244,7 +216,7 @@ static int peer_use(struct retain *r, struct peer *p, uint32_t mtu)
 
 static int peer_unuse(struct retain *r, struct peer *p)
 {
-	struct route_entry entry = guard(r, p);
+	struct route_entry entry = retain_guard_to(r, p);
 
 	if (--p->uses)
 		return 0;
@@ -289,8 +261,8 @@ out_old:
 int retain_unprotect(struct retain *r, const struct addr *old,
 		     const struct addr *peer)
 {
-	struct old *o = old_find(r, old);
-	struct peer *p = peer_find(r, peer);
+	struct old *o = retain_find_old(r, old);
+	struct peer *p = retain_find_peer(r, peer);
 	int err = 0;
 
 	if (!o || !p || !p->uses)
@@ -305,7 +277,7 @@ int retain_unprotect(struct retain *r, const struct addr *old,
 
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 {
-	struct peer *p = peer_find(r, peer);
+	struct peer *p = retain_find_peer(r, peer);
 	struct route_entry entry;
 	uint32_t before;
 	int err;
@@ -316,7 +288,7 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 		return 0;
 	before = p->mtu;
 	p->mtu = mtu;
-	entry = guard(r, p);
+	entry = retain_guard_to(r, p);
 	err = route_put_entry(r->nl, &entry);
 	if (err)
 		p->mtu = before;
@@ -325,13 +297,13 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 
 int retain_gone(struct retain *r, const struct addr *old)
 {
-	struct old *o = old_find(r, old);
+	struct old *o = retain_find_old(r, old);
 	struct route_rule rule;
 	int err;
 
 	if (!o)
 		return -ENOENT;
-	rule = old_rule(r, o, RETAIN_PREF_GONE);
+	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
 	err = route_put_rule(r->nl, &rule);
 	o->gone |= !err;
 	return err;
@@ -339,13 +311,13 @@ int retain_gone(struct retain *r, const struct addr *old)
 
 int retain_back(struct retain *r, const struct addr *old)
 {
-	struct old *o = old_find(r, old);
+	struct old *o = retain_find_old(r, old);
 	struct route_rule rule;
 	int err;
 
 	if (!o)
 		return -ENOENT;
-	rule = old_rule(r, o, RETAIN_PREF_GONE);
+	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
 	err = route_del_rule(r->nl, &rule);
 	o->gone &= !!err;
 	return err;
@@ -356,7 +328,7 @@ int retain_back(struct retain *r, const struct addr *old)
 /* All interfaces of the peer in one route, so that what still drains on the
  * old one passes as well. One that is down spoils it for all: then the newest
  * that will do. */
-static int reverse_write(struct retain *r, const struct peer *p)
+int retain_write_reverse(struct retain *r, const struct peer *p)
 {
 	struct route_entry entry = { .to = p->addr,
 				     .table = r->conf.table + 1,
@@ -419,7 +391,7 @@ int retain_reverse(struct retain *r, const struct addr *peer,
 	p->hop[i] = ifindex;
 	p->hop_uses[i] = 1;
 	p->hops++;
-	err = reverse_write(r, p);
+	err = retain_write_reverse(r, p);
 	if (err) {
 		hop_remove(p, i);
 		peer_put(r, p);
@@ -436,7 +408,7 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 
 	if (peer->family == 6)
 		return 0;
-	p = peer_find(r, peer);
+	p = retain_find_peer(r, peer);
 	if (!p)
 		return -ENOENT;
 	i = hop_find(p, ifindex);
@@ -445,7 +417,7 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 	if (--p->hop_uses[i])
 		return 0;
 	hop_remove(p, i);
-	err = reverse_write(r, p);
+	err = retain_write_reverse(r, p);
 	peer_put(r, p);
 	return err;
 }
@@ -457,7 +429,7 @@ int retain_link_up(struct retain *r, uint32_t ifindex)
 
 	HASH_ITER(hh, r->peers, p, next)
 		if (hop_find(p, ifindex) < p->hops)
-			err = first_of(err, reverse_write(r, p));
+			err = first_of(err, retain_write_reverse(r, p));
 	return err;
 }
 
@@ -480,7 +452,7 @@ static bool set_src_valid_mark(void)
 	return on;
 }
 
-static int put_mark_rules(struct retain *r)
+int retain_put_mark_rules(struct retain *r)
 {
 	struct route_rule rule = {
 		.family = AF_INET,
@@ -520,7 +492,9 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 	r->conf = *conf;
 	err = netlink_open(&r->nl, NETLINK_ROUTE, NULL, 0);
 	if (!err)
-		err = put_mark_rules(r);
+		err = retain_hear_losses(r);
+	if (!err)
+		err = retain_put_mark_rules(r);
 	/* lo is second best: what goes there comes back (see retain.h). */
 	if (!err && route_put_sink(r->nl, &r->sink))
 		r->sink = ROUTE_LO_IFINDEX;
@@ -538,7 +512,7 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 }
 
 /* Is it what this one has put there, or would? */
-static bool is_used(const struct route_object *object, void *arg)
+bool retain_uses(const struct route_object *object, void *arg)
 {
 	struct retain *r = arg;
 	const struct route_rule *rule = &object->rule;
@@ -551,20 +525,20 @@ static bool is_used(const struct route_object *object, void *arg)
 		if (rule->preference == RETAIN_PREF_MARK)
 			return rule->mark == r->conf.mark &&
 			       rule->table == r->conf.table + 1;
-		o = old_find(r, &rule->from);
+		o = retain_find_old(r, &rule->from);
 		return o && rule->table == r->conf.table &&
 		       (rule->preference == RETAIN_PREF_LAST ||
 			(rule->preference == RETAIN_PREF_GONE && o->gone));
 	case ROUTE_ENTRY:
-		p = peer_find(r, &entry->to);
+		p = retain_find_peer(r, &entry->to);
 		if (entry->table == r->conf.table)
 			return p && p->uses;
 		if (entry->table != r->conf.table + 1)
 			return false;
-		return entry->local ? old_find(r, &entry->to) != NULL :
+		return entry->local ? retain_find_old(r, &entry->to) != NULL :
 				      p && p->hops;
 	case ROUTE_COPY:
-		return old_find(r, &object->copy) != NULL;
+		return retain_find_old(r, &object->copy) != NULL;
 	}
 	return false;
 }
@@ -577,7 +551,7 @@ int retain_drop_unresolved(struct retain *r, const struct addr *a,
 
 int retain_sweep(struct retain *r)
 {
-	return route_sweep(r->nl, is_used, r);
+	return route_sweep(r->nl, retain_uses, r);
 }
 
 int retain_clean(struct retain *r)
@@ -598,6 +572,7 @@ int retain_close(struct retain *r, bool keep)
 	if (!keep)
 		err = retain_clean(r);
 	forget_all(r);
+	netlink_close(r->events);
 	netlink_close(r->nl);
 	free(r);
 	return err;

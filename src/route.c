@@ -9,15 +9,19 @@
 #include "netlink.h"
 #include "retain.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/fib_rules.h>
+#include <linux/filter.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MESSAGE_MAX 512
 #define SINK_MTU 65535 /* that of the path is in the routes */
@@ -458,6 +462,75 @@ static int on_copy(const struct nlmsghdr *nlh, void *arg)
 		return 0;
 	o.copy = addr_value(tb[IFA_LOCAL], AF_INET);
 	collect(arg, &o);
+	return 0;
+}
+
+bool route_read_lost(const struct nlmsghdr *nlh, struct route_object *o)
+{
+	struct sweep one = { .keep = NULL };
+
+	switch (nlh->nlmsg_type) {
+	case RTM_DELRULE:
+		(void)on_rule(nlh, &one);
+		break;
+	case RTM_DELROUTE:
+		(void)on_entry(nlh, &one);
+		break;
+	case RTM_DELADDR:
+		(void)on_copy(nlh, &one);
+		break;
+	}
+	if (one.n)
+		*o = one.item[0];
+	return one.n;
+}
+
+uint32_t route_read_lost_link(const struct nlmsghdr *nlh)
+{
+	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type != RTM_DELLINK ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*link) ||
+	    link->ifi_family != AF_UNSPEC)
+		return 0;
+	return (uint32_t)link->ifi_index;
+}
+
+int route_hear_losses(struct netlink *events, uint32_t own_port)
+{
+	enum { TAKE = 9, LEAVE = 10 }; /* at the end of the program */
+	const uint8_t protocol_at = NLMSG_HDRLEN +
+				    offsetof(struct rtmsg, rtm_protocol);
+	/* Loads are big-endian, and these fields are the host's own. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(own_port),
+			 LEAVE - 2, 0),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS,
+			 offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELRULE),
+			 TAKE - 4, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR),
+			 TAKE - 5, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK),
+			 TAKE - 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0,
+			 LEAVE - 7),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, protocol_at),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RETAIN_PROTO, TAKE - 9,
+			 LEAVE - 9),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = {
+		.len = sizeof(code) / sizeof(code[0]),
+		.filter = code,
+	};
+
+	if (setsockopt(netlink_fd(events), SOL_SOCKET, SO_ATTACH_FILTER,
+		       &program, sizeof(program)) < 0)
+		return -errno;
 	return 0;
 }
 

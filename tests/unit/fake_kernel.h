@@ -485,6 +485,18 @@ int retain_close(struct retain *r, bool keep)
 	return 0;
 }
 
+int retain_watch_fd(const struct retain *r)
+{
+	(void)r;
+	return -1;
+}
+
+int retain_watch(struct retain *r)
+{
+	(void)r;
+	return 0;
+}
+
 int retain_sweep(struct retain *r)
 {
 	(void)r;

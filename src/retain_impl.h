@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of retain share; nobody else includes it.
+ */
+#ifndef SACIPED_RETAIN_IMPL_H
+#define SACIPED_RETAIN_IMPL_H
+
+#include "retain.h"
+#include "route.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+struct old {
+	struct addr addr; /* key */
+	uint32_t uses;
+	bool copied; /* the copy on lo is ours */
+	bool gone;
+	UT_hash_handle hh;
+};
+
+struct peer {
+	struct addr addr; /* key */
+	uint32_t uses; /* by retain_protect() */
+	uint32_t mtu;
+	unsigned int hops;
+	uint32_t hop[RETAIN_REVERSE_MAX];
+	uint32_t hop_uses[RETAIN_REVERSE_MAX];
+	UT_hash_handle hh;
+};
+
+struct retain {
+	struct netlink *nl;
+	struct netlink *events; /* what others take away */
+	int restored; /* since the events were read last */
+	struct retain_conf conf;
+	bool ipv6;
+	uint32_t sink; /* ifindex where the guard's routes end */
+	struct old *olds;
+	struct peer *peers;
+};
+
+/* By what they are counted; NULL where they are not. */
+struct old *retain_find_old(struct retain *r, const struct addr *a);
+struct peer *retain_find_peer(struct retain *r, const struct addr *a);
+/* What stands in the kernel for them. */
+struct route_rule retain_rule_of(const struct retain *r, const struct old *o,
+				 uint32_t preference);
+struct route_entry retain_delivery_to(const struct retain *r,
+				      const struct old *o);
+struct route_entry retain_guard_to(const struct retain *r,
+				   const struct peer *p);
+int retain_write_reverse(struct retain *r, const struct peer *p);
+int retain_put_mark_rules(struct retain *r);
+/* Is it what this one has put there, or would? (`arg`: struct retain) */
+bool retain_uses(const struct route_object *object, void *arg);
+/* retain_watch.c: opens the events. 0 or -errno. */
+int retain_hear_losses(struct retain *r);
+
+#endif
