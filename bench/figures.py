@@ -15,12 +15,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BEGIN = "<!-- bench/run plot: begin -->\n"
 END = "<!-- bench/run plot: end -->\n"
 DRAWINGS = {"throughput": ("throughput", "cpu"), "latency": ("latency",),
-            "gaps": ("make", "beyond")}
+            "gaps": ("make", "beyond"), "growth": ("elements", "many")}
 TERMINALS = {
     "svg": "svg size 900,{} dynamic background '#ffffff' font 'sans,13'",
     "png": "pngcairo size 900,{} font 'sans,10'",
 }
-HEIGHTS = {"throughput": 560, "latency": 360, "gaps": 480}
+HEIGHTS = {"throughput": 560, "latency": 360, "gaps": 480, "growth": 400}
 
 
 class Part:
@@ -36,12 +36,6 @@ class Part:
 
     def title(self, case):
         return self.cases[case]["title"]
-
-    def error(self, case):
-        """Why there are no values, where that is so."""
-        entry = self.cases.get(case, {})
-        failed = [r["error"] for r in entry.get("rounds", ()) if "error" in r]
-        return entry.get("error") or (failed[0] if failed else "")
 
     def values(self, case, key=None):
         """{round: value}"""
@@ -92,6 +86,22 @@ def beyond_floor(gaps, case):
             if made and still else [])
 
 
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+def failures(results):
+    """Rounds that came to nothing, and why."""
+    for name in results:
+        part = Part(results, name)
+        for case, entry in part.cases.items():
+            failed = [r["error"] for r in entry["rounds"] if "error" in r]
+            if failed:
+                yield (f"* {entry['title']}, {name}: {len(failed)} of "
+                       f"{len(entry['rounds'])} rounds not finished: "
+                       f"{last_line(failed[0])}")
+
+
 def only(value):
     return [value] if value is not None else []
 
@@ -101,11 +111,13 @@ def only(value):
 def goals(results):
     """(what, at least, aim, measured) of each figure that was asked for."""
     p = {n: Part(results, n) for n in ("throughput", "latency", "gaps", "idle",
-                                       "connections", "many")}
+                                       "connections", "elements", "many")}
     of_many = [r for r in p["many"].cases.get("kernel", {}).get("rounds", ())
                if "error" not in r]
-    many = of_many[0] if of_many else {}
-    t, l, g, i, c, _ = p.values()
+    many = of_many[-1] if of_many else {}
+    t, l, g, i, c, e, _ = p.values()
+    hundred = [x["in_ms"] + x["out_ms"] for x in e.all("direct", "elements")
+               if x["elements"] == 100000]
     return [
         ("unmoved: throughput, ratio to no daemon", "0.99", "1.00",
          median(t.ratios("unmoved", "gbit_s"))),
@@ -131,6 +143,8 @@ def goals(results):
          median(i.values("kernel", "last_ms").values(), "{:.0f}")),
         (f"{many.get('flows', 10000):,} connections of one peer: moved, ms",
          "1000", "200", median(only(many.get("moved_ms")), "{:.0f}")),
+        ("100,000 map elements, in and out, ms", "500", "200",
+         median(hundred, "{:.0f}")),
         ("memory per connection, daemon, bytes (mover, peer)", "512", "256",
          ", ".join(f"{x:.0f}" for x in many.get("bytes_per_flow") or ())
          or "–"),
@@ -147,11 +161,10 @@ def comparison(results):
     for case in dict.fromkeys([*t.cases, *l.cases, *g.cases]):
         part = next(p for p in (t, l, g) if case in p.cases)
         title = part.title(case)
-        error = next((p.error(case) for p in (t, l, g, i) if p.error(case)
-                      and case not in p), "")
-        if error:
-            last = error.strip().splitlines()[-1]
-            rows.append((f"{title}: could not run: {last}", *[""] * 7))
+        why = part.cases[case].get("error")
+        if why:
+            rows.append((f"{title}: could not run, {last_line(why)}",
+                         *[""] * 7))
             continue
         still = g.all(case, "still")
         rows.append((
@@ -186,8 +199,9 @@ def rows(head, body):
 def table(results):
     gaps = Part(results, "gaps")
     moves = max((len(gaps.all(c, "make")) for c in gaps.cases), default=0)
-    rounds = max((len(e["rounds"]) for p in results.values()
-                  for e in p["cases"].values()), default=0)
+    rounds = max((len(e["rounds"]) for e in
+                  Part(results, "throughput").cases.values()), default=0)
+    failed = "\n".join(failures(results))
     return "\n\n".join((
         when(results) + " Medians, with least and greatest, of "
         f"{rounds} interleaved rounds.",
@@ -198,7 +212,8 @@ def table(results):
         rows(("", "Gbit/s", "ratio", "CPU per GB, ratio",
               "64 bytes, us: p50 / p99", "make before break, gap",
               "break before make, gap beyond the outage",
-              "1,000 idle: last echo, ms"), comparison(results)))) + "\n"
+              "1,000 idle: last echo, ms"), comparison(results)),
+        failed)).rstrip() + "\n"
 
 
 def rewrite(path, text):
@@ -235,6 +250,7 @@ def data(results):
     files["latency"] = [f'"{LABELS.get(c, c)}" ' + " ".join(
         three(l.values(c, key).values()) for key in ("p50_us", "p99_us"))
         for c in l.cases if c in l]
+    files.update(growth(results))
     # one file per case: the share of moves with no longer a gap
     for panel, keys in ("make", ("make", "still")), ("beyond", ("beyond",)):
         files[panel] = []
@@ -245,6 +261,19 @@ def data(results):
                                             for n, x in enumerate(v, 1)]
                 files[panel].append(f"{case} {LABELS.get(case, case)}")
     return files
+
+
+def growth(results):
+    e, m = Part(results, "elements"), Part(results, "many")
+    sums = {}
+    for x in e.all("direct", "elements"):
+        sums.setdefault(x["elements"], []).append(x["in_ms"] + x["out_ms"])
+    return {
+        "elements": [f"{n} {three(v)}" for n, v in sums.items()],
+        "many": [f"{r['flows']} {r['moved_ms']} {r['list_ms']} {r['echo_ms']}"
+                 for r in m.cases.get("kernel", {}).get("rounds", ())
+                 if "error" not in r],
+    }
 
 
 def draw(results, top):

@@ -92,7 +92,7 @@ class Client:
         self.client, self.server = link.mover, link.peer
         self.far_addr, self.server_port = to, lab.port()
         self.near_addr = self.port = None
-        program = os.path.join(lab.directory, "probe")
+        program = lab.program("probe")
         near, far = cpus()
         self.counter = lab.path(f"probe{self.server_port}")
         self.pending = b""

@@ -5,19 +5,22 @@ Each part is a function of a case that is up, and returns plain numbers, one
 round of them. Never compares cases and never judges.
 """
 import contextlib
+import json
 import os
 import re
 import time
 
 from cases import READY_S
 from flows import echo, stream
-from lab import Died, wait_until
+from lab import Died, check, wait_until
 from link import Client
 
 START_S = 0.7  # until a bulk transfer has its pace
 WATCH_S = 0.3  # after a move
+CONNECTION_MOVES = 5  # of each kind; MPTCP on Linux bears no more than 8
 STALL_S = 40  # without a byte after a move: the connection is dead
 MANY_STEPS = 4  # programs with as many connections each
+ELEMENTS = 100, 1000, 10000, 100000
 
 
 @contextlib.contextmanager
@@ -47,7 +50,7 @@ def throughput(case, args):
 def awake(link):
     """No CPU halts: what a virtual one takes to wake, 5 to 50 us, differs
     from one moment to the next and would hide all else."""
-    program = link.lab.path("probe")
+    program = link.lab.program("probe")
     spinning = [link.mover.spawn(program, "spin", n, name="spin")
                 for n in os.sched_getaffinity(0)]
     try:
@@ -67,27 +70,33 @@ def latency(case, args):
 
 def gaps(case, args):
     """The longest time between two arrivals of a message per ms, over each of
-    many moves of one connection; `beyond`: without the outage itself."""
-    flow = traffic(case, stream)
-    case.protect(flow)
+    many moves; `beyond`: without the outage itself."""
     found = {"still": []} if not case.moves else {"make": [], "beyond": []}
-    try:
-        for _ in range(args.moves):
-            if not case.moves:
-                found["still"].append(_watched(flow, lambda: time.sleep(0.2)))
-                continue
-            found["make"].append(_watched(flow, case.make_before_break))
-            case.rest(flow)
-            out = []
-            gap = _watched(flow, lambda: out.append(case.break_before_make()))
-            found["beyond"].append(gap - out[0])
-            case.rest(flow)
-        flow.finish()
-    except Died as e:
-        found["error"] = str(e)
-        for p in flow.at_client, flow.at_server:
-            p.end()
+    left = args.moves
+    while left > 0:
+        flow = traffic(case, stream)
+        case.protect(flow)
+        try:
+            for _ in range(min(left, CONNECTION_MOVES)):
+                _move_twice(case, flow, found)
+            flow.finish()
+        except Died as e:
+            found["error"] = str(e)
+            break
+        left -= CONNECTION_MOVES
     return found
+
+
+def _move_twice(case, flow, found):
+    if not case.moves:
+        found["still"].append(_watched(flow, lambda: time.sleep(0.2)))
+        return
+    found["make"].append(_watched(flow, case.make_before_break))
+    case.rest(flow)
+    out = []
+    gap = _watched(flow, lambda: out.append(case.break_before_make()))
+    found["beyond"].append(gap - out[0])
+    case.rest(flow)
 
 
 def _watched(flow, act):
@@ -119,23 +128,35 @@ def connections(case, args):
         return c.measure(args.seconds)
 
 
-# many flows of one peer: the daemon alone
+# how it grows: many flows of one peer
+
+def elements(case, _):
+    """Map elements into the kernel and out of it, a transaction each."""
+    host = case.link.mover
+    out = host.run(host.lab.program("elements"), *ELEMENTS).stdout_text
+    found = [json.loads(x) for x in out.splitlines()]
+    check("error" not in found[-1], found[-1].get("error"))
+    return {"elements": found}
+
 
 def many(case, args):
-    """Connections by the thousand: the daemon's memory for each, and how long
-    a move of all of them takes."""
-    link = case.link
+    """Connections by the thousand: the daemon's memory for each, what a list
+    of them takes, and a move of all."""
+    link, count = case.link, args.count
     flows, memory = [], []
     time.sleep(3)  # the daemons' own beginning
     idle_rate = _wakeups(link, args.seconds)
     began = time.monotonic()
     for n in range(1, MANY_STEPS + 1):
-        count = args.many // MANY_STEPS
-        flows.append(echo(link.mover, link.peer, busy=0, idle=count))
+        step = count // MANY_STEPS
+        flows.append(echo(link.mover, link.peer, busy=0, idle=step))
         link.lab.protected(flows[-1], timeout=4 * READY_S)
-        memory.append((n * count, [_resident(h) for h in
-                                       (link.mover, link.peer)]))
+        memory.append((n * step, [_resident(h) for h in
+                                  (link.mover, link.peer)]))
     opened_s = time.monotonic() - began
+    listed = time.monotonic()
+    link.mover.daemon.ctl("list")
+    list_ms = 1000 * (time.monotonic() - listed)
     logs = [_Log(h) for h in (link.mover, link.peer)]
     old, new = link.here, link.next_address()
     link.add(new)
@@ -145,7 +166,7 @@ def many(case, args):
     took = []
     for log, what in zip(logs, ("moves_done", "moves_committed")):
         wait_until(f"{what} of all", lambda log=log, what=what:
-                   log.flows(what) >= args.many, READY_S, 0.001)
+                   log.flows(what) >= count, READY_S, 0.001)
         took.append(1000 * (time.time() - gone))
     asked = time.monotonic()
     for f in flows:
@@ -157,8 +178,8 @@ def many(case, args):
         case.rest(f)
     for f in flows:
         f.finish(READY_S)
-    return {"flows": args.many, "moved_ms": max(took), "echo_ms": echoed,
-            "opened_s": opened_s, "resident": memory,
+    return {"flows": count, "moved_ms": max(took), "echo_ms": echoed,
+            "list_ms": list_ms, "opened_s": opened_s, "resident": memory,
             "bytes_per_flow": _per_flow(memory), "wakeups_per_s": idle_rate}
 
 

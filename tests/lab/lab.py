@@ -622,7 +622,8 @@ class Lab:
 
     def program(self, name):
         for d in (self.bindir, os.path.join(self.bindir, "src"),
-                  os.path.join(self.bindir, "tests/lab")):
+                  os.path.join(self.bindir, "tests/lab"),
+                  os.path.join(self.bindir, "bench")):
             p = os.path.join(d, name)
             if os.access(p, os.X_OK) and not os.path.isdir(p):
                 return p

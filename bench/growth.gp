@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What grows with the number of connections of one peer, and how.
+set title "The cost of many connections of one peer, ms"
+set logscale xy
+set format x "%.0f"
+set xlabel "connections (or elements)"
+set grid
+set key top left
+set bars small
+plot "many" using 1:2 with linespoints pt 7 lw 2 lc rgb "#1a7a35" \
+	title "a move of all of them", \
+     "" using 1:4 with linespoints pt 7 lw 2 lc rgb "#8fbf30" \
+	title "the last of their echoes after it", \
+     "" using 1:3 with linespoints pt 7 lw 2 lc rgb "#50a0e0" \
+	title "sacipctl list", \
+     "elements" using 1:2:3:4 with yerrorlines pt 7 lw 2 lc rgb "#909090" \
+	title "map elements into the kernel and out", \
+     [100:100000] x/1000 dt 2 lc rgb "#bbbbbb" title "in proportion"
