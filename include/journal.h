@@ -4,7 +4,7 @@
  *
  * Owns the form of the records and what a sequence of them adds up to (the
  * book). Pure: bytes in and out, no file. Never holds a key but a peer's
- * public one, never a counter or anything of a session: these end with the
+ * public one, never a counter or a secret of a session: these end with the
  * process (PROTOCOL.md, "Frames").
  *
  * A record:

@@ -409,7 +409,7 @@ class Daemon:
         self.conf.update(conf)
         self.sock = self.conf["runtime_dir"] + "/saciped.sock"
         self.file = base + "/saciped.conf"
-        self.process = None
+        self.process, self.env = None, {}
         host.daemon = self
         self.start()
 
@@ -433,7 +433,7 @@ class Daemon:
             notify.bind(path)
             self.process = self.host.spawn(
                 self.lab.program("saciped"), "-c", self.file, "-d",
-                name="saciped", env={"NOTIFY_SOCKET": path})
+                name="saciped", env=dict(self.env, NOTIFY_SOCKET=path))
             pidfd = os.pidfd_open(self.process.pid)
             try:
                 self._await_ready(notify, pidfd)

@@ -128,12 +128,36 @@ static void sockets_of_the_manager_are_taken_once(void **state)
 	assert_int_equal(status, 0);
 }
 
+static void the_watchdog_is_ours_or_none(void **state)
+{
+	char pid[16];
+
+	(void)state;
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+	assert_int_equal(notify_watchdog_usec(), 0);
+	setenv("WATCHDOG_USEC", "30000000", 1);
+	assert_int_equal(notify_watchdog_usec(), 30000000);
+	setenv("WATCHDOG_PID", "1", 1); /* another's */
+	assert_int_equal(notify_watchdog_usec(), 0);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("WATCHDOG_PID", pid, 1);
+	assert_int_equal(notify_watchdog_usec(), 30000000);
+	setenv("WATCHDOG_USEC", "-1", 1);
+	assert_int_equal(notify_watchdog_usec(), 0);
+	setenv("WATCHDOG_USEC", "3s", 1);
+	assert_int_equal(notify_watchdog_usec(), 0);
+	setenv("WATCHDOG_USEC", "99999999999999999999", 1);
+	assert_int_equal(notify_watchdog_usec(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest notify[] = {
 		cmocka_unit_test(a_manager_hears_it),
 		cmocka_unit_test(without_a_manager_nothing_happens),
 		cmocka_unit_test(sockets_of_the_manager_are_taken_once),
+		cmocka_unit_test(the_watchdog_is_ours_or_none),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The daemon may die, or be upgraded: what has moved goes on."""
+import contextlib
+import os
+import socket
 import time
 
 from flows import copy, echo, stream, udp
 from lab import check, wait_until
 from promoted import on_path
-from scenario import lan, nodad, scenario
+from scenario import Net, lan, nodad, scenario
 
 GAP_MAX_MS = 150  # of a busy machine; a lost segment costs 200
 RESETS = {4: "tcp[13] & 4 != 0", 6: "ip6[6] == 6 and ip6[53] & 4 != 0"}
@@ -193,3 +196,31 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
     results = [f.finish() for f in flows]
     lost = flows[-1].lost(results[-1])
     check(lost == 0, f"{lost} datagrams lost")
+
+
+@scenario()
+def the_watchdog_is_fed_unless_we_are_stuck(lab):
+    """WATCHDOG=1 at half the interval that the service manager names; a
+    process that stands still says nothing."""
+    host, _ = lan(lab, Net(4))
+    host.saciped()
+    host.daemon.detach()
+    host.daemon.env = {"WATCHDOG_USEC": "400000"}
+    host.daemon.start()
+    path = lab.path(f"{host.name}.notify")
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(2)
+        began = time.monotonic()
+        for _ in range(5):
+            check(manager.recv(100) == b"WATCHDOG=1", "something else")
+        took = time.monotonic() - began
+        check(0.7 < took < 1.6, f"five times in {took:.2f} s")
+        host.daemon.pause()
+        manager.settimeout(0.5)
+        heard = 0
+        with contextlib.suppress(TimeoutError):
+            while manager.recv(100):
+                heard += 1  # one may have been on its way
+        check(heard <= 1, f"heard {heard} times of one that is stopped")
