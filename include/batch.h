@@ -18,6 +18,7 @@
 
 #define BATCH_MESSAGE_MAX 8192 /* of one that batch_message() starts */
 #define BATCH_KEY_MAX 64 /* NFT_REG32_COUNT * 4: the kernel's own bound */
+#define BATCH_CHAIN_MAX 32
 
 #define BATCH_DATA_MAX 64 /* NFT_DATA_VALUE_MAXLEN */
 
@@ -58,6 +59,11 @@ void batch_end(struct batch *b, const struct nlmsghdr *nlh);
  */
 void batch_element(struct batch *b, uint16_t type, const char *set,
 		   const void *key, size_t key_len, uint64_t timeout_ms);
+
+/* The same in a map of verdicts: the key leads to `chain`, at most
+ * BATCH_CHAIN_MAX bytes. */
+void batch_goto_element(struct batch *b, uint16_t type, const char *map,
+			const void *key, size_t key_len, const char *chain);
 
 /* The same in a map: `data` is what the key leads to. */
 void batch_map_element(struct batch *b, uint16_t type, const char *map,

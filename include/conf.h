@@ -80,7 +80,8 @@ struct conf {
 	uint16_t port;
 	uint32_t mark;	/* exactly one bit */
 	uint32_t table; /* routing tables `table` and `table + 1` */
-	uint16_t queue; /* queue numbers `queue` to `queue + 3` */
+	uint16_t queue; /* queue numbers `queue` to `queue + 38` */
+	uint16_t queues; /* of workers, at most */
 	uint32_t max_flows;
 	uint32_t max_peers;
 

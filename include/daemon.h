@@ -31,6 +31,7 @@
 #include "steer.h"
 #include "tap.h"
 #include "udp.h"
+#include "worker.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
@@ -39,6 +40,7 @@
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
 #define SETTLE_FORCE_MS 4000 /* or, never so quiet, in a gap after this */
 #define PINS_WRITE_MS 1000 /* changes wait for company */
+#define STRAYS_READS_MAX 1024 /* in a row */
 #define DESTROY_WAIT_MS 500 /* for the sockets that end with us */
 
 #define KEEP_PATH_MAX (CONF_DIR_MAX + 16)
@@ -179,6 +181,20 @@ struct divert {
 	bool we_switch; /* what is being prepared changes our own end */
 };
 
+struct crew_change;
+
+/* The workers, and what is about to change for them: crew.c. */
+struct crew {
+	unsigned int n; /* there may be so many; 0: no flow goes to any */
+	struct worker *worker[STEER_WORKERS_MAX]; /* started when needed */
+	uint32_t flows[STEER_WORKERS_MAX];
+	struct pktq *strays; /* opened with the first worker */
+	uint64_t seed;
+	STAILQ_HEAD(, crew_change) changes;
+	uint32_t paused; /* workers, by bits */
+	bool stand_still; /* until crew_go_on(), not only for the commit */
+};
+
 /* The journal being written. */
 struct keep {
 	int fd; /* -1: there is none */
@@ -224,6 +240,7 @@ struct daemon {
 	struct hold hold;
 	struct divert divert;
 	struct pairs pairs;
+	struct crew crew;
 	struct peer_table *peers;
 	LIST_HEAD(, assoc) assocs;
 	struct keep keep;
@@ -282,6 +299,8 @@ void divert_release(struct daemon *d, struct flow *f,
 void divert_released(struct daemon *d, struct divert_released *r);
 /* Gives back the kernel's packets of a flow that ends. */
 void divert_drop_held(struct daemon *d, struct flow *f);
+/* Reads what was sent before this call, or a batch of it. */
+int divert_read_out(struct daemon *d);
 void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p);
 void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p);
 /* What is due: flows that leave the queues, repairs, the gate. */
@@ -311,6 +330,40 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms);
 void promote_step(struct daemon *d, uint64_t now_ms);
 /* It waits for nothing any more. */
 void promote_forget(struct flow *f);
+
+/* ---- crew.c ------------------------------------------------------------ */
+
+/* After d->steer_info is known. */
+void crew_init(struct daemon *d);
+/* The number of the strays' queue (0) or of worker i - 1. */
+uint16_t crew_queue(const struct daemon *d, unsigned int i);
+/* Finds a worker for the flow, and starts it. False where there is none: it
+ * stays on our own queues. */
+bool crew_take(struct daemon *d, struct flow *f);
+/* The flow is never rewritten again. */
+void crew_leave(struct daemon *d, struct flow *f);
+/*
+ * A change to the maps, as part of the transaction that is being prepared: 1
+ * where it is one of workers, who take the map's place; 0 where it is not;
+ * -ENOMEM. The transaction is then framed by the others: begin before the
+ * first change, pause and commit (with its result) around it.
+ */
+int crew_change(struct daemon *d, const struct flow_change *c);
+void crew_begin(struct daemon *d);
+void crew_pause(struct daemon *d);
+void crew_commit(struct daemon *d, int err);
+/* Where `stand_still` was set before the commit. */
+void crew_go_on(struct daemon *d);
+/* Packets that workers left to us; before any other queue is read. */
+void crew_read_strays(struct daemon *d);
+/* Is it on a worker? */
+bool crew_carries(const struct flow *f);
+/* Adds what workers have rewritten. */
+void crew_add_traffic(const struct flow *f, enum flow_side side,
+		      uint64_t *packets, uint64_t *bytes);
+void crew_add_counters(struct daemon *d, struct counters *to);
+/* Ends the threads. */
+void crew_close(struct daemon *d);
 
 /* ---- assoc.c --------------------------------------------------------- */
 

@@ -71,6 +71,7 @@ struct flow_path {
 };
 
 struct flow;
+struct flow_work;
 
 /* Flows that move together: one side of a track. */
 struct flow_group {
@@ -141,6 +142,7 @@ struct flow {
 	uint64_t settling_ms; /* ... since then */
 	enum reason reason; /* why it is not protected */
 	struct peer *peer; /* the owner, or who may become it */
+	struct flow_work *work; /* a worker's: crew.c; NULL none */
 	struct hold_flow held;
 	struct claim claim;
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */

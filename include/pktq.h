@@ -66,6 +66,13 @@ struct pktq_counters {
 	uint64_t unsent; /* verdicts that could not be sent: dropped */
 };
 
+/* All that should not be but for overflows. */
+static inline uint64_t pktq_errors(const struct pktq_counters *c)
+{
+	return c->refused + c->unsent + c->malformed + c->truncated +
+	       c->damaged;
+}
+
 /* One line of /proc/net/netfilter/nfnetlink_queue: the kernel's view. */
 struct pktq_stats {
 	uint32_t portid; /* of the socket that reads it */

@@ -54,6 +54,9 @@ void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
 void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
 		  uint32_t key_len, uint32_t data_type, uint32_t data_len,
 		  uint32_t size, bool counted);
+/* One from such keys to verdicts. */
+void rule_put_verdict_map(struct maker *m, const char *name, uint32_t key_type,
+			  uint32_t key_len, uint32_t size);
 void rule_put_set_flush(struct maker *m, const char *name);
 
 void rule_start(struct maker *m, const char *chain);
@@ -76,7 +79,8 @@ void rule_look_up(struct maker *m, const char *set);
 /* What a map holds for that key goes to the registers from NFT_REG_1 on; the
  * rule goes on where there is something. */
 void rule_map(struct maker *m, const char *map);
-/* The same into registers from `reg` on, the key is left in place. */
+/* The same into registers from `reg` on, the key is left in place;
+ * NFT_REG_VERDICT: what it holds is done. */
 void rule_map_to(struct maker *m, const char *map, uint32_t reg);
 /*
  * Writes `len` bytes from the register at `offset` behind `base`. The IP

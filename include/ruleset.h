@@ -41,6 +41,8 @@ struct ruleset_conf {
 	bool owned; /* with persistence */
 	bool maps; /* for rewriting */
 	bool counted; /* their elements count packets and bytes */
+	unsigned int workers;
+	uint16_t queue_worker[STEER_WORKERS_MAX];
 	uint8_t tag[RULESET_TAG_SIZE]; /* ruleset_tag()'s, of the others */
 };
 
@@ -94,6 +96,9 @@ const char *ruleset_ported_map_name(enum steer_map map, bool ports,
 				    uint8_t family);
 /* Of pairs of addresses. */
 const char *ruleset_pair_set_name(bool outbound, uint8_t family);
+/* From tuples to ruleset_worker_chain(). */
+const char *ruleset_worker_map_name(enum steer_map map, uint8_t family);
+const char *ruleset_worker_chain(unsigned int worker);
 const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family);
 
 #endif

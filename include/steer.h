@@ -32,12 +32,17 @@
 /* One transaction; about 300,000 elements of IPv6. */
 #define STEER_BATCH_BYTES_MAX (64u << 20)
 
+#define STEER_WORKERS_MAX 16 /* queues besides our own two */
+
 struct steer;
 
 struct steer_conf {
 	uint32_t mark; /* one bit, set on what we deliver; mask is the same */
 	uint16_t queue_in;
 	uint16_t queue_out;
+	unsigned int workers; /* where the kernel is not to rewrite, or cannot:
+			       * at most STEER_WORKERS_MAX, and their queues */
+	uint16_t queue_worker[STEER_WORKERS_MAX];
 	bool avoid_owner; /* do as on kernels without owned tables */
 	bool avoid_maps; /* never rewrite in the kernel */
 	bool avoid_native; /* do as on kernels without nft's own `queue` */
@@ -88,6 +93,7 @@ struct steer_info {
 		     * either way it outlives us (steer_close) */
 	bool maps; /* it can rewrite */
 	bool counted; /* and tells how much, per flow */
+	unsigned int workers; /* flows can be led to so many */
 	bool defrag; /* inbound fragments are put together */
 	enum steer_queue_form queue_form;
 };
@@ -154,6 +160,15 @@ void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
 		   const struct tuple *to);
 void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 		   const struct tuple *to);
+/*
+ * As for the maps, before the sets and with their elements behind it; but a
+ * tuple leads to the queue of a worker, by its number. To change that number
+ * delete first.
+ */
+void steer_worker_add(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker);
+void steer_worker_del(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker);
 void steer_add_addr(struct steer *s, enum steer_addr_set set,
 		    const struct addr *a);
 void steer_del_addr(struct steer *s, enum steer_addr_set set,

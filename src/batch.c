@@ -236,6 +236,29 @@ void batch_map_element(struct batch *b, uint16_t type, const char *map,
 	end_element(b, element);
 }
 
+void batch_goto_element(struct batch *b, uint16_t type, const char *map,
+			const void *key, size_t key_len, const char *chain)
+{
+	struct nlattr *element, *value, *verdict;
+	struct nlmsghdr *nlh;
+
+	if (strlen(chain) >= BATCH_CHAIN_MAX) {
+		batch_fail(b, -EINVAL);
+		return;
+	}
+	element = start_element(b, type, map, key, key_len);
+	if (!element)
+		return;
+	nlh = (void *)(b->data + b->open);
+	value = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_DATA);
+	verdict = mnl_attr_nest_start(nlh, NFTA_DATA_VERDICT);
+	mnl_attr_put_u32(nlh, NFTA_VERDICT_CODE, htonl((uint32_t)NFT_GOTO));
+	mnl_attr_put_strz(nlh, NFTA_VERDICT_CHAIN, chain);
+	mnl_attr_nest_end(nlh, verdict);
+	mnl_attr_nest_end(nlh, value);
+	end_element(b, element);
+}
+
 int batch_finish(struct batch *b)
 {
 	close_elements(b);

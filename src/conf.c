@@ -47,7 +47,8 @@ static const struct conf_key keys[] = {
 	{ "leave_tunnel", conf_read_bool, AT(leave_tunnel), 0, 0, 0 },
 	{ "mark", conf_read_mark, START(mark), 1, UINT32_MAX },
 	{ "table", conf_read_table, START(table), 1, INT32_MAX - 1 },
-	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 3 },
+	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 38 },
+	{ "queues", conf_read_u16, START(queues), 0, STEER_WORKERS_MAX },
 	{ "max_flows", conf_read_u32, START(max_flows), 1, STEER_TUPLES_MAX },
 	{ "max_peers", conf_read_u32, START(max_peers), 1, PEER_MAX },
 };
@@ -68,6 +69,7 @@ void conf_init(struct conf *conf)
 	conf->mark = 0x01000000;
 	conf->table = 1021;
 	conf->queue = 1021;
+	conf->queues = 4;
 	conf->max_flows = 1 << 16;
 	conf->max_peers = 1 << 10;
 	conf->long_lived_after_s = 10;

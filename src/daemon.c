@@ -110,6 +110,7 @@ static void on_queue(struct daemon *d, struct pktq *q)
 {
 	/* After a suspend a permission to send may have run out. */
 	handover_step(d, loop_now_ms());
+	crew_read_strays(d);
 	for (int i = 0; i < QUEUE_READS_MAX && pktq_read(q) > 0; i++)
 		;
 }
@@ -353,10 +354,14 @@ static int start_kernel(struct daemon *d)
 		.mark = d->conf->mark,
 		.queue_in = d->conf->queue,
 		.queue_out = (uint16_t)(d->conf->queue + 1),
+		.workers = d->conf->queues,
+		.avoid_maps = d->conf->rewrite == CONF_REWRITE_QUEUE,
 	};
 	struct retain_info info;
 	int err;
 
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++)
+		steer.queue_worker[k] = crew_queue(d, k + 1);
 	err = steer_open(&d->steer, &steer, &d->steer_info);
 	if (err == -EPERM)
 		return fail(d, "nftables: CAP_NET_ADMIN is missing; run as "
@@ -372,6 +377,7 @@ static int start_kernel(struct daemon *d)
 	if (d->conf->rewrite == CONF_REWRITE_KERNEL && !d->steer_info.maps)
 		return fail(d, "rewrite = \"kernel\": this kernel's nftables "
 			       "cannot; take \"auto\"", -EOPNOTSUPP);
+	crew_init(d);
 	err = retain_open(&d->retain, &retain, &info);
 	if (err)
 		return fail(d, "routing rules", err);
@@ -685,6 +691,7 @@ static void remove_all(struct daemon *d)
 	err = steer_close(d->steer, d->detaching);
 	if (err && err != -ENOENT)
 		log_warn(d->log, "nftables: %s", strerror(-err));
+	crew_close(d);
 	pktq_close(d->queue_in);
 	pktq_close(d->queue_out);
 	HASH_ITER(hh, d->flows.by_identity, f, next)

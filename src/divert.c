@@ -95,15 +95,21 @@ static void steer_change(struct daemon *d, const struct flow_change *c)
 static int on_change(void *ctx, const struct flow_change *c)
 {
 	struct daemon *d = ctx;
+	int taken = 0, err;
 
-	int err = use_change(d, c);
-
-	steer_change(d, c);
+	if (c->set == FLOW_STEER_SEND || c->set == FLOW_STEER_RECV)
+		taken = crew_change(d, c);
+	if (taken < 0)
+		return taken;
+	err = use_change(d, c);
+	if (!taken)
+		steer_change(d, c);
 	return err ? err : pairs_change(d, c);
 }
 
 void divert_begin(struct daemon *d)
 {
+	crew_begin(d);
 	steer_begin(d->steer);
 }
 
@@ -167,9 +173,11 @@ int divert_commit(struct daemon *d, int err)
 {
 	if (!err) {
 		uses_commit(d);
+		crew_pause(d);
 		err = steer_commit(d->steer);
 		COUNT(d, NFT_BATCHES);
 	}
+	crew_commit(d, err);
 	uses_settle(d, err);
 	pairs_settle(d, err, loop_now_ms());
 	d->divert.rest_ms = d->divert.use[STEER_SRC] ? 0 : loop_now_ms() +
@@ -226,10 +234,11 @@ void divert_undrop(struct daemon *d, const struct tuple *t)
 
 void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (!divert_flow(d, f, now_ms))
-		return;
-	flow_steer_forget(&d->flows, f);
-	rebuild_at(d, now_ms + REBUILD_MS);
+	if (divert_flow(d, f, now_ms)) {
+		flow_steer_forget(&d->flows, f);
+		rebuild_at(d, now_ms + REBUILD_MS);
+	}
+	crew_leave(d, f);
 }
 
 /* Counts anew as well. */
@@ -237,6 +246,7 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 {
 	int err;
 
+	crew_begin(d);
 	steer_begin(d->steer);
 	steer_build(d->steer);
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
@@ -252,8 +262,11 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 				steer_add_addr(d->steer,
 					       (enum steer_addr_set)set,
 					       &u->addr);
-	if (!err)
+	if (!err) {
+		crew_pause(d);
 		err = steer_commit(d->steer);
+	}
+	crew_commit(d, err);
 	uses_settle(d, err);
 	pairs_settle(d, err, now_ms);
 	d->divert.idle = false;
@@ -306,6 +319,12 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 		if (steer_commit(d->steer))
 			COUNT(d, NFT_ERRORS); /* it costs time only */
 	}
+}
+
+int divert_read_out(struct daemon *d)
+{
+	crew_read_strays(d);
+	return pktq_read(d->queue_out);
 }
 
 /* ---- packets --------------------------------------------------------- */
@@ -382,9 +401,25 @@ static void accept_plain(struct daemon *d, struct pktq *q, uint64_t id,
 	pktq_accept(q, id, &mark);
 }
 
+/* That which the packet waits in. */
+static struct pktq *queue_of(const struct daemon *d,
+			     const struct hold_packet *h)
+{
+	return h->queue == pktq_number(d->queue_out) ? d->queue_out :
+						       d->crew.strays;
+}
+
+/* Strays come before what was sent behind them. */
+static void flush_held(struct daemon *d)
+{
+	if (d->crew.strays)
+		pktq_flush(d->crew.strays);
+	pktq_flush(d->queue_out);
+}
+
 static void release_flush(struct daemon *d, struct divert_released *r)
 {
-	pktq_flush(d->queue_out);
+	flush_held(d);
 	while (r->n)
 		free(r->spent[--r->n]);
 }
@@ -397,14 +432,15 @@ void divert_release(struct daemon *d, struct flow *f,
 	struct hold_packet *h;
 
 	while ((h = hold_pop(&d->hold, &f->held))) {
+		struct pktq *q = queue_of(d, h);
+
 		COUNT(d, PKT_RELEASED);
 		if (plain)
-			accept_plain(d, d->queue_out, h->id, h->mark);
+			accept_plain(d, q, h->id, h->mark);
 		else if (rewrite_out(d, f, h->data, h->len, h->csum))
-			drop(d, d->queue_out, h->id);
+			drop(d, q, h->id);
 		else
-			pktq_accept_payload(d->queue_out, h->id, h->data,
-					    h->len, NULL);
+			pktq_accept_payload(q, h->id, h->data, h->len, NULL);
 		r->spent[r->n++] = h;
 		if (r->n == DIVERT_RELEASE_BATCH)
 			release_flush(d, r);
@@ -421,10 +457,10 @@ void divert_drop_held(struct daemon *d, struct flow *f)
 	struct hold_packet *h;
 
 	while ((h = hold_pop(&d->hold, &f->held))) {
-		drop(d, d->queue_out, h->id);
+		drop(d, queue_of(d, h), h->id);
 		free(h);
 	}
-	pktq_flush(d->queue_out);
+	flush_held(d);
 }
 
 /* Before a packet passes as it is: perhaps its address is gone from its

@@ -313,7 +313,7 @@ void handover_message(struct assoc *a, uint64_t now_ms,
 		/* Segments that wake_ask() brought about are to be held and
 		 * noted before PROVE. */
 		if (rx->message->type == WIRE_ACCEPT)
-			pktq_read(a->d->queue_out);
+			divert_read_out(a->d);
 		on_answer(a, now_ms, rx);
 		break;
 	}

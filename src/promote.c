@@ -3,7 +3,8 @@
  * promote: takes flows off the queues as soon as nothing of them waits there.
  *
  * A flow that has moved goes to the maps, by which the kernel itself rewrites
- * it; one that is back where it was goes its own way again. Order decides: a
+ * it, or where it may not to a worker (crew.c), which is the same from here;
+ * one that is back where it was goes its own way again. Order decides: a
  * packet that is still in a queue must not be overtaken by one that goes past
  * it. The half of a flow of which nothing can be in a queue is taken at once,
  * in the very transaction that moves it. Any other waits until its queue is
@@ -65,6 +66,11 @@ static uint8_t free_halves(const struct daemon *d, const struct flow *f)
 	return free;
 }
 
+static bool may_leave(struct daemon *d, struct flow *f)
+{
+	return d->steer_info.maps || crew_take(d, f);
+}
+
 static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	const struct flow_wire *w = flow_mapped(f);
@@ -72,7 +78,7 @@ static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
 	bool stays = w && tuple_equal(&w->tuple, &wire);
 
 	f->stay_queued = false;
-	if (d->conf->rewrite == CONF_REWRITE_QUEUE || !d->steer_info.maps)
+	if (!may_leave(d, f))
 		return;
 	if (f->leave_queue)
 		f->promoted = SEND | RECV;
@@ -84,7 +90,9 @@ static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 static void consider_plain(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (!f->leave_queue && !(f->promoted & SEND) && !f->stay_queued &&
+	/* With a worker some may still wait. */
+	if (!f->leave_queue && !f->stay_queued &&
+	    (!(f->promoted & SEND) || crew_carries(f)) &&
 	    f->steered & (1u << FLOW_STEER_OUT)) {
 		f->stay_queued = true;
 		wait_to_leave(d, f, now_ms);
@@ -104,11 +112,12 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 /* ---- leaving the queue ------------------------------------------------- */
 
-/* `gap`: nothing waits in the queues, and whoever sends at any pace has just
+/* Workers stand still until our own queues are read: they need no quiet.
+ * `gap`: nothing waits in the queues, and whoever sends at any pace has just
  * sent. The next datagram finds its way free long after that. */
 static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
-	if (f->identity.proto == IPPROTO_TCP ||
+	if (f->identity.proto == IPPROTO_TCP || (f->work && is_moved(f)) ||
 	    (gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS))
 		return true;
 	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
@@ -145,6 +154,7 @@ static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
 
 	if (!prepare(d, gap, now_ms, &err))
 		return;
+	d->crew.stand_still = true; /* promote_step() reads what waits */
 	err = divert_commit(d, err);
 	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
 		next = LIST_NEXT(f, in_settling);
@@ -165,11 +175,11 @@ static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
 static bool read_queues(struct daemon *d)
 {
 	int in = pktq_read(d->queue_in);
-	int out = pktq_read(d->queue_out);
+	int out = divert_read_out(d);
 
 	for (int i = 1; i < READS && (in > 0 || out > 0); i++) {
 		in = pktq_read(d->queue_in);
-		out = pktq_read(d->queue_out);
+		out = divert_read_out(d);
 	}
 	return in == 0 && out == 0;
 }
@@ -185,4 +195,5 @@ void promote_step(struct daemon *d, uint64_t now_ms)
 	gap = read_queues(d);
 	leave_queues(d, gap, loop_now_ms()); /* later than what was read */
 	(void)read_queues(d);
+	crew_go_on(d);
 }

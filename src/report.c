@@ -79,7 +79,11 @@ static void fill_traffic(const struct flow *f, struct ctl_flow *to)
 		.bytes_out = f->bytes[FLOW_OURS],
 		.bytes_in = f->bytes[FLOW_THEIRS],
 	};
-	if (w && w->mapped == (1u << FLOW_SIDES) - 1)
+	crew_add_traffic(f, FLOW_OURS, &to->queue.packets_out,
+			 &to->queue.bytes_out);
+	crew_add_traffic(f, FLOW_THEIRS, &to->queue.packets_in,
+			 &to->queue.bytes_in);
+	if (w && w->mapped == (1u << FLOW_SIDES) - 1 && !crew_carries(f))
 		to->path = CTL_PATH_KERNEL;
 	else if (f->steered & (1u << FLOW_STEER_OUT))
 		to->path = CTL_PATH_QUEUE;
@@ -231,12 +235,6 @@ static void count_peers(const struct daemon *d, struct ctl_status *to)
 	}
 }
 
-static uint64_t queue_errors(const struct pktq_counters *c)
-{
-	return c->refused + c->unsent + c->malformed + c->truncated +
-	       c->damaged;
-}
-
 static void add_kernel_counters(struct daemon *d, struct counters *c)
 {
 	const struct pktq_counters *in = pktq_counters(d->queue_in);
@@ -244,7 +242,8 @@ static void add_kernel_counters(struct daemon *d, struct counters *c)
 	struct steer_counters s;
 
 	c->value[COUNTER_QUEUE_OVERFLOW] = in->overflows + out->overflows;
-	c->value[COUNTER_QUEUE_ERRORS] = queue_errors(in) + queue_errors(out);
+	c->value[COUNTER_QUEUE_ERRORS] = pktq_errors(in) + pktq_errors(out);
+	crew_add_counters(d, c);
 	c->value[COUNTER_NL_RESYNCS] = rtmon_resyncs(d->rtmon);
 	if (!steer_counters(d->steer, &s))
 		c->value[COUNTER_PKT_UNTRANSLATED] = s.untranslated;

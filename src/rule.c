@@ -186,6 +186,14 @@ void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
 	batch_end(m->batch, nlh);
 }
 
+/* The kernel knows better how long a verdict is, but wants to be told. */
+void rule_put_verdict_map(struct maker *m, const char *name, uint32_t key_type,
+			  uint32_t key_len, uint32_t size)
+{
+	rule_put_map(m, name, key_type, key_len, NFT_DATA_VERDICT,
+		     1, size, false);
+}
+
 void rule_put_set_flush(struct maker *m, const char *name)
 {
 	struct nlmsghdr *nlh = batch_message(m->batch, NFT_MSG_DELSETELEM, 0);

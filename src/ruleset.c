@@ -95,6 +95,17 @@ static const char *const addr_set[STEER_ADDR_SET_MAX][2] = {
 	[STEER_WIRE] = { "wire4", "wire6" },
 };
 
+static const char *const worker_map[2][2] = {
+	[STEER_SEND] = { "work_out4", "work_out6" },
+	[STEER_RECV] = { "work_in4", "work_in6" },
+};
+
+static const char *const worker_chain[STEER_WORKERS_MAX] = {
+	"worker0", "worker1", "worker2", "worker3", "worker4", "worker5",
+	"worker6", "worker7", "worker8", "worker9", "worker10", "worker11",
+	"worker12", "worker13", "worker14", "worker15",
+};
+
 static const char *const icmp_set[2] = { "icmp_errors", "icmpv6_errors" };
 static const char *const pair_set[2][2] = {
 	[INBOUND] = { "pairs_in4", "pairs_in6" },
@@ -158,6 +169,16 @@ const char *ruleset_pair_set_name(bool outbound, uint8_t family)
 	if (family != 4 && family != 6)
 		return NULL;
 	return pair_set[outbound ? OUTBOUND : INBOUND][family == 6];
+}
+
+const char *ruleset_worker_map_name(enum steer_map map, uint8_t family)
+{
+	return worker_map[map][family == 6];
+}
+
+const char *ruleset_worker_chain(unsigned int worker)
+{
+	return worker_chain[worker];
 }
 
 static uint8_t nfproto(uint8_t family)
@@ -258,15 +279,19 @@ static void mark_and_accept(struct maker *m, uint32_t mark)
 	rule_verdict(m, NF_ACCEPT, NULL);
 }
 
-static void queue(struct maker *m, const struct ruleset_conf *conf,
-		  enum way way)
+static void queue_to(struct maker *m, const struct ruleset_conf *conf,
+		     uint16_t number)
 {
-	uint16_t number = way == INBOUND ? conf->queue_in : conf->queue_out;
-
 	if (conf->queue_form == STEER_QUEUE_NATIVE)
 		rule_queue_native(m, number);
 	else
 		rule_queue_compat(m, number);
+}
+
+static void queue(struct maker *m, const struct ruleset_conf *conf,
+		  enum way way)
+{
+	queue_to(m, conf, way == INBOUND ? conf->queue_in : conf->queue_out);
 }
 
 /* --- rewriting ------------------------------------------------------------ */
@@ -351,6 +376,22 @@ static void fill_ported(struct maker *m, const struct ruleset_conf *conf,
 	}
 }
 
+/* --- workers --------------------------------------------------------------- */
+
+static void fill_work(struct maker *m, const struct ruleset_conf *conf,
+		      const char *chain, enum way way)
+{
+	for (int i = 0; conf->workers && i < 2; i++) {
+		rule_start(m, chain);
+		match_family(m, families[i]);
+		load_tuple(m, families[i], way);
+		rule_map_to(m, worker_map[way == INBOUND ? STEER_RECV :
+							   STEER_SEND][i],
+			    NFT_REG_VERDICT);
+		rule_end(m);
+	}
+}
+
 /* --- chains, in the order of nft/sacip.nft -------------------------------- */
 
 static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
@@ -413,6 +454,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_end(m);
 	if (conf->maps)
 		fill_rewriting(m, conf, chain, INBOUND);
+	fill_work(m, conf, chain, INBOUND);
 	rule_start(m, chain);
 	rule_verdict(m, NFT_GOTO, "inbound_steered");
 	rule_end(m);
@@ -497,6 +539,7 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 		queue(m, conf, OUTBOUND);
 		rule_end(m);
 	}
+	fill_work(m, conf, chain, OUTBOUND);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_tuple(m, STEER_OUT, families[i], OUTBOUND);
@@ -553,6 +596,23 @@ static void put_maps(struct maker *m, const struct ruleset_conf *conf)
 						     2 * addr_len(families[i]),
 					     STEER_TUPLES_MAX,
 					     conf->counted && part != PORTS);
+}
+
+static void put_workers(struct maker *m, const struct ruleset_conf *conf)
+{
+	for (unsigned int k = 0; k < conf->workers; k++)
+		rule_put_chain(m, worker_chain[k]);
+	for (int map = STEER_SEND; conf->workers && map <= STEER_RECV; map++)
+		for (int i = 0; i < 2; i++)
+			rule_put_verdict_map(m, worker_map[map][i],
+					     tuple_type(families[i]),
+					     2 * addr_len(families[i]) + 12,
+					     STEER_TUPLES_MAX);
+	for (unsigned int k = 0; k < conf->workers; k++) {
+		rule_start(m, worker_chain[k]);
+		queue_to(m, conf, conf->queue_worker[k]);
+		rule_end(m);
+	}
 }
 
 static void put_icmp_set(struct maker *m, uint8_t family)
@@ -634,6 +694,9 @@ void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
 				rule_put_set_flush(&m, map_name(
 					(enum way)way, (enum part)part,
 					families[i]));
+		for (int map = STEER_SEND; conf->workers && map <= STEER_RECV;
+		     map++)
+			rule_put_set_flush(&m, worker_map[map][i]);
 	}
 }
 
@@ -675,6 +738,7 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 	put_sets(&m);
 	if (conf->maps)
 		put_maps(&m, conf);
+	put_workers(&m, conf);
 	rule_put_chain(&m, "inbound");
 	rule_put_chain(&m, "inbound_ported");
 	rule_put_chain(&m, "inbound_steered");

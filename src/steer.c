@@ -198,11 +198,16 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 			  !probe(s, RULESET_PROBE_COUNTED);
 	s->conf.maps = s->conf.counted ||
 		       (!conf->avoid_maps && !probe(s, RULESET_PROBE_MAPS));
+	if (!s->conf.maps)
+		s->conf.workers = conf->workers;
+	memcpy(s->conf.queue_worker, conf->queue_worker,
+	       sizeof(s->conf.queue_worker));
 	if (info)
 		*info = (struct steer_info){
 			.owned = s->conf.owned,
 			.maps = s->conf.maps,
 			.counted = s->conf.counted,
+			.workers = s->conf.workers,
 			.defrag = s->defrag,
 			.queue_form = s->conf.queue_form,
 		};

@@ -77,6 +77,36 @@ void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 	map_change(s, NFT_MSG_DELSETELEM, map, t, to);
 }
 
+/* --- workers -------------------------------------------------------------- */
+
+static void worker_change(struct steer *s, uint16_t type, enum steer_map map,
+			  const struct tuple *t, unsigned int worker)
+{
+	uint8_t key[BATCH_KEY_MAX];
+	size_t len = steer_tuple_key(t, key);
+
+	if (!len || worker >= s->conf.workers) {
+		batch_fail(&s->batch, -EINVAL);
+		return;
+	}
+	batch_goto_element(&s->batch, type,
+			   ruleset_worker_map_name(map, t->local.addr.family),
+			   key, len, ruleset_worker_chain(worker));
+}
+
+void steer_worker_add(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	worker_change(s, NFT_MSG_NEWSETELEM, map, t, worker);
+	steer_open_pair(s, t, map == STEER_RECV, map == STEER_SEND);
+}
+
+void steer_worker_del(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	worker_change(s, NFT_MSG_DELSETELEM, map, t, worker);
+}
+
 /* --- counters ------------------------------------------------------------- */
 
 struct dump {

@@ -171,7 +171,7 @@ void wake_offered(struct track *t)
 	}
 	/* The answers are in the queue by now, ahead of what M sends. */
 	if (n)
-		pktq_read(d->queue_out);
+		divert_read_out(d);
 }
 
 void wake_senders(struct track *t, const struct wire_prove *m)

@@ -322,6 +322,68 @@ void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 	s->h->todo[s->h->n_todo - 1].to = *to;
 }
 
+/* ---- workers: none here ------------------------------------------------- */
+
+void steer_worker_add(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	(void)s;
+	(void)map;
+	(void)t;
+	fail_msg("a flow at worker %u", worker);
+}
+
+void steer_worker_del(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	steer_worker_add(s, map, t, worker);
+}
+
+int worker_start(struct worker **out, const struct worker_conf *conf)
+{
+	(void)out;
+	(void)conf;
+	return -EAGAIN;
+}
+
+void worker_stop(struct worker *w)
+{
+	assert_null(w);
+}
+
+void worker_settle(struct worker *w)
+{
+	assert_null(w);
+}
+
+void worker_pause(struct worker *w)
+{
+	assert_null(w);
+}
+
+void worker_go_on(struct worker *w)
+{
+	assert_null(w);
+}
+
+void worker_add(struct worker *w, struct work_route *r)
+{
+	(void)r;
+	assert_null(w);
+}
+
+void worker_forget(struct worker *w, struct work_route *r)
+{
+	(void)r;
+	assert_null(w);
+}
+
+void worker_ask(struct worker *w, struct worker_report *to)
+{
+	(void)to;
+	assert_null(w);
+}
+
 static struct element *element(struct host *h, int set,
 			       const struct tuple *t)
 {

@@ -89,7 +89,7 @@ static void every_key_is_read(void **state)
 	     "locator_allow = [ \"0.0.0.0/0\" ];\n"
 	     "locator_deny = ( \"10.1.0.0/16\" );\n"
 	     "allow_private = true; leave_tunnel = true;\n"
-	     "mark = 0x80000000; table = 256; queue = 65532;\n"
+	     "mark = 0x80000000; table = 256; queue = 65497; queues = 16;\n"
 	     "max_flows = 7; max_peers = 3;\n",
 	     &c);
 	assert_string_equal(c.runtime_dir, "/run/a");
@@ -117,7 +117,8 @@ static void every_key_is_read(void **state)
 	assert_true(c.leave_tunnel);
 	assert_int_equal(c.mark, 0x80000000u);
 	assert_int_equal(c.table, 256);
-	assert_int_equal(c.queue, 65532);
+	assert_int_equal(c.queue, 65497);
+	assert_int_equal(c.queues, 16);
 	assert_int_equal(c.max_flows, 7);
 	assert_int_equal(c.max_peers, 3);
 	conf_free(&c);
@@ -147,7 +148,8 @@ static const struct {
 	{ "table = 0;", "t.conf:1: table: must be 1 to 2147483646" },
 	{ "table = 252;", "t.conf:1: table: 252 and 253 are used" },
 	{ "table = 255;", "t.conf:1: table: 255 and 256 are used" },
-	{ "queue = 65533;", "t.conf:1: queue: must be 0 to 65532" },
+	{ "queue = 65498;", "t.conf:1: queue: must be 0 to 65497" },
+	{ "queues = 17;", "t.conf:1: queues: must be 0 to 16" },
 	{ "runtime_dir = \"run\";",
 	  "t.conf:1: runtime_dir: must be an absolute path" },
 	{ "runtime_dir = 5;",

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * crew: gives moved flows that the kernel does not rewrite to workers.
+ *
+ * Owns the workers, what each flow has with them, and the queue of packets
+ * that they could not decide. promote.c says which flows; to the rest of the
+ * daemon a worker's route is a map of the kernel's. Never rewrites a packet.
+ *
+ * Each flow goes to the worker that has the fewest, both ways: that spreads
+ * the connections of one pair of hosts as well as any others, which the
+ * kernel's own spreading over queues need not (the xt target's hash is over
+ * addresses alone).
+ *
+ * A change is carried out while the workers that it concerns stand still:
+ *
+ *	pause, one nft transaction, forget and add routes, go on, settle
+ *
+ * So no packet meets a route that it should not: one that came before the
+ * change and was still waiting goes by the new route, or where there is none
+ * any more to the strays, which are read before all other queues.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "crypto.h"
+
+/* A route that is about to come or go. */
+struct crew_change {
+	STAILQ_ENTRY(crew_change) entry;
+	bool add;
+	struct flow *flow;
+	enum flow_side side;
+	struct work_route *route;
+};
+
+/* What a flow has with its worker; struct flow's `work`. */
+struct flow_work {
+	unsigned int worker;
+	struct work_route *route[FLOW_SIDES]; /* NULL: not there */
+};
+
+uint16_t crew_queue(const struct daemon *d, unsigned int i)
+{
+	/* Two objects side by side, then their cutters. */
+	return (uint16_t)(d->conf->queue + 4 + 4 * (i / 2) + i % 2);
+}
+
+void crew_init(struct daemon *d)
+{
+	STAILQ_INIT(&d->crew.changes);
+	d->crew.n = d->steer_info.workers;
+	crypto_random(&d->crew.seed, sizeof(d->crew.seed));
+}
+
+/* ---- workers ----------------------------------------------------------- */
+
+static void on_stray(void *ctx, struct pktq *q, struct pktq_packet *p)
+{
+	if (p->hook == NF_INET_LOCAL_OUT)
+		divert_packet_out(ctx, q, p);
+	else
+		divert_packet_in(ctx, q, p);
+}
+
+static void on_strays(uint32_t events, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)events;
+	handover_step(d, loop_now_ms());
+	(void)pktq_read(d->crew.strays);
+}
+
+/* All that the workers had passed on when this is called. */
+void crew_read_strays(struct daemon *d)
+{
+	if (!d->crew.strays)
+		return;
+	for (int i = 0; i < STRAYS_READS_MAX; i++)
+		if (pktq_read(d->crew.strays) <= 0)
+			return;
+}
+
+static int open_strays(struct daemon *d)
+{
+	const struct pktq_config config = {
+		.number = crew_queue(d, 0),
+		.packet_cb = on_stray,
+		.ctx = d,
+	};
+	int err = pktq_open(&config, &d->crew.strays);
+
+	if (err)
+		return err;
+	err = loop_add(d->loop, pktq_fd(d->crew.strays), EPOLLIN, on_strays,
+		       d);
+	if (err) {
+		pktq_close(d->crew.strays);
+		d->crew.strays = NULL;
+	}
+	return err;
+}
+
+static int start_worker(struct daemon *d, unsigned int k)
+{
+	const struct worker_conf conf = {
+		.number = crew_queue(d, k + 1),
+		.strays = crew_queue(d, 0),
+		.mark = d->conf->mark,
+		.seed = d->crew.seed,
+	};
+	int err = 0;
+
+	if (d->crew.worker[k])
+		return 0;
+	if (!d->crew.strays)
+		err = open_strays(d);
+	if (!err)
+		err = worker_start(&d->crew.worker[k], &conf);
+	if (!err)
+		log_info(d->log, "worker %u reads queue %u", k, conf.number);
+	return err;
+}
+
+static unsigned int least_busy(const struct crew *c)
+{
+	unsigned int best = 0;
+
+	for (unsigned int k = 1; k < c->n; k++)
+		if (c->flows[k] < c->flows[best])
+			best = k;
+	return best;
+}
+
+bool crew_take(struct daemon *d, struct flow *f)
+{
+	struct crew *c = &d->crew;
+	unsigned int k = least_busy(c);
+	int err;
+
+	if (f->work || !c->n)
+		return f->work;
+	err = start_worker(d, k);
+	if (err) {
+		log_err(d->log, "worker %u: %s; the packets of moved flows "
+			"are rewritten without workers", k, strerror(-err));
+		c->n = 0; /* not again; those that work go on */
+		return false;
+	}
+	f->work = calloc(1, sizeof(*f->work));
+	if (!f->work)
+		return false;
+	f->work->worker = k;
+	c->flows[k]++;
+	return true;
+}
+
+/* ---- changes ----------------------------------------------------------- */
+
+static struct flow *flow_of(const struct daemon *d,
+			    const struct flow_change *c)
+{
+	return flow_find(&d->flows, c->set == FLOW_STEER_SEND ? &c->tuple :
+								&c->to);
+}
+
+static struct rewrite_target target_of(const struct flow_change *c)
+{
+	return c->set == FLOW_STEER_SEND ? rewrite_target_out(&c->to) :
+					   rewrite_target_in(&c->to);
+}
+
+static bool is_route(const struct work_route *r, const struct flow_change *c)
+{
+	struct rewrite_target to = target_of(c);
+
+	return r && tuple_equal(&r->tuple, &c->tuple) &&
+	       endpoint_equal(&r->to.src, &to.src) &&
+	       endpoint_equal(&r->to.dst, &to.dst);
+}
+
+static int note(struct daemon *d, struct flow *f, enum flow_side side,
+		const struct flow_change *c)
+{
+	struct crew_change *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	n->add = c->add;
+	n->flow = f;
+	n->side = side;
+	n->route = f->work->route[side];
+	if (c->add) {
+		n->route = calloc(1, sizeof(*n->route));
+		if (!n->route) {
+			free(n);
+			return -ENOMEM;
+		}
+		n->route->tuple = c->tuple;
+		n->route->outbound = side == FLOW_OURS;
+		n->route->to = target_of(c);
+	}
+	STAILQ_INSERT_TAIL(&d->crew.changes, n, entry);
+	return 0;
+}
+
+int crew_change(struct daemon *d, const struct flow_change *c)
+{
+	bool send = c->set == FLOW_STEER_SEND;
+	enum flow_side side = send ? FLOW_OURS : FLOW_THEIRS;
+	enum steer_map map = send ? STEER_SEND : STEER_RECV;
+	struct flow *f = flow_of(d, c);
+	bool there;
+
+	if (!f || !f->work)
+		return 0;
+	there = is_route(f->work->route[side], c);
+	if (!c->add && !there)
+		return 0;
+	if (c->add)
+		steer_worker_add(d->steer, map, &c->tuple, f->work->worker);
+	else
+		steer_worker_del(d->steer, map, &c->tuple, f->work->worker);
+	if (c->add && there) /* the table is being built anew */
+		return 1;
+	return note(d, f, side, c) ? -ENOMEM : 1;
+}
+
+static void drop_changes(struct crew *c, bool routes)
+{
+	struct crew_change *n;
+
+	while ((n = STAILQ_FIRST(&c->changes))) {
+		STAILQ_REMOVE_HEAD(&c->changes, entry);
+		if (routes && n->add)
+			free(n->route);
+		free(n);
+	}
+}
+
+void crew_begin(struct daemon *d)
+{
+	drop_changes(&d->crew, true);
+}
+
+static uint32_t concerned(const struct crew *c)
+{
+	const struct crew_change *n;
+	uint32_t workers = 0;
+
+	STAILQ_FOREACH(n, &c->changes, entry)
+		workers |= 1u << n->flow->work->worker;
+	return workers;
+}
+
+void crew_pause(struct daemon *d)
+{
+	uint32_t workers = concerned(&d->crew);
+
+	for (unsigned int k = 0; workers >> k; k++)
+		if (workers >> k & 1)
+			worker_pause(d->crew.worker[k]);
+	d->crew.paused = workers;
+}
+
+/* The numbers are its flow's from now on. */
+static void free_route(struct flow *f, enum flow_side side,
+		       struct work_route *r)
+{
+	f->packets[side] += atomic_load_explicit(&r->packets,
+						 memory_order_relaxed);
+	f->bytes[side] += atomic_load_explicit(&r->bytes,
+					       memory_order_relaxed);
+	if (f->work->route[side] == r)
+		f->work->route[side] = NULL;
+	free(r);
+}
+
+/* Workers that were told to forget routes let go of them. */
+static void settle(struct crew *c)
+{
+	struct crew_change *n;
+	uint32_t workers = 0;
+
+	STAILQ_FOREACH(n, &c->changes, entry)
+		if (!n->add)
+			workers |= 1u << n->flow->work->worker;
+	for (unsigned int k = 0; workers >> k; k++)
+		if (workers >> k & 1)
+			worker_settle(c->worker[k]);
+	STAILQ_FOREACH(n, &c->changes, entry)
+		if (!n->add)
+			free_route(n->flow, n->side, n->route);
+}
+
+static void go_on(struct crew *c)
+{
+	for (unsigned int k = 0; c->paused >> k; k++)
+		if (c->paused >> k & 1)
+			worker_go_on(c->worker[k]);
+	c->paused = 0;
+}
+
+void crew_commit(struct daemon *d, int err)
+{
+	struct crew *c = &d->crew;
+	struct crew_change *n;
+
+	STAILQ_FOREACH(n, &c->changes, entry) {
+		struct worker *w = c->worker[n->flow->work->worker];
+
+		if (err)
+			break;
+		if (n->add)
+			worker_add(w, n->route);
+		else
+			worker_forget(w, n->route);
+	}
+	if (!c->stand_still || err)
+		go_on(c);
+	if (!err) {
+		settle(c);
+		STAILQ_FOREACH(n, &c->changes, entry)
+			if (n->add)
+				n->flow->work->route[n->side] = n->route;
+	}
+	drop_changes(c, err);
+}
+
+void crew_go_on(struct daemon *d)
+{
+	go_on(&d->crew);
+	d->crew.stand_still = false;
+}
+
+void crew_leave(struct daemon *d, struct flow *f)
+{
+	struct worker *w;
+
+	if (!f->work)
+		return;
+	w = d->crew.worker[f->work->worker];
+	for (int side = 0; side < FLOW_SIDES; side++)
+		if (f->work->route[side])
+			worker_forget(w, f->work->route[side]);
+	if (f->work->route[FLOW_OURS] || f->work->route[FLOW_THEIRS])
+		worker_settle(w);
+	for (int side = 0; side < FLOW_SIDES; side++)
+		if (f->work->route[side])
+			free_route(f, (enum flow_side)side,
+				   f->work->route[side]);
+	d->crew.flows[f->work->worker]--;
+	free(f->work);
+	f->work = NULL;
+}
+
+/* ---- what is told of them ---------------------------------------------- */
+
+bool crew_carries(const struct flow *f)
+{
+	return f->work && (f->work->route[FLOW_OURS] ||
+			   f->work->route[FLOW_THEIRS]);
+}
+
+void crew_add_traffic(const struct flow *f, enum flow_side side,
+		      uint64_t *packets, uint64_t *bytes)
+{
+	const struct work_route *r = f->work ? f->work->route[side] : NULL;
+
+	if (!r)
+		return;
+	*packets += atomic_load_explicit(&r->packets, memory_order_relaxed);
+	*bytes += atomic_load_explicit(&r->bytes, memory_order_relaxed);
+}
+
+void crew_add_counters(struct daemon *d, struct counters *to)
+{
+	struct worker_report r;
+
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
+		if (!d->crew.worker[k])
+			continue;
+		worker_ask(d->crew.worker[k], &r);
+		to->value[COUNTER_PKT_QUEUED] += r.queue.packets - r.strays;
+		to->value[COUNTER_PKT_REWRITTEN_IN] += r.rewritten_in;
+		to->value[COUNTER_PKT_REWRITTEN_OUT] += r.rewritten_out;
+		to->value[COUNTER_QUEUE_OVERFLOW] += r.queue.overflows;
+		to->value[COUNTER_QUEUE_ERRORS] += pktq_errors(&r.queue);
+	}
+}
+
+/* ---- the end ----------------------------------------------------------- */
+
+void crew_close(struct daemon *d)
+{
+	struct crew *c = &d->crew;
+
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
+		worker_stop(c->worker[k]);
+		c->worker[k] = NULL;
+	}
+	drop_changes(c, true);
+	for (struct flow *f = d->flows.by_identity; f; f = f->hh.next) {
+		if (!f->work)
+			continue;
+		for (int side = 0; side < FLOW_SIDES; side++)
+			free(f->work->route[side]);
+		free(f->work);
+		f->work = NULL;
+	}
+	pktq_close(c->strays);
+	c->strays = NULL;
+}
