@@ -75,7 +75,6 @@ class Case:
 
     def rest(self, flow):
         """Waits until a move is over, for the next one to start afresh."""
-        time.sleep(0.3)
 
     # what belongs to an address that comes or goes, beside the address
 

@@ -6,7 +6,9 @@ MOBIKE, each as Debian packages it and as its own documentation sets it up for
 a host that changes its address. Owns their processes and settings on the
 link. Never measures.
 """
+import contextlib
 import os
+import time
 
 import packages
 from cases import Case, Unable
@@ -47,6 +49,11 @@ class Other(Case):
         p = host.spawn(*argv, name=self.name, **kw)
         self.running.append(p)
         return p
+
+    REST_S = 0.3  # nothing tells that they are through with it
+
+    def rest(self, flow):
+        time.sleep(self.REST_S)
 
     def file(self, name, text=""):
         path = self.lab.path(f"{self.name}.{name}")
@@ -224,6 +231,7 @@ class StrongSwan(Other):
     target = "10.97.0.2"
     addresses = "10.97.0.1", target
     CHARON = "/usr/lib/ipsec/charon"
+    REST_S = 1.0  # MOBIKE's exchanges; in the midst of one it loses its way
     PLUGINS = ("random nonce aes sha1 sha2 hmac kdf openssl gcm socket-default "
                "kernel-libipsec kernel-netlink vici")
     DAEMON = """
@@ -263,6 +271,8 @@ secrets {{ ike-1 {{
         remote = [f"remote_addrs = {self.link.peer.address()}", ""]
         for n, host in enumerate(self.hosts):
             host.ip(f"address add {self.addresses[n]}/32 dev lo")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(vici[n])  # of an earlier round
             conf = self.file(host.name + ".conf", self.DAEMON.format(
                 plugins=self.PLUGINS, vici=vici[n],
                 log=self.file(host.name + ".charon")))
@@ -283,8 +293,9 @@ secrets {{ ike-1 {{
         # it says much of plugins that it could not load, and that is fine
         p = host.run("swanctl", *what, "--uri", "unix://" + vici, check=False)
         if p.returncode:
-            raise Unable("swanctl: " + (p.stdout_text + p.stderr_text)
-                         .strip().splitlines()[-1])
+            said = [x for x in (p.stderr_text + p.stdout_text).splitlines()
+                    if "fail" in x or "error" in x]
+            raise Unable("swanctl: " + "; ".join(said[-2:]))
 
     def stop(self):
         super().stop()
