@@ -8,6 +8,7 @@ import time
 from flows import copy, echo, stream, udp
 from lab import check, wait_until
 from promoted import on_path
+from removal import GRACE_NS
 from scenario import Net, lan, nodad, scenario
 
 GAP_MAX_MS = 150  # of a busy machine; a lost segment costs 200
@@ -110,6 +111,25 @@ def killed_and_started(lab, n, flows, *hosts):
     lab.settled(*flows, client=n.ip(1, 10), server=n.ip(1, 13))
     leaks.none("untranslated")
     resets.none("resets")
+    end(flows)
+
+
+@scenario(fam=(4, 6))
+def moved_while_nobody_looked(lab, n):
+    """The address changes while the daemon is dead: nothing leaks until the
+    next one is there, finds out and moves."""
+    client, server, flows = moved(lab, n, *four(n))
+    wire = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and ("
+                       f"{n.proto} src {n.ip(1, 2)} or {n.proto} src "
+                       f"{n.ip(1, 9)})")
+    client.daemon.kill()
+    client.add("eth0", n.cidr(1, 10), nodad(n))
+    _, gone = client.delete_now("eth0", n.cidr(1, 9))
+    time.sleep(0.3)
+    wire.none("from an address that is gone", since=gone + GRACE_NS)
+    client.daemon.start()
+    lab.settled(*flows, client=n.ip(1, 10))
+    wire.none("from an address that is gone", since=gone + GRACE_NS)
     end(flows)
 
 
