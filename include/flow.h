@@ -153,7 +153,7 @@ struct flow_tombstone {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(flow_tombstone) entry;
 	struct tuple tuple;
-	uint64_t flow_id; /* struct flow's id */
+	uint64_t flow_id; /* struct flow's id; 0: of an earlier run */
 	uint64_t until_ms;
 };
 
@@ -162,7 +162,7 @@ struct flow_table {
 	struct flow *by_id;
 	struct flow_wire *by_wire;
 	struct flow_tombstone *tombs;
-	TAILQ_HEAD(, flow_tombstone) tomb_order; /* oldest first */
+	TAILQ_HEAD(flow_tombstones, flow_tombstone) tomb_order; /* oldest first */
 	uint32_t n_flows, n_tombs, max_flows;
 	uint64_t next_id;
 	struct counters *counters;
@@ -252,6 +252,11 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 /* A new socket of ours lives on that tuple: true where there was a tombstone
  * on it, which the caller takes from the kernel's DROP set too. */
 bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple);
+/* One of an earlier run, whose flow is not known: no other is kept from that
+ * tuple. The one that ends first comes first. Nothing where a socket or a wire
+ * tuple is there by now. */
+void flow_tombstone_restore(struct flow_table *t, const struct tuple *tuple,
+			    uint64_t until_ms);
 /* Forgets tombstones past their time (the kernel's have a timeout). */
 void flow_tombstones_expire(struct flow_table *t, uint64_t now_ms);
 

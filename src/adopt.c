@@ -312,6 +312,61 @@ void adopt_flows(struct daemon *d, uint64_t now_ms)
 		   a->taken);
 }
 
+/* ---- tombstones --------------------------------------------------------- */
+
+struct grave {
+	struct tuple tuple;
+	uint64_t until_ms;
+};
+
+struct graves {
+	uint64_t now_ms;
+	size_t n;
+	struct grave *grave; /* FLOW_TOMBSTONES_MAX */
+};
+
+static void on_tombstone(const struct tuple *t, uint64_t left_ms, void *arg)
+{
+	struct graves *g = arg;
+
+	if (g->n == FLOW_TOMBSTONES_MAX)
+		return;
+	if (left_ms > FLOW_TOMBSTONE_MS)
+		left_ms = FLOW_TOMBSTONE_MS;
+	g->grave[g->n].tuple = *t;
+	g->grave[g->n++].until_ms = g->now_ms + left_ms;
+}
+
+static int by_end(const void *a, const void *b)
+{
+	const struct grave *x = a, *y = b;
+
+	return x->until_ms < y->until_ms ? -1 : x->until_ms > y->until_ms;
+}
+
+/* They are nowhere but in the kernel. */
+void adopt_tombstones(struct daemon *d, uint64_t now_ms)
+{
+	struct graves g = {
+		.now_ms = now_ms,
+		.grave = calloc(FLOW_TOMBSTONES_MAX, sizeof(*g.grave)),
+	};
+	int err = g.grave ? steer_tombstones(d->steer, on_tombstone, &g) :
+			    -ENOMEM;
+
+	if (err)
+		log_warn(d->log, "tombstones of an earlier run: %s",
+			 strerror(-err));
+	if (g.n)
+		qsort(g.grave, g.n, sizeof(*g.grave), by_end);
+	for (size_t i = 0; i < g.n; i++)
+		flow_tombstone_restore(&d->flows, &g.grave[i].tuple,
+				       g.grave[i].until_ms);
+	free(g.grave);
+	if (g.n)
+		d->divert.idle_ms = now_ms + FLOW_TOMBSTONE_MS + 1000;
+}
+
 void adopt_finish(struct daemon *d)
 {
 	struct adopt *a = d->adopt;

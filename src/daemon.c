@@ -542,6 +542,7 @@ static int start_flows(struct daemon *d)
 	if (err)
 		return err;
 	adopt_flows(d, loop_now_ms());
+	adopt_tombstones(d, loop_now_ms());
 	err = start_queues(d);
 	if (!err)
 		err = retain_sweep(d->retain);

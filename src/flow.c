@@ -363,7 +363,7 @@ bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
 	if (other && other != f)
 		return true;
 	HASH_FIND(hh, t->tombs, wire, sizeof(*wire), tomb);
-	return tomb && tomb->flow_id != f->id;
+	return tomb && tomb->flow_id && tomb->flow_id != f->id;
 }
 
 bool flow_end_taken(const struct flow_table *t, const struct flow *f,
@@ -597,8 +597,8 @@ int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 }
 
 /* At the bound the oldest goes: in the kernel it lives out its time. */
-static void tombstone_add(struct flow_table *t, const struct flow *f,
-			  const struct tuple *tuple, uint64_t now_ms)
+static void tombstone_put(struct flow_table *t, uint64_t flow_id,
+			  const struct tuple *tuple, uint64_t until_ms)
 {
 	struct flow_tombstone *tomb = tombstone_find(t, tuple);
 
@@ -614,8 +614,8 @@ static void tombstone_add(struct flow_table *t, const struct flow *f,
 		return;
 	}
 	tomb->tuple = *tuple;
-	tomb->flow_id = f->id;
-	tomb->until_ms = now_ms + FLOW_TOMBSTONE_MS;
+	tomb->flow_id = flow_id;
+	tomb->until_ms = until_ms;
 	HASH_ADD(hh, t->tombs, tuple, sizeof(tomb->tuple), tomb);
 	if (!tomb->hh.tbl) {
 		t->counters->value[COUNTER_TOMBSTONES_FULL]++;
@@ -624,6 +624,12 @@ static void tombstone_add(struct flow_table *t, const struct flow *f,
 	}
 	TAILQ_INSERT_TAIL(&t->tomb_order, tomb, entry);
 	t->n_tombs++;
+}
+
+static void tombstone_add(struct flow_table *t, const struct flow *f,
+			  const struct tuple *tuple, uint64_t now_ms)
+{
+	tombstone_put(t, f->id, tuple, now_ms + FLOW_TOMBSTONE_MS);
 	t->counters->value[COUNTER_TOMBSTONES]++;
 }
 
@@ -739,6 +745,19 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 			err = tell(cb, ctx, true, FLOW_STEER_DROP, &tomb->tuple,
 				   (uint32_t)(tomb->until_ms - now_ms));
 	return err;
+}
+
+void flow_tombstone_restore(struct flow_table *t, const struct tuple *tuple,
+			    uint64_t until_ms)
+{
+	const struct flow_tombstone *last =
+		TAILQ_LAST(&t->tomb_order, flow_tombstones);
+
+	if (flow_find(t, tuple) || flow_find_wire(t, tuple))
+		return;
+	if (last && last->until_ms > until_ms)
+		until_ms = last->until_ms;
+	tombstone_put(t, 0, tuple, until_ms);
 }
 
 bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple)

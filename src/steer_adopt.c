@@ -8,6 +8,7 @@
  */
 #include "steer_impl.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
@@ -88,4 +89,79 @@ int steer_look_for_own(struct steer *s)
 	/* Their rules are put anew in any case. */
 	s->adoptable_shape = f.hook_in ? RULESET_WHOLE_SHAPE + 1 : 0;
 	return err;
+}
+
+/* --- tombstones ----------------------------------------------------------- */
+
+struct dump {
+	uint8_t family;
+	steer_tombstone_cb *cb;
+	void *arg;
+};
+
+struct element {
+	const struct nlattr *key, *left;
+};
+
+static int on_value(const struct nlattr *attr, void *arg)
+{
+	struct element *e = arg;
+
+	if (mnl_attr_get_type(attr) == NFTA_DATA_VALUE)
+		e->key = attr;
+	return MNL_CB_OK;
+}
+
+static int on_part(const struct nlattr *attr, void *arg)
+{
+	struct element *e = arg;
+
+	if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_KEY)
+		return mnl_attr_parse_nested(attr, on_value, arg);
+	if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_EXPIRATION)
+		e->left = attr;
+	return MNL_CB_OK;
+}
+
+static int on_element(const struct nlattr *attr, void *arg)
+{
+	const struct dump *d = arg;
+	struct element e = { NULL, NULL };
+	struct tuple t;
+	uint64_t be64;
+
+	if (mnl_attr_parse_nested(attr, on_part, &e) < 0 || !e.key ||
+	    !e.left || mnl_attr_get_payload_len(e.left) < sizeof(be64) ||
+	    !steer_take_key(e.key, d->family, &t))
+		return MNL_CB_OK;
+	memcpy(&be64, mnl_attr_get_payload(e.left), sizeof(be64));
+	d->cb(&t, be64toh(be64), d->arg);
+	return MNL_CB_OK;
+}
+
+static int on_elements(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *list =
+		steer_find(nlh, NFTA_SET_ELEM_LIST_ELEMENTS, 0);
+
+	if (list)
+		(void)mnl_attr_parse_nested(list, on_element, arg);
+	return 0;
+}
+
+int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg)
+{
+	int err = 0;
+
+	for (uint8_t family = 4; family <= 6 && !err; family += 2) {
+		struct dump d = { .family = family, .cb = cb, .arg = arg };
+		char buffer[256];
+		struct nlmsghdr *nlh = steer_question(
+			buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+
+		mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET,
+				  ruleset_set_name(STEER_DROP, family));
+		err = netlink_request(s->nl, nlh, on_elements, &d);
+	}
+	return err == -ENOENT ? 0 : err;
 }

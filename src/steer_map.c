@@ -163,8 +163,7 @@ static int on_number(const struct nlattr *attr, void *arg)
 }
 
 /* The reverse of steer_tuple_key(). */
-static bool take_key(const struct nlattr *attr, uint8_t family,
-		     struct tuple *t)
+bool steer_take_key(const struct nlattr *attr, uint8_t family, struct tuple *t)
 {
 	const size_t len = family == 4 ? 4 : 16;
 	const uint8_t *key = mnl_attr_get_payload(attr);
@@ -191,7 +190,7 @@ static int on_element(const struct nlattr *attr, void *arg)
 	struct element e = { NULL, NULL };
 
 	if (mnl_attr_parse_nested(attr, on_part, &e) < 0 || !e.key ||
-	    !e.counter || !take_key(e.key, d->family, &r.tuple) ||
+	    !e.counter || !steer_take_key(e.key, d->family, &r.tuple) ||
 	    mnl_attr_parse_nested(e.counter, on_number, &r) < 0)
 		return MNL_CB_OK;
 	d->cb(&r, d->arg);

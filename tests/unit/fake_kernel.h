@@ -459,6 +459,17 @@ int steer_commit(struct steer *s)
 	return 0;
 }
 
+int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg)
+{
+	const struct host *h = s->h;
+
+	for (size_t i = 0; i < h->n_set; i++)
+		if (h->set[i].set == STEER_DROP && h->set[i].timeout_s)
+			cb(&h->set[i].tuple,
+			   (uint64_t)h->set[i].timeout_s * 1000, arg);
+	return 0;
+}
+
 int steer_counters(struct steer *s, struct steer_counters *to)
 {
 	(void)s;

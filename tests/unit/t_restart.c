@@ -330,6 +330,30 @@ static void nobodys_flow_is_translated_on(void **state)
 	assert_false(flow_is_plain(f));
 }
 
+/* What was left a moment ago must not reach the stack, which would answer. */
+static void tombstones_are_kept(void **state)
+{
+	struct tuple t = moved_connection();
+	struct tuple old = tuple_of("10.0.0.9", 40000, "10.0.0.2", 22);
+	struct element *e;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(5000);
+	e = element(&host[0], STEER_DROP, &old);
+	assert_non_null(e);
+	assert_int_equal(host_restart(&host[0]), 0);
+	assert_int_equal(host[0].d->flows.n_tombs, 1);
+	e = element(&host[0], STEER_DROP, &old);
+	assert_non_null(e);
+	assert_in_range(e->timeout_s, 1, FLOW_TOMBSTONE_MS / 1000);
+	/* The flow may go back there. */
+	goes_on(&t, "10.0.0.10", "10.0.0.9");
+	assert_int_equal(flow_wire_tuple(flow_at(&host[0], &t)).local.port,
+			 40000);
+}
+
 /* ---- the file -------------------------------------------------------------------- */
 
 static const char *journal_of(const struct host *h)
@@ -435,6 +459,7 @@ int main(void)
 		WORLD(a_new_socket_on_the_tuple_is_a_new_flow),
 		WORLD(a_closing_socket_is_taken_up),
 		WORLD(nobodys_flow_is_translated_on),
+		WORLD(tombstones_are_kept),
 		WORLD(others_words_are_not_believed),
 		WORLD(a_torn_journal_is_read_to_the_tear),
 		WORLD(the_journal_is_bounded),

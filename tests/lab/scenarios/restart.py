@@ -15,10 +15,10 @@ GAP_MAX_MS = 150  # of a busy machine; a lost segment costs 200
 RESETS = {4: "tcp[13] & 4 != 0", 6: "ip6[6] == 6 and ip6[53] & 4 != 0"}
 
 
-def moved(lab, n, *kinds):
+def moved(lab, n, *kinds, **conf):
     """Flows that have moved once and have settled at .1.9."""
     client, server = lan(lab, n)
-    lab.daemons(client, server)
+    lab.daemons(client, server, **conf)
     flows = [kind(client, server) for kind in kinds]
     lab.protected(*flows)
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
@@ -189,7 +189,8 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
     """Flows in the maps do not notice that both daemons die, are away for a
     second, and come back: no packet is lost, none is seen untranslated."""
     client, server, flows = moved(
-        lab, n, *four(n), lambda c, s: udp(c, s, "up", fam=n.fam))
+        lab, n, *four(n), lambda c, s: udp(c, s, "up", fam=n.fam),
+        rewrite="kernel")
     on_path(lab, "kernel", *flows)
     leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
                         f"{n.proto} host {n.ip(1, 2)}")
