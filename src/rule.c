@@ -403,13 +403,13 @@ void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
 	rule_compare_u8(m, value);
 }
 
-void rule_match_mark(struct maker *m, uint32_t bit)
+void rule_match_mark(struct maker *m, uint32_t bit, bool set)
 {
 	const uint32_t none = 0;
 
 	rule_load_meta(m, NFT_META_MARK, NFT_REG_1);
 	mask_and_toggle(m, &bit, &none, sizeof(bit));
-	rule_compare_u32(m, NFT_CMP_EQ, bit);
+	rule_compare_u32(m, NFT_CMP_EQ, set ? bit : none);
 }
 
 void rule_set_mark(struct maker *m, uint32_t bit)

@@ -251,8 +251,9 @@ static void match_tripwire(struct maker *m, uint8_t family, enum way way)
 	look_up_tuple(m, STEER_PROT, family, way);
 }
 
-/* The sender may be any router. */
-static void match_icmp_error(struct maker *m, uint8_t family)
+/* The sender may be any router, but not ourselves (wake.c). */
+static void match_icmp_error(struct maker *m, const struct ruleset_conf *conf,
+			     uint8_t family)
 {
 	match_family(m, family);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
@@ -261,6 +262,7 @@ static void match_icmp_error(struct maker *m, uint8_t family)
 	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
 	rule_look_up(m, icmp_set[family == 6]);
+	rule_match_mark(m, conf->mark, false);
 }
 
 /* Do any flows between these two addresses need more than a look? */
@@ -407,7 +409,7 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
 		rule_verdict(m, NFT_JUMP, "inbound");
 		rule_end(m);
 		rule_start(m, chain);
-		match_icmp_error(m, families[i]);
+		match_icmp_error(m, conf, families[i]);
 		queue(m, conf, INBOUND);
 		rule_end(m);
 	}
@@ -442,7 +444,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_start(m, chain);
 	rule_load_meta(m, NFT_META_IIF, NFT_REG_1);
 	rule_compare_u32(m, NFT_CMP_EQ, LO_IFINDEX);
-	rule_match_mark(m, conf->mark);
+	rule_match_mark(m, conf->mark, true);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
 	/* Who opens a connection on a wire tuple is a stranger. */

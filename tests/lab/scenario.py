@@ -7,7 +7,7 @@ import collections
 import inspect
 
 Scenario = collections.namedtuple(
-    "Scenario", "name work needs alone timeout long control text")
+    "Scenario", "name work needs alone timeout long control text module")
 SCENARIOS = {}
 
 
@@ -45,7 +45,7 @@ def scenario(fam=None, needs=(), alone=False, timeout=60, long=False,
             assert name not in SCENARIOS, name
             SCENARIOS[name] = Scenario(
                 name, run, needs, alone, timeout, long, control,
-                inspect.getdoc(work) or "")
+                inspect.getdoc(work) or "", work.__module__)
         return work
     return register
 

@@ -129,9 +129,14 @@ def a_sender_is_woken_whose_ack_was_lost(lab, n):
     flow = stream(client, server, "down", fam=n.fam)
     lab.protected(flow)
     flow.goes_on(100)
-    client.run("nft", "table inet mute { chain out { type filter hook output "
-               f"priority 300; tcp dport {flow.server_port} drop; }}; }}")
-    flow.goes_on(3)
+    # In one step: three more segments arrive, nobody hears of them.
+    client.run("nft", "table inet mute { chain in { type filter hook "
+               f"prerouting priority -350; tcp sport {flow.server_port} "
+               "limit rate over 1/hour burst 3 packets drop; }; "
+               "chain out { type filter hook output priority 300; "
+               f"tcp dport {flow.server_port} drop; }}; }}")
+    wait_until("the sender repeats itself",
+               lambda: backs_off(server, flow), 10, 0.01)
     woken_after_outage(lab, n, flow, lambda:
                        client.run("nft", "delete table inet mute"))
 
@@ -169,6 +174,11 @@ def waits_s(host, flow):
     found = {k: float(v) / 1000
              for k, v in re.findall(r"\b(rto|lastsnd):([0-9.]+)", text)}
     return found.get("rto", 0) - found.get("lastsnd", 0)
+
+
+def backs_off(host, flow):
+    return "backoff:" in host.run("ss", "-Htino", "sport", "=",
+                                  f":{flow.server_port}").stdout_text
 
 
 @scenario(fam=(4, 6))
