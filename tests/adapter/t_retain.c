@@ -6,6 +6,7 @@
  * ("NEW") by then. Host b is the peer, or the stranger that takes OLD.
  */
 #include "retain.h"
+#include "route.h"
 
 #include "host.h"
 #include "netlink.h"
@@ -302,6 +303,55 @@ static void test_sweeps_after_a_crash(void **state)
 		 "ip rule del from 192.0.2.2 lookup %d pref 1022", TABLE,
 		 TABLE);
 	expect_dump(before);
+}
+
+/* Somebody runs `command`; what it took is there again. */
+static void expect_restored(struct retain *r, const char *command)
+{
+	char *before = dump();
+	double start;
+
+	host_run("%s", command);
+	start = seconds();
+	assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
+	while (host_readable(retain_watch_fd(r), 0))
+		assert_true(retain_watch(r) > 0);
+	printf("# \"%s\": put back in %.1f ms\n", command,
+	       (seconds() - start) * 1e3);
+	expect_dump(before);
+}
+
+static void test_puts_back_what_others_take(void **state)
+{
+	struct retain *r;
+	struct addr peer;
+
+	(void)ready(state);
+	r = open_retain(NULL);
+	protect(r, 1400);
+	for (int i = 0; i < 2; i++)
+		gone(r, &names[i]);
+	peer = host_addr(names[0].peer);
+	assert_int_equal(retain_reverse(r, &peer, if_nametoindex("va")), 0);
+	/* What we do ourselves, and what is others', is not told. */
+	host_run("ip rule add from 192.0.2.2 lookup %d && "
+		 "ip rule del from 192.0.2.2 lookup %d", TABLE, TABLE);
+	if (host_readable(retain_watch_fd(r), 0))
+		assert_int_equal(retain_watch(r), 0);
+	expect_restored(r, "ip rule flush && "
+			   "ip rule add pref 32766 lookup main && "
+			   "ip rule add pref 32767 lookup default");
+	expect_restored(r, "ip -6 rule flush && "
+			   "ip -6 rule add pref 32766 lookup main");
+	expect_restored(r, "ip route flush table 7000");
+	expect_restored(r, "ip route flush table 7001");
+	expect_restored(r, "ip -6 route flush table 7000");
+	expect_restored(r, "ip -6 route flush table 7001");
+	expect_restored(r, "ip addr del " HOST_A4 "/32 dev lo");
+	expect_restored(r, "ip link del " ROUTE_SINK);
+	unprotect(r);
+	assert_false(host_readable(retain_watch_fd(r), 0));
+	assert_int_equal(retain_close(r, false), 0);
 }
 
 static void test_many_peers_are_swept(void **state)
@@ -968,6 +1018,7 @@ int main(void)
 		TEST(test_needs_privilege),
 		TEST(test_leaves_nothing_behind),
 		TEST(test_sweeps_after_a_crash),
+		TEST(test_puts_back_what_others_take),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),
 		TEST(test_the_interfaces_route_survives),

@@ -392,6 +392,33 @@ static void test_firewall_snippet(void **state)
 	close(from_b);
 }
 
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Sends from b as fast as it can, for some seconds at most, and counts. A
+ * packet goes through a's prerouting inside send(). */
+static pid_t flood(const struct scene *s, volatile unsigned long *sent)
+{
+	pid_t pid = fork();
+	double end;
+	cpu_set_t other;
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	CPU_ZERO(&other);
+	CPU_SET(1, &other);
+	(void)sched_setaffinity(0, sizeof(other), &other);
+	for (end = seconds() + 5; seconds() < end; ++*sent)
+		(void)send(s->flow.b, "x", 1, 0);
+	_exit(0);
+}
+
 /* --- ownership ------------------------------------------------------------ */
 
 static int open_second(void)
@@ -461,6 +488,92 @@ static void test_table_outlives_its_daemon(void **state)
 	assert_int_equal(elements("drop4"), 0);
 	assert_int_equal(steer_close(build(&conf, NULL), false), 0);
 	host_run("test -z \"$(nft list ruleset)\"");
+}
+
+/* The one of a process that has gone, taken over by the next. */
+static void take_over(struct scene *s)
+{
+	assert_int_equal(steer_close(s->steer, true), 0);
+	assert_int_equal(steer_open(&s->steer, &conf, NULL), 0);
+	steer_begin(s->steer);
+	steer_build(s->steer);
+	steer_add(s->steer, STEER_IN, &s->flow.tuple, 0);
+	assert_int_equal(steer_commit(s->steer), 0);
+}
+
+static unsigned long table_handle(void)
+{
+	unsigned long handle = 0;
+	FILE *f = popen("nft -j list tables | sed 's/.*\"sacip\", "
+			"\"handle\": \\([0-9]*\\).*/\\1/'", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu", &handle), 1);
+	pclose(f);
+	return handle;
+}
+
+static void on_tombstone(const struct tuple *t, uint64_t left_ms, void *arg)
+{
+	const struct scene *s = arg;
+
+	assert_true(tuple_equal(t, &s->other.tuple));
+	assert_in_range(left_ms, 50000, 60000);
+}
+
+static void test_a_table_is_taken_over(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	volatile unsigned long *sent = mmap(NULL, sizeof(*sent),
+					    PROT_READ | PROT_WRITE,
+					    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned long handle, times = 0;
+	double end;
+	char byte;
+	pid_t pid;
+
+	assert_ptr_not_equal((void *)sent, MAP_FAILED);
+	steer_begin(s.steer);
+	steer_add(s.steer, STEER_IN, &s.flow.tuple, 0);
+	steer_add(s.steer, STEER_DROP, &s.other.tuple, 60);
+	assert_int_equal(steer_commit(s.steer), 0);
+	handle = table_handle();
+	assert_int_equal(steer_close(s.steer, true), 0);
+	assert_int_equal(steer_open(&s.steer, &conf, NULL), 0);
+	assert_int_equal(steer_tombstones(s.steer, on_tombstone, &s), 0);
+	pid = flood(&s, sent);
+	while (!*sent)
+		sched_yield();
+	/* Nothing passes, however often: each look-up finds the element. */
+	for (end = seconds() + 1.5; seconds() < end; times++)
+		take_over(&s);
+	assert_int_equal(recv(s.flow.a, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(table_handle(), handle);
+	assert_int_equal(elements("in4"), 1);
+	assert_int_equal(elements("drop4"), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	printf("# taken over %lu times under %lu packets, none passed\n",
+	       times, *sent);
+	munmap((void *)sent, sizeof(*sent));
+	close_scene(&s);
+}
+
+/* The tag stays when somebody takes rules away. */
+static void test_a_table_that_was_changed_is_replaced(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	unsigned long handle;
+
+	add_one(s.steer, STEER_IN, &s.flow.tuple);
+	handle = table_handle();
+	assert_int_equal(steer_close(s.steer, true), 0);
+	host_run("nft flush chain inet sacip inbound_steered");
+	assert_int_equal(steer_open(&s.steer, &conf, NULL), 0);
+	take_over(&s);
+	assert_int_not_equal(table_handle(), handle);
+	assert_false(inbound_passes(&s));
+	close_scene(&s);
 }
 
 /* --- batches -------------------------------------------------------------- */
@@ -547,14 +660,6 @@ static void test_a_failed_batch_applies_nothing(void **state)
 	steer_build(s); /* must be first */
 	assert_int_equal(steer_commit(s), -EINVAL);
 	assert_int_equal(steer_close(s, false), 0);
-}
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static void many(struct steer *s, const char *local, const char *remote,
@@ -742,25 +847,6 @@ static void test_tombstones_end(void **state)
 	/* To delete what has timed out is fine. */
 	del_one(s.steer, STEER_DROP, &s.flow.tuple);
 	close_scene(&s);
-}
-
-/* Sends from b as fast as it can, for some seconds at most, and counts. A
- * packet goes through a's prerouting inside send(). */
-static pid_t flood(const struct scene *s, volatile unsigned long *sent)
-{
-	pid_t pid = fork();
-	double end;
-	cpu_set_t other;
-
-	assert_true(pid >= 0);
-	if (pid)
-		return pid;
-	CPU_ZERO(&other);
-	CPU_SET(1, &other);
-	(void)sched_setaffinity(0, sizeof(other), &other);
-	for (end = seconds() + 5; seconds() < end; ++*sent)
-		(void)send(s->flow.b, "x", 1, 0);
-	_exit(0);
 }
 
 /* From one set to the other under the flood; then waits until no packet is
@@ -1038,6 +1124,8 @@ int main(void)
 		TEST(test_firewall_snippet),
 		TEST(test_owned_table_is_left_alone),
 		TEST(test_table_outlives_its_daemon),
+		TEST(test_a_table_is_taken_over),
+		TEST(test_a_table_that_was_changed_is_replaced),
 		TEST(test_adds_and_deletes_are_idempotent),
 		TEST(test_a_failed_batch_applies_nothing),
 		TEST(test_tens_of_thousands),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The daemon may die, or be upgraded: what has moved goes on."""
 import contextlib
+import json
 import os
 import socket
 import time
@@ -44,9 +45,12 @@ def end(flows):
 
 
 def our_table(host):
-    """With its handle: another table has another one."""
-    return [x for x in host.run("nft", "-a", "list", "tables")
-            .stdout_text.splitlines() if " inet sacip " in x]
+    """Its handle: another table has another one."""
+    found = [t["table"]["handle"] for t in json.loads(
+        host.run("nft", "-j", "list", "tables").stdout_text)["nftables"]
+        if t.get("table", {}).get("name") == "sacip"]
+    check(len(found) == 1, f"{host.name} has {len(found)} tables")
+    return found[0]
 
 
 def taken_up(host, count):
@@ -207,7 +211,7 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
         h.daemon.start()
         taken_up(h, len(flows))
         if not lab.without_daemons:
-            check(our_table(h) == table, f"{h.name}: not {table} any more")
+            check(our_table(h) == table, f"{h.name}: another table")
     on_path(lab, "kernel", *flows)
     for f in flows:
         f.goes_on(100)
