@@ -134,7 +134,8 @@ struct flow {
 	bool kept; /* it stands in the journal */
 	bool hold; /* prepared or steered to be held */
 	bool was_held; /* before the change that is being prepared */
-	uint8_t promoted; /* as flow_wire.mapped: the kernel is to rewrite */
+	uint8_t promoted; /* bits as in flow_wire.mapped: to be rewritten by the
+			   * kernel; what comes, by whichever wire tuple */
 	bool stay_queued; /* OUT stays although it is plain again ... */
 	bool leave_queue; /* ... until it is quiet: now */
 	bool settling; /* waits to leave the queue, for its path or the maps */
@@ -197,7 +198,7 @@ void flow_group_enter(struct flow *f, enum flow_side side,
 
 /* True while wire and identity are one and nothing else is accepted. */
 bool flow_is_plain(const struct flow *f);
-/* By which the kernel rewrites it, or NULL. */
+/* By which it is sent, where the kernel rewrites that one; or NULL. */
 struct flow_wire *flow_mapped(const struct flow *f);
 /* What is sent now. */
 struct tuple flow_wire_tuple(const struct flow *f);

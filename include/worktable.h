@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "addr.h"
 #include "rewrite.h"
@@ -25,6 +26,7 @@
 /* One way of one flow. Whoever rewrites by it adds to the numbers, alone;
  * anybody may read them. */
 struct work_route {
+	SLIST_ENTRY(work_route) entry; /* its user's */
 	struct tuple tuple; /* as the packets bear it, our end first */
 	bool outbound;
 	struct rewrite_target to;

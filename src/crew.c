@@ -34,14 +34,13 @@ struct crew_change {
 	STAILQ_ENTRY(crew_change) entry;
 	bool add;
 	struct flow *flow;
-	enum flow_side side;
 	struct work_route *route;
 };
 
 /* What a flow has with its worker; struct flow's `work`. */
 struct flow_work {
 	unsigned int worker;
-	struct work_route *route[FLOW_SIDES]; /* NULL: not there */
+	SLIST_HEAD(, work_route) routes;
 };
 
 uint16_t crew_queue(const struct daemon *d, unsigned int i)
@@ -156,6 +155,7 @@ bool crew_take(struct daemon *d, struct flow *f)
 	if (!f->work)
 		return false;
 	f->work->worker = k;
+	SLIST_INIT(&f->work->routes);
 	c->flows[k]++;
 	return true;
 }
@@ -175,16 +175,23 @@ static struct rewrite_target target_of(const struct flow_change *c)
 					   rewrite_target_in(&c->to);
 }
 
-static bool is_route(const struct work_route *r, const struct flow_change *c)
+/* NULL where there is none. */
+static struct work_route *route_of(const struct flow *f,
+				   const struct flow_change *c)
 {
 	struct rewrite_target to = target_of(c);
+	struct work_route *r;
 
-	return r && tuple_equal(&r->tuple, &c->tuple) &&
-	       endpoint_equal(&r->to.src, &to.src) &&
-	       endpoint_equal(&r->to.dst, &to.dst);
+	SLIST_FOREACH(r, &f->work->routes, entry)
+		if (r->outbound == (c->set == FLOW_STEER_SEND) &&
+		    tuple_equal(&r->tuple, &c->tuple) &&
+		    endpoint_equal(&r->to.src, &to.src) &&
+		    endpoint_equal(&r->to.dst, &to.dst))
+			return r;
+	return NULL;
 }
 
-static int note(struct daemon *d, struct flow *f, enum flow_side side,
+static int note(struct daemon *d, struct flow *f, struct work_route *there,
 		const struct flow_change *c)
 {
 	struct crew_change *n = calloc(1, sizeof(*n));
@@ -193,8 +200,7 @@ static int note(struct daemon *d, struct flow *f, enum flow_side side,
 		return -ENOMEM;
 	n->add = c->add;
 	n->flow = f;
-	n->side = side;
-	n->route = f->work->route[side];
+	n->route = there;
 	if (c->add) {
 		n->route = calloc(1, sizeof(*n->route));
 		if (!n->route) {
@@ -202,7 +208,7 @@ static int note(struct daemon *d, struct flow *f, enum flow_side side,
 			return -ENOMEM;
 		}
 		n->route->tuple = c->tuple;
-		n->route->outbound = side == FLOW_OURS;
+		n->route->outbound = c->set == FLOW_STEER_SEND;
 		n->route->to = target_of(c);
 	}
 	STAILQ_INSERT_TAIL(&d->crew.changes, n, entry);
@@ -211,15 +217,14 @@ static int note(struct daemon *d, struct flow *f, enum flow_side side,
 
 int crew_change(struct daemon *d, const struct flow_change *c)
 {
-	bool send = c->set == FLOW_STEER_SEND;
-	enum flow_side side = send ? FLOW_OURS : FLOW_THEIRS;
-	enum steer_map map = send ? STEER_SEND : STEER_RECV;
+	enum steer_map map = c->set == FLOW_STEER_SEND ? STEER_SEND :
+							 STEER_RECV;
 	struct flow *f = flow_of(d, c);
-	bool there;
+	struct work_route *there;
 
 	if (!f || !f->work)
 		return 0;
-	there = is_route(f->work->route[side], c);
+	there = route_of(f, c);
 	if (!c->add && !there)
 		return 0;
 	if (c->add)
@@ -228,7 +233,7 @@ int crew_change(struct daemon *d, const struct flow_change *c)
 		steer_worker_del(d->steer, map, &c->tuple, f->work->worker);
 	if (c->add && there) /* the table is being built anew */
 		return 1;
-	return note(d, f, side, c) ? -ENOMEM : 1;
+	return note(d, f, there, c) ? -ENOMEM : 1;
 }
 
 static void drop_changes(struct crew *c, bool routes)
@@ -269,15 +274,15 @@ void crew_pause(struct daemon *d)
 }
 
 /* The numbers are its flow's from now on. */
-static void free_route(struct flow *f, enum flow_side side,
-		       struct work_route *r)
+static void free_route(struct flow *f, struct work_route *r)
 {
+	enum flow_side side = r->outbound ? FLOW_OURS : FLOW_THEIRS;
+
 	f->packets[side] += atomic_load_explicit(&r->packets,
 						 memory_order_relaxed);
 	f->bytes[side] += atomic_load_explicit(&r->bytes,
 					       memory_order_relaxed);
-	if (f->work->route[side] == r)
-		f->work->route[side] = NULL;
+	SLIST_REMOVE(&f->work->routes, r, work_route, entry);
 	free(r);
 }
 
@@ -295,7 +300,7 @@ static void settle(struct crew *c)
 			worker_settle(c->worker[k]);
 	STAILQ_FOREACH(n, &c->changes, entry)
 		if (!n->add)
-			free_route(n->flow, n->side, n->route);
+			free_route(n->flow, n->route);
 }
 
 static void go_on(struct crew *c)
@@ -327,7 +332,8 @@ void crew_commit(struct daemon *d, int err)
 		settle(c);
 		STAILQ_FOREACH(n, &c->changes, entry)
 			if (n->add)
-				n->flow->work->route[n->side] = n->route;
+				SLIST_INSERT_HEAD(&n->flow->work->routes,
+						  n->route, entry);
 	}
 	drop_changes(c, err);
 }
@@ -340,20 +346,18 @@ void crew_go_on(struct daemon *d)
 
 void crew_leave(struct daemon *d, struct flow *f)
 {
+	struct work_route *r;
 	struct worker *w;
 
 	if (!f->work)
 		return;
 	w = d->crew.worker[f->work->worker];
-	for (int side = 0; side < FLOW_SIDES; side++)
-		if (f->work->route[side])
-			worker_forget(w, f->work->route[side]);
-	if (f->work->route[FLOW_OURS] || f->work->route[FLOW_THEIRS])
+	SLIST_FOREACH(r, &f->work->routes, entry)
+		worker_forget(w, r);
+	if (crew_carries(f))
 		worker_settle(w);
-	for (int side = 0; side < FLOW_SIDES; side++)
-		if (f->work->route[side])
-			free_route(f, (enum flow_side)side,
-				   f->work->route[side]);
+	while ((r = SLIST_FIRST(&f->work->routes)))
+		free_route(f, r);
 	d->crew.flows[f->work->worker]--;
 	free(f->work);
 	f->work = NULL;
@@ -363,19 +367,24 @@ void crew_leave(struct daemon *d, struct flow *f)
 
 bool crew_carries(const struct flow *f)
 {
-	return f->work && (f->work->route[FLOW_OURS] ||
-			   f->work->route[FLOW_THEIRS]);
+	return f->work && !SLIST_EMPTY(&f->work->routes);
 }
 
 void crew_add_traffic(const struct flow *f, enum flow_side side,
 		      uint64_t *packets, uint64_t *bytes)
 {
-	const struct work_route *r = f->work ? f->work->route[side] : NULL;
+	const struct work_route *r;
 
-	if (!r)
+	if (!f->work)
 		return;
-	*packets += atomic_load_explicit(&r->packets, memory_order_relaxed);
-	*bytes += atomic_load_explicit(&r->bytes, memory_order_relaxed);
+	SLIST_FOREACH(r, &f->work->routes, entry) {
+		if (r->outbound != (side == FLOW_OURS))
+			continue;
+		*packets += atomic_load_explicit(&r->packets,
+						 memory_order_relaxed);
+		*bytes += atomic_load_explicit(&r->bytes,
+					       memory_order_relaxed);
+	}
 }
 
 void crew_add_counters(struct daemon *d, struct counters *to)
@@ -399,6 +408,7 @@ void crew_add_counters(struct daemon *d, struct counters *to)
 void crew_close(struct daemon *d)
 {
 	struct crew *c = &d->crew;
+	struct work_route *r;
 
 	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
 		worker_stop(c->worker[k]);
@@ -408,8 +418,10 @@ void crew_close(struct daemon *d)
 	for (struct flow *f = d->flows.by_identity; f; f = f->hh.next) {
 		if (!f->work)
 			continue;
-		for (int side = 0; side < FLOW_SIDES; side++)
-			free(f->work->route[side]);
+		while ((r = SLIST_FIRST(&f->work->routes))) {
+			SLIST_REMOVE_HEAD(&f->work->routes, entry);
+			free(r);
+		}
 		free(f->work);
 		f->work = NULL;
 	}

@@ -424,6 +424,20 @@ static void release_flush(struct daemon *d, struct divert_released *r)
 		free(r->spent[--r->n]);
 }
 
+/* Most bear the identity; not what the kernel had rewritten before the wire
+ * tuple's address went. */
+static bool bears(const struct hold_packet *h, const struct tuple *wire)
+{
+	struct tuple t;
+	struct pkt pkt;
+	enum pkt_result r = pkt_parse(h->data, h->len, &pkt);
+
+	if (r != PKT_OK && r != PKT_FIRST_FRAGMENT)
+		return false;
+	t = pkt_tuple_out(&pkt);
+	return tuple_equal(&t, wire);
+}
+
 void divert_release(struct daemon *d, struct flow *f,
 		    struct divert_released *r)
 {
@@ -435,7 +449,7 @@ void divert_release(struct daemon *d, struct flow *f,
 		struct pktq *q = queue_of(d, h);
 
 		COUNT(d, PKT_RELEASED);
-		if (plain)
+		if (plain && bears(h, &wire))
 			accept_plain(d, q, h->id, h->mark);
 		else if (rewrite_out(d, f, h->data, h->len, h->csum))
 			drop(d, q, h->id);
@@ -490,6 +504,7 @@ static bool is_sent_plain(const struct flow *f)
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 			struct pktq_packet *p, const struct pkt *pkt)
 {
+	struct tuple sent = pkt_tuple_out(pkt);
 	struct tuple wire = f->identity;
 
 	f->last_queued_ms = loop_now_ms();
@@ -506,7 +521,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		return;
 	}
 	wire = flow_wire_tuple(f);
-	if (tuple_equal(&wire, &f->identity)) {
+	if (tuple_equal(&wire, &sent)) {
 		if (rtmon_usable(d->rtmon, &wire.local.addr)) {
 			COUNT(d, PKT_PASSED);
 			accept_plain(d, q, p->id, p->mark);
@@ -547,7 +562,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	if (f && is_gone(d, &tuple.local.addr)) {
 		/* The kernel had rewritten it to a source that is gone. */
 		f = flow_find_wire(&d->flows, &tuple); /* hearing may end it */
-		if (f && f->hold)
+		if (f && f->protected)
 			out_of_flow(d, f, q, p, &pkt);
 		else
 			drop(d, q, p->id);

@@ -447,12 +447,30 @@ static int tell_maps(struct flow *f, flow_change_cb *cb, void *ctx)
 
 struct flow_wire *flow_mapped(const struct flow *f)
 {
+	struct tuple wire = flow_wire_tuple(f);
 	struct flow_wire *w;
 
 	SLIST_FOREACH(w, &f->wires, entry)
-		if (w->mapped)
+		if (w->mapped && tuple_equal(&w->tuple, &wire))
 			return w;
 	return NULL;
+}
+
+/* What comes by a wire tuple that is not sent by any more is not put on the
+ * queue either: what comes by the new one would overtake it there. */
+static uint8_t wire_map_next(const struct flow *f, const struct flow_wire *w,
+			     const struct tuple *wire)
+{
+	bool sent_by = tuple_equal(&w->tuple, wire);
+	uint8_t next = 0;
+
+	if (w->stale || !f->protected)
+		return 0;
+	if (sent_by && !f->hold)
+		next = f->promoted & BIT(FLOW_OURS);
+	if (sent_by || w->mapped & BIT(FLOW_THEIRS))
+		next |= f->promoted & BIT(FLOW_THEIRS);
+	return next;
 }
 
 static int wire_want(struct flow_table *t, struct flow *f,
@@ -511,10 +529,7 @@ static int want(struct flow_table *t, struct flow *f)
 	if (!identity_accepted)
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_DROP);
 	SLIST_FOREACH(w, &f->wires, entry)
-		w->map_next = !w->stale && f->protected && !f->hold &&
-					      tuple_equal(&w->tuple, &wire) ?
-				      f->promoted :
-				      0;
+		w->map_next = wire_map_next(f, w, &wire);
 	return 0;
 }
 
@@ -668,8 +683,9 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 		}
 		w = next;
 	}
-	w = flow_mapped(f);
-	f->promoted = w ? w->mapped : 0;
+	f->promoted = 0;
+	SLIST_FOREACH(w, &f->wires, entry)
+		f->promoted |= w->mapped;
 }
 
 /* A plain path that also goes by the identity's choice of ports is what no

@@ -12,7 +12,7 @@
  * until it has been quiet for SETTLE_QUIET_MS (UDP).
  *
  * Owns the list of those that wait. Never puts a flow on the queues: whoever
- * needs to see its packets holds it, and a held flow is not rewritten.
+ * needs to see what it sends holds it, and that half is not rewritten then.
  */
 #include "daemon.h"
 
@@ -50,18 +50,31 @@ void promote_forget(struct flow *f)
 #define SEND (1u << FLOW_OURS)
 #define RECV (1u << FLOW_THEIRS)
 
-/* What can be taken off the queues at once: the sending half where none of it
- * was diverted until now, the other where our own locator changes. Nothing can
- * have come to that yet, while a peer that changes its own sends by it before
- * it tells us so. */
-static uint8_t free_halves(const struct daemon *d, const struct flow *f)
+/* Can anything that came be in the queue? By the locator that we switch to
+ * nothing has come yet, while a peer that changes its own sends by it before it
+ * tells us so. */
+static bool may_be_queued(const struct daemon *d, const struct flow *f,
+			  const struct tuple *wire)
+{
+	const struct flow_wire *w;
+
+	SLIST_FOREACH(w, &f->wires, entry)
+		if (!(w->mapped & RECV) && !tuple_equal(&w->tuple, wire))
+			return true;
+	return !d->divert.we_switch;
+}
+
+/* What can be taken off the queues at once: halves of which nothing was
+ * diverted until now. */
+static uint8_t free_halves(const struct daemon *d, const struct flow *f,
+			   const struct tuple *wire)
 {
 	uint8_t free = 0;
 
 	if (hold_flow_empty(&f->held) &&
 	    (f->promoted & SEND || !(f->steered & (1u << FLOW_STEER_OUT))))
 		free = SEND;
-	if (d->divert.we_switch && hold_flow_empty(&f->held))
+	if (!may_be_queued(d, f, wire))
 		free |= RECV;
 	return free;
 }
@@ -83,7 +96,7 @@ static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
 	if (f->leave_queue)
 		f->promoted = SEND | RECV;
 	else if (!stays)
-		f->promoted = free_halves(d, f);
+		f->promoted = free_halves(d, f, &wire);
 	if (f->promoted != (SEND | RECV))
 		wait_to_leave(d, f, now_ms);
 }
@@ -97,13 +110,17 @@ static void consider_plain(struct daemon *d, struct flow *f, uint64_t now_ms)
 		f->stay_queued = true;
 		wait_to_leave(d, f, now_ms);
 	}
-	f->promoted = 0;
+	f->promoted &= RECV; /* by what it was moved to, for a while */
 }
 
 void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (!f->protected || f->hold)
+	if (!f->protected)
 		f->promoted = 0;
+	else if (f->hold && f->leave_queue && may_leave(d, f))
+		f->promoted = RECV;
+	else if (f->hold)
+		f->promoted &= RECV;
 	else if (is_moved(f))
 		consider_moved(d, f, now_ms);
 	else

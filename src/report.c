@@ -107,7 +107,7 @@ static void on_rewritten(const struct steer_rewritten *r, void *arg)
 				       flow_find_wire(&d->flows, &r->tuple);
 	struct flow_wire *w = f ? flow_mapped(f) : NULL;
 
-	if (!w)
+	if (!w || (side == FLOW_THEIRS && !tuple_equal(&w->tuple, &r->tuple)))
 		return;
 	w->counted = true;
 	w->packets[side] = r->packets;

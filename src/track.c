@@ -696,8 +696,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		ifindex = ifindex_of(t, &at->addr);
 	divert_begin(d);
 	d->divert.we_switch = t->side == FLOW_OURS &&
-			      (action->type == MIGRATE_RELEASE ||
-			       action->type == MIGRATE_SWITCH);
+			      action->type == MIGRATE_SWITCH;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		bool held = f->hold;
 
