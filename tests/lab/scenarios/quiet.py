@@ -41,7 +41,7 @@ def nothing_is_queued_before_a_move(lab, n):
         f.goes_on(100)
     for h in client, server:
         k = kernel_counts(h)
-        check(k["queued"] > 100 and k["pkt_queued"] > 100,
+        check(k["queued"] > 0 and k["pkt_queued"] > 0,
               f"{h.name}, after a move: {k}")
     for f in flows:
         f.finish()
