@@ -36,7 +36,8 @@
 
 #define BATCH 32 /* packets in one read */
 #define BATCH_LONG 4 /* of long ones: still cached when their verdict is sent */
-#define LONG_BYTES 16384 /* on average */
+#define LONG_BYTES 16384
+#define LONG_READS 16 /* short ones: as many later they are a batch again */
 #define BUFFER (UINT16_MAX + 4097) /* payload, attributes; whole pages */
 #define RECEIVE_BYTES (64 << 20) /* socket buffer, as the kernel counts */
 #define SEND_BYTES (1 << 20) /* above the longest message */
@@ -54,6 +55,7 @@ struct queue {
 	int fd;
 	uint16_t number;
 	unsigned int batch; /* of the next read */
+	unsigned int long_reads; /* until it grows again */
 	uint8_t *buffers; /* BATCH of BUFFER bytes */
 	struct mmsghdr message[BATCH];
 	struct iovec iov[BATCH];
@@ -480,7 +482,7 @@ static int handle_datagram(struct pktq *q, struct queue *k, unsigned int i)
 static int read_queue(struct pktq *q, struct queue *k)
 {
 	int n, packets = 0, err = 0;
-	size_t bytes = 0;
+	bool has_long = false;
 
 	for (unsigned int i = 0; i < k->batch; i++)
 		k->message[i].msg_hdr.msg_namelen = sizeof(k->from[i]);
@@ -492,13 +494,18 @@ static int read_queue(struct pktq *q, struct queue *k)
 	for (int i = 0; i < n; i++) {
 		int more = handle_datagram(q, k, (unsigned int)i);
 
-		bytes += k->message[i].msg_len;
+		has_long |= k->message[i].msg_len > LONG_BYTES;
 		if (more < 0)
 			err = more;
 		else
 			packets += more;
 	}
-	k->batch = bytes > (size_t)n * LONG_BYTES ? BATCH_LONG : BATCH;
+	/* Acknowledgments between them do not make them fewer. */
+	if (has_long)
+		k->long_reads = LONG_READS;
+	else if (k->long_reads)
+		k->long_reads--;
+	k->batch = k->long_reads ? BATCH_LONG : BATCH;
 	pktq_flush(q); /* what could not be sent is counted */
 	return err ? err : packets;
 }
