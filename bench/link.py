@@ -20,7 +20,7 @@ import time
 from lab import check
 
 FIRST, PEER = "10.9.0.1", "10.9.0.2"
-OTHERS = [f"10.9.0.{n}" for n in range(11, 251)]  # where the mover goes, in turn
+OTHERS = [f"10.9.0.{n}" for n in range(11, 251)]  # for the mover, in turn
 PREFIX = "/24"
 DEV = "eth0"
 HZ = os.sysconf("SC_CLK_TCK")
