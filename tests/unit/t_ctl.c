@@ -555,6 +555,7 @@ static void await(struct fake *fake, struct terminal *t, const char *text)
 	size_t from = t->len;
 	ssize_t n;
 
+	fake->out[from] = '\0';
 	do {
 		assert_true(poll(p, 2, 30000) > 0);
 		if (p[1].revents)
