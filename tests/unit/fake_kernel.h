@@ -69,10 +69,12 @@ struct tap {
 	bool ready;
 };
 
-enum { SET_SEND = STEER_SET_MAX, SET_RECV };
+/* Of the maps that rewrite, and of those that lead to workers: the number is
+ * the port of `to`. */
+enum { SET_SEND = STEER_SET_MAX, SET_RECV, SET_WORK_OUT, SET_WORK_IN };
 
 struct element {
-	int set; /* enum steer_set, or SET_SEND, SET_RECV */
+	int set; /* enum steer_set, or of the above */
 	struct tuple to; /* in a map */
 	struct tuple tuple;
 	uint32_t timeout_s;
@@ -95,6 +97,16 @@ struct parcel {
 	bool out;
 };
 
+/* Rewrites nothing, but is told all. */
+struct worker {
+	struct host *h; /* NULL: not started */
+	struct work_route *route[LIST];
+	size_t n_route;
+	struct work_route *forgotten[LIST]; /* until it settles */
+	size_t n_forgotten;
+	bool paused;
+};
+
 enum fate { WAITS, ACCEPTED, REWRITTEN, DROPPED };
 
 struct host {
@@ -109,7 +121,9 @@ struct host {
 	struct udp udp;
 	struct ctl ctl;
 	struct tap_injector injector;
-	struct pktq queue[2];
+	struct pktq queue[3]; /* the last is the strays' */
+	struct worker worker[STEER_WORKERS_MAX];
+	int worker_error; /* of those that are to start */
 	bool ctl_open, steer_open, retain_open;
 	/* addresses; one link each */
 	struct rtmon_address addr[16];
@@ -251,9 +265,9 @@ void loop_stop(struct loop *loop)
 int steer_open(struct steer **out, const struct steer_conf *conf,
 	       struct steer_info *info)
 {
-	(void)conf;
 	memset(info, 0, sizeof(*info));
 	info->maps = !starting->without_maps;
+	info->workers = info->maps ? 0 : conf->workers;
 	starting->steer.h = starting;
 	starting->steer_open = true;
 	*out = &starting->steer;
@@ -320,68 +334,6 @@ void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 {
 	put_todo(s, map == STEER_SEND ? SET_SEND : SET_RECV, t, 0, false);
 	s->h->todo[s->h->n_todo - 1].to = *to;
-}
-
-/* ---- workers: none here ------------------------------------------------- */
-
-void steer_worker_add(struct steer *s, enum steer_map map,
-		      const struct tuple *t, unsigned int worker)
-{
-	(void)s;
-	(void)map;
-	(void)t;
-	fail_msg("a flow at worker %u", worker);
-}
-
-void steer_worker_del(struct steer *s, enum steer_map map,
-		      const struct tuple *t, unsigned int worker)
-{
-	steer_worker_add(s, map, t, worker);
-}
-
-int worker_start(struct worker **out, const struct worker_conf *conf)
-{
-	(void)out;
-	(void)conf;
-	return -EAGAIN;
-}
-
-void worker_stop(struct worker *w)
-{
-	assert_null(w);
-}
-
-void worker_settle(struct worker *w)
-{
-	assert_null(w);
-}
-
-void worker_pause(struct worker *w)
-{
-	assert_null(w);
-}
-
-void worker_go_on(struct worker *w)
-{
-	assert_null(w);
-}
-
-void worker_add(struct worker *w, struct work_route *r)
-{
-	(void)r;
-	assert_null(w);
-}
-
-void worker_forget(struct worker *w, struct work_route *r)
-{
-	(void)r;
-	assert_null(w);
-}
-
-void worker_ask(struct worker *w, struct worker_report *to)
-{
-	(void)to;
-	assert_null(w);
 }
 
 static struct element *element(struct host *h, int set,
@@ -1042,15 +994,119 @@ bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t oif,
 	return false;
 }
 
+/* ---- workers ------------------------------------------------------------- */
+
+static void put_work(struct steer *s, enum steer_map map,
+		     const struct tuple *t, unsigned int worker, bool add)
+{
+	struct tuple *to;
+
+	assert_true(s->h->without_maps);
+	assert_non_null(s->h->worker[worker].h);
+	put_todo(s, map == STEER_SEND ? SET_WORK_OUT : SET_WORK_IN, t, 0, add);
+	to = &s->h->todo[s->h->n_todo - 1].to;
+	to->local.port = (uint16_t)worker;
+}
+
+void steer_worker_add(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	put_work(s, map, t, worker, true);
+}
+
+void steer_worker_del(struct steer *s, enum steer_map map,
+		      const struct tuple *t, unsigned int worker)
+{
+	put_work(s, map, t, worker, false);
+}
+
+int worker_start(struct worker **out, const struct worker_conf *conf)
+{
+	struct host *h = starting;
+	unsigned int k = 0;
+
+	for (unsigned int i = 0; i < HOSTS; i++)
+		if (host[i].d && conf->seed == host[i].d->crew.seed)
+			h = &host[i];
+	if (h->worker_error)
+		return h->worker_error;
+	while (crew_queue(h->d, k + 1) != conf->number)
+		assert_true(++k < STEER_WORKERS_MAX);
+	assert_int_equal(conf->strays, crew_queue(h->d, 0));
+	assert_null(h->worker[k].h);
+	h->worker[k].h = h;
+	*out = &h->worker[k];
+	return 0;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (w)
+		memset(w, 0, sizeof(*w));
+}
+
+/* Packets that wait must not meet half of a change. */
+void worker_add(struct worker *w, struct work_route *r)
+{
+	assert_true(w->paused);
+	assert_true(w->n_route < LIST);
+	for (size_t i = 0; i < w->n_route; i++)
+		assert_false(w->route[i]->outbound == r->outbound &&
+			     tuple_equal(&w->route[i]->tuple, &r->tuple));
+	w->route[w->n_route++] = r;
+}
+
+void worker_forget(struct worker *w, struct work_route *r)
+{
+	size_t i = 0;
+
+	while (w->route[i] != r)
+		assert_true(++i < w->n_route);
+	w->route[i] = w->route[--w->n_route];
+	w->forgotten[w->n_forgotten++] = r;
+}
+
+/* What it had forgotten is freed after this, and not before. */
+void worker_settle(struct worker *w)
+{
+	for (size_t i = 0; i < w->n_forgotten; i++)
+		w->forgotten[i]->packets += 1; /* a sanitizer would tell */
+	w->n_forgotten = 0;
+}
+
+void worker_pause(struct worker *w)
+{
+	assert_false(w->paused);
+	w->paused = true;
+}
+
+void worker_go_on(struct worker *w)
+{
+	assert_true(w->paused);
+	w->paused = false;
+}
+
+void worker_ask(struct worker *w, struct worker_report *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->routes = (uint32_t)w->n_route;
+}
+
 /* ---- queues -------------------------------------------------------------- */
 
 int pktq_open(const struct pktq_config *config, struct pktq **q)
 {
-	struct pktq *new = &starting->queue[config->number & 1];
+	struct daemon *d = config->ctx;
+	struct host *h = starting;
+	struct pktq *new;
 
-	if (starting->fail_queue)
-		return starting->fail_queue;
-	new->h = starting;
+	if (config->number == crew_queue(d, 0))
+		h = d->steer->h;
+	new = &h->queue[config->number == crew_queue(d, 0) ?
+				2 : config->number & 1];
+	if (h->fail_queue)
+		return h->fail_queue;
+	new->h = h;
 	new->config = *config;
 	*q = new;
 	return 0;
@@ -1085,6 +1141,8 @@ int pktq_read(struct pktq *q)
 	bool out = q == h->d->queue_out;
 	int n = 0;
 
+	if (q == &h->queue[2])
+		return 0;
 	for (size_t i = 0; i < h->n_in_queue;) {
 		struct parcel p = h->in_queue[i];
 		struct pktq_packet packet = {

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* crew: moved flows at workers, where the kernel does not rewrite; by whole
+ * daemons on kernels of paper, whose workers check the order of what they are
+ * told. */
+#include "world.h"
+
+#define WIRE "10.0.0.9"
+#define NEXT "10.0.0.10"
+#define FLOWS 6
+
+static bool is_target(const struct work_route *r, const struct tuple *to)
+{
+	const struct endpoint *src = r->outbound ? &to->local : &to->remote;
+	const struct endpoint *dst = r->outbound ? &to->remote : &to->local;
+
+	return endpoint_equal(&r->to.src, src) &&
+	       endpoint_equal(&r->to.dst, dst);
+}
+
+/* Where that tuple leads, to be rewritten to `to`. */
+static bool is_worked(struct host *h, bool outbound, const struct tuple *t,
+		      const struct tuple *to)
+{
+	struct element *e = element(h, outbound ? SET_WORK_OUT : SET_WORK_IN,
+				    t);
+	const struct worker *w = e ? &h->worker[e->to.local.port] : NULL;
+
+	for (size_t i = 0; w && i < w->n_route; i++)
+		if (w->route[i]->outbound == outbound &&
+		    tuple_equal(&w->route[i]->tuple, t))
+			return is_target(w->route[i], to);
+	return false;
+}
+
+/* Elements and routes are the same in number, and nobody stands still. */
+static unsigned int routes(struct host *h)
+{
+	unsigned int elements = 0, n = 0;
+
+	for (size_t i = 0; i < h->n_set; i++)
+		elements += h->set[i].set >= SET_WORK_OUT;
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
+		assert_false(h->worker[k].paused);
+		assert_int_equal(h->worker[k].n_forgotten, 0);
+		n += (unsigned int)h->worker[k].n_route;
+	}
+	assert_int_equal(elements, n);
+	return n;
+}
+
+static struct tuple wire_of(const struct tuple *t, const char *local)
+{
+	struct tuple w = *t;
+
+	w.local.addr = address(local);
+	return w;
+}
+
+/* Both ends have the flow at workers, by that address of the client's. */
+static void check_worked(const struct tuple *t, const char *local)
+{
+	struct tuple r = tuple_reverse(t), w = wire_of(t, local);
+	struct tuple rw = tuple_reverse(&w);
+
+	assert_true(is_worked(&host[0], true, t, &w));
+	assert_true(is_worked(&host[0], false, &w, t));
+	assert_true(is_worked(&host[1], true, &r, &rw));
+	assert_true(is_worked(&host[1], false, &rw, &r));
+}
+
+static int without_maps(void **state)
+{
+	setup(state);
+	for (unsigned int i = 0; i < 2; i++) {
+		host[i].without_maps = true;
+		assert_int_equal(host_restart(&host[i]), 0);
+	}
+	return 0;
+}
+
+static struct tuple flow_open(uint16_t port)
+{
+	struct tuple t = connection(port);
+
+	run(9000);
+	assert_true(both_own(&t));
+	return t;
+}
+
+static void move(const char *from, const char *to)
+{
+	addr_add(&host[0], to, 2);
+	addr_remove(&host[0], from);
+	run(5000);
+}
+
+static void all_ended(const struct tuple t[], size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct tuple r = tuple_reverse(&t[i]);
+
+		socket_end(&host[0], &t[i]);
+		socket_end(&host[1], &r);
+	}
+	run(70000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+	assert_int_equal(routes(&host[0]), 0);
+	assert_int_equal(routes(&host[1]), 0);
+}
+
+static void ended(const struct tuple *t)
+{
+	all_ended(t, 1);
+}
+
+static void nobody_works_before_a_move(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	assert_int_equal(routes(&host[0]), 0);
+	assert_null(host[0].worker[0].h);
+	ended(&t);
+}
+
+static void each_move_goes_to_the_same_worker(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	check_worked(&t, WIRE);
+	assert_int_equal(routes(&host[0]), 2);
+	move(WIRE, NEXT);
+	check_worked(&t, NEXT);
+	assert_int_equal(routes(&host[0]), 2);
+	assert_int_equal(host[0].worker[0].n_route, 2);
+	assert_null(host[0].worker[1].h);
+	move(NEXT, "10.0.0.1");
+	assert_int_equal(routes(&host[0]), 0);
+	ended(&t);
+}
+
+static void flows_of_one_pair_are_spread(void **state)
+{
+	struct tuple t[FLOWS];
+	const struct daemon *d = host[0].d;
+
+	(void)state;
+	for (unsigned int i = 0; i < FLOWS; i++)
+		t[i] = flow_open((uint16_t)(40000 + i));
+	move("10.0.0.1", WIRE);
+	assert_int_equal(routes(&host[0]), 2 * FLOWS);
+	assert_int_equal(d->crew.n, 4);
+	for (unsigned int k = 0; k < d->crew.n; k++)
+		assert_in_range(host[0].worker[k].n_route, 2, 4);
+	for (unsigned int i = 0; i < FLOWS; i++)
+		check_worked(&t[i], WIRE);
+	all_ended(t, FLOWS);
+}
+
+/* The worker has nothing of it any more when it is held. */
+static void a_hold_takes_it_away(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	host[0].worker[0].route[0]->packets = 5;
+	host[0].worker[0].route[1]->packets = 7;
+	addr_remove(&host[0], WIRE);
+	settle();
+	assert_true(flow_at(&host[0], &t)->hold);
+	assert_null(element(&host[0], SET_WORK_OUT, &t));
+	for (size_t i = 0; i < host[0].worker[0].n_route; i++)
+		assert_false(host[0].worker[0].route[i]->outbound);
+	addr_add(&host[0], NEXT, 2);
+	run(5000);
+	check_worked(&t, NEXT);
+	/* What it has rewritten is not forgotten; one more is settle()'s. */
+	assert_int_equal(flow_at(&host[0], &t)->packets[FLOW_OURS] +
+			 flow_at(&host[0], &t)->packets[FLOW_THEIRS],
+			 5 + 7 + 2);
+	ended(&t);
+}
+
+static void a_refused_change_leaves_the_routes(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	host[0].steer_error = -ENOMEM;
+	addr_add(&host[0], NEXT, 2);
+	addr_deprecate(&host[0], WIRE);
+	settle();
+	check_worked(&t, WIRE);
+	host[0].steer_error = 0;
+	run(20000);
+	check_worked(&t, NEXT);
+	ended(&t);
+}
+
+static void a_rebuild_restores_them(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	host[0].n_set = 0; /* somebody flushed the ruleset */
+	assert_int_equal(divert_rebuild(host[0].d, loop_now_ms()), 0);
+	check_worked(&t, WIRE);
+	ended(&t);
+}
+
+/* What an earlier run had moved is given to workers while the table is built,
+ * and they must learn of it. */
+static void a_restart_gives_them_anew(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	assert_int_equal(host_restart(&host[0]), 0);
+	run(5000);
+	check_worked(&t, WIRE);
+	move(WIRE, NEXT);
+	check_worked(&t, NEXT);
+	ended(&t);
+}
+
+static void without_threads_the_daemon_does_it(void **state)
+{
+	struct tuple t = flow_open(40000);
+
+	(void)state;
+	host[0].worker_error = -EAGAIN;
+	move("10.0.0.1", WIRE);
+	check_wire(&t, WIRE);
+	assert_int_equal(routes(&host[0]), 0);
+	assert_non_null(element(&host[0], STEER_OUT, &t));
+	assert_int_equal(routes(&host[1]), 2);
+	host[0].worker_error = 0;
+	ended(&t);
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, without_maps, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(nobody_works_before_a_move),
+		WORLD(each_move_goes_to_the_same_worker),
+		WORLD(flows_of_one_pair_are_spread),
+		WORLD(a_hold_takes_it_away),
+		WORLD(a_refused_change_leaves_the_routes),
+		WORLD(a_rebuild_restores_them),
+		WORLD(a_restart_gives_them_anew),
+		WORLD(without_threads_the_daemon_does_it),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
