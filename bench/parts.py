@@ -128,6 +128,13 @@ def connections(case, args):
         return c.measure(args.seconds)
 
 
+def hooks(case, _):
+    """A datagram from socket to socket in each state of the table; it makes
+    hosts of its own, and rounds."""
+    out = case.link.mover.run(case.link.lab.program("hooks")).stdout_text
+    return {"cases": [json.loads(x) for x in out.splitlines()]}
+
+
 # how it grows: many flows of one peer
 
 def elements(case, _):
