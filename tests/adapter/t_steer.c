@@ -1111,6 +1111,55 @@ static void test_flush_of_all(void **state)
 }
 
 /* Each in namespaces of its own: a failure does not spoil the next one. */
+/* --- workers ---------------------------------------------------------------- */
+
+/* In front of the sets, to the queue of that worker, whom nobody plays. */
+static void leads_to_workers(void **state, bool v6)
+{
+	struct steer_conf c = conf;
+	struct scene s;
+
+	c.avoid_maps = true;
+	c.workers = 2;
+	c.queue_worker[0] = 40;
+	c.queue_worker[1] = 41;
+	s = open_scene(state, v6, &c);
+	assert_int_equal(s.info.workers, 2);
+	assert_true(passes(s.flow.a, s.flow.b, s.other.a, s.other.b));
+	steer_begin(s.steer);
+	steer_worker_add(s.steer, STEER_SEND, &s.flow.tuple, 1);
+	steer_worker_add(s.steer, STEER_RECV, &s.flow.tuple, 0);
+	assert_int_equal(steer_commit(s.steer), 0);
+	host_run("nft list map inet sacip work_out%d | grep -q 'goto worker1'",
+		 v6 ? 6 : 4);
+	host_run("nft list map inet sacip work_in%d | grep -q 'goto worker0'",
+		 v6 ? 6 : 4);
+	host_run("nft list chain inet sacip worker1 | grep -qE '(num|to) 41'");
+	assert_false(passes(s.flow.a, s.flow.b, s.other.a, s.other.b));
+	assert_false(passes(s.flow.b, s.flow.a, s.other.b, s.other.a));
+	/* Gone, it is the sets' turn, and here nobody's. */
+	steer_begin(s.steer);
+	steer_worker_del(s.steer, STEER_SEND, &s.flow.tuple, 1);
+	steer_worker_del(s.steer, STEER_RECV, &s.flow.tuple, 0);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_true(passes(s.flow.a, s.flow.b, s.other.a, s.other.b));
+	assert_true(passes(s.flow.b, s.flow.a, s.other.b, s.other.a));
+	steer_begin(s.steer);
+	steer_worker_add(s.steer, STEER_SEND, &s.flow.tuple, 2);
+	assert_int_equal(steer_commit(s.steer), -EINVAL);
+	close_scene(&s);
+}
+
+static void test_leads_to_workers(void **state)
+{
+	leads_to_workers(state, false);
+}
+
+static void test_leads_to_workers_v6(void **state)
+{
+	leads_to_workers(state, true);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, hosts_open, hosts_close)
 
 int main(void)
@@ -1119,6 +1168,8 @@ int main(void)
 		TEST(test_refuses_a_mark_of_two_bits),
 		TEST(test_needs_privilege),
 		TEST(test_open_changes_nothing),
+		TEST(test_leads_to_workers),
+		TEST(test_leads_to_workers_v6),
 		TEST(test_text_says_what_is_built),
 		TEST(test_text_loads),
 		TEST(test_firewall_snippet),
