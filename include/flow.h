@@ -43,7 +43,7 @@ enum flow_steer {
 struct flow_change {
 	bool add; /* else delete */
 	enum flow_steer set;
-	uint32_t timeout_ms; /* 0: until deleted */
+	uint32_t timeout_ms; /* 0: until deleted; of what is deleted, too */
 	struct tuple tuple;
 	struct tuple to; /* SEND, RECV: what it becomes */
 };

@@ -564,7 +564,7 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 			err = tell(cb, ctx, true, FLOW_STEER_IN, &w->tuple, 0);
 			if (!err && tombstone_find(t, &w->tuple))
 				err = tell(cb, ctx, false, FLOW_STEER_DROP,
-					   &w->tuple, 0);
+					   &w->tuple, FLOW_TOMBSTONE_MS);
 		} else if (w->stale && !w->fresh) {
 			err = 0;
 			if (tombstone && is_free(t, f, &w->tuple))

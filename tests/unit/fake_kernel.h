@@ -366,7 +366,14 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 void steer_del_pair(struct steer *s, const struct addr *local,
 		    const struct addr *remote)
 {
-	(void)s, (void)local, (void)remote;
+	/* The caller's promise; what has a timeout is over by then. */
+	for (size_t i = 0; i < s->h->n_set; i++) {
+		const struct element *e = &s->h->set[i];
+
+		assert_false(e->set != STEER_PROT && !e->timeout_s &&
+			     addr_equal(&e->tuple.local.addr, local) &&
+			     addr_equal(&e->tuple.remote.addr, remote));
+	}
 }
 
 void steer_rest(struct steer *s)

@@ -557,6 +557,29 @@ static void ports_change_in_the_maps(void **state)
 	check_ported(&e, NEXT);
 }
 
+/* Back on a wire tuple that was left less than a minute ago: its tombstone is
+ * lifted, and what comes by it is looked up for as long as it is accepted
+ * (steer_del_pair() of fake_kernel.h). */
+static void a_lifted_tombstone_closes_no_pair(void **state)
+{
+	struct ends e = flow_open(IPPROTO_TCP);
+
+	(void)state;
+	move(&host[0], "10.0.0.1", WIRE);
+	run(9000);
+	move(&host[0], WIRE, NEXT);
+	run(9000);
+	assert_true(is_in(&e, 0, STEER_DROP, WIRE, "10.0.0.2"));
+	move(&host[0], NEXT, WIRE);
+	run(70000);
+	assert_true(receives(&e, 0, WIRE, "10.0.0.2"));
+	assert_true(receives(&e, 1, WIRE, "10.0.0.2"));
+	ended(&e);
+	run(70000);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_null(host[i].d->pairs.all);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -576,6 +599,7 @@ int main(void)
 		WORLD(a_rebuild_restores_the_maps),
 		WORLD(both_ends_move_at_once),
 		WORLD(ports_change_in_the_maps),
+		WORLD(a_lifted_tombstone_closes_no_pair),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
