@@ -548,8 +548,11 @@ static int start_flows(struct daemon *d)
 		err = retain_sweep(d->retain);
 	if (err)
 		return fail(d, "routing rules", err);
-	if (d->adopt)
+	if (d->adopt) {
 		adopt_greet(d, loop_now_ms());
+		d->policy = true; /* it may forbid by now what it allowed */
+		d->review_ms = loop_now_ms();
+	}
 	keep_open(d);
 	adopt_finish(d);
 	return 0;

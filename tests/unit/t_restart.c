@@ -296,6 +296,30 @@ static void a_new_socket_on_the_tuple_is_a_new_flow(void **state)
 	assert_int_equal(host[0].n_kept, 0);
 }
 
+/* Its configuration was changed meanwhile: what rests is let go, what needs
+ * us is translated on. */
+static void a_denied_flow_is_let_go_at_rest(void **state)
+{
+	struct tuple t = connection(40000);
+	struct conf *conf = host[0].d->conf;
+	char text[600], error[CONF_ERROR_MAX];
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	host_kill(&host[0]);
+	conf_free(conf);
+	snprintf(text, sizeof(text), CONF "deny = [ \"10.0.0.2/32\" ];\n",
+		 host[0].dir, host[0].dir);
+	assert_int_equal(conf_parse(text, "t", conf, error), 0);
+	assert_int_equal(host_start(&host[0]), 0);
+	assert_true(flow_at(&host[0], &t)->protected);
+	run(100);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_POLICY);
+	assert_int_equal(host[0].n_kept, 0);
+}
+
 /* The program has closed it; what it sent is still under way. */
 static void a_closing_socket_is_taken_up(void **state)
 {
@@ -457,6 +481,7 @@ int main(void)
 		WORLD(chosen_ports_are_kept),
 		WORLD(dead_sockets_are_cleaned_up_after),
 		WORLD(a_new_socket_on_the_tuple_is_a_new_flow),
+		WORLD(a_denied_flow_is_let_go_at_rest),
 		WORLD(a_closing_socket_is_taken_up),
 		WORLD(nobodys_flow_is_translated_on),
 		WORLD(tombstones_are_kept),
