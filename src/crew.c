@@ -263,14 +263,15 @@ static uint32_t concerned(const struct crew *c)
 	return workers;
 }
 
+/* Some may stand still already: for a change before this one. */
 void crew_pause(struct daemon *d)
 {
-	uint32_t workers = concerned(&d->crew);
+	uint32_t workers = concerned(&d->crew) & ~d->crew.paused;
 
 	for (unsigned int k = 0; workers >> k; k++)
 		if (workers >> k & 1)
 			worker_pause(d->crew.worker[k]);
-	d->crew.paused = workers;
+	d->crew.paused |= workers;
 }
 
 /* The numbers are its flow's from now on. */

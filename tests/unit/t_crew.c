@@ -245,6 +245,32 @@ static void without_threads_the_daemon_does_it(void **state)
 	ended(&t);
 }
 
+/* While workers stand still until the queues are read, what is read there may
+ * be the news of a lost address: that changes other flows, and these again. */
+static void a_change_meanwhile_lets_all_go_on(void **state)
+{
+	struct tuple t[2];
+	struct daemon *d = host[0].d;
+	struct flow *f;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++)
+		t[i] = flow_open((uint16_t)(40000 + i));
+	move("10.0.0.1", WIRE);
+	d->crew.stand_still = true;
+	for (unsigned int i = 0; i < 4; i++) {
+		f = flow_at(&host[0], &t[i % 2]);
+		f->hold = !f->hold;
+		assert_int_equal(divert_flow(d, f, clock_ms), 0);
+	}
+	crew_go_on(d);
+	assert_int_not_equal(routes(&host[0]), 0); /* none is paused */
+	run(5000);
+	for (unsigned int i = 0; i < 2; i++)
+		check_worked(&t[i], WIRE);
+	all_ended(t, 2);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, without_maps, teardown)
 
 int main(void)
@@ -258,6 +284,7 @@ int main(void)
 		WORLD(a_rebuild_restores_them),
 		WORLD(a_restart_gives_them_anew),
 		WORLD(without_threads_the_daemon_does_it),
+		WORLD(a_change_meanwhile_lets_all_go_on),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
