@@ -283,6 +283,8 @@ static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 	err = divert_again(d, f, now_ms);
 	if (err) {
 		f->protected = false;
+		promote_forget(f);
+		crew_leave(d, f);
 		retain_unprotect(d->retain, &f->identity.local.addr,
 				 &f->identity.remote.addr);
 	}
@@ -485,6 +487,8 @@ int track_take(struct daemon *d, struct flow *f,
 		return 0;
 	}
 	flow_steer_forget(&d->flows, f);
+	promote_forget(f);
+	crew_leave(d, f);
 	if (f->protected)
 		retain_unprotect(d->retain, &f->identity.local.addr,
 				 &f->identity.remote.addr);

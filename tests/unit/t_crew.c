@@ -271,6 +271,37 @@ static void a_change_meanwhile_lets_all_go_on(void **state)
 	all_ended(t, 2);
 }
 
+/* A flow that is to enter a track that has moved, and the kernel refuses. */
+static void who_cannot_enter_waits_for_nothing(void **state)
+{
+	struct tuple t[2], r;
+	struct daemon *d = host[1].d;
+	struct flow *f;
+
+	(void)state;
+	t[0] = flow_open(40000);
+	addr_add(&host[0], WIRE, 2);
+	addr_deprecate(&host[0], "10.0.0.1");
+	run(5000);
+	check_worked(&t[0], WIRE);
+	t[1] = flow_open(40001);
+	r = tuple_reverse(&t[0]);
+	f = flow_at(&host[1], &r);
+	r = tuple_reverse(&t[1]);
+	flow_at(&host[1], &r)->claim.peer_track = f->claim.peer_track;
+	f = flow_at(&host[1], &r);
+	track_leave(d, f, clock_ms);
+	assert_false(f->protected);
+	host[1].steer_error = -ENFILE;
+	track_enter(d, f, clock_ms);
+	host[1].steer_error = 0;
+	assert_false(f->protected);
+	assert_null(f->work);
+	assert_false(f->settling);
+	assert_true(LIST_EMPTY(&d->divert.settling));
+	all_ended(t, 2);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, without_maps, teardown)
 
 int main(void)
@@ -285,6 +316,7 @@ int main(void)
 		WORLD(a_restart_gives_them_anew),
 		WORLD(without_threads_the_daemon_does_it),
 		WORLD(a_change_meanwhile_lets_all_go_on),
+		WORLD(who_cannot_enter_waits_for_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
