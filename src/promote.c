@@ -19,7 +19,10 @@
 #include <errno.h>
 
 #define RETRY_MS 1000
-#define READS 4 /* of each queue, in a row */
+#define READS 16 /* of each queue, in a row */
+/* The same while workers stand still for it: the bound of what can wait, so
+ * that none of it is left where nothing is added. */
+#define READS_ALL 4096
 
 static bool is_moved(const struct flow *f)
 {
@@ -130,14 +133,15 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 /* ---- leaving the queue ------------------------------------------------- */
 
 /* Workers stand still until our own queues are read: they need no quiet.
- * `gap`: nothing waits in the queues, and whoever sends at any pace has just
- * sent. The next datagram finds its way free long after that. */
+ * `gap`: nothing waits in the queues. Where something does, it may be this
+ * flow's, behind others'; and whoever sends at any pace has just sent, so that
+ * the next datagram finds its way free. */
 static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
-	if (f->identity.proto == IPPROTO_TCP || (f->work && is_moved(f)) ||
-	    (gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS))
+	if (f->identity.proto == IPPROTO_TCP || (f->work && is_moved(f)))
 		return true;
-	return now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
+	return gap && (now_ms - f->settling_ms >= SETTLE_FORCE_MS ||
+		       now_ms - f->last_queued_ms >= SETTLE_QUIET_MS);
 }
 
 /* In one transaction, however many they are: until it is done, nothing else
@@ -189,12 +193,12 @@ static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
 }
 
 /* Until nothing waits, or too much comes. */
-static bool read_queues(struct daemon *d)
+static bool read_queues(struct daemon *d, int reads)
 {
 	int in = pktq_read(d->queue_in);
 	int out = divert_read_out(d);
 
-	for (int i = 1; i < READS && (in > 0 || out > 0); i++) {
+	for (int i = 1; i < reads && (in > 0 || out > 0); i++) {
 		in = pktq_read(d->queue_in);
 		out = divert_read_out(d);
 	}
@@ -209,8 +213,8 @@ void promote_step(struct daemon *d, uint64_t now_ms)
 		return;
 	d->settle_ms = 0;
 	/* What waits was sent before anything that goes past. */
-	gap = read_queues(d);
+	gap = read_queues(d, READS);
 	leave_queues(d, gap, loop_now_ms()); /* later than what was read */
-	(void)read_queues(d);
+	(void)read_queues(d, d->crew.stand_still ? READS_ALL : READS);
 	crew_go_on(d);
 }
