@@ -550,6 +550,9 @@ void adopt_begin(struct daemon *d);
 bool adopt_wants(const struct daemon *d, const struct sockdiag_entry *e);
 /* After the first dump: takes up the flows whose sockets live. */
 void adopt_flows(struct daemon *d, uint64_t now_ms);
+/* Ends the sockets that an earlier run had moved and that were not taken up:
+ * without it they would send by addresses that are over. */
+void adopt_end_orphans(struct daemon *d);
 /* What must not reach a socket for a while, as the kernel has it. */
 void adopt_tombstones(struct daemon *d, uint64_t now_ms);
 /* Forgets the journal that was read. NULL is fine. */

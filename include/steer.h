@@ -213,12 +213,13 @@ struct steer_rewritten {
 typedef void steer_rewritten_cb(const struct steer_rewritten *r, void *arg);
 int steer_rewritten(struct steer *s, steer_rewritten_cb *cb, void *arg);
 
-/* What of an earlier process's elements of STEER_DROP has a timeout, and how
- * much of it is left: before the first steer_build(). 0 (also without such a
- * table) or -errno. */
-typedef void steer_tombstone_cb(const struct tuple *t, uint64_t left_ms,
-				void *arg);
-int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg);
+/* What an earlier process has left in a set, and how much is left of its
+ * timeout (0: it has none): before the first steer_build(). 0 (also without
+ * such a table) or -errno. */
+typedef void steer_element_cb(const struct tuple *t, uint64_t left_ms,
+			      void *arg);
+int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
+		   void *arg);
 
 /* 0 or -errno (-ENOENT: the table is gone). */
 int steer_counters(struct steer *s, struct steer_counters *to);

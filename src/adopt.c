@@ -5,7 +5,8 @@
  * Owns the reading of its journal and the judgement of what is still true: a
  * flow is taken up only where its very socket lives. Never sends: sessions
  * are made anew when all is in place. What is not taken up goes with the
- * first transaction (divert_rebuild(), retain_sweep()).
+ * first transaction (divert_rebuild(), retain_sweep()), and the sockets that
+ * cannot live without it go before.
  */
 #include "daemon.h"
 
@@ -312,6 +313,53 @@ void adopt_flows(struct daemon *d, uint64_t now_ms)
 		   a->taken);
 }
 
+/* ---- what is left behind -------------------------------------------------- */
+
+struct orphans {
+	struct daemon *d;
+	unsigned int ended;
+};
+
+/* Its journal was lost or is not to be believed, or there is no room. With the
+ * table gone it would send by an address that is not ours any more, or to one
+ * that is not its peer's. A socket that is not the journal's is a new one. */
+static void on_steered(const struct tuple *t, uint64_t left_ms, void *arg)
+{
+	struct orphans *o = arg;
+	struct daemon *d = o->d;
+	const struct flow *f = flow_find(&d->flows, t);
+	const struct book_flow *b = d->adopt ?
+		book_find_flow(&d->adopt->book, t) : NULL;
+	struct sockdiag_entry e;
+	struct journal_flow is;
+
+	(void)left_ms;
+	if ((f && f->protected) || sockdiag_lookup(d->sockdiag, t, 0, &e) ||
+	    e.state == SOCKDIAG_TIME_WAIT)
+		return;
+	if (b) {
+		book_flow_get(b, &is);
+		if (e.cookie != is.cookie)
+			return;
+	}
+	if (!sockdiag_destroy(d->sockdiag, t, 0, e.cookie))
+		o->ended++;
+}
+
+/* While the old table stands, by which their RST is translated. */
+void adopt_end_orphans(struct daemon *d)
+{
+	struct orphans o = { .d = d };
+	int err = steer_elements(d->steer, STEER_OUT, on_steered, &o);
+
+	if (err)
+		log_warn(d->log, "connections of an earlier run: %s",
+			 strerror(-err));
+	if (o.ended)
+		log_warn(d->log, "ended %u connections of an earlier run that "
+				 "had moved and cannot be taken up", o.ended);
+}
+
 /* ---- tombstones --------------------------------------------------------- */
 
 struct grave {
@@ -329,7 +377,7 @@ static void on_tombstone(const struct tuple *t, uint64_t left_ms, void *arg)
 {
 	struct graves *g = arg;
 
-	if (g->n == FLOW_TOMBSTONES_MAX)
+	if (!left_ms || g->n == FLOW_TOMBSTONES_MAX)
 		return;
 	if (left_ms > FLOW_TOMBSTONE_MS)
 		left_ms = FLOW_TOMBSTONE_MS;
@@ -351,7 +399,8 @@ void adopt_tombstones(struct daemon *d, uint64_t now_ms)
 		.now_ms = now_ms,
 		.grave = calloc(FLOW_TOMBSTONES_MAX, sizeof(*g.grave)),
 	};
-	int err = g.grave ? steer_tombstones(d->steer, on_tombstone, &g) :
+	int err = g.grave ? steer_elements(d->steer, STEER_DROP, on_tombstone,
+					     &g) :
 			    -ENOMEM;
 
 	if (err)

@@ -542,6 +542,7 @@ static int start_flows(struct daemon *d)
 	if (err)
 		return err;
 	adopt_flows(d, loop_now_ms());
+	adopt_end_orphans(d);
 	adopt_tombstones(d, loop_now_ms());
 	err = start_queues(d);
 	if (!err)

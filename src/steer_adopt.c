@@ -91,11 +91,11 @@ int steer_look_for_own(struct steer *s)
 	return err;
 }
 
-/* --- tombstones ----------------------------------------------------------- */
+/* --- elements ------------------------------------------------------------- */
 
 struct dump {
 	uint8_t family;
-	steer_tombstone_cb *cb;
+	steer_element_cb *cb;
 	void *arg;
 };
 
@@ -127,14 +127,14 @@ static int on_element(const struct nlattr *attr, void *arg)
 {
 	const struct dump *d = arg;
 	struct element e = { NULL, NULL };
+	uint64_t be64 = 0;
 	struct tuple t;
-	uint64_t be64;
 
 	if (mnl_attr_parse_nested(attr, on_part, &e) < 0 || !e.key ||
-	    !e.left || mnl_attr_get_payload_len(e.left) < sizeof(be64) ||
 	    !steer_take_key(e.key, d->family, &t))
 		return MNL_CB_OK;
-	memcpy(&be64, mnl_attr_get_payload(e.left), sizeof(be64));
+	if (e.left && mnl_attr_get_payload_len(e.left) >= sizeof(be64))
+		memcpy(&be64, mnl_attr_get_payload(e.left), sizeof(be64));
 	d->cb(&t, be64toh(be64), d->arg);
 	return MNL_CB_OK;
 }
@@ -149,7 +149,8 @@ static int on_elements(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg)
+int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
+		   void *arg)
 {
 	int err = 0;
 
@@ -160,7 +161,7 @@ int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg)
 			buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP);
 
 		mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET,
-				  ruleset_set_name(STEER_DROP, family));
+				  ruleset_set_name(set, family));
 		err = netlink_request(s->nl, nlh, on_elements, &d);
 	}
 	return err == -ENOENT ? 0 : err;

@@ -540,7 +540,7 @@ static void test_a_table_is_taken_over(void **state)
 	handle = table_handle();
 	assert_int_equal(steer_close(s.steer, true), 0);
 	assert_int_equal(steer_open(&s.steer, &conf, NULL), 0);
-	assert_int_equal(steer_tombstones(s.steer, on_tombstone, &s), 0);
+	assert_int_equal(steer_elements(s.steer, STEER_DROP, on_tombstone, &s), 0);
 	pid = flood(&s, sent);
 	while (!*sent)
 		sched_yield();

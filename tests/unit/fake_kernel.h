@@ -418,12 +418,13 @@ int steer_commit(struct steer *s)
 	return 0;
 }
 
-int steer_tombstones(struct steer *s, steer_tombstone_cb *cb, void *arg)
+int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
+		   void *arg)
 {
 	const struct host *h = s->h;
 
 	for (size_t i = 0; i < h->n_set; i++)
-		if (h->set[i].set == STEER_DROP && h->set[i].timeout_s)
+		if (h->set[i].set == (int)set)
 			cb(&h->set[i].tuple,
 			   (uint64_t)h->set[i].timeout_s * 1000, arg);
 	return 0;

@@ -396,8 +396,50 @@ static void others_words_are_not_believed(void **state)
 	host_kill(&host[0]);
 	assert_int_equal(chmod(journal_of(&host[0]), 0644), 0);
 	assert_int_equal(host_start(&host[0]), 0);
-	assert_false(flow_at(&host[0], &t)->protected);
+	/* It cannot be translated, and must not go on untranslated. */
+	assert_int_equal(host[0].n_destroyed, 1);
+	assert_int_equal(host[0].n_sock, 0);
 	assert_int_equal(host[0].n_set, 0);
+	run(2000);
+	assert_null(flow_at(&host[0], &t));
+}
+
+/* What never moved needs nobody. */
+static void without_a_journal_the_rest_goes_on(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	host_kill(&host[0]);
+	assert_int_equal(unlink(journal_of(&host[0])), 0);
+	assert_int_equal(host_start(&host[0]), 0);
+	assert_int_equal(host[0].n_destroyed, 0);
+	assert_non_null(flow_at(&host[0], &t));
+}
+
+/* There is room for one of two. */
+static void who_finds_no_room_is_ended(void **state)
+{
+	struct tuple t[2] = { connection(40000), connection(40001) };
+	struct conf *conf = host[0].d->conf;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t[1], "10.0.0.9");
+	host_kill(&host[0]);
+	conf->max_flows = 1;
+	assert_int_equal(host_start(&host[0]), 0);
+	assert_int_equal(host[0].n_destroyed, 1);
+	assert_int_equal(host[0].n_sock, 1);
+	run(100);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_true(!flow_at(&host[0], &t[i]) ||
+			    flow_at(&host[0], &t[i])->protected);
 }
 
 static void a_torn_journal_is_read_to_the_tear(void **state)
@@ -486,6 +528,8 @@ int main(void)
 		WORLD(nobodys_flow_is_translated_on),
 		WORLD(tombstones_are_kept),
 		WORLD(others_words_are_not_believed),
+		WORLD(without_a_journal_the_rest_goes_on),
+		WORLD(who_finds_no_room_is_ended),
 		WORLD(a_torn_journal_is_read_to_the_tear),
 		WORLD(the_journal_is_bounded),
 		WORLD(an_old_journal_is_not_left_behind),
