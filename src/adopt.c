@@ -180,6 +180,11 @@ static int take_owned(struct daemon *d, struct flow *f,
 		if (!t[side])
 			return -ENOENT;
 	}
+	if (t[FLOW_OURS]->mover.sending.addr.family !=
+		    f->identity.local.addr.family ||
+	    t[FLOW_THEIRS]->follower.sending.addr.family !=
+		    f->identity.remote.addr.family)
+		return -EAFNOSUPPORT;
 	claim_set_track(&f->claim, now_ms, t[FLOW_OURS]->id);
 	err = claim_restore(a->claims, &f->claim, is->flow_id,
 			    t[FLOW_THEIRS]->id);

@@ -129,8 +129,17 @@ static void code_accepted(struct coder *c, struct accepted *list,
 	}
 }
 
-/* Its locators of use are accepted, of one family and set: what its code
- * relies on. */
+/* All that is accepted is of one family. */
+static bool is_one_family(const struct accepted *list, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (list[i].locator.addr.family !=
+		    list[0].locator.addr.family)
+			return false;
+	return true;
+}
+
+/* Its locators of use are accepted and set: what its code relies on. */
 static bool is_accepted(const struct accepted *list, unsigned int n,
 			const struct locator *l)
 {
@@ -181,7 +190,8 @@ static void code_mover(struct coder *c, struct mover *m)
 	code_accepted(c, m->accepted, &m->n_accepted);
 	if (c->bad)
 		return;
-	c->bad |= !is_accepted(m->accepted, m->n_accepted, &m->current) ||
+	c->bad |= !is_one_family(m->accepted, m->n_accepted) ||
+		  !is_accepted(m->accepted, m->n_accepted, &m->current) ||
 		  !is_accepted(m->accepted, m->n_accepted, &m->sending) ||
 		  (mover_target(m) &&
 		   !is_accepted(m->accepted, m->n_accepted, &m->target));
@@ -211,7 +221,8 @@ static void code_follower(struct coder *c, struct follower *f)
 	code_accepted(c, f->accepted, &f->n_accepted);
 	if (c->bad)
 		return;
-	c->bad |= !is_accepted(f->accepted, f->n_accepted, &f->sending) ||
+	c->bad |= !is_one_family(f->accepted, f->n_accepted) ||
+		  !is_accepted(f->accepted, f->n_accepted, &f->sending) ||
 		  (f->state == FOLLOWER_OFFERED &&
 		   !is_accepted(f->accepted, f->n_accepted, &f->offer));
 }

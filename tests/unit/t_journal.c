@@ -80,6 +80,10 @@ static void senseless_tracks_are_refused(void **state)
 	r = mover_record();
 	r.track.mover.n_accepted = MIGRATE_ACCEPTED_MAX + 1;
 	assert_int_equal(journal_encode(&r, data, sizeof(data)), 0);
+	r = mover_record();
+	r.track.mover.accepted[1].locator = locator("2001:db8::9", 0);
+	r.track.mover.target = r.track.mover.accepted[1].locator;
+	assert_int_equal(journal_encode(&r, data, sizeof(data)), 0);
 	r = follower_record();
 	r.track.follower.offer = locator("2001:db8::9", 0);
 	assert_int_equal(journal_encode(&r, data, sizeof(data)), 0);
