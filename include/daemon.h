@@ -340,7 +340,7 @@ uint16_t crew_queue(const struct daemon *d, unsigned int i);
 /* Finds a worker for the flow, and starts it. False where there is none: it
  * stays on our own queues. */
 bool crew_take(struct daemon *d, struct flow *f);
-/* The flow is never rewritten again. */
+/* The flow needs no worker any more. */
 void crew_leave(struct daemon *d, struct flow *f);
 /*
  * A change to the maps, as part of the transaction that is being prepared: 1

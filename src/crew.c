@@ -312,6 +312,31 @@ static void go_on(struct crew *c)
 	c->paused = 0;
 }
 
+/* A worker without flows ends, when all that waited has a verdict. */
+static void free_work(struct daemon *d, struct flow *f)
+{
+	unsigned int k = f->work->worker;
+
+	free(f->work);
+	f->work = NULL;
+	if (--d->crew.flows[k])
+		return;
+	d->crew.paused &= ~(1u << k);
+	worker_settle(d->crew.worker[k]);
+	worker_stop(d->crew.worker[k]);
+	d->crew.worker[k] = NULL;
+	log_info(d->log, "worker %u has no flows and ends", k);
+}
+
+/* Home, and nothing is translated for it any more. */
+static bool is_done(const struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	return f->work && SLIST_EMPTY(&f->work->routes) && !f->hold &&
+	       tuple_equal(&wire, &f->identity);
+}
+
 void crew_commit(struct daemon *d, int err)
 {
 	struct crew *c = &d->crew;
@@ -335,6 +360,9 @@ void crew_commit(struct daemon *d, int err)
 			if (n->add)
 				SLIST_INSERT_HEAD(&n->flow->work->routes,
 						  n->route, entry);
+		STAILQ_FOREACH(n, &c->changes, entry)
+			if (is_done(n->flow))
+				free_work(d, n->flow);
 	}
 	drop_changes(c, err);
 }
@@ -359,9 +387,7 @@ void crew_leave(struct daemon *d, struct flow *f)
 		worker_settle(w);
 	while ((r = SLIST_FIRST(&f->work->routes)))
 		free_route(f, r);
-	d->crew.flows[f->work->worker]--;
-	free(f->work);
-	f->work = NULL;
+	free_work(d, f);
 }
 
 /* ---- what is told of them ---------------------------------------------- */

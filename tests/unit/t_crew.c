@@ -139,6 +139,7 @@ static void each_move_goes_to_the_same_worker(void **state)
 	assert_null(host[0].worker[1].h);
 	move(NEXT, "10.0.0.1");
 	assert_int_equal(routes(&host[0]), 0);
+	assert_null(host[0].worker[0].h); /* it has ended */
 	ended(&t);
 }
 

@@ -4,8 +4,10 @@
 Queue numbers, from the configured one on: in, out and their cutters; strays,
 the first worker and their cutters; two workers and theirs, and so on.
 """
+import os
+
 from flows import copy, echo, udp
-from lab import check
+from lab import DRAIN_S, check, wait_until
 from scenario import Net, lan, nodad, scenario
 
 from promoted import moves_to, on_path
@@ -18,6 +20,10 @@ STRAYS = QUEUE + 4
 def worker_queue(k):
     i = k + 1
     return QUEUE + 4 + 4 * (i // 2) + i % 2
+
+
+def threads(host):
+    return len(os.listdir(f"/proc/{host.daemon.process.pid}/task"))
 
 
 def queued(host):
@@ -38,7 +44,8 @@ def each_worker_has_its_share_of_a_host_pair(lab, n):
               udp(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
     lab.protected(*flows)
     for h in client, server:
-        check(not any(worker_queue(k) in queued(h) for k in range(4)),
+        check(not any(worker_queue(k) in queued(h) for k in range(4)) and
+              threads(h) == 1,
               f"{h.name} has workers before anything has moved")
     for host in 9, 10:
         moves_to(lab, n, host, *flows)
@@ -66,6 +73,9 @@ def each_worker_has_its_share_of_a_host_pair(lab, n):
         f.goes_on()
     moves_to(lab, n, 2, *flows)
     on_path(lab, "direct", *flows)
+    for h in client, server:
+        wait_until(f"{h.name} has no workers any more",
+                   lambda h=h: threads(h) == 1, DRAIN_S + 5)
     for f in flows:
         f.goes_on()
         f.finish()
