@@ -262,7 +262,7 @@ struct daemon {
 	uint64_t assoc_ms; /* nearest deadline of a peer's claims ... */
 	bool assoc_dirty; /* ... to be found anew */
 	uint64_t settle_ms; /* flows that leave the queue; 0 none */
-	uint64_t counted_ms; /* when what the kernel rewrote was asked for */
+	uint64_t count_ms; /* what the kernel rewrote is not asked for before */
 	uint64_t pins_ms; /* write them then; 0 none */
 	uint8_t unconnected[2][65536 / 8]; /* local UDP ports, by family */
 	bool stopping;
