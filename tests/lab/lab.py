@@ -564,7 +564,10 @@ class Capture:
         self.sock.setsockopt(socket.SOL_SOCKET, 26, prog)  # ATTACH_FILTER
 
     def read(self):
-        """All frames so far, in order."""
+        """All frames so far, in order. The first ones may have come before
+        the kernel began to stamp: they then bear the time of this call, and
+        get that of what came after them."""
+        first = len(self.times)
         while True:
             try:
                 frame, extra, _, _ = self.sock.recvmsg(65536, 64)
@@ -573,6 +576,8 @@ class Capture:
             s, ns = struct.unpack("qq", extra[0][2])
             self.frames.append(frame)
             self.times.append(s * 1000000000 + ns)
+        for i in range(len(self.times) - 2, first - 1, -1):
+            self.times[i] = min(self.times[i], self.times[i + 1])
         lost = struct.unpack("II", self.sock.getsockopt(263, 6, 8))[1]
         check(not lost, f"capture {self.what} lost {lost} frames")
         return self.frames
