@@ -223,6 +223,28 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
     check(lost == 0, f"{lost} datagrams lost")
 
 
+@scenario(fam=(4, 6))
+def what_no_journal_names_ends(lab, n):
+    """The journal is gone: a moved flow ends at both ends, and nothing of it
+    is seen by the old address; one that has not moved goes on."""
+    client, server, flows = moved(
+        lab, n, lambda c, s: echo(c, s, fam=n.fam))
+    still = echo(client, server, fam=n.fam)
+    lab.protected(still)
+    leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
+                        f"{n.proto} host {n.ip(1, 2)}")
+    client.daemon.kill()
+    os.unlink(client.daemon.conf["runtime_dir"] + "/journal")
+    client.daemon.start()
+    wait_until("the moved flow has ended",
+               lambda: not flows[0].at_client.alive(), 5)
+    wait_until("the peer's end has ended, too",
+               lambda: all(e["state"] != "moved"
+                           for e in server.daemon.list()), 5)
+    leaks.none("untranslated")
+    still.goes_on().finish()
+
+
 @scenario()
 def the_watchdog_is_fed_unless_we_are_stuck(lab):
     """WATCHDOG=1 at half the interval that the service manager names; a
