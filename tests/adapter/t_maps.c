@@ -124,6 +124,17 @@ static int capture_open(void)
 	return fd;
 }
 
+/* IPv6 makes the route to an address a while after the address. */
+static void addr_add(const struct family *f, int me, const char *dev)
+{
+	bool v6 = f->number == 6;
+
+	host_run("ip addr add %s/%d dev %s %s", f->wire[me], v6 ? 64 : 24,
+		 dev, v6 ? "nodad" : "");
+	host_run("timeout 5 sh -c 'until ip -o -%d route show table local %s | "
+		 "grep -q local; do :; done'", f->number, f->wire[me]);
+}
+
 /* False where the kernel cannot rewrite. */
 static bool scene_open(struct scene *s, void **state)
 {
@@ -131,14 +142,10 @@ static bool scene_open(struct scene *s, void **state)
 
 	s->hosts = HOSTS(state);
 	for (int i = 0; i < 2; i++) {
-		bool v6 = families[i].number == 6;
-
 		host_enter(s->hosts->b);
-		host_run("ip addr add %s/%d dev vb %s", families[i].wire[1],
-			 v6 ? 64 : 24, v6 ? "nodad" : "");
+		addr_add(&families[i], 1, "vb");
 		host_enter(s->hosts->a);
-		host_run("ip addr add %s/%d dev va %s", families[i].wire[0],
-			 v6 ? 64 : 24, v6 ? "nodad" : "");
+		addr_add(&families[i], 0, "va");
 	}
 	assert_int_equal(steer_open(&s->steer, &conf, &info), 0);
 	if (!info.maps) {
@@ -780,9 +787,7 @@ static void test_a_source_that_is_gone_is_queued(void **state)
 		len = build(&spec, sent);
 		inject(sent, len, &spec);
 		expect_queued(q, &got, &s.wire.local, &s.wire.remote);
-		host_run("ip addr add %s/%d dev va %s", f->wire[0],
-			 f->number == 4 ? 24 : 64,
-			 f->number == 4 ? "" : "nodad");
+		addr_add(f, 0, "va");
 		assert_int_equal(steer_counters(s.steer, &c), 0);
 		assert_int_equal(c.tripwire_out, ++n);
 		assert_int_equal(c.reserved, 0);
