@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # 64 bytes there and back: the median of the rounds, with their range.
 short(name) = strstrt(name, "saciped ") ? name[9:] : name
-set title "64 bytes there and back, microseconds (less is better; unmoved, kernel, queue: saciped)"
+set title "64 bytes there and back, microseconds (less is better)"
 set style fill solid 0.75 border -1
 set boxwidth 0.36
 set logscale y
