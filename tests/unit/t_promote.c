@@ -580,6 +580,25 @@ static void a_lifted_tombstone_closes_no_pair(void **state)
 		assert_null(host[i].d->pairs.all);
 }
 
+/* The table is built anew while segments are on their way: some pass both the
+ * old one and the new. They are no connection that wants the wire tuple. */
+static void what_passes_twice_takes_no_port(void **state)
+{
+	struct ends e = flow_open(IPPROTO_TCP);
+	struct tuple w = wire_at(&e, 0, WIRE, "10.0.0.2");
+	uint32_t id;
+
+	(void)state;
+	move(&host[0], "10.0.0.1", WIRE);
+	run(9000);
+	id = packet_queue(&host[0], &w, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[id], ACCEPTED);
+	run(1000);
+	assert_true(sends(&e, 0, WIRE, "10.0.0.2"));
+	ended(&e);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -600,6 +619,7 @@ int main(void)
 		WORLD(both_ends_move_at_once),
 		WORLD(ports_change_in_the_maps),
 		WORLD(a_lifted_tombstone_closes_no_pair),
+		WORLD(what_passes_twice_takes_no_port),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
