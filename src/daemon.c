@@ -661,6 +661,8 @@ static void detach(struct daemon *d)
 {
 	if (d->pins_ms && store_pins_save(d))
 		log_warn(d->log, "cannot write pins");
+	if (d->keep.fd < 0)
+		keep_open(d); /* perhaps it can be written by now */
 	log_notice(d->log, "detached: what has moved is left in the kernel");
 }
 

@@ -506,6 +506,25 @@ static void an_old_journal_is_not_left_behind(void **state)
 	goes_on(&t, "10.0.0.10", "10.0.0.11");
 }
 
+/* It could not be written; the last moment is the last chance. */
+static void a_detached_one_tries_once_more(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	close(host[0].d->keep.fd);
+	host[0].d->keep.fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(100);
+	check_wire(&t, "10.0.0.10");
+	assert_int_equal(access(journal_of(&host[0]), F_OK), -1);
+	host[0].d->detaching = true;
+	stop(host[0].d);
+	restart_changes_nothing(&host[0]);
+	goes_on(&t, "10.0.0.10", "10.0.0.11");
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -533,6 +552,7 @@ int main(void)
 		WORLD(a_torn_journal_is_read_to_the_tear),
 		WORLD(the_journal_is_bounded),
 		WORLD(an_old_journal_is_not_left_behind),
+		WORLD(a_detached_one_tries_once_more),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
