@@ -313,12 +313,12 @@ static void put_todo(struct steer *s, int set, const struct tuple *t,
 void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	       uint32_t timeout_s)
 {
-	put_todo(s, set, t, timeout_s, true);
+	put_todo(s, (int)set, t, timeout_s, true);
 }
 
 void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 {
-	put_todo(s, set, t, 0, false);
+	put_todo(s, (int)set, t, 0, false);
 }
 
 void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
