@@ -179,6 +179,7 @@ struct divert {
 	uint64_t rebuild_ms; /* the kernel differs: all anew then; 0 no */
 	bool idle; /* steer_idle() was told */
 	bool we_switch; /* what is being prepared changes our own end */
+	bool they_offer; /* it accepts an end that the peer will send from */
 };
 
 struct crew_change;

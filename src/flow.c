@@ -457,7 +457,9 @@ struct flow_wire *flow_mapped(const struct flow *f)
 }
 
 /* What comes by a wire tuple that is not sent by any more is not put on the
- * queue either: what comes by the new one would overtake it there. */
+ * queue either: what comes by the new one would overtake it there. Nor what
+ * comes by one that the peer offers. To one of our own that the peer has not
+ * agreed to yet nobody has anything to send. */
 static uint8_t wire_map_next(const struct flow *f, const struct flow_wire *w,
 			     const struct tuple *wire)
 {
@@ -468,7 +470,8 @@ static uint8_t wire_map_next(const struct flow *f, const struct flow_wire *w,
 		return 0;
 	if (sent_by && !f->hold)
 		next = f->promoted & BIT(FLOW_OURS);
-	if (sent_by || w->mapped & BIT(FLOW_THEIRS))
+	if (sent_by || w->mapped & BIT(FLOW_THEIRS) ||
+	    endpoint_equal(&w->tuple.local, &wire->local))
 		next |= f->promoted & BIT(FLOW_THEIRS);
 	return next;
 }

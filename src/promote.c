@@ -54,8 +54,7 @@ void promote_forget(struct flow *f)
 #define RECV (1u << FLOW_THEIRS)
 
 /* Can anything that came be in the queue? By the locator that we switch to
- * nothing has come yet, while a peer that changes its own sends by it before it
- * tells us so. */
+ * nothing has come yet, nor by one that the peer has just offered. */
 static bool may_be_queued(const struct daemon *d, const struct flow *f,
 			  const struct tuple *wire)
 {
@@ -64,7 +63,7 @@ static bool may_be_queued(const struct daemon *d, const struct flow *f,
 	SLIST_FOREACH(w, &f->wires, entry)
 		if (!(w->mapped & RECV) && !tuple_equal(&w->tuple, wire))
 			return true;
-	return !d->divert.we_switch;
+	return !d->divert.we_switch && !d->divert.they_offer;
 }
 
 /* What can be taken off the queues at once: halves of which nothing was
@@ -98,8 +97,9 @@ static void consider_moved(struct daemon *d, struct flow *f, uint64_t now_ms)
 		return;
 	if (f->leave_queue)
 		f->promoted = SEND | RECV;
-	else if (!stays)
-		f->promoted = free_halves(d, f, &wire);
+	else
+		f->promoted = (stays ? f->promoted : 0) |
+			      free_halves(d, f, &wire);
 	if (f->promoted != (SEND | RECV))
 		wait_to_leave(d, f, now_ms);
 }
@@ -116,8 +116,21 @@ static void consider_plain(struct daemon *d, struct flow *f, uint64_t now_ms)
 	f->promoted &= RECV; /* by what it was moved to, for a while */
 }
 
+/* By a locator that the peer has just offered nothing has come yet: where
+ * nothing else may be queued either, it never is. */
+static void consider_offer(struct daemon *d, struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	if (d->divert.they_offer && !may_be_queued(d, f, &wire) &&
+	    may_leave(d, f))
+		f->promoted |= RECV;
+}
+
 void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
+	if (f->protected)
+		consider_offer(d, f);
 	if (!f->protected)
 		f->promoted = 0;
 	else if (f->hold && f->leave_queue && may_leave(d, f))
@@ -134,14 +147,15 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 /* Workers stand still until our own queues are read: they need no quiet.
  * `gap`: nothing waits in the queues. Where something does, it may be this
- * flow's, behind others'; and whoever sends at any pace has just sent, so that
- * the next datagram finds its way free. */
+ * flow's, behind others'. One that has come home and never is quiet leaves in
+ * a gap after a while: its steering shall end. */
 static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
 	if (f->identity.proto == IPPROTO_TCP || (f->work && is_moved(f)))
 		return true;
-	return gap && (now_ms - f->settling_ms >= SETTLE_FORCE_MS ||
-		       now_ms - f->last_queued_ms >= SETTLE_QUIET_MS);
+	if (!is_moved(f) && gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS)
+		return true;
+	return gap && now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
 }
 
 /* In one transaction, however many they are: until it is done, nothing else

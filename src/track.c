@@ -699,6 +699,8 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	if (action->type == MIGRATE_ACCEPT_ADD)
 		ifindex = ifindex_of(t, &at->addr);
 	divert_begin(d);
+	d->divert.they_offer = t->side == FLOW_THEIRS &&
+			       action->type == MIGRATE_ACCEPT_ADD;
 	d->divert.we_switch = t->side == FLOW_OURS &&
 			      action->type == MIGRATE_SWITCH;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
@@ -715,7 +717,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		divert_add(d, f, tombstone, now_ms, &err);
 		f->was_held = held;
 	}
-	d->divert.we_switch = false;
+	d->divert.we_switch = d->divert.they_offer = false;
 	err = divert_commit(d, err);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		divert_settle(d, f, tombstone, now_ms, err);

@@ -180,11 +180,10 @@ def a_flow_whose_port_changed_is_promoted(lab, n):
         x.goes_on()
     after = [h.daemon.counter("pkt_queued") for h in (client, server)]
     check(before == after, f"packets were queued: {before} {after}")
-    moves_to(lab, n, 10, *flows)
-    for x in *flows, taken:
-        x.goes_on()
     taken.close()
+    moves_to(lab, n, 10, *flows)
     for f in flows:
+        f.goes_on()
         f.finish()
 
 

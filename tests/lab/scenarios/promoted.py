@@ -17,12 +17,15 @@ def on_path(lab, path, *flows):
 
 
 def moves_to(lab, n, host, *flows):
-    """Make before break, and the old address goes for good."""
+    """Make before break, as the operator asks; then the old address goes."""
     client = flows[0].client
-    client.add("eth0", n.cidr(1, host), nodad(n))
+    client.run("ip", "address", "replace", n.cidr(1, host), "dev", "eth0",
+               *nodad(n).split())
     old = lab.entry(client, flows[0])["wire"]["local"]["addr"]
-    client.delete("eth0", old + ("/24" if n.fam == 4 else "/64"))
+    client.daemon.ctl("move", "--to", n.ip(1, host))
     lab.settled(*flows, client=n.ip(1, host))
+    if old != n.ip(1, 2):  # it comes home in the end
+        client.delete("eth0", old + ("/24" if n.fam == 4 else "/64"))
 
 
 @scenario(fam=(4, 6))

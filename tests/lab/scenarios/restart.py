@@ -8,7 +8,7 @@ import time
 
 from flows import copy, echo, stream, udp
 from lab import check, wait_until
-from promoted import on_path
+from promoted import moves_to, on_path
 from removal import GRACE_NS
 from scenario import Net, lan, nodad, scenario
 
@@ -16,13 +16,18 @@ GAP_MAX_MS = 150  # of a busy machine; a lost segment costs 200
 RESETS = {4: "tcp[13] & 4 != 0", 6: "ip6[6] == 6 and ip6[53] & 4 != 0"}
 
 
-def moved(lab, n, *kinds, **conf):
-    """Flows that have moved once and have settled at .1.9."""
+def moved(lab, n, *kinds, gently=False, **conf):
+    """Flows that have moved once and have settled at .1.9. Gently: by make
+    before break, so that none of them was ever queued."""
     client, server = lan(lab, n)
     lab.daemons(client, server, **conf)
     flows = [kind(client, server) for kind in kinds]
     lab.protected(*flows)
-    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    if gently:
+        moves_to(lab, n, 9, *flows)
+        client.delete("eth0", n.cidr(1, 2))
+    else:
+        client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
     lab.settled(*flows, client=n.ip(1, 9))
     for f in flows:
         f.goes_on()
@@ -194,7 +199,7 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
     second, and come back: no packet is lost, none is seen untranslated."""
     client, server, flows = moved(
         lab, n, *four(n), lambda c, s: udp(c, s, "up", fam=n.fam),
-        rewrite="kernel")
+        gently=True, rewrite="kernel")
     on_path(lab, "kernel", *flows)
     leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
                         f"{n.proto} host {n.ip(1, 2)}")

@@ -65,6 +65,7 @@ def each_worker_has_its_share_of_a_host_pair(lab, n):
                 carried = lab.entry(h, f)["traffic"]["queue"]
                 check(all(v >= 100 for v in carried.values()),
                       f"{h.name}: {f} {carried}")
+    client.delete("eth0", n.cidr(1, 2))
     client.delete("eth0", n.cidr(1, 10))
     client.add("eth0", n.cidr(1, 11), nodad(n))
     lab.settled(*flows, client=n.ip(1, 11))
