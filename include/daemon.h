@@ -396,6 +396,11 @@ void watch_close(struct daemon *d, const struct tuple *t);
 int discover_dump(struct daemon *d, uint64_t now_ms);
 /* Dumps where the last one is not of this moment. Flows may go. */
 void discover_freshen(struct daemon *d, uint64_t now_ms);
+/* The same before a handover of so many flows. A dump walks all hash buckets of
+ * the host, a millisecond, which a few flows must not wait for: where their
+ * tuples are asked about one by one (track_end_taken()) it comes afterwards.
+ * Flows may go. */
+void discover_prepare(struct daemon *d, unsigned int flows, uint64_t now_ms);
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */
 void discover_review(struct daemon *d, uint64_t now_ms);
 void discover_destroyed(const struct sockdiag_entry *e, void *ctx);
@@ -492,7 +497,7 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 void wake_ask(struct track *t, uint64_t now_ms);
 /* What is known of that, for PROVE. */
 void wake_fill(const struct track *t, struct wire_prove *m);
-/* The peer's MOVE after an outage was accepted, and what we send is held:
+/* A MOVE of the peer after an outage is being accepted, what we send is held:
  * senders in backoff repeat what was lost, before an acknowledgment comes. */
 void wake_offered(struct track *t);
 /* The peer's PROVE was committed: our other senders go on. */

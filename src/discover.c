@@ -16,6 +16,8 @@
  * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
+#define FEW 32 /* flows that do not wait for a dump */
+#define LATER_MS 50 /* after a handover of a few has begun */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
 struct addr_use *discover_remote(const struct daemon *d,
@@ -254,6 +256,18 @@ void discover_freshen(struct daemon *d, uint64_t now_ms)
 		return;
 	discover_dump(d, now_ms);
 	d->review_ms = now_ms;
+}
+
+void discover_prepare(struct daemon *d, unsigned int flows, uint64_t now_ms)
+{
+	if (flows > FEW) {
+		discover_freshen(d, now_ms);
+		return;
+	}
+	if (sockdiag_receive(d->sockdiag))
+		d->dump_now = true; /* what has ended since is not known */
+	if (now_ms - d->dumped_ms >= FRESH_MS && d->dump_ms > now_ms + LATER_MS)
+		d->dump_ms = now_ms + LATER_MS;
 }
 
 /* ---- review ------------------------------------------------------------- */

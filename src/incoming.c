@@ -175,7 +175,7 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 		/* Sockets first: they may have the tuples, or be gone and
 		 * the track with them. */
 		if (now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
-			discover_freshen(a->d, now_ms);
+			discover_prepare(a->d, t->group.digest.count, now_ms);
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}
 	if (!t) {
@@ -207,8 +207,6 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	t->refusal = &taken;
 	handover_step_follower(t, &ev, now_ms);
 	t->refusal = NULL;
-	if (class == FOLLOWER_SEQ_NEW && follower_holds(&t->follower))
-		wake_offered(t);
 }
 
 static void on_prove(struct assoc *a, uint64_t now_ms,

@@ -740,6 +740,10 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		if (!f->hold && !hold_flow_empty(&f->held))
 			divert_release(d, f, &released);
 	divert_released(d, &released);
+	/* Before ACCEPT leaves: what comes by the new locator then does not
+	 * wait for us. */
+	if (action->type == MIGRATE_HOLD && t->side == FLOW_THEIRS)
+		wake_offered(t);
 	return 0;
 }
 

@@ -23,8 +23,8 @@
  * takes its timeouts back as needless (Eifel, RFC 3522), forgets nothing of
  * the lost copy, and repeats it only when the long timer ends, whatever is
  * acknowledged selectively behind it (seen with 6.18). So the peer does not
- * wait for PROVE. As soon as it has accepted a MOVE after an outage, and holds
- * what it sends, it asks its own sockets for the number: a segment that one
+ * wait for PROVE. As soon as it holds what it sends, for a MOVE after an outage
+ * and before the ACCEPT, it asks its own sockets for the number: a segment that one
  * is made to send bears what it sends next, SOCK_DIAG tells how much of what
  * was sent before is not acknowledged. Where that fails there is PROVE.
  *
@@ -44,6 +44,7 @@ enum wake { /* of struct flow */
 
 #define BACKED_OFF_MS 200 /* TCP_RTO_MIN: before, no timer has run out */
 #define RECENT_MS 5000 /* flows that got data in so much time go first */
+#define LOOKUPS_MAX 64 /* ACCEPT waits for these; the others go by PROVE */
 #define BACKOFF_MAX 16 /* above what tcp_retries2 leads to */
 
 void wake_poke(struct daemon *d, const struct tuple *t)
@@ -157,13 +158,15 @@ void wake_offered(struct track *t)
 {
 	struct daemon *d = t->assoc->d;
 	struct sockdiag_entry e;
-	unsigned int n = 0;
+	unsigned int n = 0, asked = 0;
 	struct flow *f;
 
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
 		f->wake = WAKE_NOT;
-		if (n == WIRE_PROVE_MAX || !f->hold ||
-		    !sits_in_backoff(d, f, &e))
+		if (n == WIRE_PROVE_MAX || asked == LOOKUPS_MAX || !f->hold)
+			continue;
+		asked++;
+		if (!sits_in_backoff(d, f, &e))
 			continue;
 		n++;
 		f->wake = WAKE_ASKED;

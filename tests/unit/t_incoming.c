@@ -16,18 +16,16 @@
 #define claim_table_announce fake_announce
 #define claim_table_digest fake_digest
 #define conf_locator_check fake_locator_check
-#define discover_freshen fake_freshen
+#define discover_prepare fake_prepare
 #define handover_step_follower fake_step_follower
 #define handover_step_mover fake_step_mover
 #define peer_path_proved fake_path_proved
 #define peer_validate_path fake_validate_path
-#define pktq_read fake_pktq_read
 #define rtmon_is_broadcast fake_is_broadcast
 #define rtmon_is_own fake_is_own
 #define track_end_taken fake_end_taken
 #define track_find fake_track
 #define divert_read_out fake_read_out
-#define wake_offered fake_wake_offered
 #define wake_senders fake_wake
 
 #include "../../src/incoming.c"
@@ -79,8 +77,9 @@ enum reason conf_locator_check(const struct conf *c, const struct addr *x,
 	return REASON_NONE;
 }
 
-void discover_freshen(struct daemon *in, uint64_t now_ms)
+void discover_prepare(struct daemon *in, unsigned int flows, uint64_t now_ms)
 {
+	(void)flows;
 	in->dumped_ms = now_ms;
 	n_dumps++;
 }
@@ -119,12 +118,6 @@ int peer_validate_path(struct peer *p, uint64_t now_ms,
 	return 0;
 }
 
-int pktq_read(struct pktq *q)
-{
-	(void)q;
-	return 0;
-}
-
 bool rtmon_is_own(const struct rtmon *r, const struct addr *x)
 {
 	(void)r, (void)x;
@@ -155,11 +148,6 @@ int divert_read_out(struct daemon *to)
 {
 	(void)to;
 	return 0;
-}
-
-void wake_offered(struct track *t)
-{
-	(void)t;
 }
 
 void wake_senders(struct track *t, const struct wire_prove *m)
