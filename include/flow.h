@@ -202,6 +202,8 @@ bool flow_is_plain(const struct flow *f);
 struct flow_wire *flow_mapped(const struct flow *f);
 /* What is sent now. */
 struct tuple flow_wire_tuple(const struct flow *f);
+/* Is that anything but the identity? */
+bool flow_is_moved(const struct flow *f);
 /* Is this tuple, seen from here, in the accepted set? */
 bool flow_accepts(const struct flow *f, const struct tuple *wire);
 /* This flow's port under a choice of ports: as accepted, as chosen next, that

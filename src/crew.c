@@ -331,10 +331,8 @@ static void free_work(struct daemon *d, struct flow *f)
 /* Home, and nothing is translated for it any more. */
 static bool is_done(const struct flow *f)
 {
-	struct tuple wire = flow_wire_tuple(f);
-
 	return f->work && SLIST_EMPTY(&f->work->routes) && !f->hold &&
-	       tuple_equal(&wire, &f->identity);
+	       !flow_is_moved(f);
 }
 
 void crew_commit(struct daemon *d, int err)

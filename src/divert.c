@@ -442,7 +442,7 @@ void divert_release(struct daemon *d, struct flow *f,
 		    struct divert_released *r)
 {
 	struct tuple wire = flow_wire_tuple(f);
-	bool plain = tuple_equal(&wire, &f->identity);
+	bool plain = !flow_is_moved(f);
 	struct hold_packet *h;
 
 	while ((h = hold_pop(&d->hold, &f->held))) {
@@ -494,13 +494,6 @@ static bool is_gone(struct daemon *d, const struct addr *local)
 	return !rtmon_usable(d->rtmon, local);
 }
 
-static bool is_sent_plain(const struct flow *f)
-{
-	struct tuple wire = flow_wire_tuple(f);
-
-	return tuple_equal(&wire, &f->identity);
-}
-
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 			struct pktq_packet *p, const struct pkt *pkt)
 {
@@ -508,7 +501,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	struct tuple wire = f->identity;
 
 	f->last_queued_ms = loop_now_ms();
-	if (!f->hold && is_sent_plain(f)) {
+	if (!f->hold && !flow_is_moved(f)) {
 		f = look_again(d, &wire);
 		if (!f || !f->protected) {
 			drop(d, q, p->id);

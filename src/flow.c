@@ -262,6 +262,13 @@ struct tuple flow_wire_tuple(const struct flow *f)
 	return t;
 }
 
+bool flow_is_moved(const struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	return !tuple_equal(&wire, &f->identity);
+}
+
 static bool side_accepts(const struct flow *f, enum flow_side side,
 			 const struct endpoint *at)
 {
@@ -527,7 +534,7 @@ static int want(struct flow_table *t, struct flow *f)
 		}
 	}
 	wire = flow_wire_tuple(f);
-	if (f->hold || f->stay_queued || !tuple_equal(&wire, &f->identity))
+	if (f->hold || f->stay_queued || flow_is_moved(f))
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_OUT);
 	if (!identity_accepted)
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_DROP);

@@ -396,14 +396,12 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 static void leave_unproved(struct track *t, uint64_t now_ms)
 {
 	struct daemon *d = t->assoc->d;
-	struct tuple wire;
 	struct flow *f;
 	struct flow *next;
 
 	for (f = LIST_FIRST(&t->group.flows); f; f = next) {
 		next = LIST_NEXT(f, in_group[FLOW_OURS]);
-		wire = flow_wire_tuple(f);
-		if (!f->claim.doubted || !tuple_equal(&wire, &f->identity))
+		if (!f->claim.doubted || flow_is_moved(f))
 			continue;
 		claim_drop(&f->claim);
 		f->reason = REASON_RETRY;

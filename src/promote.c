@@ -24,13 +24,6 @@
  * that none of it is left where nothing is added. */
 #define READS_ALL 4096
 
-static bool is_moved(const struct flow *f)
-{
-	struct tuple wire = flow_wire_tuple(f);
-
-	return !tuple_equal(&wire, &f->identity);
-}
-
 static void wait_to_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	if (f->settling)
@@ -129,15 +122,16 @@ static void consider_offer(struct daemon *d, struct flow *f)
 
 void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (f->protected)
-		consider_offer(d, f);
-	if (!f->protected)
+	if (!f->protected) {
 		f->promoted = 0;
-	else if (f->hold && f->leave_queue && may_leave(d, f))
+		return;
+	}
+	consider_offer(d, f);
+	if (f->hold && f->leave_queue && may_leave(d, f))
 		f->promoted = RECV;
 	else if (f->hold)
 		f->promoted &= RECV;
-	else if (is_moved(f))
+	else if (flow_is_moved(f))
 		consider_moved(d, f, now_ms);
 	else
 		consider_plain(d, f, now_ms);
@@ -151,9 +145,9 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
  * a gap after a while: its steering shall end. */
 static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
-	if (f->identity.proto == IPPROTO_TCP || (f->work && is_moved(f)))
+	if (f->identity.proto == IPPROTO_TCP || (f->work && flow_is_moved(f)))
 		return true;
-	if (!is_moved(f) && gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS)
+	if (!flow_is_moved(f) && gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS)
 		return true;
 	return gap && now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
 }
@@ -198,7 +192,7 @@ static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
 		f->leave_queue = false;
 		divert_settle(d, f, false, now_ms, err);
 		if (err)
-			f->stay_queued = !is_moved(f);
+			f->stay_queued = !flow_is_moved(f);
 		else
 			promote_forget(f);
 	}

@@ -27,14 +27,13 @@ static enum ctl_flow_state flow_state(const struct flow *f)
 {
 	const struct track *ours = track_of(f, FLOW_OURS);
 	const struct track *theirs = track_of(f, FLOW_THEIRS);
-	struct tuple wire = flow_wire_tuple(f);
 
 	if (!f->protected)
 		return CTL_TRACKED;
 	if (f->hold || (ours && ours->mover.state != MOVER_STEADY) ||
 	    (theirs && theirs->follower.state != FOLLOWER_STEADY))
 		return CTL_MOVING;
-	return tuple_equal(&wire, &f->identity) ? CTL_PROTECTED : CTL_MOVED;
+	return flow_is_moved(f) ? CTL_MOVED : CTL_PROTECTED;
 }
 
 static enum ctl_trust peer_trust_of(const struct peer *p)
