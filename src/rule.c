@@ -25,15 +25,7 @@
 
 void rule_put_table(struct maker *m, uint32_t flags)
 {
-	struct nlmsghdr *nlh =
-		batch_message(m->batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-
-	if (!nlh)
-		return;
-	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, m->table);
-	if (flags)
-		mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, htonl(flags));
-	batch_end(m->batch, nlh);
+	rule_put_tagged_table(m, flags, NULL, 0);
 }
 
 void rule_put_tagged_table(struct maker *m, uint32_t flags,
@@ -41,17 +33,20 @@ void rule_put_tagged_table(struct maker *m, uint32_t flags,
 {
 	struct nlmsghdr *nlh =
 		batch_message(m->batch, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	uint8_t data[2 + RULE_TAG_MAX] = { RULE_TAG_TYPE, len };
+	uint8_t data[2 + RULE_TAG_MAX] = { RULE_TAG_TYPE };
 
 	if (!nlh)
 		return;
-	if (len > RULE_TAG_MAX)
-		len = RULE_TAG_MAX;
-	memcpy(data + 2, tag, len);
 	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, m->table);
 	if (flags)
 		mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, htonl(flags));
-	mnl_attr_put(nlh, NFTA_TABLE_USERDATA, 2u + len, data);
+	if (len > RULE_TAG_MAX)
+		len = RULE_TAG_MAX;
+	if (len) {
+		data[1] = len;
+		memcpy(data + 2, tag, len);
+		mnl_attr_put(nlh, NFTA_TABLE_USERDATA, 2u + len, data);
+	}
 	batch_end(m->batch, nlh);
 }
 
@@ -130,25 +125,38 @@ void rule_put_counter(struct maker *m, const char *name)
 	batch_end(m->batch, nlh);
 }
 
-void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
-		  uint32_t key_len, uint32_t size, uint32_t gc_ms)
+/* All but what only sets or only maps have, which is appended; NULL after an
+ * error. */
+static struct nlmsghdr *start_set(struct maker *m, const char *name,
+				  uint32_t flags, uint32_t key_type,
+				  uint32_t key_len, uint32_t size)
 {
 	struct nlmsghdr *nlh =
 		batch_message(m->batch, NFT_MSG_NEWSET, NLM_F_CREATE);
 	struct nlattr *nest;
 
 	if (!nlh)
-		return;
+		return NULL;
 	mnl_attr_put_strz(nlh, NFTA_SET_TABLE, m->table);
 	mnl_attr_put_strz(nlh, NFTA_SET_NAME, name);
-	mnl_attr_put_u32(nlh, NFTA_SET_FLAGS,
-			 htonl(gc_ms ? NFT_SET_TIMEOUT : 0));
+	mnl_attr_put_u32(nlh, NFTA_SET_FLAGS, htonl(flags));
 	mnl_attr_put_u32(nlh, NFTA_SET_KEY_TYPE, htonl(key_type));
 	mnl_attr_put_u32(nlh, NFTA_SET_KEY_LEN, htonl(key_len));
 	mnl_attr_put_u32(nlh, NFTA_SET_ID, htonl(++m->set_id));
 	nest = mnl_attr_nest_start(nlh, NFTA_SET_DESC);
 	mnl_attr_put_u32(nlh, NFTA_SET_DESC_SIZE, htonl(size));
 	mnl_attr_nest_end(nlh, nest);
+	return nlh;
+}
+
+void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
+		  uint32_t key_len, uint32_t size, uint32_t gc_ms)
+{
+	struct nlmsghdr *nlh = start_set(m, name, gc_ms ? NFT_SET_TIMEOUT : 0,
+					 key_type, key_len, size);
+
+	if (!nlh)
+		return;
 	if (gc_ms)
 		mnl_attr_put_u32(nlh, NFTA_SET_GC_INTERVAL, htonl(gc_ms));
 	batch_end(m->batch, nlh);
@@ -158,24 +166,15 @@ void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
 		  uint32_t key_len, uint32_t data_type, uint32_t data_len,
 		  uint32_t size, bool counted)
 {
-	struct nlmsghdr *nlh =
-		batch_message(m->batch, NFT_MSG_NEWSET, NLM_F_CREATE);
+	struct nlmsghdr *nlh = start_set(m, name,
+					 NFT_SET_MAP | NFT_SET_TIMEOUT,
+					 key_type, key_len, size);
 	struct nlattr *nest;
 
 	if (!nlh)
 		return;
-	mnl_attr_put_strz(nlh, NFTA_SET_TABLE, m->table);
-	mnl_attr_put_strz(nlh, NFTA_SET_NAME, name);
-	mnl_attr_put_u32(nlh, NFTA_SET_FLAGS,
-			 htonl(NFT_SET_MAP | NFT_SET_TIMEOUT));
-	mnl_attr_put_u32(nlh, NFTA_SET_KEY_TYPE, htonl(key_type));
-	mnl_attr_put_u32(nlh, NFTA_SET_KEY_LEN, htonl(key_len));
 	mnl_attr_put_u32(nlh, NFTA_SET_DATA_TYPE, htonl(data_type));
 	mnl_attr_put_u32(nlh, NFTA_SET_DATA_LEN, htonl(data_len));
-	mnl_attr_put_u32(nlh, NFTA_SET_ID, htonl(++m->set_id));
-	nest = mnl_attr_nest_start(nlh, NFTA_SET_DESC);
-	mnl_attr_put_u32(nlh, NFTA_SET_DESC_SIZE, htonl(size));
-	mnl_attr_nest_end(nlh, nest);
 	if (counted) {
 		nest = mnl_attr_nest_start(nlh, NFTA_SET_EXPR);
 		mnl_attr_put_strz(nlh, NFTA_EXPR_NAME, "counter");

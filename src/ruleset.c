@@ -59,7 +59,7 @@ enum {
 
 enum way { INBOUND, OUTBOUND };
 
-/* What a map leads to, see struct remap of steer.c. */
+/* What a map leads to: steer_map.c. */
 enum part {
 	ADDRESSES, /* of flows whose ports stay */
 	PORTED, /* addresses of flows whose ports change */
@@ -338,9 +338,8 @@ static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
 	rule_end(m);
 }
 
-/* Ports of one protocol; `checksum` as for rule_write_payload(). The key is
- * loaded anew for the second look-up, which is still of the old ports: they
- * are written last. */
+/* Ports of one protocol; `checksum` as for rule_write_payload(). Both look-ups
+ * go by the key that was loaded before anything is written. */
 static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 			     const char *chain, enum way way, uint8_t family,
 			     uint8_t proto, uint32_t checksum)
