@@ -12,7 +12,6 @@
 #include "steer_impl.h"
 
 #include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/filter.h>
@@ -25,8 +24,6 @@
 #include <sys/socket.h>
 
 #define TABLE_ATTR_OWNER 7 /* NFTA_TABLE_OWNER, Linux 5.12 */
-/* The table's name: attribute 1 of all objects of nftables. */
-#define ANY_ATTR_TABLE 1
 /* The kernel keeps an event of some 4 KiB for each element of a transaction
  * until its end, where anybody listens at all: of larger batches we do not
  * want to hear. */
@@ -79,76 +76,6 @@ static int probe(struct steer *s, enum ruleset_probe what)
 	err = send_batch(s);
 	batch_reset(&s->batch);
 	return err;
-}
-
-/* A question about our table; `buffer` holds nothing but it. */
-struct nlmsghdr *steer_question(void *buffer, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
-	struct nfgenmsg *nfg;
-
-	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
-	nlh->nlmsg_flags = flags;
-	nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
-	nfg->nfgen_family = NFPROTO_INET;
-	nfg->version = NFNETLINK_V0;
-	mnl_attr_put_strz(nlh, ANY_ATTR_TABLE, STEER_TABLE);
-	return nlh;
-}
-
-struct search {
-	uint16_t type;
-	size_t min_len;
-	const struct nlattr *found;
-};
-
-static int on_attr(const struct nlattr *attr, void *arg)
-{
-	struct search *search = arg;
-
-	if (mnl_attr_get_type(attr) == search->type &&
-	    mnl_attr_get_payload_len(attr) >= search->min_len)
-		search->found = attr;
-	return MNL_CB_OK;
-}
-
-/* NULL where there is none, or a shorter one only. */
-const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
-				 size_t min_len)
-{
-	struct search search = { .type = type, .min_len = min_len };
-
-	if (mnl_nlmsg_get_payload_len(nlh) >= sizeof(struct nfgenmsg))
-		(void)mnl_attr_parse(nlh, sizeof(struct nfgenmsg), on_attr,
-				     &search);
-	return search.found;
-}
-
-static bool is_text(const struct nlattr *attr, const char *text)
-{
-	size_t len = strlen(text) + 1;
-
-	return attr && mnl_attr_get_payload_len(attr) == len &&
-	       memcmp(mnl_attr_get_payload(attr), text, len) == 0;
-}
-
-static uint64_t be64_value(const struct nlattr *attr)
-{
-	uint64_t be64;
-
-	memcpy(&be64, mnl_attr_get_payload(attr), sizeof(be64));
-	return be64toh(be64);
-}
-
-bool steer_is_ours(const struct nlmsghdr *nlh)
-{
-	const struct nfgenmsg *nfg;
-
-	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*nfg))
-		return false;
-	nfg = mnl_nlmsg_get_payload(nlh);
-	return nfg->nfgen_family == NFPROTO_INET &&
-	       is_text(steer_find(nlh, ANY_ATTR_TABLE, 1), STEER_TABLE);
 }
 
 static int on_owner(const struct nlmsghdr *nlh, void *arg)
@@ -504,13 +431,11 @@ int steer_commit(struct steer *s)
 		s->shape = s->shape_next;
 		s->whole = s->whole_next;
 		s->built |= s->building;
-	}
-	if (s->building)
-		s->adoptable = false; /* once, taken over or not */
-	if (!err) {
 		if ((s->building || s->reshaping) && s->events)
 			err = steer_take_print(s, &s->print);
 	}
+	if (s->building)
+		s->adoptable = false; /* once, taken over or not */
 	steer_begin(s);
 	return err;
 }
@@ -518,49 +443,6 @@ int steer_commit(struct steer *s)
 const char *steer_error_text(const struct steer *s)
 {
 	return netlink_error_text(s->nl);
-}
-
-/* --- counters ------------------------------------------------------------- */
-
-/* Packets of a counter object; 0 where it says nothing. */
-static uint64_t counter_packets(const struct nlmsghdr *nlh)
-{
-	struct search search = { .type = NFTA_COUNTER_PACKETS,
-				 .min_len = sizeof(uint64_t) };
-	const struct nlattr *data = steer_find(nlh, NFTA_OBJ_DATA, 0);
-
-	if (data)
-		(void)mnl_attr_parse_nested(data, on_attr, &search);
-	return search.found ? be64_value(search.found) : 0;
-}
-
-static int on_counter(const struct nlmsghdr *nlh, void *arg)
-{
-	static const char *const name[] = { RULESET_COUNTERS };
-	struct steer_counters *c = arg;
-	uint64_t *const value[] = { &c->untranslated, &c->tombstones,
-				    &c->tripwire_in, &c->tripwire_out,
-				    &c->reserved };
-
-	_Static_assert(sizeof(name) / sizeof(name[0]) ==
-			       sizeof(value) / sizeof(value[0]),
-		       "one place for each counter");
-	if (!steer_is_ours(nlh))
-		return 0;
-	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
-		if (is_text(steer_find(nlh, NFTA_OBJ_NAME, 1), name[i]))
-			*value[i] = counter_packets(nlh);
-	return 0;
-}
-
-int steer_counters(struct steer *s, struct steer_counters *to)
-{
-	char buffer[256];
-
-	memset(to, 0, sizeof(*to));
-	return netlink_request(
-		s->nl, steer_question(buffer, NFT_MSG_GETOBJ, NLM_F_DUMP),
-		on_counter, to);
 }
 
 /* --- watching ------------------------------------------------------------- */
@@ -571,7 +453,7 @@ static int on_table(const struct nlmsghdr *nlh, void *arg)
 	const struct nlattr *handle = steer_find(nlh, NFTA_TABLE_HANDLE, 8);
 
 	if (handle)
-		p->table = be64_value(handle);
+		p->table = steer_be64(handle);
 	return 0;
 }
 
@@ -582,13 +464,13 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 
 	/* A dump may come twice over. */
 	if (!handle || !steer_is_ours(nlh) ||
-	    is_text(steer_find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
+	    steer_is_text(steer_find(nlh, NFTA_RULE_CHAIN, 1), RULESET_DEFRAG_CHAIN))
 		return 0;
 	for (unsigned int i = 0; i < p->rules; i++)
-		if (p->rule[i] == be64_value(handle))
+		if (p->rule[i] == steer_be64(handle))
 			return 0;
 	if (p->rules < RULES_MAX)
-		p->rule[p->rules++] = be64_value(handle);
+		p->rule[p->rules++] = steer_be64(handle);
 	return 0;
 }
 

@@ -52,10 +52,9 @@ const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
 				size_t min_len);
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
 size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
-/* And back: false where it is too short. */
-bool steer_take_key(const struct nlattr *attr, uint8_t family,
-		    struct tuple *t);
 bool steer_is_ours(const struct nlmsghdr *nlh); /* about our table */
+bool steer_is_text(const struct nlattr *attr, const char *text); /* or NULL */
+uint64_t steer_be64(const struct nlattr *attr); /* of at least 8 bytes */
 int steer_take_print(struct steer *s, struct print *p);
 /* steer_adopt.c: is there a table to be taken over? -errno where the kernel
  * does not say. */
