@@ -2,8 +2,9 @@
 /*
  * ruleset: what stands in the table `inet sacip`, as netlink messages.
  *
- * Owns the names, chains and rules; nft/sacip.nft says in words what they
- * are for. Never sends.
+ * Owns the chains, the rules and what a table is put together from;
+ * ruleset_sets has its sets, nft/sacip.nft says in words what all is for.
+ * Never sends.
  *
  * A packet is matched from the registers: the fields of its tuple are loaded
  * one behind the other, each padded to 32 bits, and looked up as one key:
@@ -13,7 +14,7 @@
  *
  * Loading a port breaks off the rule for fragments past the first one.
  */
-#include "ruleset.h"
+#include "ruleset_impl.h"
 
 #include "batch.h"
 #include "crypto.h"
@@ -21,8 +22,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/icmp.h>
-#include <linux/icmpv6.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter_ipv4.h>
@@ -34,8 +33,6 @@
 #define PROBE_TABLE "sacip-probe"
 #define PRIORITY_PREROUTING (NF_IP_PRI_RAW - 10)
 #define PRIORITY_OUTPUT NF_IP_PRI_MANGLE
-/* How often the kernel sweeps away elements that have timed out. */
-#define GC_INTERVAL_MS 10000
 #define IPV4_CHECKSUM 10 /* offsets in the headers */
 #define TCP_CHECKSUM 16
 #define UDP_CHECKSUM 6
@@ -46,149 +43,9 @@
 #define LO_IFINDEX 1 /* in every network namespace */
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
-/* Numbers by which nft(8) prints the keys; the kernel only stores them. */
-enum {
-	TYPE_IPADDR = 7,
-	TYPE_IP6ADDR = 8,
-	TYPE_INET_PROTOCOL = 12,
-	TYPE_INET_SERVICE = 13,
-	TYPE_ICMP_TYPE = 14,
-	TYPE_MARK = 19, /* a number of 32 bits */
-	TYPE_ICMPV6_TYPE = 29,
-};
-
-enum way { INBOUND, OUTBOUND };
-
-/* What a map leads to: steer_map.c. */
-enum part {
-	ADDRESSES, /* of flows whose ports stay */
-	PORTED, /* addresses of flows whose ports change */
-	PORTS, /* and these: source << 16 | destination */
-	PARTS
-};
-
-static const char *const tuple_map[2][PARTS][2] = {
-	[INBOUND] = {
-		[ADDRESSES] = { "recv4", "recv6" },
-		[PORTED] = { "recv_ported4", "recv_ported6" },
-		[PORTS] = { "recv_ports4", "recv_ports6" },
-	},
-	[OUTBOUND] = {
-		[ADDRESSES] = { "send4", "send6" },
-		[PORTED] = { "send_ported4", "send_ported6" },
-		[PORTS] = { "send_ports4", "send_ports6" },
-	},
-};
-
-static const uint8_t families[] = { 4, 6 };
-
-static const char *const tuple_set[STEER_SET_MAX][2] = {
-	[STEER_OUT] = { "out4", "out6" },
-	[STEER_IN] = { "in4", "in6" },
-	[STEER_PASS] = { "pass4", "pass6" },
-	[STEER_DROP] = { "drop4", "drop6" },
-	[STEER_PROT] = { "prot4", "prot6" },
-};
-
-static const char *const addr_set[STEER_ADDR_SET_MAX][2] = {
-	[STEER_SRC] = { "src4", "src6" },
-	[STEER_WIRE] = { "wire4", "wire6" },
-};
-
-static const char *const worker_map[2][2] = {
-	[STEER_SEND] = { "work_out4", "work_out6" },
-	[STEER_RECV] = { "work_in4", "work_in6" },
-};
-
-static const char *const worker_chain[STEER_WORKERS_MAX] = {
-	"worker0", "worker1", "worker2", "worker3", "worker4", "worker5",
-	"worker6", "worker7", "worker8", "worker9", "worker10", "worker11",
-	"worker12", "worker13", "worker14", "worker15",
-};
-
-static const char *const icmp_set[2] = { "icmp_errors", "icmpv6_errors" };
-static const char *const pair_set[2][2] = {
-	[INBOUND] = { "pairs_in4", "pairs_in6" },
-	[OUTBOUND] = { "pairs_out4", "pairs_out6" },
-};
-static const char defrag_chain[] = RULESET_DEFRAG_CHAIN;
-
-static const uint8_t icmp_errors[] = {
-	ICMP_DEST_UNREACH,
-	ICMP_TIME_EXCEEDED,
-	ICMP_PARAMETERPROB,
-};
-
-static const uint8_t icmpv6_errors[] = {
-	ICMPV6_DEST_UNREACH,
-	ICMPV6_PKT_TOOBIG,
-	ICMPV6_TIME_EXCEED,
-	ICMPV6_PARAMPROB,
-};
-
-static const char *const counters[] = { RULESET_COUNTERS };
-
-const char *ruleset_set_name(enum steer_set set, uint8_t family)
-{
-	if (set >= STEER_SET_MAX || (family != 4 && family != 6))
-		return NULL;
-	return tuple_set[set][family == 6];
-}
-
-const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family)
-{
-	if (set >= STEER_ADDR_SET_MAX || (family != 4 && family != 6))
-		return NULL;
-	return addr_set[set][family == 6];
-}
-
-static const char *map_name(enum way way, enum part part, uint8_t family)
-{
-	return tuple_map[way][part][family == 6];
-}
-
-const char *ruleset_map_name(enum steer_map map, uint8_t family)
-{
-	if (family != 4 && family != 6)
-		return NULL;
-	return map_name(map == STEER_SEND ? OUTBOUND : INBOUND, ADDRESSES,
-			family);
-}
-
-const char *ruleset_ported_map_name(enum steer_map map, bool ports,
-				    uint8_t family)
-{
-	if (family != 4 && family != 6)
-		return NULL;
-	return map_name(map == STEER_SEND ? OUTBOUND : INBOUND,
-			ports ? PORTS : PORTED, family);
-}
-
-const char *ruleset_pair_set_name(bool outbound, uint8_t family)
-{
-	if (family != 4 && family != 6)
-		return NULL;
-	return pair_set[outbound ? OUTBOUND : INBOUND][family == 6];
-}
-
-const char *ruleset_worker_map_name(enum steer_map map, uint8_t family)
-{
-	return worker_map[map][family == 6];
-}
-
-const char *ruleset_worker_chain(unsigned int worker)
-{
-	return worker_chain[worker];
-}
-
 static uint8_t nfproto(uint8_t family)
 {
 	return family == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
-}
-
-static uint32_t addr_len(uint8_t family)
-{
-	return family == 4 ? 4 : 16;
 }
 
 /* --- matches -------------------------------------------------------------- */
@@ -200,53 +57,53 @@ static void match_family(struct maker *m, uint8_t family)
 }
 
 /* Our own address of a packet that goes this way, or the remote one. */
-static void load_addr(struct maker *m, uint8_t family, enum way way,
+static void load_addr(struct maker *m, uint8_t family, enum steer_map way,
 		      bool remote, uint32_t reg)
 {
-	bool is_source = (way == OUTBOUND) != remote;
+	bool is_source = (way == STEER_SEND) != remote;
 	uint32_t offset = family == 4 ? 12 : 8; /* of the source */
 
 	if (!is_source)
-		offset += addr_len(family);
+		offset += ruleset_addr_len(family);
 	rule_load_payload(m, NFT_PAYLOAD_NETWORK_HEADER, offset,
-			  addr_len(family), reg);
+			  ruleset_addr_len(family), reg);
 }
 
-static void load_tuple(struct maker *m, uint8_t family, enum way way)
+static void load_tuple(struct maker *m, uint8_t family, enum steer_map way)
 {
-	uint32_t words = addr_len(family) / 4;
+	uint32_t words = ruleset_addr_len(family) / 4;
 	uint32_t reg = NFT_REG32_00;
 
 	load_addr(m, family, way, false, reg);
 	load_addr(m, family, way, true, reg += words);
 	rule_load_meta(m, NFT_META_L4PROTO, reg += words);
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
-			  way == OUTBOUND ? 0 : 2, 2, ++reg);
+			  way == STEER_SEND ? 0 : 2, 2, ++reg);
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
-			  way == OUTBOUND ? 2 : 0, 2, ++reg);
+			  way == STEER_SEND ? 2 : 0, 2, ++reg);
 }
 
 static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
-			  enum way way)
+			  enum steer_map way)
 {
 	load_tuple(m, family, way);
 	rule_look_up(m, ruleset_set_name(set, family));
 }
 
 static void match_tuple(struct maker *m, enum steer_set set, uint8_t family,
-			enum way way)
+			enum steer_map way)
 {
 	match_family(m, family);
 	look_up_tuple(m, set, family, way);
 }
 
 /* A protected flow whose local address is not on this host any more. */
-static void match_tripwire(struct maker *m, uint8_t family, enum way way)
+static void match_tripwire(struct maker *m, uint8_t family, enum steer_map way)
 {
 	match_family(m, family);
 	load_addr(m, family, way, false, NFT_REG_1);
 	rule_look_up(m, ruleset_addr_set_name(STEER_SRC, family));
-	rule_load_fib_type(m, way == OUTBOUND, NFT_REG_1);
+	rule_load_fib_type(m, way == STEER_SEND, NFT_REG_1);
 	rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
 	look_up_tuple(m, STEER_PROT, family, way);
 }
@@ -258,21 +115,21 @@ static void match_icmp_error(struct maker *m, const struct ruleset_conf *conf,
 	match_family(m, family);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
-	load_addr(m, family, INBOUND, false, NFT_REG_1);
+	load_addr(m, family, STEER_RECV, false, NFT_REG_1);
 	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
-	rule_look_up(m, icmp_set[family == 6]);
+	rule_look_up(m, ruleset_icmp_set_name(family));
 	rule_match_mark(m, conf->mark, false);
 }
 
 /* Do any flows between these two addresses need more than a look? */
-static void match_pair(struct maker *m, uint8_t family, enum way way)
+static void match_pair(struct maker *m, uint8_t family, enum steer_map way)
 {
 	match_family(m, family);
 	load_addr(m, family, way, false, NFT_REG32_00);
 	load_addr(m, family, way, true,
-		  NFT_REG32_00 + addr_len(family) / 4);
-	rule_look_up(m, pair_set[way][family == 6]);
+		  NFT_REG32_00 + ruleset_addr_len(family) / 4);
+	rule_look_up(m, ruleset_pair_set_name(way == STEER_SEND, family));
 }
 
 static void mark_and_accept(struct maker *m, uint32_t mark)
@@ -291,9 +148,9 @@ static void queue_to(struct maker *m, const struct ruleset_conf *conf,
 }
 
 static void queue(struct maker *m, const struct ruleset_conf *conf,
-		  enum way way)
+		  enum steer_map way)
 {
-	queue_to(m, conf, way == INBOUND ? conf->queue_in : conf->queue_out);
+	queue_to(m, conf, way == STEER_RECV ? conf->queue_in : conf->queue_out);
 }
 
 /* --- rewriting ------------------------------------------------------------ */
@@ -302,16 +159,16 @@ static void queue(struct maker *m, const struct ruleset_conf *conf,
 static void write_addrs(struct maker *m, uint8_t family)
 {
 	rule_write_payload(m, NFT_REG_1, NFT_PAYLOAD_NETWORK_HEADER,
-			   family == 4 ? 12 : 8, 2 * addr_len(family),
+			   family == 4 ? 12 : 8, 2 * ruleset_addr_len(family),
 			   family == 4 ? IPV4_CHECKSUM : RULE_NO_CHECKSUM, true);
 }
 
 /* The rest of a rule that has rewritten the packet. What left from an address
  * that is gone by now is none of this rule: fill_outbound(). */
 static void end_rewriting(struct maker *m, const struct ruleset_conf *conf,
-			  enum way way)
+			  enum steer_map way)
 {
-	if (way == INBOUND) {
+	if (way == STEER_RECV) {
 		mark_and_accept(m, conf->mark);
 		return;
 	}
@@ -321,27 +178,27 @@ static void end_rewriting(struct maker *m, const struct ruleset_conf *conf,
 }
 
 static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
-			   const char *chain, enum way way)
+			   const char *chain, enum steer_map way)
 {
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_family(m, families[i]);
 		load_tuple(m, families[i], way);
-		rule_map(m, map_name(way, ADDRESSES, families[i]));
+		rule_map(m, ruleset_map_name(way, families[i]));
 		write_addrs(m, families[i]);
 		end_rewriting(m, conf, way);
 		rule_end(m);
 	}
 	rule_start(m, chain);
 	rule_verdict(m, NFT_JUMP,
-		     way == INBOUND ? "inbound_ported" : "outbound_ported");
+		     way == STEER_RECV ? "inbound_ported" : "outbound_ported");
 	rule_end(m);
 }
 
 /* Ports of one protocol; `checksum` as for rule_write_payload(). Both look-ups
  * go by the key that was loaded before anything is written. */
 static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
-			     const char *chain, enum way way, uint8_t family,
+			     const char *chain, enum steer_map way, uint8_t family,
 			     uint8_t proto, uint32_t checksum)
 {
 	rule_start(m, chain);
@@ -354,8 +211,8 @@ static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 		rule_compare_be16(m, 0);
 	}
 	load_tuple(m, family, way);
-	rule_map_to(m, map_name(way, PORTS, family), PORTS_REG);
-	rule_map(m, map_name(way, PORTED, family));
+	rule_map_to(m, ruleset_ported_map_name(way, true, family), PORTS_REG);
+	rule_map(m, ruleset_ported_map_name(way, false, family));
 	rule_write_payload(m, PORTS_REG, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 4,
 			   checksum, false);
 	write_addrs(m, family);
@@ -365,7 +222,7 @@ static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 
 /* A datagram without a checksum stays without. */
 static void fill_ported(struct maker *m, const struct ruleset_conf *conf,
-			const char *chain, enum way way)
+			const char *chain, enum steer_map way)
 {
 	for (int i = 0; i < 2; i++) {
 		fill_ported_rule(m, conf, chain, way, families[i],
@@ -377,17 +234,28 @@ static void fill_ported(struct maker *m, const struct ruleset_conf *conf,
 	}
 }
 
-/* --- workers --------------------------------------------------------------- */
+/* --- workers -------------------------------------------------------------- */
+
+/* A chain with a queue for each. */
+static void put_workers(struct maker *m, const struct ruleset_conf *conf)
+{
+	for (unsigned int k = 0; k < conf->workers; k++)
+		rule_put_chain(m, ruleset_worker_chain(k));
+	for (unsigned int k = 0; k < conf->workers; k++) {
+		rule_start(m, ruleset_worker_chain(k));
+		queue_to(m, conf, conf->queue_worker[k]);
+		rule_end(m);
+	}
+}
 
 static void fill_work(struct maker *m, const struct ruleset_conf *conf,
-		      const char *chain, enum way way)
+		      const char *chain, enum steer_map way)
 {
 	for (int i = 0; conf->workers && i < 2; i++) {
 		rule_start(m, chain);
 		match_family(m, families[i]);
 		load_tuple(m, families[i], way);
-		rule_map_to(m, worker_map[way == INBOUND ? STEER_RECV :
-							   STEER_SEND][i],
+		rule_map_to(m, ruleset_worker_map_name(way, families[i]),
 			    NFT_REG_VERDICT);
 		rule_end(m);
 	}
@@ -404,19 +272,19 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_pair(m, families[i], INBOUND);
+		match_pair(m, families[i], STEER_RECV);
 		rule_verdict(m, NFT_JUMP, "inbound");
 		rule_end(m);
 		rule_start(m, chain);
 		match_icmp_error(m, conf, families[i]);
-		queue(m, conf, INBOUND);
+		queue(m, conf, STEER_RECV);
 		rule_end(m);
 	}
 	for (int i = 0; i < 2; i++) {
 		if (!(shape & RULESET_PROTECTED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_tripwire(m, families[i], INBOUND);
+		match_tripwire(m, families[i], STEER_RECV);
 		rule_count(m, "tripwire_in");
 		mark_and_accept(m, conf->mark);
 		rule_end(m);
@@ -427,7 +295,7 @@ static void fill_inbound_drop(struct maker *m)
 {
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, "inbound_steered");
-		match_tuple(m, STEER_DROP, families[i], INBOUND);
+		match_tuple(m, STEER_DROP, families[i], STEER_RECV);
 		rule_verdict(m, NFT_GOTO, "dropped");
 		rule_end(m);
 	}
@@ -454,8 +322,8 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_verdict(m, NFT_GOTO, "inbound_steered");
 	rule_end(m);
 	if (conf->maps)
-		fill_rewriting(m, conf, chain, INBOUND);
-	fill_work(m, conf, chain, INBOUND);
+		fill_rewriting(m, conf, chain, STEER_RECV);
+	fill_work(m, conf, chain, STEER_RECV);
 	rule_start(m, chain);
 	rule_verdict(m, NFT_GOTO, "inbound_steered");
 	rule_end(m);
@@ -469,13 +337,13 @@ static void fill_inbound_steered(struct maker *m,
 	fill_inbound_drop(m);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_tuple(m, STEER_IN, families[i], INBOUND);
-		queue(m, conf, INBOUND);
+		match_tuple(m, STEER_IN, families[i], STEER_RECV);
+		queue(m, conf, STEER_RECV);
 		rule_end(m);
 	}
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_tuple(m, STEER_PASS, families[i], INBOUND);
+		match_tuple(m, STEER_PASS, families[i], STEER_RECV);
 		mark_and_accept(m, conf->mark);
 		rule_end(m);
 	}
@@ -488,7 +356,7 @@ static void fill_dropped(struct maker *m)
 
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_tuple(m, STEER_PROT, families[i], INBOUND);
+		match_tuple(m, STEER_PROT, families[i], STEER_RECV);
 		rule_count(m, "untranslated");
 		rule_verdict(m, NF_DROP, NULL);
 		rule_end(m);
@@ -508,7 +376,7 @@ static void fill_output(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_pair(m, families[i], OUTBOUND);
+		match_pair(m, families[i], STEER_SEND);
 		rule_verdict(m, NFT_JUMP, "outbound");
 		rule_end(m);
 	}
@@ -516,9 +384,9 @@ static void fill_output(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_PROTECTED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_tripwire(m, families[i], OUTBOUND);
+		match_tripwire(m, families[i], STEER_SEND);
 		rule_count(m, "tripwire_out");
-		queue(m, conf, OUTBOUND);
+		queue(m, conf, STEER_SEND);
 		rule_end(m);
 	}
 }
@@ -528,132 +396,32 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 	static const char chain[] = "outbound";
 
 	if (conf->maps)
-		fill_rewriting(m, conf, chain, OUTBOUND);
+		fill_rewriting(m, conf, chain, STEER_SEND);
 	/* Rewritten, and not accepted because its new source is gone too. */
 	for (int i = 0; conf->maps && i < 2; i++) {
 		rule_start(m, chain);
 		match_family(m, families[i]);
 		rule_load_fib_type(m, true, NFT_REG_1);
 		rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
-		look_up_tuple(m, STEER_IN, families[i], OUTBOUND);
+		look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
 		rule_count(m, "tripwire_out");
-		queue(m, conf, OUTBOUND);
+		queue(m, conf, STEER_SEND);
 		rule_end(m);
 	}
-	fill_work(m, conf, chain, OUTBOUND);
+	fill_work(m, conf, chain, STEER_SEND);
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_tuple(m, STEER_OUT, families[i], OUTBOUND);
-		queue(m, conf, OUTBOUND);
+		match_tuple(m, STEER_OUT, families[i], STEER_SEND);
+		queue(m, conf, STEER_SEND);
 		rule_end(m);
 	}
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_tuple(m, STEER_IN, families[i], OUTBOUND);
+		match_tuple(m, STEER_IN, families[i], STEER_SEND);
 		rule_count(m, "reserved");
-		queue(m, conf, OUTBOUND);
+		queue(m, conf, STEER_SEND);
 		rule_end(m);
 	}
-}
-
-/* --- sets ----------------------------------------------------------------- */
-
-static uint32_t tuple_type(uint8_t family)
-{
-	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
-	const uint32_t part[] = { ip, ip, TYPE_INET_PROTOCOL,
-				  TYPE_INET_SERVICE, TYPE_INET_SERVICE };
-	uint32_t type = 0;
-
-	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
-		type = type << 6 | part[i];
-	return type;
-}
-
-static uint32_t pair_type(uint8_t family)
-{
-	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
-
-	return ip << 6 | ip;
-}
-
-static uint32_t map_data_type(enum part part, uint8_t family)
-{
-	return part == PORTS ? TYPE_MARK : pair_type(family);
-}
-
-static void put_maps(struct maker *m, const struct ruleset_conf *conf)
-{
-	for (int way = INBOUND; way <= OUTBOUND; way++)
-		for (int part = 0; part < PARTS; part++)
-			for (int i = 0; i < 2; i++)
-				rule_put_map(m, tuple_map[way][part][i],
-					     tuple_type(families[i]),
-					     2 * addr_len(families[i]) + 12,
-					     map_data_type((enum part)part,
-							   families[i]),
-					     part == PORTS ?
-						     4 :
-						     2 * addr_len(families[i]),
-					     STEER_TUPLES_MAX,
-					     conf->counted && part != PORTS);
-}
-
-static void put_workers(struct maker *m, const struct ruleset_conf *conf)
-{
-	for (unsigned int k = 0; k < conf->workers; k++)
-		rule_put_chain(m, worker_chain[k]);
-	for (int map = STEER_SEND; conf->workers && map <= STEER_RECV; map++)
-		for (int i = 0; i < 2; i++)
-			rule_put_verdict_map(m, worker_map[map][i],
-					     tuple_type(families[i]),
-					     2 * addr_len(families[i]) + 12,
-					     STEER_TUPLES_MAX);
-	for (unsigned int k = 0; k < conf->workers; k++) {
-		rule_start(m, worker_chain[k]);
-		queue_to(m, conf, conf->queue_worker[k]);
-		rule_end(m);
-	}
-}
-
-static void put_icmp_set(struct maker *m, uint8_t family)
-{
-	const uint8_t *error = family == 4 ? icmp_errors : icmpv6_errors;
-	uint32_t n = family == 4 ? sizeof(icmp_errors) : sizeof(icmpv6_errors);
-	const char *name = icmp_set[family == 6];
-
-	rule_put_set(m, name,
-		     family == 4 ? TYPE_ICMP_TYPE : TYPE_ICMPV6_TYPE, 1, n, 0);
-	for (uint32_t i = 0; i < n; i++)
-		batch_element(m->batch, NFT_MSG_NEWSETELEM, name, &error[i], 1,
-			      0);
-}
-
-static void put_sets(struct maker *m)
-{
-	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
-		rule_put_counter(m, counters[i]);
-	for (int way = INBOUND; way <= OUTBOUND; way++)
-		for (int i = 0; i < 2; i++)
-			rule_put_set(m, pair_set[way][i],
-				     pair_type(families[i]),
-				     2 * addr_len(families[i]),
-				     STEER_PAIRS_MAX, GC_INTERVAL_MS);
-	put_icmp_set(m, 4);
-	put_icmp_set(m, 6);
-	/* Sets with timeouts grow with what is in them; without, the kernel
-	 * would allocate for all of STEER_TUPLES_MAX at once. */
-	for (int set = 0; set < STEER_SET_MAX; set++)
-		for (int i = 0; i < 2; i++)
-			rule_put_set(m, tuple_set[set][i],
-				     tuple_type(families[i]),
-				     2 * addr_len(families[i]) + 12,
-				     STEER_TUPLES_MAX, GC_INTERVAL_MS);
-	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
-		for (int i = 0; i < 2; i++)
-			rule_put_set(m, addr_set[set][i],
-				     i ? TYPE_IP6ADDR : TYPE_IPADDR,
-				     addr_len(families[i]), STEER_ADDRS_MAX, 0);
 }
 
 /* --- transactions --------------------------------------------------------- */
@@ -683,22 +451,7 @@ void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
 	struct maker m = { .batch = b, .table = STEER_TABLE };
 
 	put_table(&m, conf);
-	for (int i = 0; i < 2; i++) {
-		rule_put_set_flush(&m, pair_set[INBOUND][i]);
-		rule_put_set_flush(&m, pair_set[OUTBOUND][i]);
-		for (int set = 0; set < STEER_SET_MAX; set++)
-			rule_put_set_flush(&m, tuple_set[set][i]);
-		for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
-			rule_put_set_flush(&m, addr_set[set][i]);
-		for (int way = INBOUND; conf->maps && way <= OUTBOUND; way++)
-			for (int part = 0; part < PARTS; part++)
-				rule_put_set_flush(&m, map_name(
-					(enum way)way, (enum part)part,
-					families[i]));
-		for (int map = STEER_SEND; conf->workers && map <= STEER_RECV;
-		     map++)
-			rule_put_set_flush(&m, worker_map[map][i]);
-	}
+	ruleset_put_set_flushes(&m, conf);
 }
 
 #define TAG_BYTES (256u * 1024)
@@ -736,9 +489,7 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 
 	ruleset_put_delete(b);
 	put_table(&m, conf);
-	put_sets(&m);
-	if (conf->maps)
-		put_maps(&m, conf);
+	ruleset_put_sets(&m, conf);
 	put_workers(&m, conf);
 	rule_put_chain(&m, "inbound");
 	rule_put_chain(&m, "inbound_ported");
@@ -746,15 +497,15 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 	rule_put_chain(&m, "dropped");
 	rule_put_chain(&m, "outbound");
 	rule_put_chain(&m, "outbound_ported");
-	rule_put_chain(&m, defrag_chain);
+	rule_put_chain(&m, RULESET_DEFRAG_CHAIN);
 	fill_inbound(&m, conf);
 	if (conf->maps)
-		fill_ported(&m, conf, "inbound_ported", INBOUND);
+		fill_ported(&m, conf, "inbound_ported", STEER_RECV);
 	fill_inbound_steered(&m, conf);
 	fill_dropped(&m);
 	fill_outbound(&m, conf);
 	if (conf->maps)
-		fill_ported(&m, conf, "outbound_ported", OUTBOUND);
+		fill_ported(&m, conf, "outbound_ported", STEER_SEND);
 }
 
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
@@ -784,7 +535,7 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 
 static void put_tproxy_rule(struct maker *m)
 {
-	rule_start(m, defrag_chain);
+	rule_start(m, RULESET_DEFRAG_CHAIN);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, IPPROTO_UDP);
 	rule_tproxy(m, TPROXY_PORT);
@@ -805,7 +556,7 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 	rule_put_table(&m, what == RULESET_PROBE_OWNED ?
 				   RULESET_TABLE_OWNER | RULESET_TABLE_PERSIST :
 				   0);
-	rule_put_chain(&m, defrag_chain);
+	rule_put_chain(&m, RULESET_DEFRAG_CHAIN);
 	if (what == RULESET_PROBE_MAPS || what == RULESET_PROBE_COUNTED)
 		rule_put_chain(&m, "inbound_ported");
 	switch (what) {
@@ -813,28 +564,26 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 	case RULESET_PROBE_OWNED:
 		break;
 	case RULESET_PROBE_FIB:
-		rule_start(&m, defrag_chain);
+		rule_start(&m, RULESET_DEFRAG_CHAIN);
 		rule_load_fib_type(&m, false, NFT_REG_1);
 		rule_compare_u32(&m, NFT_CMP_NEQ, RTN_LOCAL);
 		rule_end(&m);
 		break;
 	case RULESET_PROBE_NATIVE:
-		rule_start(&m, defrag_chain);
+		rule_start(&m, RULESET_DEFRAG_CHAIN);
 		rule_queue_native(&m, 0);
 		rule_end(&m);
 		break;
 	case RULESET_PROBE_COMPAT:
-		rule_start(&m, defrag_chain);
+		rule_start(&m, RULESET_DEFRAG_CHAIN);
 		rule_queue_compat(&m, 0);
 		rule_end(&m);
 		break;
 	case RULESET_PROBE_MAPS:
 	case RULESET_PROBE_COUNTED:
-		put_maps(&m, &(struct ruleset_conf){
-				     .counted = what == RULESET_PROBE_COUNTED,
-			     });
+		ruleset_put_maps(&m, what == RULESET_PROBE_COUNTED);
 		fill_rewriting(&m, &(struct ruleset_conf){ .mark = 1 },
-			       defrag_chain, INBOUND);
+			       RULESET_DEFRAG_CHAIN, STEER_RECV);
 		break;
 	case RULESET_PROBE_DEFRAG:
 		put_tproxy_rule(&m);
