@@ -566,6 +566,15 @@ void adopt_finish(struct daemon *d);
 /* Asks the peers of what was taken up for sessions. */
 void adopt_greet(struct daemon *d, uint64_t now_ms);
 
+/* ---- events.c -------------------------------------------------------- */
+
+/* For rtmon_open(). */
+extern const struct rtmon_ops events_route_ops;
+/* What waits in it, up to a bound. */
+void events_read_queue(struct daemon *d, struct pktq *q);
+/* Lets the loop watch all that is open. 0 or -errno. */
+int events_open(struct daemon *d);
+
 /* ---- daemon.c -------------------------------------------------------- */
 
 struct daemon_options {
