@@ -5,7 +5,7 @@
  * Private to the daemon layer: daemon.c (life, loop, timers), assoc.c (one
  * peer: messages, claims, taps), discover.c (sockets to flows), handover.c
  * (tracks, moves), divert.c (packets, steering), wake.c (senders in backoff),
- * report.c (ctl), store.c (key and pins on disk), keep.c (the journal),
+ * repair.c (what others undo), report.c (ctl), store.c (key and pins on disk), keep.c (the journal),
  * adopt.c (what an earlier run has left). Nobody below includes it.
  */
 #ifndef SACIPED_DAEMON_H
@@ -23,6 +23,7 @@
 #include "loop.h"
 #include "migrate.h"
 #include "natrules.h"
+#include "pace.h"
 #include "peer.h"
 #include "pktq.h"
 #include "retain.h"
@@ -213,6 +214,15 @@ struct divert_released {
 	struct hold_packet *spent[DIVERT_RELEASE_BATCH];
 };
 
+/* What is put back where others take it away: repair.c. */
+enum repair_what { REPAIR_TABLE, REPAIR_ROUTES, REPAIR_MAX };
+
+struct repair {
+	struct pace pace;
+	uint64_t deaf_ms; /* its events wait until then; 0: they do not */
+	bool late; /* they did */
+};
+
 struct daemon {
 	struct log *log;
 	struct conf *conf;
@@ -245,6 +255,7 @@ struct daemon {
 	struct peer_table *peers;
 	LIST_HEAD(, assoc) assocs;
 	struct keep keep;
+	struct repair repair[REPAIR_MAX];
 	struct adopt *adopt; /* at the start, where there is a journal */
 
 	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
@@ -502,6 +513,19 @@ void wake_fill(const struct track *t, struct wire_prove *m);
 void wake_offered(struct track *t);
 /* The peer's PROVE was committed: our other senders go on. */
 void wake_senders(struct track *t, const struct wire_prove *m);
+
+/* ---- repair.c --------------------------------------------------------- */
+
+/* Hears of the losses from now on. 0 or -errno. */
+int repair_listen(struct daemon *d);
+/* When a repair may be made, now or later: who undoes all of them makes us
+ * slow. */
+uint64_t repair_next_ms(const struct daemon *d, enum repair_what what,
+			uint64_t now_ms);
+/* One was made. */
+void repair_note(struct daemon *d, enum repair_what what, uint64_t now_ms);
+void repair_step(struct daemon *d, uint64_t now_ms);
+uint64_t repair_deadline_ms(const struct daemon *d); /* 0: none */
 
 /* ---- report.c -------------------------------------------------------- */
 

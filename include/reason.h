@@ -125,7 +125,8 @@ enum reason {
 	X(FLOWS_FULL, flows_full)                                             \
 	X(SENDERS_WOKEN, senders_woken)                                       \
 	X(JOURNAL_ERRORS, journal_errors)                                     \
-	X(ROUTES_RESTORED, routes_restored)
+	X(ROUTES_RESTORED, routes_restored)                                   \
+	X(REPAIRS_DELAYED, repairs_delayed)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -78,12 +78,17 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 		struct retain_info *info);
 /*
  * What of ours is taken away by somebody else is told by the kernel: the
- * descriptor becomes readable. retain_watch() reads it empty and puts back
- * what is still needed, if the kernel takes it; how many things that were, or
- * -errno (events cannot be read).
+ * descriptor becomes readable. retain_watch() reads what there is, or a part
+ * of it, and puts back what is still needed, if the kernel takes it; how many
+ * things that were, or -errno (events cannot be read). `lost` tells what.
  */
+struct retain_lost {
+	unsigned int rules, routes, addresses, devices;
+	bool unknown; /* events were lost: all was put there again */
+	struct addr last; /* that the last one was for; may be unset */
+};
 int retain_watch_fd(const struct retain *r);
-int retain_watch(struct retain *r);
+int retain_watch(struct retain *r, struct retain_lost *lost);
 /* Removes everything of ours unless `keep` (a restart: the guards stand).
  * Frees `r` in any case; 0 or the first -errno. NULL is fine. */
 int retain_close(struct retain *r, bool keep);

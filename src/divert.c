@@ -184,7 +184,8 @@ int divert_commit(struct daemon *d, int err)
 								   REST_MS;
 	if (err) {
 		if (err == -ENOENT) /* somebody took the table away */
-			rebuild_at(d, loop_now_ms());
+			rebuild_at(d, repair_next_ms(d, REPAIR_TABLE,
+						     loop_now_ms()));
 		COUNT(d, NFT_ERRORS);
 		REFUSED(d, SYSTEM);
 		log_err(d->log, "nftables refused a change: %s",
@@ -271,6 +272,7 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 	pairs_settle(d, err, now_ms);
 	d->divert.idle = false;
 	d->divert.rebuild_ms = 0;
+	repair_note(d, REPAIR_TABLE, loop_now_ms());
 	if (err) {
 		rebuild_at(d, now_ms + REBUILD_MS);
 		return err;

@@ -161,34 +161,6 @@ static void on_ctl(uint32_t events, void *arg)
 	ctl_process(((struct daemon *)arg)->ctl);
 }
 
-static void on_watch(uint32_t events, void *arg)
-{
-	struct daemon *d = arg;
-	int changed = steer_watch(d->steer);
-	int err;
-
-	(void)events;
-	if (!changed)
-		return;
-	COUNT(d, TABLE_RESTORED);
-	err = divert_rebuild(d, loop_now_ms());
-	log_warn(d->log, "somebody changed our nftables table: %s",
-		 err ? strerror(-err) : "restored");
-}
-
-static void on_losses(uint32_t events, void *arg)
-{
-	struct daemon *d = arg;
-	int n = retain_watch(d->retain);
-
-	(void)events;
-	if (n <= 0)
-		return;
-	d->counters.value[COUNTER_ROUTES_RESTORED] += (uint64_t)n;
-	log_warn(d->log, "somebody took away rules, routes or addresses of "
-			 "ours: %d restored", n);
-}
-
 /* ---- signals -------------------------------------------------------------- */
 
 static void reload(struct daemon *d)
@@ -252,6 +224,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->divert.rebuild_ms);
 	ms = sooner(ms, d->divert.rest_ms);
 	ms = sooner(ms, pairs_deadline_ms(d));
+	ms = sooner(ms, repair_deadline_ms(d));
 	ms = sooner(ms, d->keep.retry_ms);
 	ms = sooner(ms, d->watchdog_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
@@ -285,6 +258,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 	assoc_step(d, now_ms);
 	if (d->fresh)
 		handover_evaluate_fresh(d, now_ms);
+	repair_step(d, now_ms);
 	divert_step(d, now_ms);
 	if (d->pins_ms && now_ms >= d->pins_ms) {
 		int err = store_pins_save(d);
@@ -338,11 +312,7 @@ int events_open(struct daemon *d)
 		err = loop_add(d->loop, fds[i], EPOLLIN, on_udp, d);
 	if (!err)
 		err = loop_add(d->loop, ctl_fd(d->ctl), EPOLLIN, on_ctl, d);
-	if (!err && steer_watch_fd(d->steer) >= 0)
-		err = loop_add(d->loop, steer_watch_fd(d->steer), EPOLLIN,
-			       on_watch, d);
 	if (!err)
-		err = loop_add(d->loop, retain_watch_fd(d->retain), EPOLLIN,
-			       on_losses, d);
+		err = repair_listen(d);
 	return err;
 }

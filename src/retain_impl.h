@@ -32,7 +32,7 @@ struct peer {
 struct retain {
 	struct netlink *nl;
 	struct netlink *events; /* what others take away */
-	int restored; /* since the events were read last */
+	struct retain_lost *lost; /* while the events are read */
 	struct retain_conf conf;
 	bool ipv6;
 	uint32_t sink; /* ifindex where the guard's routes end */

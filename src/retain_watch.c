@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <string.h>
 
 static int restore_entry(struct retain *r, const struct route_entry *lost)
 {
@@ -61,7 +62,7 @@ static void restore_all(struct retain *r)
 	struct old *o, *next_old;
 	struct peer *p, *next_peer;
 
-	r->restored++;
+	r->lost->unknown = true;
 	(void)retain_put_mark_rules(r);
 	(void)restore_sink(r);
 	HASH_ITER(hh, r->peers, p, next_peer)
@@ -91,21 +92,36 @@ static bool is_needed(struct retain *r, const struct route_object *o)
 	return old && old->copied;
 }
 
+static void count(struct retain_lost *to, const struct route_object *lost)
+{
+	switch (lost->kind) {
+	case ROUTE_RULE:
+		to->rules++;
+		to->last = lost->rule.from;
+		return;
+	case ROUTE_ENTRY:
+		to->routes++;
+		to->last = lost->entry.to;
+		return;
+	case ROUTE_COPY:
+		to->addresses++;
+		to->last = lost->copy;
+		return;
+	}
+}
+
 static int on_event(const struct nlmsghdr *nlh, void *arg)
 {
 	struct retain *r = arg;
 	struct route_object lost;
-	int err;
 
+	/* A way back over an interface that is down fails: retain_link_up(). */
 	if (route_read_lost_link(nlh) == r->sink &&
 	    r->sink != ROUTE_LO_IFINDEX)
-		err = restore_sink(r);
-	else if (route_read_lost(nlh, &lost) && is_needed(r, &lost))
-		err = restore(r, &lost);
-	else
-		return 0;
-	/* A way back over an interface that is down: retain_link_up(). */
-	r->restored += !err;
+		r->lost->devices += !restore_sink(r);
+	else if (route_read_lost(nlh, &lost) && is_needed(r, &lost) &&
+		 !restore(r, &lost))
+		count(r->lost, &lost);
 	return 0;
 }
 
@@ -114,17 +130,20 @@ int retain_watch_fd(const struct retain *r)
 	return netlink_fd(r->events);
 }
 
-int retain_watch(struct retain *r)
+int retain_watch(struct retain *r, struct retain_lost *lost)
 {
 	int err;
 
-	r->restored = 0;
+	memset(lost, 0, sizeof(*lost));
+	r->lost = lost;
 	err = netlink_receive(r->events, on_event, r);
 	if (err == -ENOBUFS) {
 		restore_all(r);
 		err = 0;
 	}
-	return err ? err : r->restored;
+	r->lost = NULL;
+	return err ? err : (int)(lost->rules + lost->routes + lost->addresses +
+				 lost->devices + lost->unknown);
 }
 
 int retain_hear_losses(struct retain *r)

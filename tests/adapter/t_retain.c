@@ -308,6 +308,7 @@ static void test_sweeps_after_a_crash(void **state)
 /* Somebody runs `command`; what it took is there again. */
 static void expect_restored(struct retain *r, const char *command)
 {
+	struct retain_lost lost;
 	char *before = dump();
 	double start;
 
@@ -315,7 +316,7 @@ static void expect_restored(struct retain *r, const char *command)
 	start = seconds();
 	assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
 	while (host_readable(retain_watch_fd(r), 0))
-		assert_true(retain_watch(r) > 0);
+		assert_true(retain_watch(r, &lost) > 0);
 	printf("# \"%s\": put back in %.1f ms\n", command,
 	       (seconds() - start) * 1e3);
 	expect_dump(before);
@@ -323,6 +324,7 @@ static void expect_restored(struct retain *r, const char *command)
 
 static void test_puts_back_what_others_take(void **state)
 {
+	struct retain_lost lost;
 	struct retain *r;
 	struct addr peer;
 
@@ -337,7 +339,7 @@ static void test_puts_back_what_others_take(void **state)
 	host_run("ip rule add from 192.0.2.2 lookup %d && "
 		 "ip rule del from 192.0.2.2 lookup %d", TABLE, TABLE);
 	if (host_readable(retain_watch_fd(r), 0))
-		assert_int_equal(retain_watch(r), 0);
+		assert_int_equal(retain_watch(r, &lost), 0);
 	expect_restored(r, "ip rule flush && "
 			   "ip rule add pref 32766 lookup main && "
 			   "ip rule add pref 32767 lookup default");

@@ -26,6 +26,8 @@
 
 #define HOSTS 3
 #define LIST 1024
+#define FD_TABLE 50
+#define FD_ROUTES 51
 
 struct host;
 
@@ -149,6 +151,8 @@ struct host {
 	struct addr addr_set[STEER_ADDR_SET_MAX][64];
 	size_t n_addr_set[STEER_ADDR_SET_MAX];
 	bool without_maps;
+	bool watched; /* the table can be changed by others */
+	unsigned int lost[REPAIR_MAX]; /* by them; not read yet */
 	int steer_error; /* of the next commits */
 	unsigned int builds, commits, idles;
 	bool in_batch;
@@ -445,14 +449,15 @@ int steer_rewritten(struct steer *s, steer_rewritten_cb *cb, void *arg)
 
 int steer_watch_fd(const struct steer *s)
 {
-	(void)s;
-	return -1;
+	return s->h->watched ? FD_TABLE : -1;
 }
 
 int steer_watch(struct steer *s)
 {
-	(void)s;
-	return 1;
+	unsigned int n = s->h->lost[REPAIR_TABLE];
+
+	s->h->lost[REPAIR_TABLE] = 0;
+	return n > 0;
 }
 
 /* ---- retain -------------------------------------------------------------- */
@@ -521,13 +526,17 @@ int retain_close(struct retain *r, bool keep)
 int retain_watch_fd(const struct retain *r)
 {
 	(void)r;
-	return -1;
+	return FD_ROUTES;
 }
 
-int retain_watch(struct retain *r)
+int retain_watch(struct retain *r, struct retain_lost *lost)
 {
-	(void)r;
-	return 0;
+	unsigned int n = r->h->lost[REPAIR_ROUTES];
+
+	memset(lost, 0, sizeof(*lost));
+	lost->rules = n < 64 ? n : 64;
+	r->h->lost[REPAIR_ROUTES] -= lost->rules;
+	return (int)lost->rules;
 }
 
 int retain_sweep(struct retain *r)

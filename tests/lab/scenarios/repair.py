@@ -139,3 +139,32 @@ def firewall_flushed(lab, n):
     lab.resets.none("resets")
     for f in flows:
         f.finish()
+
+
+FIGHT_S = 3
+
+
+@scenario(fam=(4, 6))
+def somebody_keeps_removing_our_rules(lab, n):
+    """As fast as it can: the daemon does not answer as fast, nothing leaks,
+    and when it is over all is back."""
+    client, server, flows = moved(lab, n, (echo, copy))
+    counts = [client.daemon.counter(c)
+              for c in ("routes_restored", "repairs_delayed")]
+    stop = time.monotonic() + FIGHT_S
+    while time.monotonic() < stop:
+        client.run("ip", f"-{n.fam}", "-force", "-batch", "-", check=False,
+                   input="rule del pref 1022\n" * 200)
+    wait_until("the rule is back", lambda: "1022:" in client.run(
+        "ip", f"-{n.fam}", "rule").stdout_text, 2)
+    restored, delayed = (client.daemon.counter(c) - before for c, before in
+                         zip(("routes_restored", "repairs_delayed"), counts))
+    print(f"{restored} restored in {FIGHT_S} s, {delayed} after a while")
+    check(restored < 40, f"{restored} times restored in {FIGHT_S} s")
+    check(delayed > 0, "none was delayed")
+    for f in flows:
+        f.goes_on()
+    lab.leaks.none("untranslated")
+    lab.resets.none("resets")
+    for f in flows:
+        f.finish()

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* repair: what others take away is put back, and nobody fights at full
+ * speed. */
+#include "world.h"
+
+#define PROMPT_MS 100 /* as promised */
+
+static uint64_t count(const struct host *h, enum counter_id c)
+{
+	return h->d->counters.value[c];
+}
+
+/* The loop, for these two descriptors. */
+static void watches_run(struct host *h)
+{
+	static const int fds[] = { FD_TABLE, FD_ROUTES };
+
+	for (int what = 0; what < REPAIR_MAX; what++)
+		for (size_t i = 0; h->lost[what] && i < h->n_source; i++)
+			if (h->source[i].fd == fds[what]) {
+				h->source[i].cb(0, h->source[i].arg);
+				break;
+			}
+}
+
+static void tick(struct host *h)
+{
+	watches_run(h);
+	settle();
+	clock_ms++;
+}
+
+static struct host *watched(void)
+{
+	struct host *h = host_make(2);
+
+	h->watched = true;
+	addr_add(h, "10.0.0.3", 2);
+	assert_int_equal(host_start(h), 0);
+	run(1000);
+	return h;
+}
+
+/* One at a time, as `ip rule flush` does it. */
+static void a_flush_is_repaired_at_once(void **state)
+{
+	struct host *h = watched();
+
+	(void)state;
+	for (int n = 0; n < 500; n++) {
+		h->lost[REPAIR_ROUTES]++;
+		if (n % 16 == 0)
+			tick(h);
+	}
+	for (int ms = 0; ms < PROMPT_MS; ms++)
+		tick(h);
+	assert_int_equal(count(h, COUNTER_ROUTES_RESTORED), 500);
+	assert_int_equal(h->lost[REPAIR_ROUTES], 0);
+}
+
+static void fight(struct host *h, enum repair_what what, enum counter_id c)
+{
+	uint64_t before = count(h, c), since_ms = clock_ms;
+
+	while (clock_ms < since_ms + 10000) {
+		h->lost[what] = 1;
+		tick(h);
+	}
+	assert_in_range(count(h, c) - before, 15, 40);
+	assert_true(count(h, COUNTER_REPAIRS_DELAYED) > 0);
+	/* It is not left so. */
+	for (since_ms = clock_ms; h->lost[what]; tick(h))
+		assert_in_range(clock_ms, since_ms,
+				since_ms + PACE_GAP_MAX_MS);
+	run(60000);
+	before = count(h, c);
+	h->lost[what] = 1;
+	tick(h);
+	assert_int_equal(count(h, c), before + 1);
+}
+
+static void who_takes_routes_all_the_time_is_answered_slowly(void **state)
+{
+	(void)state;
+	fight(watched(), REPAIR_ROUTES, COUNTER_ROUTES_RESTORED);
+}
+
+static void who_takes_the_table_all_the_time_is_answered_slowly(void **state)
+{
+	struct host *h = watched();
+	unsigned int builds = h->builds;
+
+	(void)state;
+	fight(h, REPAIR_TABLE, COUNTER_TABLE_RESTORED);
+	assert_true(h->builds - builds < 50);
+}
+
+/* A change of ours finds no table, before the event is read. */
+static void a_missing_table_is_built_no_faster(void **state)
+{
+	struct tuple t = connection(40000);
+	unsigned int builds;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	builds = host[0].builds;
+	for (int i = 0; i < 2000; i++) {
+		host[0].steer_error = -ENOENT;
+		divert_undrop(host[0].d, &t);
+		host[0].steer_error = 0;
+		run(1);
+	}
+	assert_in_range(host[0].builds - builds, 10, 30);
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(a_flush_is_repaired_at_once),
+		WORLD(who_takes_routes_all_the_time_is_answered_slowly),
+		WORLD(who_takes_the_table_all_the_time_is_answered_slowly),
+		WORLD(a_missing_table_is_built_no_faster),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
