@@ -7,6 +7,7 @@
 #include "fake_kernel.h"
 
 #undef fail /* cmocka's */
+#include "../../src/events.c"
 #include "../../src/daemon.c"
 
 #define CONF \
