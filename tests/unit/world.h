@@ -9,6 +9,7 @@
 #undef fail /* cmocka's */
 #include "../../src/events.c"
 #include "../../src/daemon.c"
+#include "../../src/events.c"
 
 #define CONF \
 	"runtime_dir = \"%s/run\";\nstate_dir = \"%s/state\";\n" \
