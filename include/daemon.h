@@ -90,6 +90,7 @@ struct track {
 	uint64_t kept_ports[KEEP_PORTS]; /* ... and these choices of ports */
 	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
+	uint64_t greeted_seq; /* from where that move was offered */
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
 	size_t answer_len;

@@ -53,6 +53,7 @@
 #define PEER_PTO_MIN_MS 20
 #define PEER_PTO_MAX_MS 1000
 #define PEER_PTO_BACKOFF_MAX_MS 8000
+#define PEER_GREETINGS_MAX 3 /* PROTOCOL, "Validation" */
 #define PEER_PROBE_TRIES 6
 #define PEER_REPLIES_MAX 3 /* owed to an address that is not validated */
 /* One line of a pin: key, two times, addresses. */
@@ -192,6 +193,10 @@ int peer_initiate(struct peer_table *t, uint64_t now_ms,
  * that does not answer. */
 int peer_rehandshake(struct peer *p, uint64_t now_ms,
 		     const struct addr *local, const struct addr *remote);
+/* The same where the address may not be that peer's: PEER_GREETINGS_MAX
+ * datagrams, until it answers. */
+int peer_greet(struct peer *p, uint64_t now_ms, const struct addr *local,
+	       const struct addr *remote);
 /* When peer_initiate() to there would be heard again; 0: now. */
 uint64_t peer_retry_ms(const struct peer_table *t, const struct addr *remote);
 /* Forget that `remote` did not answer (an address event, SIGHUP). */

@@ -14,6 +14,7 @@
 
 #define URGENT_TRIES_MAX 32
 #define FLAG_STRICT 0x100 /* beside PEER_*: no other key will do */
+#define FLAG_GREETING 0x200 /* PEER_GREETINGS_MAX */
 
 /* ---- backoff ---------------------------------------------------------- */
 
@@ -279,6 +280,7 @@ static int attempt_hurry(struct peer_table *t, uint64_t now_ms,
 	}
 	a->urgent = true;
 	a->strict = flags & FLAG_STRICT;
+	a->greeting = flags & FLAG_GREETING;
 	if (a->state == ATTEMPT_YIELDING)
 		return attempt_begin(t, now_ms, a);
 	a->end_ms = now_ms + URGENT_LIFE_MS;
@@ -310,6 +312,7 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 		return -ENOMEM;
 	a->urgent = urgent;
 	a->strict = flags & FLAG_STRICT;
+	a->greeting = flags & FLAG_GREETING;
 	if (!(flags & PEER_YIELD) || endpoint_compare(local, remote) < 0)
 		return attempt_begin(t, now_ms, a);
 	a->state = ATTEMPT_YIELDING;
@@ -345,6 +348,25 @@ int peer_rehandshake(struct peer *p, uint64_t now_ms,
 			PEER_URGENT | FLAG_STRICT);
 }
 
+int peer_greet(struct peer *p, uint64_t now_ms, const struct addr *local,
+	       const struct addr *remote)
+{
+	struct endpoint from = { .addr = *local, .port = p->table->port };
+	struct endpoint to = { .addr = *remote, .port = p->port };
+
+	return initiate(p->table, now_ms, &from, &to, p->key,
+			PEER_URGENT | FLAG_STRICT | FLAG_GREETING);
+}
+
+/* No INIT more. */
+static bool is_exhausted(const struct attempt *a)
+{
+	if (a->state == ATTEMPT_FIN)
+		return a->tries >= FIN_TRIES;
+	return a->tries >= (a->greeting ? PEER_GREETINGS_MAX :
+					  URGENT_TRIES_MAX);
+}
+
 bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
 		     const struct endpoint *local,
 		     const struct endpoint *remote,
@@ -360,13 +382,12 @@ bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
 		   CRYPTO_KEY_SIZE) > 0)
 		return false;
 	/* Ours may have been lost; the other end waits for it now. */
-	if (a->cross_copies++ < INIT_CROSS_COPIES_MAX) {
+	if (!is_exhausted(a) && a->cross_copies < INIT_CROSS_COPIES_MAX) {
+		a->cross_copies++;
 		table_transmit(t, &a->local, &a->remote, a->init,
 			       sizeof(a->init));
 		a->rtt_ms = UINT64_MAX;
 		a->tries++;
-	} else {
-		a->cross_copies = INIT_CROSS_COPIES_MAX;
 	}
 	(void)now_ms;
 	return true;
@@ -551,8 +572,7 @@ static bool attempt_step_one(struct peer_table *t, uint64_t now_ms,
 		attempt_begin(t, now_ms, a);
 		return false;
 	}
-	if (now_ms >= a->end_ms || a->tries >= URGENT_TRIES_MAX ||
-	    (a->state == ATTEMPT_FIN && a->tries >= FIN_TRIES)) {
+	if (now_ms >= a->end_ms || is_exhausted(a)) {
 		attempt_fail(t, now_ms, a, REASON_NO_PEER);
 		return false;
 	}

@@ -316,8 +316,9 @@ void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms)
 }
 
 /* Where it was last, and where it is about to be: not what drains (I5). */
-static void greet(struct track *t, const struct follower *f, uint64_t now_ms)
+static void greet(struct track *t, struct track *theirs, uint64_t now_ms)
 {
+	const struct follower *f = &theirs->follower;
 	const struct locator *target = mover_target(&t->mover);
 	const struct addr *from = target ? &target->addr :
 					   &mover_locator(&t->mover)->addr;
@@ -325,15 +326,17 @@ static void greet(struct track *t, const struct follower *f, uint64_t now_ms)
 	if (follower_locator(f))
 		peer_rehandshake(t->assoc->peer, now_ms, from,
 				 &follower_locator(f)->addr);
-	if (f->state == FOLLOWER_OFFERED)
-		peer_rehandshake(t->assoc->peer, now_ms, from,
-				 &f->offer.addr);
+	/* That one has not proved itself: once. */
+	if (f->state != FOLLOWER_OFFERED || theirs->greeted_seq == f->pending)
+		return;
+	theirs->greeted_seq = f->pending;
+	peer_greet(t->assoc->peer, now_ms, from, &f->offer.addr);
 }
 
 void handover_greet(struct assoc *a, uint64_t now_ms)
 {
 	const struct track *last = NULL;
-	const struct track *theirs;
+	struct track *theirs;
 	struct track *t;
 	struct flow *f;
 
@@ -343,7 +346,7 @@ void handover_greet(struct assoc *a, uint64_t now_ms)
 			if (!theirs || theirs == last)
 				continue;
 			last = theirs;
-			greet(t, &theirs->follower, now_ms);
+			greet(t, theirs, now_ms);
 		}
 }
 

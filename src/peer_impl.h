@@ -97,6 +97,7 @@ struct attempt {
 	bool retried; /* a RETRY was heeded */
 	bool known; /* remote_key is set */
 	bool strict; /* and no other will do */
+	bool greeting; /* the address may be nobody's: few datagrams */
 	bool nat;
 };
 

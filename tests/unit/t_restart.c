@@ -231,6 +231,31 @@ static void killed_while_offered(void **state)
 	goes_on(&t, "10.0.0.10", "10.0.0.11");
 }
 
+/* PROTOCOL, "Validation": whose address has not proved itself gets three
+ * datagrams at most, though who asked from there may be dead. */
+static void an_offered_address_is_greeted_thrice(void **state)
+{
+	struct tuple t = moved_connection();
+	struct addr offered = address("10.0.0.10");
+	unsigned int n = 0;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run_to_offered(&t);
+	host_kill(&host[0]);
+	assert_int_equal(host_restart(&host[1]), 0);
+	assert_int_equal(seen_track(&t)->follower.state, FOLLOWER_OFFERED);
+	for (int ms = 0; ms < 40000; ms++, clock_ms++) {
+		on_settled(clock_ms, host[1].d);
+		for (size_t i = 0; i < n_post; i++)
+			n += addr_equal(&post[i].dst.addr, &offered);
+		n_post = 0;
+	}
+	assert_in_range(n, 1, 3);
+	assert_int_equal(host_start(&host[0]), 0);
+}
+
 /* The one has switched, the other has it on offer, and both forget all that
  * they did not write down. */
 static void both_killed_in_between(void **state)
@@ -538,6 +563,7 @@ int main(void)
 		WORLD(killed_while_asked),
 		WORLD(killed_while_switched),
 		WORLD(killed_while_offered),
+		WORLD(an_offered_address_is_greeted_thrice),
 		WORLD(both_killed_in_between),
 		WORLD(chosen_ports_are_kept),
 		WORLD(dead_sockets_are_cleaned_up_after),
