@@ -62,7 +62,7 @@
 #define CLAIM_WINDOW 144 /* of them, offers of ours not answered yet */
 #define CLAIM_RECORDINGS_MAX 64 /* of them, UDP recordings */
 /* Claims of a peer: what one complete list can name. */
-#define CLAIM_FLOWS_MAX (WIRE_PARTS_MAX * WIRE_FLOWS_MAX) /* 81920 */
+#define CLAIM_FLOWS_MAX (WIRE_PARTS_MAX * WIRE_FLOWS_MAX) /* 163840 */
 #define CLAIM_WRONG_MAX 3 /* wrong proofs bar the key for the flow; a doubtful
 			   * one (on a flow too fast to tell) counts half */
 #define CLAIM_BARS 2 /* keys remembered per flow */

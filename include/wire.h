@@ -76,7 +76,7 @@
 	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 14 + 8 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_SYNC_MAX 24 /* tracks, of either side */
 #define WIRE_PROOF_MACS_MAX 8
-#define WIRE_PARTS_MAX 4096 /* 81,920 flows in one complete list */
+#define WIRE_PARTS_MAX 8192 /* 163,840 flows in one complete list */
 
 enum wire_type {
 	WIRE_INIT = 1,

@@ -367,7 +367,7 @@ static void values_out_of_range_are_refused(void **state)
 	wire_random_full(&seed, WIRE_FLOWS, &m);
 	assert_body_refused(&m, 4, "\0\3\0\3", 4, WIRE_BAD_VALUE); /* part */
 	assert_body_refused(&m, 4, zero, 4, WIRE_BAD_VALUE); /* parts */
-	assert_body_refused(&m, 4, "\0\0\20\1", 4, WIRE_BAD_VALUE);
+	assert_body_refused(&m, 4, "\0\0\40\1", 4, WIRE_BAD_VALUE);
 	assert_body_refused(&m, 8, "\2", 1, WIRE_BAD_VALUE); /* flags */
 	assert_body_refused(&m, 10 + 12, "\1", 1, WIRE_BAD_VALUE); /* proto */
 	assert_body_refused(&m, 10 + 14, zero, 16, WIRE_BAD_ADDR);
