@@ -20,14 +20,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon.h"
 #include "packet.h"
+#include "pkt.h"
 
 #define HOSTS 3
 #define LIST 1024
 #define FD_TABLE 50
 #define FD_ROUTES 51
+#define TAPS 16
+#define TAP_ASKED 1024 /* between two looks at a tap */
 
 struct host;
 
@@ -69,11 +73,26 @@ struct tap {
 	struct addr local, remote;
 	uint8_t proto;
 	bool ready;
+	struct tuple asked[TAP_ASKED]; /* of TCP: whose number is wanted */
+	size_t n_asked;
 };
 
 /* Of the maps that rewrite, and of those that lead to workers: the number is
  * the port of `to`. */
 enum { SET_SEND = STEER_SET_MAX, SET_RECV, SET_WORK_OUT, SET_WORK_IN };
+
+/* Finds by set and tuple where something stands in a list, however long that
+ * is: open addressing. */
+struct place {
+	size_t at; /* in the list, and one; 0: free */
+	int set;
+	struct tuple tuple;
+};
+
+struct places {
+	struct place *place;
+	size_t room, used;
+};
 
 struct element {
 	int set; /* enum steer_set, or of the above */
@@ -137,17 +156,18 @@ struct host {
 	int rt_error; /* of the next rtmon_receive() */
 	unsigned int resyncs;
 	/* sockets */
-	struct sockdiag_entry sock[64];
-	size_t n_sock;
+	struct sockdiag_entry *sock;
+	size_t n_sock, sock_room;
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
 	uint32_t dump_takes_ms;
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
-	struct element set[LIST], todo[LIST];
-	bool todo_add[LIST];
-	size_t n_set, n_todo;
+	struct element *set, *todo;
+	bool *todo_add;
+	size_t n_set, n_todo, set_room, todo_room, todo_add_room;
+	struct places places; /* of `set` */
 	struct addr addr_set[STEER_ADDR_SET_MAX][64];
 	size_t n_addr_set[STEER_ADDR_SET_MAX];
 	bool without_maps;
@@ -155,12 +175,14 @@ struct host {
 	unsigned int lost[REPAIR_MAX]; /* by them; not read yet */
 	int steer_error; /* of the next commits */
 	unsigned int builds, commits, idles;
+	uint64_t changes; /* elements put in or taken away */
+	unsigned int letters; /* datagrams sent */
 	bool in_batch;
 	/* counts */
 	struct pair kept[64], reverse[64], gone[64];
 	size_t n_kept, n_reverse, n_gone;
 	/* taps */
-	struct tap *tap[16];
+	struct tap *tap[TAPS];
 	struct {
 		int fd;
 		loop_callback *cb;
@@ -185,6 +207,111 @@ static uint64_t clock_ms;
 static struct letter post[4096];
 static size_t n_post;
 static bool lose_post;
+
+/* ---- lists --------------------------------------------------------------- */
+
+static size_t paper_bytes; /* what all of this here takes */
+static double paper_ms; /* of the processor: the transactions' */
+
+/* Room for one more in a list of `n`. */
+static inline void *more(void *list, size_t *room, size_t n, size_t size)
+{
+	size_t now = *room;
+
+	if (n < now)
+		return list;
+	*room = now ? 2 * now : 64;
+	list = realloc(list, *room * size);
+	assert_non_null(list);
+	memset((char *)list + now * size, 0, (*room - now) * size);
+	paper_bytes += (*room - now) * size;
+	return list;
+}
+
+static inline void give_back(void *list, size_t room, size_t size)
+{
+	free(list);
+	paper_bytes -= room * size;
+}
+
+static inline size_t place_hash(int set, const struct tuple *t)
+{
+	const uint8_t *b = (const uint8_t *)t;
+	uint64_t hash = 14695981039346656037u ^ (uint64_t)set;
+
+	for (size_t i = 0; i < sizeof(*t); i++)
+		hash = (hash ^ b[i]) * 1099511628211u;
+	return (size_t)(hash ^ hash >> 32);
+}
+
+/* Where it stands, or would. */
+static inline struct place *place_of(const struct places *p, int set,
+				     const struct tuple *t)
+{
+	size_t i = place_hash(set, t);
+
+	for (;; i++) {
+		struct place *x = &p->place[i & (p->room - 1)];
+
+		if (!x->at || (x->set == set && tuple_equal(&x->tuple, t)))
+			return x;
+	}
+}
+
+static inline void place_put(struct places *p, int set, const struct tuple *t,
+			     size_t at)
+{
+	struct places old = *p;
+	struct place *x;
+
+	if (2 * old.used >= old.room) {
+		p->room = old.room ? 2 * old.room : 256;
+		p->place = calloc(p->room, sizeof(*p->place));
+		assert_non_null(p->place);
+		paper_bytes += (p->room - old.room) * sizeof(*p->place);
+		for (size_t i = 0; i < old.room; i++)
+			if (old.place[i].at)
+				*place_of(p, old.place[i].set,
+					  &old.place[i].tuple) = old.place[i];
+		free(old.place);
+	}
+	x = place_of(p, set, t);
+	p->used += !x->at;
+	x->at = at + 1;
+	x->set = set;
+	x->tuple = *t;
+}
+
+/* Those behind it move up where they may. */
+static inline void place_take(struct places *p, int set, const struct tuple *t)
+{
+	struct place *hole = place_of(p, set, t);
+	size_t mask = p->room - 1, i = (size_t)(hole - p->place);
+
+	assert_true(hole->at);
+	p->used--;
+	for (hole->at = 0;; hole->at = 0) {
+		struct place *x;
+		size_t home;
+
+		do {
+			i = (i + 1) & mask;
+			x = &p->place[i];
+			if (!x->at)
+				return;
+			home = place_hash(x->set, &x->tuple) & mask;
+		} while (((i - home) & mask) <
+			 ((i - (size_t)(hole - p->place)) & mask));
+		*hole = *x;
+		hole = x;
+	}
+}
+
+static inline void places_forget(struct places *p)
+{
+	give_back(p->place, p->room, sizeof(*p->place));
+	memset(p, 0, sizeof(*p));
+}
 
 /* ---- loop ---------------------------------------------------------------- */
 
@@ -292,9 +419,15 @@ void steer_begin(struct steer *s)
 	s->h->in_batch = true;
 }
 
+static void sets_forget(struct host *h)
+{
+	h->n_set = 0;
+	places_forget(&h->places);
+}
+
 void steer_build(struct steer *s)
 {
-	s->h->n_set = 0;
+	sets_forget(s->h);
 	for (int i = 0; i < STEER_ADDR_SET_MAX; i++)
 		s->h->n_addr_set[i] = 0;
 	s->h->builds++;
@@ -306,7 +439,9 @@ static void put_todo(struct steer *s, int set, const struct tuple *t,
 	struct host *h = s->h;
 
 	assert_true(h->in_batch);
-	assert_true(h->n_todo < LIST);
+	h->todo = more(h->todo, &h->todo_room, h->n_todo, sizeof(*h->todo));
+	h->todo_add = more(h->todo_add, &h->todo_add_room, h->n_todo,
+			   sizeof(*h->todo_add));
 	h->todo[h->n_todo].set = set;
 	h->todo[h->n_todo].tuple = *t;
 	memset(&h->todo[h->n_todo].to, 0, sizeof(struct tuple));
@@ -343,10 +478,25 @@ void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 static struct element *element(struct host *h, int set,
 			       const struct tuple *t)
 {
-	for (size_t i = 0; i < h->n_set; i++)
-		if (h->set[i].set == set && tuple_equal(&h->set[i].tuple, t))
-			return &h->set[i];
-	return NULL;
+	const struct place *p = h->n_set ? place_of(&h->places, set, t) : NULL;
+
+	return p && p->at ? &h->set[p->at - 1] : NULL;
+}
+
+static void element_put(struct host *h, const struct element *e)
+{
+	h->set = more(h->set, &h->set_room, h->n_set, sizeof(*h->set));
+	h->set[h->n_set] = *e;
+	place_put(&h->places, e->set, &e->tuple, h->n_set++);
+}
+
+static void element_take(struct host *h, struct element *e)
+{
+	place_take(&h->places, e->set, &e->tuple);
+	*e = h->set[--h->n_set];
+	if (e != &h->set[h->n_set])
+		place_put(&h->places, e->set, &e->tuple,
+			  (size_t)(e - h->set));
 }
 
 /* Address sets take effect at once: no test lets such a batch fail. */
@@ -390,12 +540,13 @@ void steer_idle(struct steer *s)
 	s->h->idles++;
 }
 
-int steer_commit(struct steer *s)
+static int commit(struct steer *s)
 {
 	struct host *h = s->h;
 
 	h->in_batch = false;
 	h->commits++;
+	h->changes += h->n_todo;
 	if (h->steer_error)
 		return h->steer_error;
 	for (size_t i = 0; i < h->n_todo; i++) {
@@ -414,12 +565,24 @@ int steer_commit(struct steer *s)
 		if (h->todo_add[i] && e)
 			*e = *n;
 		else if (h->todo_add[i])
-			h->set[h->n_set++] = *n;
+			element_put(h, n);
 		else if (e)
-			*e = h->set[--h->n_set];
-		assert_true(h->n_set < LIST);
+			element_take(h, e);
 	}
 	return 0;
+}
+
+int steer_commit(struct steer *s)
+{
+	struct timespec began, ended;
+	int err;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &began);
+	err = commit(s);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
+	paper_ms += (double)(ended.tv_sec - began.tv_sec) * 1e3 +
+		    (double)(ended.tv_nsec - began.tv_nsec) / 1e6;
+	return err;
 }
 
 int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
@@ -895,7 +1058,7 @@ int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
 	t->remote = *remote;
 	t->proto = proto;
 	t->ready = proto == IPPROTO_UDP;
-	for (size_t i = 0; i < 16; i++)
+	for (size_t i = 0; i < TAPS; i++)
 		if (!h->tap[i]) {
 			h->tap[i] = t;
 			break;
@@ -906,7 +1069,7 @@ int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
 
 void tap_close(struct tap *tap)
 {
-	for (size_t i = 0; i < 16; i++)
+	for (size_t i = 0; i < TAPS; i++)
 		if (tap->h->tap[i] == tap)
 			tap->h->tap[i] = NULL;
 	free(tap);
@@ -937,35 +1100,50 @@ static void datagrams(struct tap_packet *p, const struct tuple *identity,
 	cb(p, arg);
 }
 
-int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
+/* What this tap sees of a socket that sends just now. */
+static void tap_see(struct tap *tap, const struct tuple *identity,
+		    tap_callback *cb, void *arg)
 {
 	struct host *h = tap->h;
+	const struct flow *f = flow_find(&h->d->flows, identity);
+	struct tap_packet p;
+
+	if (!f)
+		return;
+	memset(&p, 0, sizeof(p));
+	p.tuple = flow_wire_tuple(f);
+	if (p.tuple.proto != tap->proto ||
+	    !addr_equal(&p.tuple.local.addr, &tap->local) ||
+	    !addr_equal(&p.tuple.remote.addr, &tap->remote))
+		return;
+	p.outgoing = true;
+	p.when_ms = clock_ms;
+	if (p.tuple.proto == IPPROTO_UDP) {
+		datagrams(&p, identity, cb, arg);
+		return;
+	}
+	p.seq = number(&identity->local) + h->in_flight;
+	p.ack = number(&identity->remote);
+	p.flags = 16;
+	p.window = 32768;
+	cb(&p, arg);
+}
+
+int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
+{
+	struct tuple asked[TAP_ASKED];
+	size_t n = tap->n_asked;
 
 	tap->ready = tap->proto == IPPROTO_UDP; /* they come all the time */
-	for (size_t i = 0; i < h->n_sock; i++) {
-		struct flow *f = flow_find(&h->d->flows, &h->sock[i].tuple);
-		struct tap_packet p;
-
-		if (!f)
-			continue;
-		memset(&p, 0, sizeof(p));
-		p.tuple = flow_wire_tuple(f);
-		if (p.tuple.proto != tap->proto ||
-		    !addr_equal(&p.tuple.local.addr, &tap->local) ||
-		    !addr_equal(&p.tuple.remote.addr, &tap->remote))
-			continue;
-		p.outgoing = true;
-		p.when_ms = clock_ms;
-		if (p.tuple.proto == IPPROTO_UDP) {
-			datagrams(&p, &f->identity, cb, arg);
-			continue;
-		}
-		p.seq = number(&f->identity.local) + h->in_flight;
-		p.ack = number(&f->identity.remote);
-		p.flags = 16;
-		p.window = 32768;
-		cb(&p, arg);
+	if (tap->ready) {
+		for (size_t i = 0; i < tap->h->n_sock; i++)
+			tap_see(tap, &tap->h->sock[i].tuple, cb, arg);
+		return 0;
 	}
+	memcpy(asked, tap->asked, n * sizeof(*asked));
+	tap->n_asked = 0;
+	for (size_t i = 0; i < n; i++)
+		tap_see(tap, &asked[i], cb, arg);
 	return 0;
 }
 
@@ -984,11 +1162,23 @@ void tap_injector_close(struct tap_injector *injector)
 int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 	       size_t len, uint32_t mark)
 {
-	(void)packet, (void)len;
-	injector->h->poke_mark = mark;
-	for (size_t i = 0; i < 16; i++)
-		if (injector->h->tap[i])
-			injector->h->tap[i]->ready = true;
+	struct host *h = injector->h;
+	struct tuple t;
+	struct pkt pkt;
+
+	h->poke_mark = mark;
+	if (pkt_parse(packet, (uint32_t)len, &pkt) != PKT_OK)
+		return 0;
+	t = pkt_tuple_in(&pkt);
+	for (size_t i = 0; i < TAPS; i++) {
+		struct tap *tap = h->tap[i];
+
+		if (!tap || tap->proto != t.proto)
+			continue;
+		assert_true(tap->n_asked < TAP_ASKED);
+		tap->asked[tap->n_asked++] = t;
+		tap->ready = true;
+	}
 	return 0;
 }
 
@@ -1251,6 +1441,7 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 	(void)ifindex;
 	if (!rtmon_usable(&udp->h->rtmon, src))
 		return -EINVAL;
+	udp->h->letters++;
 	if (lose_post)
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));

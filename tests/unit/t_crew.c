@@ -209,7 +209,7 @@ static void a_rebuild_restores_them(void **state)
 
 	(void)state;
 	move("10.0.0.1", WIRE);
-	host[0].n_set = 0; /* somebody flushed the ruleset */
+	sets_forget(&host[0]); /* somebody flushed the ruleset */
 	assert_int_equal(divert_rebuild(host[0].d, loop_now_ms()), 0);
 	check_worked(&t, WIRE);
 	ended(&t);

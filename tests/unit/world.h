@@ -11,9 +11,11 @@
 #include "../../src/daemon.c"
 #include "../../src/events.c"
 
+#ifndef CONF
 #define CONF \
 	"runtime_dir = \"%s/run\";\nstate_dir = \"%s/state\";\n" \
 	"long_lived_after_s = 0;\ninitiate = [ \"0.0.0.0/0\" ];\n"
+#endif
 
 /* ---- the world ------------------------------------------------------------ */
 
@@ -63,6 +65,11 @@ static inline void host_end(struct host *h)
 	assert_false(h->retain_open);
 	snprintf(command, sizeof(command), "%s/run", h->dir);
 	assert_int_not_equal(access(command, F_OK), 0);
+	give_back(h->sock, h->sock_room, sizeof(*h->sock));
+	give_back(h->set, h->set_room, sizeof(*h->set));
+	give_back(h->todo, h->todo_room, sizeof(*h->todo));
+	give_back(h->todo_add, h->todo_add_room, sizeof(*h->todo_add));
+	places_forget(&h->places);
 	snprintf(command, sizeof(command), "rm -rf %s", h->dir);
 	assert_int_equal(system(command), 0);
 }
@@ -151,7 +158,7 @@ static inline void deliver(const struct letter *l)
 
 static inline void taps_run(struct host *h)
 {
-	for (size_t i = 0; i < 16; i++) {
+	for (size_t i = 0; i < TAPS; i++) {
 		int fd = h->tap[i] && h->tap[i]->ready ? h->tap[i]->fd : -1;
 
 		for (size_t j = 0; fd >= 0 && j < h->n_source; j++)
@@ -213,8 +220,10 @@ static inline struct tuple tuple_of(const char *l, uint16_t lp, const char *r,
 static inline void socket_add(struct host *h, const struct tuple *t)
 {
 	static uint64_t cookie = 1;
-	struct sockdiag_entry *e = &h->sock[h->n_sock++];
+	struct sockdiag_entry *e;
 
+	h->sock = more(h->sock, &h->sock_room, h->n_sock, sizeof(*h->sock));
+	e = &h->sock[h->n_sock++];
 	memset(e, 0, sizeof(*e));
 	e->tuple = *t;
 	e->state = SOCKDIAG_OPEN;
