@@ -15,7 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BEGIN = "<!-- bench/run plot: begin -->\n"
 END = "<!-- bench/run plot: end -->\n"
 DRAWINGS = {"throughput": ("throughput", "cpu"), "latency": ("latency",),
-            "gaps": ("make", "beyond"), "growth": ("elements", "many")}
+            "gaps": ("make", "beyond"),
+            "growth": ("elements", "many", "paper")}
 TERMINALS = {
     "svg": "svg size 900,{} dynamic background '#ffffff' font 'sans,13'",
     "png": "pngcairo size 900,{} font 'sans,10'",
@@ -188,6 +189,29 @@ def hooks(results):
              f"{x['median_ns'] - found[0]['median_ns']:+.0f}") for x in found]
 
 
+def on_paper(results):
+    """How it grows: each figure, and its part of a connection in us."""
+    def each(ms, flows):
+        return f"{ms:.3g} ({1000 * ms / flows:.2g})"
+
+    def both(x, part, key):
+        return " / ".join(str(x[f"{part}_{end}"][key])
+                          for end in ("mover", "peer"))
+
+    body = []
+    for x in Part(results, "growth").all("direct", "growth"):
+        n = x["flows"]
+        body.append((
+            f"{n:,}", each(x["dump_ms"], n), each(x["take_in_ms"], n),
+            each(x["move_mover"]["ms"], n), each(x["move_peer"]["ms"], n),
+            both(x, "move", "transactions"), both(x, "move", "datagrams"),
+            each(x["drain_mover"]["ms"] + x["drain_peer"]["ms"], n),
+            each(x["list_ms"], n), each(x["journal_ms"], n),
+            each(x["restart_ms"], n),
+            f"{x['bytes_per_flow']} / {x['bytes_per_flow_moved']}"))
+    return body
+
+
 def when(results):
     """Where and when, a line; the load is that before each part."""
     began = [p["began"] for p in results.values()]
@@ -224,7 +248,16 @@ def table(results):
               "1,000 idle: last echo, ms"), comparison(results)),
         "A datagram from socket to socket, through the output hook of one "
         "host and the prerouting hook of the other.",
-        rows(("the table", "ns", "more"), hooks(results)), failed)).rstrip() + "\n"
+        rows(("the table", "ns", "more"), hooks(results)),
+        "How it grows: two whole daemons in one process, on kernels of paper "
+        "(no sockets, no packets, no nftables: for the kernel's own part see "
+        "the drawing). Milliseconds of processor time, in brackets "
+        "microseconds for each connection.",
+        rows(("connections", "a dump, nothing new", "a dump, all new",
+              "a move: mover", "peer", "nft transactions", "datagrams",
+              "the drain's end, both", "list", "journal written", "restart",
+              "bytes per connection, before / after"), on_paper(results)),
+        failed)).rstrip() + "\n"
 
 
 def rewrite(path, text):
@@ -284,6 +317,9 @@ def growth(results):
         "many": [f"{r['flows']} {r['moved_ms']} {r['list_ms']} {r['echo_ms']}"
                  for r in m.cases.get("kernel", {}).get("rounds", ())
                  if "error" not in r],
+        "paper": [f"{x['flows']} {x['dump_ms']} {x['move_mover']['ms']} "
+                  f"{x['move_peer']['ms']} {x['list_ms']} {x['restart_ms']}"
+                  for x in Part(results, "growth").all("direct", "growth")],
     }
 
 

@@ -21,6 +21,7 @@ CONNECTION_MOVES = 5  # of each kind; MPTCP on Linux bears no more than 8
 STALL_S = 40  # without a byte after a move: the connection is dead
 MANY_STEPS = 4  # programs with as many connections each
 ELEMENTS = 100, 1000, 10000, 100000
+GROWTH = 100, 1000, 10000, 30000, 100000
 
 
 @contextlib.contextmanager
@@ -144,6 +145,14 @@ def elements(case, _):
     found = [json.loads(x) for x in out.splitlines()]
     check("error" not in found[-1], found[-1].get("error"))
     return {"elements": found}
+
+
+def growth(case, args):
+    """Whole daemons on the unit tests' kernels of paper: what they take of a
+    processor, without what the kernel takes."""
+    host = case.link.mover
+    out = host.run(host.lab.program("growth"), *args.growth).stdout_text
+    return {"growth": [json.loads(x) for x in out.splitlines()]}
 
 
 def many(case, args):
