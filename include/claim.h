@@ -50,11 +50,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "addr.h"
 #include "crypto.h"
+#include "index.h"
 #include "reason.h"
 #include "wire.h"
 
@@ -98,7 +96,7 @@ TAILQ_HEAD(claim_list, claim);
 struct claim {
 	TAILQ_ENTRY(claim) entry; /* in `list`, by what it waits for */
 	TAILQ_ENTRY(claim) attached; /* all of the table's */
-	UT_hash_handle hh; /* by flow_id */
+	struct index_link by_id;
 	struct claim_list *list; /* NULL: none */
 	struct claim_table *table; /* NULL: attached to no peer */
 	struct claim_work *work; /* while a proof is under way */

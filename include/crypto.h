@@ -19,6 +19,7 @@
 #define CRYPTO_HASH_SIZE 64 /* BLAKE2b-512 */
 #define CRYPTO_MAC_SIZE 16
 #define CRYPTO_HASH_PARTS_MAX 4
+#define CRYPTO_SHORT_KEY_SIZE 16
 /* base64 with padding and NUL: 44 + 1 */
 #define CRYPTO_KEY_TEXT_SIZE 45
 /* "B2:" and base64 without padding (43), NUL */
@@ -89,6 +90,11 @@ void crypto_hkdf(const uint8_t chaining_key[CRYPTO_HASH_SIZE],
 		 uint8_t out1[CRYPTO_HASH_SIZE],
 		 uint8_t out2[CRYPTO_HASH_SIZE],
 		 uint8_t out3[CRYPTO_HASH_SIZE]);
+
+/* SipHash-2-4: fast, and no collisions for who lacks the key. For tables, not
+ * for messages. */
+uint64_t crypto_short_hash(const uint8_t key[CRYPTO_SHORT_KEY_SIZE],
+			   const void *data, size_t len);
 
 /* Standard alphabet, padded: 44 characters, as in `peers` and `key`. */
 void crypto_key_to_text(const uint8_t key[CRYPTO_KEY_SIZE],

@@ -13,6 +13,9 @@
 
 #include <sys/queue.h>
 
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
 #include "conf.h"
 #include "crypto.h"
 #include "ctl.h"

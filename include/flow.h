@@ -22,6 +22,7 @@
 #include "addr.h"
 #include "claim.h"
 #include "hold.h"
+#include "index.h"
 #include "reason.h"
 
 #define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
@@ -81,7 +82,7 @@ struct flow_group {
 
 /* An accepted wire tuple that is not the flow's identity. */
 struct flow_wire {
-	UT_hash_handle hh;
+	struct index_link by_tuple;
 	SLIST_ENTRY(flow_wire) entry;
 	struct flow *flow;
 	struct tuple tuple;
@@ -96,8 +97,9 @@ struct flow_wire {
 };
 
 struct flow {
-	UT_hash_handle hh; /* by identity */
-	UT_hash_handle hh_id;
+	struct index_link by_identity;
+	struct index_link by_id;
+	TAILQ_ENTRY(flow) in_all;
 	LIST_ENTRY(flow) in_group[FLOW_SIDES];
 	struct flow_group *group[FLOW_SIDES];
 	uint64_t group_id[FLOW_SIDES]; /* flow id that its digest holds */
@@ -151,7 +153,7 @@ struct flow {
 };
 
 struct flow_tombstone {
-	UT_hash_handle hh;
+	struct index_link by_tuple;
 	TAILQ_ENTRY(flow_tombstone) entry;
 	struct tuple tuple;
 	uint64_t flow_id; /* struct flow's id; 0: of an earlier run */
@@ -159,17 +161,20 @@ struct flow_tombstone {
 };
 
 struct flow_table {
-	struct flow *by_identity;
-	struct flow *by_id;
-	struct flow_wire *by_wire;
-	struct flow_tombstone *tombs;
+	struct index by_identity;
+	struct index by_id;
+	TAILQ_HEAD(, flow) all; /* in the order of ids */
+	struct index wires;
+	struct index tombs;
 	TAILQ_HEAD(flow_tombstones, flow_tombstone) tomb_order; /* oldest first */
-	uint32_t n_flows, n_tombs, max_flows;
+	uint32_t max_flows;
 	uint64_t next_id;
 	struct counters *counters;
 };
 
+/* `seed` is random. */
 void flow_table_init(struct flow_table *t, uint32_t max_flows,
+		     const uint8_t seed[CRYPTO_SHORT_KEY_SIZE],
 		     struct counters *counters);
 /* Frees all. Held packets must have been taken out before. */
 void flow_table_free(struct flow_table *t);
@@ -188,6 +193,9 @@ struct flow *flow_find_wire(const struct flow_table *t,
 			    const struct tuple *wire);
 /* In the order of ids: the first one with a greater id, or NULL. */
 struct flow *flow_next_id(const struct flow_table *t, uint64_t id);
+/* All, in that order; NULL at the end. What is added meanwhile comes last. */
+struct flow *flow_first(const struct flow_table *t);
+struct flow *flow_next(const struct flow *f);
 
 /* Groups of confirmed flows. Entering one leaves the other; NULL only
  * leaves. The digest takes f->claim.flow_id as it is at that moment: where

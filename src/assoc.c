@@ -327,7 +327,8 @@ static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 	struct flow *f;
 	struct flow *next;
 
-	HASH_ITER(hh, a->d->flows.by_identity, f, next) {
+	for (f = flow_first(&a->d->flows); f; f = next) {
+		next = flow_next(f);
 		if (f->claim.table != a->claims && f->peer != a->peer)
 			continue;
 		if (!all && (!flow_is_plain(f) || f->hold))

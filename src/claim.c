@@ -97,7 +97,7 @@ static void claim_unhash(struct claim *c)
 {
 	if (!c->hashed)
 		return;
-	HASH_DELETE(hh, c->table->by_id, c);
+	index_remove(&c->table->by_id, c);
 	c->hashed = false;
 }
 
@@ -110,8 +110,7 @@ int claim_set_id(struct claim *c, uint64_t flow_id)
 		return other == c ? 0 : -EEXIST;
 	claim_unhash(c);
 	c->flow_id = flow_id;
-	HASH_ADD(hh, c->table->by_id, flow_id, sizeof(c->flow_id), c);
-	c->hashed = c->hh.tbl;
+	c->hashed = index_add(&c->table->by_id, c) == 0;
 	return c->hashed ? 0 : -ENOMEM;
 }
 

@@ -105,7 +105,7 @@ struct claim_table {
 	struct counters *counters;
 	uint64_t key; /* the peer's, its first 8 bytes */
 
-	struct claim *by_id;
+	struct index by_id;
 	struct claim_list attached; /* all, by `attached` */
 	struct claim_list waiting[2]; /* for their turn: TCP, UDP */
 	struct claim_list backoff;

@@ -19,6 +19,7 @@ int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
 		    struct counters *counters)
 {
 	struct claim_table *t = calloc(1, sizeof(*t));
+	uint8_t seed[CRYPTO_SHORT_KEY_SIZE];
 
 	if (!t)
 		return -ENOMEM;
@@ -35,6 +36,9 @@ int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
 	TAILQ_INIT(&t->ended);
 	t->turn_ms = t->backoff_ms = t->work_ms = UINT64_MAX;
 	t->tell_ms = t->ended_ms = UINT64_MAX;
+	ops->random(arg, seed, sizeof(seed));
+	index_init(&t->by_id, offsetof(struct claim, by_id),
+		   offsetof(struct claim, flow_id), sizeof(uint64_t), seed);
 	/* So that one that restarts does not repeat its last ones. */
 	ops->random(arg, &t->batch, sizeof(t->batch));
 	*table = t;
@@ -47,6 +51,7 @@ void claim_table_free(struct claim_table *t)
 		return;
 	while (!TAILQ_EMPTY(&t->attached))
 		claim_detach(TAILQ_FIRST(&t->attached));
+	index_free(&t->by_id);
 	free(t);
 }
 
@@ -62,10 +67,7 @@ const struct claim_digest *claim_table_digest(const struct claim_table *t)
 
 struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
 {
-	struct claim *c;
-
-	HASH_FIND(hh, t->by_id, &flow_id, sizeof(flow_id), c);
-	return c;
+	return index_find(&t->by_id, &flow_id);
 }
 
 void claim_table_receive(struct claim_table *t, uint64_t now_ms,

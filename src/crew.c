@@ -440,7 +440,7 @@ void crew_close(struct daemon *d)
 		c->worker[k] = NULL;
 	}
 	drop_changes(c, true);
-	for (struct flow *f = d->flows.by_identity; f; f = f->hh.next) {
+	for (struct flow *f = flow_first(&d->flows); f; f = flow_next(f)) {
 		if (!f->work)
 			continue;
 		while ((r = SLIST_FIRST(&f->work->routes))) {

@@ -164,6 +164,19 @@ void crypto_hmac(const uint8_t *key, size_t key_len,
 	crypto_wipe(pad, sizeof pad);
 }
 
+uint64_t crypto_short_hash(const uint8_t key[CRYPTO_SHORT_KEY_SIZE],
+			   const void *data, size_t len)
+{
+	uint64_t hash;
+
+	static_assert(crypto_shorthash_BYTES == sizeof(hash),
+		      "one word of hash");
+	static_assert(crypto_shorthash_KEYBYTES == CRYPTO_SHORT_KEY_SIZE,
+		      "key of SipHash");
+	crypto_shorthash((unsigned char *)&hash, data, len, key);
+	return hash;
+}
+
 void crypto_hkdf(const uint8_t chaining_key[CRYPTO_HASH_SIZE],
 		 const uint8_t *input, size_t input_len,
 		 uint8_t out1[CRYPTO_HASH_SIZE],

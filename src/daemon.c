@@ -242,6 +242,7 @@ static int start_flows(struct daemon *d)
 
 static int start(struct daemon *d)
 {
+	uint8_t seed[CRYPTO_SHORT_KEY_SIZE];
 	uint64_t usec = notify_watchdog_usec();
 	int err;
 
@@ -250,7 +251,8 @@ static int start(struct daemon *d)
 	d->watchdog_every_ms = usec / 2000;
 	d->watchdog_ms = d->watchdog_every_ms ? d->started_ms : 0;
 	hold_init(&d->hold, NULL);
-	flow_table_init(&d->flows, d->conf->max_flows, &d->counters);
+	crypto_random(seed, sizeof(seed));
+	flow_table_init(&d->flows, d->conf->max_flows, seed, &d->counters);
 	LIST_INIT(&d->assocs);
 	LIST_INIT(&d->taps);
 	LIST_INIT(&d->divert.settling);
@@ -296,10 +298,9 @@ static bool is_moved(const struct daemon *d, const struct flow *f)
 static unsigned int destroy_moved(struct daemon *d)
 {
 	struct flow *f;
-	struct flow *next;
 	unsigned int n = 0;
 
-	HASH_ITER(hh, d->flows.by_identity, f, next) {
+	for (f = flow_first(&d->flows); f; f = flow_next(f)) {
 		if (!is_moved(d, f))
 			continue;
 		if (!sockdiag_destroy(d->sockdiag, &f->identity, 0, f->cookie))
@@ -312,7 +313,8 @@ static unsigned int count_moved(const struct daemon *d)
 {
 	unsigned int n = 0;
 
-	for (const struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+	for (const struct flow *f = flow_first(&d->flows); f;
+	     f = flow_next(f))
 		n += is_moved(d, f);
 	return n;
 }
@@ -367,7 +369,6 @@ static void stop(struct daemon *d)
 static void remove_all(struct daemon *d)
 {
 	struct flow *f;
-	struct flow *next;
 	int err;
 
 	ctl_close(d->ctl);
@@ -385,7 +386,7 @@ static void remove_all(struct daemon *d)
 	crew_close(d);
 	pktq_close(d->queue_in);
 	pktq_close(d->queue_out);
-	HASH_ITER(hh, d->flows.by_identity, f, next)
+	for (f = flow_first(&d->flows); f; f = flow_next(f))
 		claim_drop(&f->claim);
 	flow_table_free(&d->flows);
 	assoc_free_all(d);

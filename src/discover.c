@@ -236,7 +236,8 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 		log_warn(d->log, "socket dump: %s", strerror(-err));
 		return err;
 	}
-	HASH_ITER(hh, d->flows.by_identity, f, next) {
+	for (f = flow_first(&d->flows); f; f = next) {
+		next = flow_next(f);
 		ends_matter = ends_matter || f->protected;
 		if (f->dump == d->dump || f->ended_ms)
 			continue;
@@ -379,7 +380,8 @@ void discover_review(struct daemon *d, uint64_t now_ms)
 
 	d->review_ms = 0;
 	d->policy = false;
-	HASH_ITER(hh, d->flows.by_identity, f, next) {
+	for (f = flow_first(&d->flows); f; f = next) {
+		next = flow_next(f);
 		if (f->ended_ms)
 			continue;
 		if (f->protected)

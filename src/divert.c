@@ -278,7 +278,7 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 		return err;
 	}
 	d->divert.steered = 0;
-	for (struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+	for (struct flow *f = flow_first(&d->flows); f; f = flow_next(f))
 		d->divert.steered += !!(f->steered & STEER_BITS);
 	return 0;
 }
@@ -305,7 +305,7 @@ void divert_step(struct daemon *d, uint64_t now_ms)
 		COUNT(d, NFT_ERRORS);
 	promote_step(d, now_ms);
 	pairs_step(d, now_ms);
-	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire &&
+	if (!d->divert.idle && !d->divert.steered && !d->flows.wires.n &&
 	    now_ms >= d->divert.idle_ms) {
 		steer_begin(d->steer);
 		steer_idle(d->steer);

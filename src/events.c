@@ -227,7 +227,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, repair_deadline_ms(d));
 	ms = sooner(ms, d->keep.retry_ms);
 	ms = sooner(ms, d->watchdog_ms);
-	if (!d->divert.idle && !d->divert.steered && !d->flows.by_wire)
+	if (!d->divert.idle && !d->divert.steered && !d->flows.wires.n)
 		ms = sooner(ms, d->divert.idle_ms);
 	return ms;
 }

@@ -14,9 +14,22 @@
 #define PATH_ROOM 2
 
 void flow_table_init(struct flow_table *t, uint32_t max_flows,
+		     const uint8_t seed[CRYPTO_SHORT_KEY_SIZE],
 		     struct counters *counters)
 {
 	memset(t, 0, sizeof(*t));
+	index_init(&t->by_identity, offsetof(struct flow, by_identity),
+		   offsetof(struct flow, identity), sizeof(struct tuple),
+		   seed);
+	index_init(&t->by_id, offsetof(struct flow, by_id),
+		   offsetof(struct flow, id), sizeof(uint64_t), seed);
+	index_init(&t->wires, offsetof(struct flow_wire, by_tuple),
+		   offsetof(struct flow_wire, tuple), sizeof(struct tuple),
+		   seed);
+	index_init(&t->tombs, offsetof(struct flow_tombstone, by_tuple),
+		   offsetof(struct flow_tombstone, tuple),
+		   sizeof(struct tuple), seed);
+	TAILQ_INIT(&t->all);
 	TAILQ_INIT(&t->tomb_order);
 	t->max_flows = max_flows;
 	t->next_id = 1;
@@ -26,21 +39,22 @@ void flow_table_init(struct flow_table *t, uint32_t max_flows,
 void flow_table_free(struct flow_table *t)
 {
 	struct flow *f;
-	struct flow *next;
 
-	HASH_ITER(hh, t->by_identity, f, next)
+	while ((f = flow_first(t)))
 		flow_remove(t, f);
 	flow_tombstones_expire(t, UINT64_MAX);
+	index_free(&t->by_identity);
+	index_free(&t->by_id);
+	index_free(&t->wires);
+	index_free(&t->tombs);
 }
 
-/* With HASH_NONFATAL_OOM uthash tells a failed insertion by leaving the
- * handle's table pointer NULL. */
 struct flow *flow_add(struct flow_table *t, const struct tuple *identity,
 		      uint64_t now_ms)
 {
 	struct flow *f;
 
-	if (t->n_flows >= t->max_flows) {
+	if (t->by_identity.n >= t->max_flows) {
 		t->counters->value[COUNTER_FLOWS_FULL]++;
 		return NULL;
 	}
@@ -53,19 +67,17 @@ struct flow *flow_add(struct flow_table *t, const struct tuple *identity,
 	f->reason = REASON_YOUNG;
 	SLIST_INIT(&f->wires);
 	hold_flow_init(&f->held);
-	HASH_ADD(hh, t->by_identity, identity, sizeof(f->identity), f);
-	if (!f->hh.tbl) {
+	if (index_add(&t->by_identity, f)) {
 		free(f);
 		return NULL;
 	}
-	HASH_ADD(hh_id, t->by_id, id, sizeof(f->id), f);
-	if (!f->hh_id.tbl) {
-		HASH_DELETE(hh, t->by_identity, f);
+	if (index_add(&t->by_id, f)) {
+		index_remove(&t->by_identity, f);
 		free(f);
 		return NULL;
 	}
+	TAILQ_INSERT_TAIL(&t->all, f, in_all);
 	t->next_id++;
-	t->n_flows++;
 	return f;
 }
 
@@ -80,39 +92,42 @@ void flow_remove(struct flow_table *t, struct flow *f)
 		STAILQ_REMOVE_HEAD(&f->held.list, entry);
 		free(held);
 	}
-	HASH_DELETE(hh, t->by_identity, f);
-	HASH_DELETE(hh_id, t->by_id, f);
-	t->n_flows--;
+	index_remove(&t->by_identity, f);
+	index_remove(&t->by_id, f);
+	TAILQ_REMOVE(&t->all, f, in_all);
 	free(f->path);
 	free(f);
 }
 
 struct flow *flow_find(const struct flow_table *t, const struct tuple *id)
 {
-	struct flow *f;
-
-	HASH_FIND(hh, t->by_identity, id, sizeof(*id), f);
-	return f;
+	return index_find(&t->by_identity, id);
 }
 
 struct flow *flow_find_id(const struct flow_table *t, uint64_t id)
 {
-	struct flow *f;
-
-	HASH_FIND(hh_id, t->by_id, &id, sizeof(id), f);
-	return f;
+	return index_find(&t->by_id, &id);
 }
 
-/* uthash iterates in the order of insertion, which is that of ids. */
 struct flow *flow_next_id(const struct flow_table *t, uint64_t id)
 {
 	struct flow *f = flow_find_id(t, id);
 
 	if (f)
-		return f->hh_id.next;
-	for (f = t->by_id; f && f->id <= id; f = f->hh_id.next)
+		return flow_next(f);
+	for (f = flow_first(t); f && f->id <= id; f = flow_next(f))
 		;
 	return f;
+}
+
+struct flow *flow_first(const struct flow_table *t)
+{
+	return TAILQ_FIRST(&t->all);
+}
+
+struct flow *flow_next(const struct flow *f)
+{
+	return TAILQ_NEXT(f, in_all);
 }
 
 void flow_group_init(struct flow_group *g)

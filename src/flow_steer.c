@@ -14,33 +14,28 @@
 
 static void wire_free(struct flow_table *t, struct flow_wire *w)
 {
-	HASH_DELETE(hh, t->by_wire, w);
+	index_remove(&t->wires, w);
 	free(w);
 }
 
 static void tombstone_free(struct flow_table *t, struct flow_tombstone *tomb)
 {
-	HASH_DELETE(hh, t->tombs, tomb);
+	index_remove(&t->tombs, tomb);
 	TAILQ_REMOVE(&t->tomb_order, tomb, entry);
-	t->n_tombs--;
 	free(tomb);
 }
 
 static struct flow_tombstone *tombstone_find(const struct flow_table *t,
 					     const struct tuple *tuple)
 {
-	struct flow_tombstone *tomb;
-
-	HASH_FIND(hh, t->tombs, tuple, sizeof(*tuple), tomb);
-	return tomb;
+	return index_find(&t->tombs, tuple);
 }
 
 struct flow *flow_find_wire(const struct flow_table *t,
 			    const struct tuple *wire)
 {
-	struct flow_wire *w;
+	const struct flow_wire *w = index_find(&t->wires, wire);
 
-	HASH_FIND(hh, t->by_wire, wire, sizeof(*wire), w);
 	return w ? w->flow : NULL;
 }
 
@@ -162,8 +157,7 @@ static int wire_want(struct flow_table *t, struct flow *f,
 	w->flow = f;
 	w->tuple = *tuple;
 	w->fresh = true;
-	HASH_ADD(hh, t->by_wire, tuple, sizeof(w->tuple), w);
-	if (!w->hh.tbl) {
+	if (index_add(&t->wires, w)) {
 		free(w);
 		return -ENOMEM;
 	}
@@ -284,7 +278,7 @@ static void tombstone_put(struct flow_table *t, uint64_t flow_id,
 
 	if (tomb)
 		tombstone_free(t, tomb);
-	if (t->n_tombs >= FLOW_TOMBSTONES_MAX) {
+	if (t->tombs.n >= FLOW_TOMBSTONES_MAX) {
 		t->counters->value[COUNTER_TOMBSTONES_FULL]++;
 		tombstone_free(t, TAILQ_FIRST(&t->tomb_order));
 	}
@@ -296,14 +290,12 @@ static void tombstone_put(struct flow_table *t, uint64_t flow_id,
 	tomb->tuple = *tuple;
 	tomb->flow_id = flow_id;
 	tomb->until_ms = until_ms;
-	HASH_ADD(hh, t->tombs, tuple, sizeof(tomb->tuple), tomb);
-	if (!tomb->hh.tbl) {
+	if (index_add(&t->tombs, tomb)) {
 		t->counters->value[COUNTER_TOMBSTONES_FULL]++;
 		free(tomb);
 		return;
 	}
 	TAILQ_INSERT_TAIL(&t->tomb_order, tomb, entry);
-	t->n_tombs++;
 }
 
 static void tombstone_add(struct flow_table *t, const struct flow *f,
@@ -403,7 +395,7 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 	int err = 0;
 
 	flow_tombstones_expire(t, now_ms);
-	for (struct flow *f = t->by_identity; f && !err; f = f->hh.next) {
+	for (struct flow *f = flow_first(t); f && !err; f = flow_next(f)) {
 		struct flow_wire *w;
 
 		for (size_t i = 0; i < sizeof(sets) / sizeof(*sets); i++)

@@ -379,7 +379,7 @@ static void put_all(struct daemon *d)
 	r.type = JOURNAL_START;
 	keep_boot_id(r.start.boot_id);
 	put(d, &r);
-	for (f = d->flows.by_identity; f; f = f->hh.next) {
+	for (f = flow_first(&d->flows); f; f = flow_next(f)) {
 		f->kept = false;
 		if (f->protected && !f->ended_ms)
 			put_flow(d, f);

@@ -166,7 +166,7 @@ static size_t on_flows(void *ctx, uint64_t *cursor, struct ctl_flow *to,
 
 	if (!*cursor)
 		count_rewritten(d);
-	for (; f && n < max; f = f->hh_id.next) {
+	for (; f && n < max; f = flow_next(f)) {
 		*cursor = f->id;
 		if (!f->ended_ms)
 			fill_flow(d, f, &to[n++]);
@@ -260,7 +260,7 @@ static void on_status(void *ctx, struct ctl_status *to)
 	to->pid = (uint32_t)getpid();
 	to->uptime_s = (loop_now_ms() - d->started_ms) / 1000;
 	to->port = d->conf->port;
-	for (const struct flow *f = d->flows.by_identity; f; f = f->hh.next)
+	for (const struct flow *f = flow_first(&d->flows); f; f = flow_next(f))
 		if (!f->ended_ms)
 			to->flows[flow_state(f)]++;
 	to->max_flows = d->conf->max_flows;
@@ -271,7 +271,7 @@ static void on_status(void *ctx, struct ctl_status *to)
 		to->retained += !rtmon_find(d->rtmon, &u->addr);
 	to->held_packets = d->hold.packets;
 	to->held_bytes = d->hold.bytes;
-	to->tombstones = d->flows.n_tombs;
+	to->tombstones = d->flows.tombs.n;
 	to->native_queue = d->steer_info.queue_form == STEER_QUEUE_NATIVE;
 	to->owned_table = d->steer_info.owned;
 	to->counters = d->counters;

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -256,6 +257,22 @@ static void hmac_and_hkdf_over_blake2b(void **state)
 	assert_memory_equal(two[1], out[1], 64);
 }
 
+/* Of the paper (appendix A), and of the empty string. */
+static void siphash_as_its_authors_say(void **state)
+{
+	uint8_t key[CRYPTO_SHORT_KEY_SIZE], in[15];
+
+	(void)state;
+	for (uint8_t i = 0; i < sizeof(key); i++)
+		key[i] = i;
+	for (uint8_t i = 0; i < sizeof(in); i++)
+		in[i] = i;
+	assert_true(le64toh(crypto_short_hash(key, in, sizeof(in))) ==
+		    0xa129ca6149be45e5);
+	assert_true(le64toh(crypto_short_hash(key, in, 0)) ==
+		    0x726fdb47dd0e0e31);
+}
+
 static void keys_as_text(void **state)
 {
 	static const char *const bad[] = {
@@ -325,6 +342,7 @@ int main(void)
 		cmocka_unit_test(aead_refuses_every_change),
 		cmocka_unit_test(blake2b_as_in_rfc_7693),
 		cmocka_unit_test(hmac_and_hkdf_over_blake2b),
+		cmocka_unit_test(siphash_as_its_authors_say),
 		cmocka_unit_test(keys_as_text),
 		cmocka_unit_test(small_tools),
 	};

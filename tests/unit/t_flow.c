@@ -83,6 +83,8 @@ static void steer(struct fixture *x, bool tombstone)
 	flow_steer_commit(&x->t, x->f, tombstone, NOW);
 }
 
+static const uint8_t seed[CRYPTO_SHORT_KEY_SIZE] = "sixteen bytes...";
+
 static int setup(void **state)
 {
 	static struct fixture x;
@@ -90,7 +92,7 @@ static int setup(void **state)
 
 	memset(&x, 0, sizeof(x));
 	x.k.fail_after = -1;
-	flow_table_init(&x.t, 4, &x.counters);
+	flow_table_init(&x.t, 4, seed, &x.counters);
 	x.f = flow_add(&x.t, &id, NOW);
 	assert_non_null(x.f);
 	x.f->protected = true;
@@ -168,12 +170,12 @@ static void test_move_and_back(void **state)
 	assert_int_equal(x->k.n[FLOW_STEER_IN], 0);
 	assert_int_equal(find(&x->k, FLOW_STEER_DROP, &wire), 0);
 	assert_int_equal(x->k.timeouts, 1);
-	assert_int_equal(x->t.n_tombs, 1);
+	assert_int_equal(x->t.tombs.n, 1);
 	assert_null(x->f->path);
 	/* and to N once more: its tombstone is lifted */
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
 	steer(x, false);
-	assert_int_equal(x->t.n_tombs, 0);
+	assert_int_equal(x->t.tombs.n, 0);
 	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
 	assert_int_equal(x->k.n[FLOW_STEER_IN], 1);
 }
@@ -274,17 +276,17 @@ static void test_no_tombstone_on_a_living_socket(void **state)
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);
 	steer(x, true);
 	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
-	assert_int_equal(x->t.n_tombs, 0);
+	assert_int_equal(x->t.tombs.n, 0);
 	/* the other way round: the socket comes after the tombstone */
 	flow_remove(&x->t, young);
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
 	steer(x, false);
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);
 	steer(x, true);
-	assert_int_equal(x->t.n_tombs, 1);
+	assert_int_equal(x->t.tombs.n, 1);
 	assert_true(flow_tombstone_lift(&x->t, &wire));
 	assert_false(flow_tombstone_lift(&x->t, &wire));
-	assert_int_equal(x->t.n_tombs, 0);
+	assert_int_equal(x->t.tombs.n, 0);
 }
 
 static void test_bounds(void **state)
@@ -389,6 +391,57 @@ static void test_listing_goes_by_id(void **state)
 	assert_null(flow_next_id(&x->t, second));
 }
 
+#define MANY 3000
+
+/* As many as fit, and then each third of them goes while they are walked,
+ * and others come. */
+static void test_flows_come_and_go(void **state)
+{
+	static struct counters counters;
+	struct flow_table t;
+	struct flow *f, *next;
+	uint64_t last = 0;
+	unsigned int n = 0, gone = 0;
+
+	(void)state;
+	memset(&counters, 0, sizeof(counters));
+	flow_table_init(&t, MANY, seed, &counters);
+	for (uint16_t i = 1; i <= MANY; i++) {
+		struct tuple id = tuple("10.0.0.1", i, "10.0.0.2", 22);
+
+		f = flow_add(&t, &id, NOW);
+		assert_non_null(f);
+		assert_ptr_equal(flow_find_id(&t, f->id), f);
+	}
+	for (f = flow_first(&t); f; f = next) {
+		struct tuple id = tuple("10.0.0.1", 1, "10.0.0.3", 22);
+
+		next = flow_next(f);
+		assert_true(f->id > last);
+		last = f->id;
+		id.local.port = (uint16_t)(1 + n);
+		if (n++ % 3)
+			continue;
+		assert_null(flow_add(&t, &id, NOW));
+		flow_remove(&t, f);
+		gone++;
+		assert_null(flow_find_id(&t, last));
+		assert_non_null(flow_add(&t, &id, NOW));
+	}
+	assert_true(gone > MANY / 3); /* of those that came, too */
+	assert_int_equal(counters.value[COUNTER_FLOWS_FULL], gone);
+	assert_int_equal(t.by_identity.n, MANY);
+	for (uint16_t i = 1; i <= MANY; i++) {
+		struct tuple old = tuple("10.0.0.1", i, "10.0.0.2", 22);
+		struct tuple new = tuple("10.0.0.1", i, "10.0.0.3", 22);
+
+		assert_int_equal(flow_find(&t, &old) != NULL, i % 3 != 1);
+		f = flow_find(&t, &new);
+		assert_true(!f || tuple_equal(&f->identity, &new));
+	}
+	flow_table_free(&t);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -406,6 +459,7 @@ int main(void)
 		T(test_restore_names_everything),
 		T(test_groups_keep_digests),
 		T(test_listing_goes_by_id),
+		T(test_flows_come_and_go),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

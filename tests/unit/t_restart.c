@@ -393,7 +393,7 @@ static void tombstones_are_kept(void **state)
 	e = element(&host[0], STEER_DROP, &old);
 	assert_non_null(e);
 	assert_int_equal(host_restart(&host[0]), 0);
-	assert_int_equal(host[0].d->flows.n_tombs, 1);
+	assert_int_equal(host[0].d->flows.tombs.n, 1);
 	e = element(&host[0], STEER_DROP, &old);
 	assert_non_null(e);
 	assert_in_range(e->timeout_s, 1, FLOW_TOMBSTONE_MS / 1000);
