@@ -194,6 +194,7 @@ struct crew {
 	unsigned int n; /* there may be so many; 0: no flow goes to any */
 	struct worker *worker[STEER_WORKERS_MAX]; /* started when needed */
 	uint32_t flows[STEER_WORKERS_MAX];
+	uint64_t idle_ms[STEER_WORKERS_MAX]; /* ends then; 0 does not */
 	struct pktq *strays; /* opened with the first worker */
 	uint64_t seed;
 	STAILQ_HEAD(, crew_change) changes;
@@ -378,6 +379,9 @@ bool crew_carries(const struct flow *f);
 void crew_add_traffic(const struct flow *f, enum flow_side side,
 		      uint64_t *packets, uint64_t *bytes);
 void crew_add_counters(struct daemon *d, struct counters *to);
+/* Workers that have had no flows for a while end. */
+void crew_step(struct daemon *d, uint64_t now_ms);
+uint64_t crew_deadline_ms(const struct daemon *d); /* 0: none */
 /* Ends the threads. */
 void crew_close(struct daemon *d);
 

@@ -29,6 +29,11 @@
 
 #include "crypto.h"
 
+/* So long a worker without flows goes on reading its queue: a packet that an
+ * element led there before it was deleted may still be on its way, with its
+ * sender off the processor. */
+#define GRACE_MS 1000
+
 /* A route that is about to come or go. */
 struct crew_change {
 	STAILQ_ENTRY(crew_change) entry;
@@ -157,6 +162,7 @@ bool crew_take(struct daemon *d, struct flow *f)
 	f->work->worker = k;
 	SLIST_INIT(&f->work->routes);
 	c->flows[k]++;
+	c->idle_ms[k] = 0;
 	return true;
 }
 
@@ -312,20 +318,40 @@ static void go_on(struct crew *c)
 	c->paused = 0;
 }
 
-/* A worker without flows ends, when all that waited has a verdict. */
 static void free_work(struct daemon *d, struct flow *f)
 {
 	unsigned int k = f->work->worker;
 
 	free(f->work);
 	f->work = NULL;
-	if (--d->crew.flows[k])
-		return;
-	d->crew.paused &= ~(1u << k);
-	worker_settle(d->crew.worker[k]);
-	worker_stop(d->crew.worker[k]);
-	d->crew.worker[k] = NULL;
-	log_info(d->log, "worker %u has no flows and ends", k);
+	if (--d->crew.flows[k] == 0)
+		d->crew.idle_ms[k] = loop_now_ms() + GRACE_MS;
+}
+
+/* A worker without flows ends, when all that waited has a verdict. */
+void crew_step(struct daemon *d, uint64_t now_ms)
+{
+	struct crew *c = &d->crew;
+
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
+		if (!c->idle_ms[k] || now_ms < c->idle_ms[k])
+			continue;
+		c->idle_ms[k] = 0;
+		worker_settle(c->worker[k]);
+		worker_stop(c->worker[k]);
+		c->worker[k] = NULL;
+		log_info(d->log, "worker %u has no flows and ends", k);
+	}
+}
+
+uint64_t crew_deadline_ms(const struct daemon *d)
+{
+	uint64_t ms = 0;
+
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++)
+		if (d->crew.idle_ms[k] && (!ms || d->crew.idle_ms[k] < ms))
+			ms = d->crew.idle_ms[k];
+	return ms;
 }
 
 /* Home, and nothing is translated for it any more. */

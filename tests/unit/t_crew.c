@@ -143,6 +143,34 @@ static void each_move_goes_to_the_same_worker(void **state)
 	ended(&t);
 }
 
+/* What the element led to its queue a moment ago finds a reader there. */
+static void a_worker_outlives_its_last_flow(void **state)
+{
+	struct tuple t = flow_open(40000);
+	unsigned int ms = 0;
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], WIRE);
+	while (host[0].d->crew.flows[0]) {
+		run(1);
+		assert_in_range(++ms, 1, 5000);
+	}
+	assert_int_equal(host[0].worker[0].n_route, 0);
+	assert_non_null(host[0].worker[0].h);
+	run(500);
+	assert_non_null(host[0].worker[0].h);
+	run(1000);
+	assert_null(host[0].worker[0].h);
+	/* It may be needed again before. */
+	addr_add(&host[0], WIRE, 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_worked(&t, WIRE);
+	ended(&t);
+}
+
 static void flows_of_one_pair_are_spread(void **state)
 {
 	struct tuple t[FLOWS];
@@ -310,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(nobody_works_before_a_move),
 		WORLD(each_move_goes_to_the_same_worker),
+		WORLD(a_worker_outlives_its_last_flow),
 		WORLD(flows_of_one_pair_are_spread),
 		WORLD(a_hold_takes_it_away),
 		WORLD(a_refused_change_leaves_the_routes),

@@ -9,7 +9,6 @@
 #undef fail /* cmocka's */
 #include "../../src/events.c"
 #include "../../src/daemon.c"
-#include "../../src/events.c"
 
 #ifndef CONF
 #define CONF \
