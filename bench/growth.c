@@ -138,7 +138,8 @@ static unsigned int owned(const struct host *h)
 {
 	unsigned int n = 0;
 
-	for (const struct flow *f = h->d->flows.by_identity; f; f = f->hh.next)
+	for (const struct flow *f = flow_first(&h->d->flows); f;
+	     f = flow_next(f))
 		n += f->protected;
 	return n;
 }
@@ -147,7 +148,7 @@ static bool is_promoted(const struct host *h)
 {
 	const struct flow *f;
 
-	for (f = h->d->flows.by_identity; f; f = f->hh.next)
+	for (f = flow_first(&h->d->flows); f; f = flow_next(f))
 		if (!flow_is_moved(f) || f->hold || f->settling ||
 		    !flow_mapped(f))
 			return false;
@@ -157,7 +158,7 @@ static bool is_promoted(const struct host *h)
 /* The old locator is no longer accepted by either. */
 static bool is_drained(const struct host *h, enum flow_side side)
 {
-	const struct flow *f = h->d->flows.by_identity;
+	const struct flow *f = flow_first(&h->d->flows);
 	const struct track *t = track_of(f, side);
 
 	return (side == FLOW_OURS ? t->mover.n_accepted :
