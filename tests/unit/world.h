@@ -7,7 +7,6 @@
 #include "fake_kernel.h"
 
 #undef fail /* cmocka's */
-#include "../../src/events.c"
 #include "../../src/daemon.c"
 
 #ifndef CONF
