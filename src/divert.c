@@ -544,6 +544,17 @@ static bool passes_again(const struct flow *f, const struct tuple *tuple,
 	       !(pkt->tcp_flags & PKT_TCP_SYN) && tuple_equal(&wire, tuple);
 }
 
+/* Our stack answers so to a packet on the wire tuple that nobody translated:
+ * it was between two hooks when one table took another's place. The flow's own
+ * socket lives, and resets nothing. */
+static bool is_answer_to_a_stray(const struct flow *f,
+				 const struct tuple *tuple,
+				 const struct pkt *pkt)
+{
+	return (pkt->tcp_flags & PKT_TCP_RST) && !f->ended_ms &&
+	       !tuple_equal(&f->identity, tuple);
+}
+
 void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 {
 	struct daemon *d = ctx;
@@ -573,6 +584,10 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 			out_of_flow(d, f, q, p, &pkt);
 		else
 			drop(d, q, p->id);
+		return;
+	}
+	if (f && is_answer_to_a_stray(f, &tuple, &pkt)) {
+		drop(d, q, p->id);
 		return;
 	}
 	if (f && passes_again(f, &tuple, &pkt)) {

@@ -2,6 +2,8 @@
 /* adopt, keep: a daemon dies in every state, and another takes over. */
 #include "world.h"
 
+#include "pkt.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -403,6 +405,23 @@ static void tombstones_are_kept(void **state)
 			 40000);
 }
 
+/* One table takes the place of another: a packet that was between their hooks
+ * came to the stack as it was on the wire, which answers. */
+static void no_reset_of_our_stack_leaves(void **state)
+{
+	struct tuple t = moved_connection();
+	struct tuple wire = flow_wire_tuple(flow_at(&host[0], &t));
+	uint32_t reset, again;
+
+	(void)state;
+	assert_int_equal(host_restart(&host[0]), 0);
+	reset = packet_queue_flags(&host[0], &wire, true, PKT_TCP_RST);
+	again = packet_queue(&host[0], &wire, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[reset], DROPPED);
+	assert_int_equal(host[0].fate[again], ACCEPTED);
+}
+
 /* ---- the file -------------------------------------------------------------------- */
 
 static const char *journal_of(const struct host *h)
@@ -572,6 +591,7 @@ int main(void)
 		WORLD(a_closing_socket_is_taken_up),
 		WORLD(nobodys_flow_is_translated_on),
 		WORLD(tombstones_are_kept),
+		WORLD(no_reset_of_our_stack_leaves),
 		WORLD(others_words_are_not_believed),
 		WORLD(without_a_journal_the_rest_goes_on),
 		WORLD(who_finds_no_room_is_ended),

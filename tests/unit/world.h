@@ -340,7 +340,9 @@ static inline void check_wire(const struct tuple *t, const char *addr)
 
 /* ---- packets --------------------------------------------------------------- */
 
-static inline uint32_t packet_queue(struct host *h, const struct tuple *t, bool out)
+static inline uint32_t packet_queue_flags(struct host *h,
+					  const struct tuple *t, bool out,
+					  uint8_t flags)
 {
 	struct parcel *p = &h->in_queue[h->n_in_queue++];
 	struct packet_spec spec;
@@ -351,13 +353,19 @@ static inline uint32_t packet_queue(struct host *h, const struct tuple *t, bool 
 	spec.proto = t->proto;
 	spec.src = t->local;
 	spec.dst = t->remote;
-	spec.flags = 0x10;
+	spec.flags = flags;
 	spec.payload = 10;
 	p->len = packet_build(&spec, data);
 	memcpy(p->data, data, p->len);
 	p->id = ++h->next_id;
 	p->out = out;
 	return p->id;
+}
+
+static inline uint32_t packet_queue(struct host *h, const struct tuple *t,
+				    bool out)
+{
+	return packet_queue_flags(h, t, out, 0x10); /* ACK */
 }
 
 #endif
