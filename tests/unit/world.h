@@ -8,6 +8,7 @@
 
 #undef fail /* cmocka's */
 #include "../../src/daemon.c"
+#include "../../src/events.c"
 
 #ifndef CONF
 #define CONF \
