@@ -82,6 +82,18 @@
 struct claim_table;
 struct claim_work;
 
+/* What a claim waits for: the lists of its table. */
+enum claim_list_name {
+	CLAIM_NO_LIST,
+	CLAIM_TURN_TCP,
+	CLAIM_TURN_UDP,
+	CLAIM_BACKOFF,
+	CLAIM_WORK, /* a proof is under way */
+	CLAIM_TELL, /* confirmed, the new track is not told */
+	CLAIM_END,
+	CLAIM_LISTS
+};
+
 enum claim_state {
 	CLAIM_IDLE, /* nobody asked for it */
 	CLAIM_WAITING, /* for its turn, a path, or the end of a backoff */
@@ -92,37 +104,36 @@ enum claim_state {
 
 TAILQ_HEAD(claim_list, claim);
 
-/* claim_init() first. Read only for others. */
+/* claim_init() first. Read only for others. There are as many as flows: what
+ * only a few need is in `work`. */
 struct claim {
 	TAILQ_ENTRY(claim) entry; /* in `list`, by what it waits for */
 	TAILQ_ENTRY(claim) attached; /* all of the table's */
-	struct index_link by_id;
-	struct claim_list *list; /* NULL: none */
+	struct index_link by_id; /* flow_id */
 	struct claim_table *table; /* NULL: attached to no peer */
 	struct claim_work *work; /* while a proof is under way */
-	struct tuple tuple; /* identity */
+	const struct tuple *tuple; /* identity; its flow's */
 	uint64_t flow_id; /* 0: none yet */
 	uint64_t due_ms; /* next thing to do in this state */
 	uint64_t confirmed_ms;
 	uint64_t unknown_ms; /* confirmed, but the peer knows it not; 0 no */
+	uint64_t bar_key[CLAIM_BARS]; /* first 8 bytes of the public key */
 	uint32_t named_batch; /* complete list of the peer that named it last */
 	uint32_t announce_batch; /* complete list of ours that names it */
 	uint32_t own_track;
 	uint32_t peer_track; /* valid once confirmed */
-	struct {
-		uint64_t key; /* first 8 bytes of the public key */
-		uint8_t demerits; /* 2: wrong proof, 1: doubtful one */
-	} bar[CLAIM_BARS];
-	enum claim_state state;
-	enum reason reason; /* why it is not confirmed; NONE: it is */
-	uint8_t failures; /* in a row, for the backoff */
+	uint8_t bar_demerits[CLAIM_BARS]; /* 2 wrong proof, 1 doubtful one */
 	uint16_t announce_part; /* of the complete list under way */
-	bool wanted; /* claim_start() was called */
-	bool confirmed; /* owned by the table's peer */
-	bool doubted; /* ... but the peer wants it proved anew */
-	bool hashed;
-	bool peer_ended; /* FLOW_END came */
-	bool end_acked;
+	uint8_t failures; /* in a row, for the backoff */
+	enum claim_state state : 3;
+	enum claim_list_name list : 3;
+	enum reason reason : 8; /* why it is not confirmed; NONE: it is */
+	bool wanted : 1; /* claim_start() was called */
+	bool confirmed : 1; /* owned by the table's peer */
+	bool doubted : 1; /* ... but the peer wants it proved anew */
+	bool hashed : 1;
+	bool peer_ended : 1; /* FLOW_END came */
+	bool end_acked : 1;
 };
 
 /* What an own outgoing TCP segment says. All in host order. */
@@ -198,6 +209,7 @@ bool claim_digest_equal(const struct claim_digest *d, uint32_t count,
 
 /* ---- one claim -------------------------------------------------------- */
 
+/* `tuple` is borrowed for the life of the claim. */
 void claim_init(struct claim *c, const struct tuple *tuple,
 		uint32_t own_track);
 /* Do we offer this flow (or ask for it)? The lower endpoint offers. */

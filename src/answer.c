@@ -82,7 +82,7 @@ static bool answers_send(struct claim_table *t, uint64_t now_ms)
 
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_FLOWS_ACK;
-	for (c = TAILQ_FIRST(&t->working); c; c = next) {
+	for (c = TAILQ_FIRST(&t->list[CLAIM_WORK]); c; c = next) {
 		struct wire_flow_ack *f = &m.flows_ack.flow[m.flows_ack.n];
 		struct claim_work *w = c->work;
 
@@ -140,7 +140,7 @@ static struct reply ask_consume(struct claim_table *t, uint64_t now_ms,
 {
 	enum reason why;
 
-	if (!claim_is_offerer(&c->tuple)) {
+	if (!claim_is_offerer(c->tuple)) {
 		claim_count(t, COUNTER_RX_UNEXPECTED);
 		return REPLY(REASON_POLICY);
 	}
@@ -158,8 +158,8 @@ static struct reply ask_consume(struct claim_table *t, uint64_t now_ms,
 		break;
 	}
 	/* It is ready now, whatever it said before. */
-	if (c->list == &t->backoff) {
-		claim_enter(c, NULL);
+	if (c->list == CLAIM_BACKOFF) {
+		claim_enter(c, CLAIM_NO_LIST);
 		c->state = CLAIM_IDLE;
 	}
 	claim_reprove(c, now_ms);
@@ -214,7 +214,7 @@ static enum reason offer_admit(struct claim_table *t, uint64_t now_ms,
 {
 	enum reason why;
 
-	if (claim_is_offerer(&c->tuple)) {
+	if (claim_is_offerer(c->tuple)) {
 		claim_count(t, COUNTER_RX_UNEXPECTED);
 		return REASON_POLICY;
 	}
@@ -253,7 +253,7 @@ static struct reply offer_consume(struct claim_table *t, uint64_t now_ms,
 	w->batch = m->batch;
 	w->part = m->part;
 	w->parts = m->parts;
-	if (c->tuple.proto == IPPROTO_TCP)
+	if (c->tuple->proto == IPPROTO_TCP)
 		r = tcp_consume(c, now_ms, f);
 	else
 		r = udp_consume(c, now_ms, f, proof_key);
@@ -273,7 +273,7 @@ static bool may_hear(const struct claim_table *t, const struct wire_flow *f,
 	const struct claim *c = f->flow_id ? claim_find(t, f->flow_id) : NULL;
 
 	return !t->ops.met || t->ops.met(t->arg, &f->src.addr) ||
-	       (c && c->confirmed && tuple_equal(&c->tuple, tuple));
+	       (c && c->confirmed && tuple_equal(c->tuple, tuple));
 }
 
 static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,

@@ -193,7 +193,7 @@ static void claim_poke(void *arg, struct claim *c)
 {
 	struct assoc *a = arg;
 
-	wake_poke(a->d, &c->tuple);
+	wake_poke(a->d, c->tuple);
 }
 
 static void claim_confirmed(void *arg, uint64_t now_ms, struct claim *c)

@@ -51,14 +51,13 @@ bool claim_digest_equal(const struct claim_digest *d, uint32_t count,
 
 /* ---- lists and ids ---------------------------------------------------- */
 
-/* `list` NULL: into none. */
-void claim_enter(struct claim *c, struct claim_list *list)
+void claim_enter(struct claim *c, enum claim_list_name list)
 {
-	if (c->list)
-		TAILQ_REMOVE(c->list, c, entry);
+	if (c->list != CLAIM_NO_LIST)
+		TAILQ_REMOVE(&c->table->list[c->list], c, entry);
 	c->list = list;
-	if (list)
-		TAILQ_INSERT_TAIL(list, c, entry);
+	if (list != CLAIM_NO_LIST)
+		TAILQ_INSERT_TAIL(&c->table->list[list], c, entry);
 }
 
 void claim_wait_turn(struct claim *c, uint64_t now_ms)
@@ -66,7 +65,8 @@ void claim_wait_turn(struct claim *c, uint64_t now_ms)
 	struct claim_table *t = c->table;
 
 	c->state = CLAIM_WAITING;
-	claim_enter(c, &t->waiting[c->tuple.proto == IPPROTO_UDP]);
+	claim_enter(c, c->tuple->proto == IPPROTO_UDP ? CLAIM_TURN_UDP :
+							CLAIM_TURN_TCP);
 	due_at(&t->turn_ms, now_ms);
 }
 
@@ -76,7 +76,7 @@ static void claim_wait_until(struct claim *c, uint64_t due_ms)
 
 	c->state = CLAIM_WAITING;
 	c->due_ms = due_ms;
-	claim_enter(c, &t->backoff);
+	claim_enter(c, CLAIM_BACKOFF);
 	due_at(&t->backoff_ms, due_ms);
 }
 
@@ -133,7 +133,7 @@ void claim_detach(struct claim *c)
 	claim_work_free(c);
 	claim_disown(c);
 	claim_unhash(c);
-	claim_enter(c, NULL);
+	claim_enter(c, CLAIM_NO_LIST);
 	TAILQ_REMOVE(&t->attached, c, attached);
 	t->n_attached--;
 	c->table = NULL;
@@ -160,7 +160,7 @@ int claim_work_new(struct claim *c, uint64_t now_ms, bool mine)
 	t->n_work++;
 	t->n_mine += mine;
 	c->state = CLAIM_WORKING;
-	claim_enter(c, &t->working);
+	claim_enter(c, CLAIM_WORK);
 	claim_stage(c, STAGE_SAMPLE, now_ms);
 	return 0;
 }
@@ -182,9 +182,10 @@ void claim_work_free(struct claim *c)
 	free(w);
 	c->work = NULL;
 	c->state = CLAIM_IDLE;
-	claim_enter(c, NULL);
+	claim_enter(c, CLAIM_NO_LIST);
 	/* There is room for the next one. */
-	if (!TAILQ_EMPTY(&t->waiting[0]) || !TAILQ_EMPTY(&t->waiting[1]))
+	if (!TAILQ_EMPTY(&t->list[CLAIM_TURN_TCP]) ||
+	    !TAILQ_EMPTY(&t->list[CLAIM_TURN_UDP]))
 		due_at(&t->turn_ms, 0);
 }
 
@@ -249,7 +250,7 @@ void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)
 	struct claim_table *t = c->table;
 
 	claim_work_free(c);
-	claim_enter(c, NULL);
+	claim_enter(c, CLAIM_NO_LIST);
 	c->state = CLAIM_IDLE;
 	if (c->confirmed && why == REASON_UNKNOWN_FLOW) {
 		if (!c->unknown_ms)
@@ -281,7 +282,7 @@ void claim_lose(struct claim *c, uint64_t now_ms, enum reason why)
 
 	claim_work_free(c);
 	claim_disown(c);
-	claim_enter(c, NULL);
+	claim_enter(c, CLAIM_NO_LIST);
 	c->state = CLAIM_IDLE;
 	c->reason = why;
 	c->peer_ended = true;
@@ -309,7 +310,8 @@ int claim_confirm(struct claim *c, uint64_t now_ms, uint64_t flow_id,
 	c->peer_ended = false;
 	c->reason = REASON_NONE;
 	c->failures = 0;
-	memset(c->bar, 0, sizeof(c->bar));
+	memset(c->bar_key, 0, sizeof(c->bar_key));
+	memset(c->bar_demerits, 0, sizeof(c->bar_demerits));
 	claim_digest_add(&t->digest, flow_id);
 	claim_count(t, COUNTER_FLOWS_CONFIRMED);
 	if (t->ops.confirmed)
@@ -322,7 +324,7 @@ void claim_bar(struct claim *c, uint64_t now_ms)
 	struct claim_table *t = c->table;
 
 	claim_work_free(c);
-	claim_enter(c, NULL);
+	claim_enter(c, CLAIM_NO_LIST);
 	c->state = CLAIM_BARRED;
 	c->reason = REASON_PROOF_FAILED;
 	t->counters->refused[REASON_PROOF_FAILED]++;
@@ -341,8 +343,8 @@ void claim_reprove(struct claim *c, uint64_t now_ms)
 bool claim_is_barred(const struct claim *c, const struct claim_table *t)
 {
 	for (int i = 0; i < CLAIM_BARS; i++)
-		if (c->bar[i].key == t->key)
-			return c->bar[i].demerits >= DEMERITS_MAX;
+		if (c->bar_key[i] == t->key)
+			return c->bar_demerits[i] >= DEMERITS_MAX;
 	return false;
 }
 
@@ -353,24 +355,24 @@ bool claim_demerit(struct claim *c, enum verdict v)
 
 	/* Its own record, or the one with the least to remember. */
 	for (int i = 0; i < CLAIM_BARS; i++) {
-		if (c->bar[i].key == t->key) {
+		if (c->bar_key[i] == t->key) {
 			at = i;
 			break;
 		}
-		if (c->bar[i].demerits < c->bar[at].demerits)
+		if (c->bar_demerits[i] < c->bar_demerits[at])
 			at = i;
 	}
-	if (c->bar[at].key != t->key) {
-		c->bar[at].key = t->key;
-		c->bar[at].demerits = 0;
+	if (c->bar_key[at] != t->key) {
+		c->bar_key[at] = t->key;
+		c->bar_demerits[at] = 0;
 	}
 	if (v == VERDICT_WRONG)
 		claim_count(t, COUNTER_PROOFS_WRONG);
-	c->bar[at].demerits = (uint8_t)(c->bar[at].demerits +
+	c->bar_demerits[at] = (uint8_t)(c->bar_demerits[at] +
 					(v == VERDICT_WRONG ? 2 : 1));
-	if (c->bar[at].demerits < DEMERITS_MAX)
+	if (c->bar_demerits[at] < DEMERITS_MAX)
 		return false;
-	c->bar[at].demerits = DEMERITS_MAX;
+	c->bar_demerits[at] = DEMERITS_MAX;
 	return true;
 }
 
@@ -380,7 +382,7 @@ void claim_init(struct claim *c, const struct tuple *tuple,
 		uint32_t own_track)
 {
 	memset(c, 0, sizeof(*c));
-	c->tuple = *tuple;
+	c->tuple = tuple;
 	c->own_track = own_track;
 	c->reason = REASON_NO_PEER;
 }
@@ -457,7 +459,7 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 	c->failures = 0;
 	c->due_ms = now_ms;
 	c->confirmed_ms = now_ms; /* of its end: when to release it */
-	claim_enter(c, &t->ended);
+	claim_enter(c, CLAIM_END);
 	due_at(&t->ended_ms, now_ms);
 	return false;
 }
@@ -477,6 +479,6 @@ void claim_set_track(struct claim *c, uint64_t now_ms, uint32_t track)
 		return;
 	c->failures = 0;
 	c->due_ms = now_ms;
-	claim_enter(c, &c->table->telling);
+	claim_enter(c, CLAIM_TELL);
 	due_at(&c->table->tell_ms, now_ms);
 }

@@ -107,11 +107,7 @@ struct claim_table {
 
 	struct index by_id;
 	struct claim_list attached; /* all, by `attached` */
-	struct claim_list waiting[2]; /* for their turn: TCP, UDP */
-	struct claim_list backoff;
-	struct claim_list working;
-	struct claim_list telling; /* confirmed, the new track is not told */
-	struct claim_list ended;
+	struct claim_list list[CLAIM_LISTS];
 	unsigned int n_attached;
 	unsigned int n_work, n_mine, n_recordings;
 
@@ -141,7 +137,7 @@ static inline void claim_count(struct claim_table *t, enum counter_id c)
 }
 
 /* claim.c */
-void claim_enter(struct claim *c, struct claim_list *list);
+void claim_enter(struct claim *c, enum claim_list_name list);
 void claim_attach(struct claim_table *t, struct claim *c);
 void claim_detach(struct claim *c);
 int claim_set_id(struct claim *c, uint64_t flow_id);

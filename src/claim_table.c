@@ -28,12 +28,8 @@ int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
 	t->counters = counters;
 	memcpy(&t->key, key, sizeof(t->key));
 	TAILQ_INIT(&t->attached);
-	TAILQ_INIT(&t->waiting[0]);
-	TAILQ_INIT(&t->waiting[1]);
-	TAILQ_INIT(&t->backoff);
-	TAILQ_INIT(&t->working);
-	TAILQ_INIT(&t->telling);
-	TAILQ_INIT(&t->ended);
+	for (int i = 0; i < CLAIM_LISTS; i++)
+		TAILQ_INIT(&t->list[i]);
 	t->turn_ms = t->backoff_ms = t->work_ms = UINT64_MAX;
 	t->tell_ms = t->ended_ms = UINT64_MAX;
 	ops->random(arg, seed, sizeof(seed));
@@ -113,7 +109,7 @@ static void backoff_step(struct claim_table *t, uint64_t now_ms)
 	if (now_ms < t->backoff_ms)
 		return;
 	t->backoff_ms = UINT64_MAX;
-	for (c = TAILQ_FIRST(&t->backoff); c; c = next) {
+	for (c = TAILQ_FIRST(&t->list[CLAIM_BACKOFF]); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (c->due_ms <= now_ms)
 			claim_wait_turn(c, now_ms);
@@ -128,10 +124,10 @@ static void turn_step(struct claim_table *t, uint64_t now_ms)
 	if (now_ms < t->turn_ms)
 		return;
 	t->turn_ms = UINT64_MAX;
-	for (int i = 0; i < 2; i++) {
+	for (int i = CLAIM_TURN_TCP; i <= CLAIM_TURN_UDP; i++) {
 		struct claim *c;
 
-		while ((c = TAILQ_FIRST(&t->waiting[i])) != NULL &&
+		while ((c = TAILQ_FIRST(&t->list[i])) != NULL &&
 		       offer_begin(c, now_ms))
 			;
 	}
@@ -145,7 +141,7 @@ static void work_step(struct claim_table *t, uint64_t now_ms)
 	if (now_ms < t->work_ms)
 		return;
 	for (;;) {
-		TAILQ_FOREACH(c, &t->working, entry)
+		TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry)
 			if (c->due_ms <= now_ms &&
 			    c->work->stage != STAGE_PACK &&
 			    c->work->stage != STAGE_ANSWER)
@@ -157,7 +153,7 @@ static void work_step(struct claim_table *t, uint64_t now_ms)
 	answer_flush(t, now_ms);
 	offer_flush(t, now_ms);
 	t->work_ms = UINT64_MAX;
-	TAILQ_FOREACH(c, &t->working, entry)
+	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry)
 		due_at(&t->work_ms, c->due_ms);
 }
 
@@ -175,7 +171,7 @@ void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 {
 	struct claim *c, *next;
 
-	for (c = TAILQ_FIRST(&t->backoff); c; c = next) {
+	for (c = TAILQ_FIRST(&t->list[CLAIM_BACKOFF]); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (!claim_reason_passes(c->reason) &&
 		    c->reason != REASON_UNKNOWN_FLOW &&
@@ -184,17 +180,17 @@ void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 		c->failures = 0;
 		claim_wait_turn(c, now_ms);
 	}
-	TAILQ_FOREACH(c, &t->working, entry) {
+	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry) {
 		c->work->tries = 0;
 		if (c->work->stage == STAGE_SENT)
 			claim_stage(c, STAGE_SENT, now_ms);
 	}
-	TAILQ_FOREACH(c, &t->telling, entry) {
+	TAILQ_FOREACH(c, &t->list[CLAIM_TELL], entry) {
 		c->failures = 0;
 		c->due_ms = now_ms;
 		due_at(&t->tell_ms, now_ms);
 	}
-	TAILQ_FOREACH(c, &t->ended, entry) {
+	TAILQ_FOREACH(c, &t->list[CLAIM_END], entry) {
 		if (c->end_acked)
 			continue;
 		c->failures = 0;

@@ -47,7 +47,7 @@ static enum reason begin_offer(struct claim *c, uint64_t now_ms)
 
 	if (choose_id(c) < 0)
 		return REASON_LIMIT;
-	if (c->tuple.proto == IPPROTO_TCP) {
+	if (c->tuple->proto == IPPROTO_TCP) {
 		w->kind = WIRE_PROOF_TCP;
 		ret = proof_watch(c, now_ms);
 		if (ret == 0)
@@ -67,11 +67,11 @@ static enum reason begin_offer(struct claim *c, uint64_t now_ms)
 bool offer_begin(struct claim *c, uint64_t now_ms)
 {
 	struct claim_table *t = c->table;
-	bool offers = claim_is_offerer(&c->tuple);
+	bool offers = claim_is_offerer(c->tuple);
 	enum reason why;
 
 	if (t->n_work >= CLAIM_WORK_MAX || t->n_mine >= CLAIM_WINDOW ||
-	    (offers && c->tuple.proto == IPPROTO_UDP &&
+	    (offers && c->tuple->proto == IPPROTO_UDP &&
 	     t->n_recordings >= CLAIM_RECORDINGS_MAX))
 		return false;
 	c->peer_ended = false;
@@ -158,7 +158,7 @@ bool offer_pack_due(const struct claim_table *t, enum stage stage,
 	const struct claim *c;
 	unsigned int n = 0;
 
-	TAILQ_FOREACH(c, &t->working, entry) {
+	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry) {
 		if (c->work->stage != stage)
 			continue;
 		if (c->work->packed_ms + CLAIM_PACK_MS <= now_ms ||
@@ -173,11 +173,11 @@ static void flows_add(struct wire_flows *m, const struct claim *c,
 {
 	struct wire_flow *f = &m->flow[m->n++];
 
-	f->flow_id = claim_is_offerer(&c->tuple) ? c->flow_id : 0;
+	f->flow_id = claim_is_offerer(c->tuple) ? c->flow_id : 0;
 	f->track = c->own_track;
-	f->proto = c->tuple.proto;
-	f->src = c->tuple.local;
-	f->dst = c->tuple.remote;
+	f->proto = c->tuple->proto;
+	f->src = c->tuple->local;
+	f->dst = c->tuple->remote;
 	f->proof = *p;
 }
 
@@ -219,7 +219,7 @@ static bool flush_flows(struct claim_table *t, uint64_t now_ms)
 	m.type = WIRE_FLOWS;
 	m.flows.batch = fl.batch;
 	m.flows.parts = 1;
-	TAILQ_FOREACH(c, &t->working, entry) {
+	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry) {
 		if (c->work->stage != STAGE_PACK)
 			continue;
 		memset(&p, 0, sizeof(p));
@@ -338,7 +338,7 @@ static void ask_answered(struct claim_table *t, uint64_t now_ms,
 {
 	struct claim *c;
 
-	TAILQ_FOREACH(c, &t->working, entry)
+	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry)
 		if (c->work->stage == STAGE_SENT &&
 		    c->work->kind == WIRE_PROOF_NONE &&
 		    c->work->batch == batch && c->work->ask_at == at)

@@ -72,7 +72,7 @@ void claim_segment(struct claim *c, uint64_t now_ms,
 	struct claim_work *w = c->work;
 	struct sample *last;
 
-	if (!w || !w->watching || c->tuple.proto != IPPROTO_TCP)
+	if (!w || !w->watching || c->tuple->proto != IPPROTO_TCP)
 		return;
 	/* A segment that is sent again ends before snd_nxt. */
 	if (w->n_history == 0 || (int32_t)(s->snd_nxt - w->snd_nxt) > 0)
@@ -170,7 +170,7 @@ static void datagram_mac(const struct claim *c, bool outgoing,
 			 const uint8_t *payload, size_t len,
 			 uint8_t mac[WIRE_PROOF_MAC_SIZE])
 {
-	const struct tuple *t = &c->tuple;
+	const struct tuple *t = c->tuple;
 	uint8_t src[WIRE_ENDPOINT_SIZE], dst[WIRE_ENDPOINT_SIZE];
 	struct crypto_part part[] = {
 		{ MAC_LABEL, sizeof(MAC_LABEL) - 1 },

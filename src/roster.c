@@ -33,9 +33,9 @@ static void name_flow(struct wire_flows *m, const struct claim *c)
 	memset(f, 0, sizeof(*f));
 	f->flow_id = c->flow_id;
 	f->track = c->own_track;
-	f->proto = c->tuple.proto;
-	f->src = c->tuple.local;
-	f->dst = c->tuple.remote;
+	f->proto = c->tuple->proto;
+	f->src = c->tuple->local;
+	f->dst = c->tuple->remote;
 }
 
 static void flows_send(struct claim_table *t, uint64_t now_ms,
@@ -63,7 +63,7 @@ static void tell_again(struct claim *c, uint64_t due_ms)
 	struct claim_table *t = c->table;
 
 	c->due_ms = due_ms;
-	claim_enter(c, &t->telling);
+	claim_enter(c, CLAIM_TELL);
 	due_at(&t->tell_ms, due_ms);
 }
 
@@ -79,7 +79,7 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_FLOWS;
 	m.flows.parts = 1;
-	for (c = TAILQ_FIRST(&t->telling); c; c = next) {
+	for (c = TAILQ_FIRST(&t->list[CLAIM_TELL]); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (c->due_ms > now_ms || sent == ROUND_MAX) {
 			due_at(&t->tell_ms, c->due_ms > now_ms ?
@@ -88,7 +88,7 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 			continue;
 		}
 		if (c->failures >= CLAIM_TRIES) {
-			claim_enter(c, NULL);
+			claim_enter(c, CLAIM_NO_LIST);
 			claim_tell_unanswered(t, now_ms);
 			continue;
 		}
@@ -111,22 +111,20 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 		     uint32_t peer_track)
 {
-	struct claim_table *t = c->table;
-
 	switch (reason) {
 	case REASON_NONE:
 		c->unknown_ms = 0;
 		c->doubted = false;
-		if (c->list == &t->telling) {
-			claim_enter(c, NULL);
+		if (c->list == CLAIM_TELL) {
+			claim_enter(c, CLAIM_NO_LIST);
 			c->failures = 0;
 		}
 		roster_retrack(c, now_ms, peer_track);
 		break;
 	case REASON_RETRY:
 		c->doubted = true;
-		if (c->list == &t->telling)
-			claim_enter(c, NULL);
+		if (c->list == CLAIM_TELL)
+			claim_enter(c, CLAIM_NO_LIST);
 		claim_reprove(c, now_ms);
 		break;
 	case REASON_UNKNOWN_FLOW:
@@ -350,7 +348,7 @@ void roster_ended_step(struct claim_table *t, uint64_t now_ms)
 		return;
 	t->ended_ms = UINT64_MAX;
 	end_message(&m, WIRE_FLOW_END);
-	for (c = TAILQ_FIRST(&t->ended); c; c = next) {
+	for (c = TAILQ_FIRST(&t->list[CLAIM_END]); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
 		if (!c->end_acked && c->due_ms <= now_ms &&
 		    sent < ROUND_MAX) {
@@ -385,7 +383,7 @@ static void end_consume_one(struct claim *c, uint64_t now_ms)
 		claim_lose(c, now_ms, REASON_ENDED);
 	} else if (c->state != CLAIM_BARRED) {
 		claim_work_free(c);
-		claim_enter(c, NULL);
+		claim_enter(c, CLAIM_NO_LIST);
 		c->state = CLAIM_IDLE;
 		c->wanted = false;
 		c->reason = REASON_ENDED;

@@ -81,7 +81,7 @@ struct world {
 
 static struct model *model_of(const struct claim *c, int *side)
 {
-	const struct tuple *t = &c->tuple;
+	const struct tuple *t = c->tuple;
 	/* the claim is in an array of two at the begin of its model */
 	*side = t->local.port == 7 ? 1 : 0;
 	return (struct model *)((uintptr_t)(c - *side));
