@@ -26,7 +26,7 @@
 #include "reason.h"
 
 #define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
-#define FLOW_TOMBSTONES_MAX 65536
+#define FLOW_TOMBSTONES_MAX 262144 /* two moves of all flows per minute */
 #define FLOW_TOMBSTONE_MS 60000
 
 enum flow_side { FLOW_OURS, FLOW_THEIRS, FLOW_SIDES };

@@ -26,11 +26,16 @@
 
 /* Bounds of the sets in the kernel. Keep the caller's own bounds below:
  * a set that is exactly full refuses even what is already in it. */
-#define STEER_TUPLES_MAX 131072 /* each of out, in, pass, drop, prot */
+#define STEER_FLOWS_MAX 131072 /* that the caller may have */
+/* Each of out, in, pass, drop, prot and the maps. A flow that moves is in some
+ * of them by each tuple that it is accepted under, and by what it gave up in
+ * the last minute. They grow with what is in them. */
+#define STEER_TUPLES_MAX (8 * STEER_FLOWS_MAX)
 #define STEER_ADDRS_MAX 4096 /* each of src, wire */
 #define STEER_PAIRS_MAX 131072 /* each of pairs_in, pairs_out */
-/* One transaction; about 300,000 elements of IPv6. */
-#define STEER_BATCH_BYTES_MAX (64u << 20)
+/* One transaction, the whole table of STEER_FLOWS_MAX moved flows of IPv6 with
+ * two tuples each: 0.9 KB for each of them. */
+#define STEER_BATCH_BYTES_MAX (256u << 20)
 
 #define STEER_WORKERS_MAX 16 /* queues besides our own two */
 

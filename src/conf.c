@@ -11,7 +11,7 @@
 
 #include "conf_read.h"
 #include "peer.h" /* PEER_MAX */
-#include "steer.h" /* STEER_TUPLES_MAX */
+#include "steer.h" /* STEER_FLOWS_MAX */
 
 #include <ctype.h>
 #include <errno.h>
@@ -49,7 +49,7 @@ static const struct conf_key keys[] = {
 	{ "table", conf_read_table, START(table), 1, INT32_MAX - 1 },
 	{ "queue", conf_read_u16, START(queue), 0, UINT16_MAX - 38 },
 	{ "queues", conf_read_u16, START(queues), 0, STEER_WORKERS_MAX },
-	{ "max_flows", conf_read_u32, START(max_flows), 1, STEER_TUPLES_MAX },
+	{ "max_flows", conf_read_u32, START(max_flows), 1, STEER_FLOWS_MAX },
 	{ "max_peers", conf_read_u32, START(max_peers), 1, PEER_MAX },
 };
 

@@ -714,6 +714,48 @@ static void test_tens_of_thousands(void **state)
 	assert_int_equal(steer_close(s, false), 0);
 }
 
+/* All flows that there may be, moved, while what they left is still accepted:
+ * a restart puts that into one transaction. */
+static void test_the_greatest_table_fits(void **state)
+{
+	const struct addr now = host_addr("fd09::9"), left = host_addr("fd09::8");
+	struct tuple t = { .local = host_endpoint("fd09::1", 0),
+			   .remote = host_endpoint("fd09::2", 0),
+			   .proto = IPPROTO_TCP };
+	double start = seconds();
+	struct steer_info info;
+	struct steer *s;
+
+	(void)HOSTS(state);
+	s = build(&conf, &info);
+	steer_begin(s);
+	steer_build(s);
+	for (unsigned i = 0; i < STEER_FLOWS_MAX; i++) {
+		struct tuple wire, old;
+
+		t.local.port = (uint16_t)(1 + i % 65535);
+		t.remote.port = (uint16_t)(1 + i / 65535);
+		wire = old = t;
+		wire.local.addr = now;
+		old.local.addr = left;
+		steer_add(s, STEER_PROT, &t, 0);
+		steer_add(s, STEER_OUT, &t, 0);
+		steer_add(s, STEER_DROP, &t, 0);
+		steer_add(s, STEER_IN, &wire, 0);
+		steer_add(s, STEER_IN, &old, 0);
+		if (!info.maps)
+			continue;
+		steer_map_add(s, STEER_SEND, &t, &wire);
+		steer_map_add(s, STEER_RECV, &wire, &t);
+		steer_map_add(s, STEER_RECV, &old, &t);
+	}
+	assert_int_equal(steer_commit(s), 0);
+	printf("# %d moved flows in one transaction: %.0f ms\n",
+	       STEER_FLOWS_MAX, 1e3 * (seconds() - start));
+	assert_int_equal(elements("in6"), 2 * STEER_FLOWS_MAX);
+	assert_int_equal(steer_close(s, false), 0);
+}
+
 /* --- packets -------------------------------------------------------------- */
 
 static void check_sets(void **state, bool v6)
@@ -1180,6 +1222,7 @@ int main(void)
 		TEST(test_adds_and_deletes_are_idempotent),
 		TEST(test_a_failed_batch_applies_nothing),
 		TEST(test_tens_of_thousands),
+		TEST(test_the_greatest_table_fits),
 		TEST(test_sets_ipv4),
 		TEST(test_sets_ipv6),
 		TEST(test_hooks_have_what_is_needed),

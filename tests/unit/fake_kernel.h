@@ -168,6 +168,7 @@ struct host {
 	bool *todo_add;
 	size_t n_set, n_todo, set_room, todo_room, todo_add_room;
 	struct places places; /* of `set` */
+	size_t n_in_set[STEER_SET_MAX + 4]; /* by set and map */
 	struct addr addr_set[STEER_ADDR_SET_MAX][64];
 	size_t n_addr_set[STEER_ADDR_SET_MAX];
 	bool without_maps;
@@ -422,6 +423,7 @@ void steer_begin(struct steer *s)
 static void sets_forget(struct host *h)
 {
 	h->n_set = 0;
+	memset(h->n_in_set, 0, sizeof(h->n_in_set));
 	places_forget(&h->places);
 }
 
@@ -487,12 +489,14 @@ static void element_put(struct host *h, const struct element *e)
 {
 	h->set = more(h->set, &h->set_room, h->n_set, sizeof(*h->set));
 	h->set[h->n_set] = *e;
+	h->n_in_set[e->set]++;
 	place_put(&h->places, e->set, &e->tuple, h->n_set++);
 }
 
 static void element_take(struct host *h, struct element *e)
 {
 	place_take(&h->places, e->set, &e->tuple);
+	h->n_in_set[e->set]--;
 	*e = h->set[--h->n_set];
 	if (e != &h->set[h->n_set])
 		place_put(&h->places, e->set, &e->tuple,
@@ -562,6 +566,9 @@ static int commit(struct steer *s)
 			assert_true(h->todo_add[i] ||
 				    tuple_equal(&e->to, &n->to));
 		}
+		/* No test lets such a batch be undone in part. */
+		if (h->todo_add[i] && h->n_in_set[n->set] >= STEER_TUPLES_MAX)
+			return -ENFILE;
 		if (h->todo_add[i] && e)
 			*e = *n;
 		else if (h->todo_add[i])
