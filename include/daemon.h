@@ -406,8 +406,8 @@ int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 
 /* Copies of the packets between these two addresses go to the claims of
  * their flows, until as many closes. 0 or -errno. */
-int watch_open(struct daemon *d, const struct tuple *t);
-void watch_close(struct daemon *d, const struct tuple *t);
+int watch_open(struct daemon *d, const struct tuple *t, struct tap_ref **to);
+void watch_close(struct tap_ref *ref);
 
 /* ---- discover.c ------------------------------------------------------ */
 

@@ -73,6 +73,8 @@ struct flow_path {
 
 struct flow;
 struct flow_work;
+struct peer;
+struct tap_ref;
 
 /* Flows that move together: one side of a track. */
 struct flow_group {
@@ -96,6 +98,25 @@ struct flow_wire {
 	uint64_t bytes[FLOW_SIDES];
 };
 
+/* What a flow needs when it is held or moved, or is to be: most never are. It
+ * stays to the flow's end, for its numbers. */
+struct flow_transit {
+	struct { /* a choice of ports that no accepted end has yet */
+		uint64_t ports;
+		uint32_t ifindex; /* of an end being taken away */
+		uint16_t port;
+	} next[FLOW_SIDES];
+	struct hold_flow held;
+	struct flow_work *work; /* a worker's: crew.c; NULL none */
+	LIST_ENTRY(flow) in_settling; /* while `settling` ... */
+	uint64_t settling_ms; /* ... since then */
+	uint64_t last_queued_ms;
+	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
+	uint32_t rcv_nxt; /* what our TCP expects next */
+	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
+	uint64_t bytes[FLOW_SIDES];
+};
+
 struct flow {
 	struct index_link by_identity;
 	struct index_link by_id;
@@ -104,52 +125,39 @@ struct flow {
 	struct flow_group *group[FLOW_SIDES];
 	uint64_t group_id[FLOW_SIDES]; /* flow id that its digest holds */
 	struct flow_path *path; /* NULL while plain */
+	struct flow_transit *transit; /* NULL while never held nor moved */
 	SLIST_HEAD(, flow_wire) wires;
 	struct tuple identity;
-	struct tuple tapped; /* what a tap was opened for */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;
-	uint64_t last_queued_ms;
 	uint64_t retry_ms; /* protecting it failed: not claimed before */
-	uint64_t ended_ms; /* socket gone since; 0 alive */
 	uint64_t received_ms; /* data, as the last dump told; 0 never */
-	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
-	uint32_t rcv_nxt; /* what our TCP expects next */
 	uint32_t uid;
 	uint32_t mark; /* of its socket */
 	uint32_t moves; /* committed, by either end */
 	uint32_t dump; /* generation of the last dump that saw it */
-	struct { /* a choice of ports that no accepted end has yet */
-		uint64_t ports;
-		uint16_t port;
-		uint32_t ifindex; /* of an end being taken away */
-	} next[FLOW_SIDES];
+	struct peer *peer; /* the owner, or who may become it */
+	struct tap_ref *tap; /* while a proof is under way: watch.c */
 	uint8_t state; /* of the socket: TCP_* */
 	uint8_t wake; /* enum of wake.c: how far its sender is woken */
 	uint8_t rcv_wscale; /* of the windows that it advertises */
-	bool bound, mptcp, md5; /* why its socket cannot be protected */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */
 	uint8_t wanted; /* the same, prepared */
-	bool willing; /* counted as a flow that policy allows */
-	bool protected; /* both ends confirmed it */
-	bool kept; /* it stands in the journal */
-	bool hold; /* prepared or steered to be held */
-	bool was_held; /* before the change that is being prepared */
 	uint8_t promoted; /* bits as in flow_wire.mapped: to be rewritten by the
 			   * kernel; what comes, by whichever wire tuple */
-	bool stay_queued; /* OUT stays although it is plain again ... */
-	bool leave_queue; /* ... until it is quiet: now */
-	bool settling; /* waits to leave the queue, for its path or the maps */
-	LIST_ENTRY(flow) in_settling; /* while `settling` ... */
-	uint64_t settling_ms; /* ... since then */
-	enum reason reason; /* why it is not protected */
-	struct peer *peer; /* the owner, or who may become it */
-	struct flow_work *work; /* a worker's: crew.c; NULL none */
-	struct hold_flow held;
+	enum reason reason : 8; /* why it is not protected */
+	bool bound : 1, mptcp : 1, md5 : 1; /* why it cannot be protected */
+	bool ended : 1; /* its socket is gone */
+	bool willing : 1; /* counted as a flow that policy allows */
+	bool protected : 1; /* both ends confirmed it */
+	bool kept : 1; /* it stands in the journal */
+	bool hold : 1; /* prepared or steered to be held */
+	bool was_held : 1; /* before the change that is being prepared */
+	bool stay_queued : 1; /* OUT stays although it is plain again ... */
+	bool leave_queue : 1; /* ... until it is quiet: now */
+	bool settling : 1; /* waits to leave the queue: its path or the maps */
 	struct claim claim;
-	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
-	uint64_t bytes[FLOW_SIDES];
 };
 
 struct flow_tombstone {
@@ -221,6 +229,12 @@ uint16_t flow_port(const struct flow *f, enum flow_side side, uint64_t ports);
 /* The end accepted under (addr, ports), or NULL. */
 struct flow_end *flow_end_find(const struct flow *f, enum flow_side side,
 			       const struct addr *addr, uint64_t ports);
+
+/* Its transit, made where there is none yet; NULL without memory. A flow that
+ * has a path or is steered to us has one. */
+struct flow_transit *flow_transit(struct flow *f);
+/* Do packets of it wait with us? */
+bool flow_is_waiting(const struct flow *f);
 
 /* Adds the end at (addr, flow_port()); nothing where it is there. 0,
  * -ENOSPC (FLOW_ENDS_MAX) or -ENOMEM. */

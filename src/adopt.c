@@ -208,11 +208,14 @@ static int take_side(struct flow *f, const struct journal_flow *is,
 	for (unsigned int i = 0; i < is->n[side] && !err; i++) {
 		const struct flow_end *e = &is->end[side][i];
 
-		f->next[side].ports = e->ports;
-		f->next[side].port = e->at.port;
+		if (!flow_transit(f))
+			return -ENOMEM;
+		f->transit->next[side].ports = e->ports;
+		f->transit->next[side].port = e->at.port;
 		err = flow_accept(f, side, &e->at.addr, e->ports);
 	}
-	f->next[side].ports = 0;
+	if (f->transit)
+		f->transit->next[side].ports = 0;
 	if (err || !f->path)
 		return err;
 	/* A path begins with the identity's end, which may be over. */

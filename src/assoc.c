@@ -105,7 +105,7 @@ static enum reason claim_lookup(void *arg, uint64_t now_ms,
 			return REASON_UNCONNECTED;
 		return REASON_UNKNOWN_FLOW;
 	}
-	if (f->ended_ms)
+	if (f->ended)
 		return REASON_ENDED;
 	r = discover_policy(d, f);
 	if (r != REASON_NONE)
@@ -180,13 +180,15 @@ static int claim_watch(void *arg, struct claim *c, bool on)
 {
 	struct assoc *a = arg;
 	struct flow *f = flow_of_claim(c);
+	struct tuple wire;
 
 	if (!on) {
-		watch_close(a->d, &f->tapped);
+		watch_close(f->tap);
+		f->tap = NULL;
 		return 0;
 	}
-	f->tapped = flow_wire_tuple(f);
-	return watch_open(a->d, &f->tapped);
+	wire = flow_wire_tuple(f);
+	return watch_open(a->d, &wire, &f->tap);
 }
 
 static void claim_poke(void *arg, struct claim *c)
@@ -334,7 +336,7 @@ static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 		if (!all && (!flow_is_plain(f) || f->hold))
 			continue;
 		assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
-		if (f->ended_ms)
+		if (f->ended)
 			discover_remove(a->d, f, now_ms);
 	}
 }

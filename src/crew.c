@@ -48,6 +48,11 @@ struct flow_work {
 	SLIST_HEAD(, work_route) routes;
 };
 
+static struct flow_work *work_of(const struct flow *f)
+{
+	return f->transit ? f->transit->work : NULL;
+}
+
 uint16_t crew_queue(const struct daemon *d, unsigned int i)
 {
 	/* Two objects side by side, then their cutters. */
@@ -145,10 +150,11 @@ bool crew_take(struct daemon *d, struct flow *f)
 {
 	struct crew *c = &d->crew;
 	unsigned int k = least_busy(c);
+	struct flow_work *w;
 	int err;
 
-	if (f->work || !c->n)
-		return f->work;
+	if (work_of(f) || !c->n)
+		return work_of(f);
 	err = start_worker(d, k);
 	if (err) {
 		log_err(d->log, "worker %u: %s; the packets of moved flows "
@@ -156,11 +162,12 @@ bool crew_take(struct daemon *d, struct flow *f)
 		c->n = 0; /* not again; those that work go on */
 		return false;
 	}
-	f->work = calloc(1, sizeof(*f->work));
-	if (!f->work)
+	w = flow_transit(f) ? calloc(1, sizeof(*w)) : NULL;
+	if (!w)
 		return false;
-	f->work->worker = k;
-	SLIST_INIT(&f->work->routes);
+	w->worker = k;
+	SLIST_INIT(&w->routes);
+	f->transit->work = w;
 	c->flows[k]++;
 	c->idle_ms[k] = 0;
 	return true;
@@ -188,7 +195,7 @@ static struct work_route *route_of(const struct flow *f,
 	struct rewrite_target to = target_of(c);
 	struct work_route *r;
 
-	SLIST_FOREACH(r, &f->work->routes, entry)
+	SLIST_FOREACH(r, &work_of(f)->routes, entry)
 		if (r->outbound == (c->set == FLOW_STEER_SEND) &&
 		    tuple_equal(&r->tuple, &c->tuple) &&
 		    endpoint_equal(&r->to.src, &to.src) &&
@@ -228,15 +235,15 @@ int crew_change(struct daemon *d, const struct flow_change *c)
 	struct flow *f = flow_of(d, c);
 	struct work_route *there;
 
-	if (!f || !f->work)
+	if (!f || !work_of(f))
 		return 0;
 	there = route_of(f, c);
 	if (!c->add && !there)
 		return 0;
 	if (c->add)
-		steer_worker_add(d->steer, map, &c->tuple, f->work->worker);
+		steer_worker_add(d->steer, map, &c->tuple, work_of(f)->worker);
 	else
-		steer_worker_del(d->steer, map, &c->tuple, f->work->worker);
+		steer_worker_del(d->steer, map, &c->tuple, work_of(f)->worker);
 	if (c->add && there) /* the table is being built anew */
 		return 1;
 	return note(d, f, there, c) ? -ENOMEM : 1;
@@ -265,7 +272,7 @@ static uint32_t concerned(const struct crew *c)
 	uint32_t workers = 0;
 
 	STAILQ_FOREACH(n, &c->changes, entry)
-		workers |= 1u << n->flow->work->worker;
+		workers |= 1u << work_of(n->flow)->worker;
 	return workers;
 }
 
@@ -285,11 +292,11 @@ static void free_route(struct flow *f, struct work_route *r)
 {
 	enum flow_side side = r->outbound ? FLOW_OURS : FLOW_THEIRS;
 
-	f->packets[side] += atomic_load_explicit(&r->packets,
-						 memory_order_relaxed);
-	f->bytes[side] += atomic_load_explicit(&r->bytes,
-					       memory_order_relaxed);
-	SLIST_REMOVE(&f->work->routes, r, work_route, entry);
+	f->transit->packets[side] += atomic_load_explicit(
+		&r->packets, memory_order_relaxed);
+	f->transit->bytes[side] += atomic_load_explicit(
+		&r->bytes, memory_order_relaxed);
+	SLIST_REMOVE(&work_of(f)->routes, r, work_route, entry);
 	free(r);
 }
 
@@ -301,7 +308,7 @@ static void settle(struct crew *c)
 
 	STAILQ_FOREACH(n, &c->changes, entry)
 		if (!n->add)
-			workers |= 1u << n->flow->work->worker;
+			workers |= 1u << work_of(n->flow)->worker;
 	for (unsigned int k = 0; workers >> k; k++)
 		if (workers >> k & 1)
 			worker_settle(c->worker[k]);
@@ -320,10 +327,10 @@ static void go_on(struct crew *c)
 
 static void free_work(struct daemon *d, struct flow *f)
 {
-	unsigned int k = f->work->worker;
+	unsigned int k = work_of(f)->worker;
 
-	free(f->work);
-	f->work = NULL;
+	free(work_of(f));
+	f->transit->work = NULL;
 	if (--d->crew.flows[k] == 0)
 		d->crew.idle_ms[k] = loop_now_ms() + GRACE_MS;
 }
@@ -357,7 +364,7 @@ uint64_t crew_deadline_ms(const struct daemon *d)
 /* Home, and nothing is translated for it any more. */
 static bool is_done(const struct flow *f)
 {
-	return f->work && SLIST_EMPTY(&f->work->routes) && !f->hold &&
+	return work_of(f) && SLIST_EMPTY(&work_of(f)->routes) && !f->hold &&
 	       !flow_is_moved(f);
 }
 
@@ -367,7 +374,7 @@ void crew_commit(struct daemon *d, int err)
 	struct crew_change *n;
 
 	STAILQ_FOREACH(n, &c->changes, entry) {
-		struct worker *w = c->worker[n->flow->work->worker];
+		struct worker *w = c->worker[work_of(n->flow)->worker];
 
 		if (err)
 			break;
@@ -382,7 +389,7 @@ void crew_commit(struct daemon *d, int err)
 		settle(c);
 		STAILQ_FOREACH(n, &c->changes, entry)
 			if (n->add)
-				SLIST_INSERT_HEAD(&n->flow->work->routes,
+				SLIST_INSERT_HEAD(&work_of(n->flow)->routes,
 						  n->route, entry);
 		STAILQ_FOREACH(n, &c->changes, entry)
 			if (is_done(n->flow))
@@ -402,14 +409,14 @@ void crew_leave(struct daemon *d, struct flow *f)
 	struct work_route *r;
 	struct worker *w;
 
-	if (!f->work)
+	if (!work_of(f))
 		return;
-	w = d->crew.worker[f->work->worker];
-	SLIST_FOREACH(r, &f->work->routes, entry)
+	w = d->crew.worker[work_of(f)->worker];
+	SLIST_FOREACH(r, &work_of(f)->routes, entry)
 		worker_forget(w, r);
 	if (crew_carries(f))
 		worker_settle(w);
-	while ((r = SLIST_FIRST(&f->work->routes)))
+	while ((r = SLIST_FIRST(&work_of(f)->routes)))
 		free_route(f, r);
 	free_work(d, f);
 }
@@ -418,7 +425,7 @@ void crew_leave(struct daemon *d, struct flow *f)
 
 bool crew_carries(const struct flow *f)
 {
-	return f->work && !SLIST_EMPTY(&f->work->routes);
+	return work_of(f) && !SLIST_EMPTY(&work_of(f)->routes);
 }
 
 void crew_add_traffic(const struct flow *f, enum flow_side side,
@@ -426,9 +433,9 @@ void crew_add_traffic(const struct flow *f, enum flow_side side,
 {
 	const struct work_route *r;
 
-	if (!f->work)
+	if (!work_of(f))
 		return;
-	SLIST_FOREACH(r, &f->work->routes, entry) {
+	SLIST_FOREACH(r, &work_of(f)->routes, entry) {
 		if (r->outbound != (side == FLOW_OURS))
 			continue;
 		*packets += atomic_load_explicit(&r->packets,
@@ -467,14 +474,14 @@ void crew_close(struct daemon *d)
 	}
 	drop_changes(c, true);
 	for (struct flow *f = flow_first(&d->flows); f; f = flow_next(f)) {
-		if (!f->work)
+		if (!work_of(f))
 			continue;
-		while ((r = SLIST_FIRST(&f->work->routes))) {
-			SLIST_REMOVE_HEAD(&f->work->routes, entry);
+		while ((r = SLIST_FIRST(&work_of(f)->routes))) {
+			SLIST_REMOVE_HEAD(&work_of(f)->routes, entry);
 			free(r);
 		}
-		free(f->work);
-		f->work = NULL;
+		free(work_of(f));
+		f->transit->work = NULL;
 	}
 	pktq_close(c->strays);
 	c->strays = NULL;

@@ -288,7 +288,7 @@ static int start(struct daemon *d)
 /* Its socket cannot live without us. */
 static bool is_moved(const struct daemon *d, const struct flow *f)
 {
-	return f->protected && !f->ended_ms &&
+	return f->protected && !f->ended &&
 	       (!flow_is_plain(f) ||
 		!rtmon_find(d->rtmon, &f->identity.local.addr));
 }

@@ -115,9 +115,9 @@ void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (f->ended_ms)
+	if (f->ended)
 		return;
-	f->ended_ms = now_ms;
+	f->ended = true;
 	f->cookie = 0;
 	f->reason = REASON_ENDED;
 	set_willing(d, f, false);
@@ -132,7 +132,7 @@ void discover_destroyed(const struct sockdiag_entry *e, void *ctx)
 	struct daemon *d = ctx;
 	struct flow *f = flow_find(&d->flows, &e->tuple);
 
-	if (!f || f->ended_ms || (f->cookie && f->cookie != e->cookie))
+	if (!f || f->ended || (f->cookie && f->cookie != e->cookie))
 		return;
 	/* FIN_WAIT2 and TIME_WAIT live on without a socket. */
 	if (sockdiag_lookup(d->sockdiag, &e->tuple, 0, NULL) == -ENOENT)
@@ -163,7 +163,7 @@ static bool is_another_socket(const struct flow *f,
 {
 	if (e->state != SOCKDIAG_OPEN)
 		return false;
-	return f->ended_ms || (f->cookie && f->cookie != e->cookie);
+	return f->ended || (f->cookie && f->cookie != e->cookie);
 }
 
 static int on_entry(const struct sockdiag_entry *e, void *arg)
@@ -239,7 +239,7 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
 		ends_matter = ends_matter || f->protected;
-		if (f->dump == d->dump || f->ended_ms)
+		if (f->dump == d->dump || f->ended)
 			continue;
 		if (sockdiag_lookup(d->sockdiag, &f->identity, 0, NULL) ==
 		    -ENOENT)
@@ -287,7 +287,9 @@ static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
 		f->reason = REASON_NO_PEER;
 		return;
 	}
-	f->reason = u ? u->reason : REASON_NO_PEER;
+	f->reason = REASON_NO_PEER;
+	if (u)
+		f->reason = u->reason;
 	if (flags && claim_is_offerer(&f->identity))
 		flags = 0;
 	peer_initiate(d->peers, now_ms, &f->identity.local.addr, remote,
@@ -382,7 +384,7 @@ void discover_review(struct daemon *d, uint64_t now_ms)
 	d->policy = false;
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
-		if (f->ended_ms)
+		if (f->ended)
 			continue;
 		if (f->protected)
 			review_owned(d, f, policy, now_ms);

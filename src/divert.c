@@ -363,13 +363,28 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 		.len = p->len,
 	};
 
-	if ((hold_is_over(f, loop_now_ms()) && !hold_flow_empty(&f->held)) ||
-	    hold_push(&d->hold, &f->held, &meta, p->data)) {
+	if (!f->transit ||
+	    (hold_is_over(f, loop_now_ms()) && flow_is_waiting(f)) ||
+	    hold_push(&d->hold, &f->transit->held, &meta, p->data)) {
 		COUNT(d, PKT_HOLD_DROPPED);
 		pktq_drop(q, p->id);
 		return;
 	}
 	COUNT(d, PKT_HELD);
+}
+
+static void note_queued(struct flow *f, uint64_t now_ms)
+{
+	if (f->transit)
+		f->transit->last_queued_ms = now_ms;
+}
+
+static void note_rewritten(struct flow *f, enum flow_side side, uint32_t len)
+{
+	if (!f->transit)
+		return;
+	f->transit->packets[side]++;
+	f->transit->bytes[side] += len;
 }
 
 static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
@@ -384,8 +399,7 @@ static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
 		COUNT(d, PKT_MALFORMED);
 		return -EINVAL;
 	}
-	f->packets[FLOW_OURS]++;
-	f->bytes[FLOW_OURS] += len;
+	note_rewritten(f, FLOW_OURS, len);
 	COUNT(d, PKT_REWRITTEN_OUT);
 	return rewrite_packet(&pkt, data, &to, csum);
 }
@@ -440,6 +454,11 @@ static bool bears(const struct hold_packet *h, const struct tuple *wire)
 	return tuple_equal(&t, wire);
 }
 
+static struct hold_packet *next_held(struct daemon *d, struct flow *f)
+{
+	return f->transit ? hold_pop(&d->hold, &f->transit->held) : NULL;
+}
+
 void divert_release(struct daemon *d, struct flow *f,
 		    struct divert_released *r)
 {
@@ -447,7 +466,7 @@ void divert_release(struct daemon *d, struct flow *f,
 	bool plain = !flow_is_moved(f);
 	struct hold_packet *h;
 
-	while ((h = hold_pop(&d->hold, &f->held))) {
+	while ((h = next_held(d, f))) {
 		struct pktq *q = queue_of(d, h);
 
 		COUNT(d, PKT_RELEASED);
@@ -472,7 +491,7 @@ void divert_drop_held(struct daemon *d, struct flow *f)
 {
 	struct hold_packet *h;
 
-	while ((h = hold_pop(&d->hold, &f->held))) {
+	while ((h = next_held(d, f))) {
 		drop(d, queue_of(d, h), h->id);
 		free(h);
 	}
@@ -501,8 +520,8 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 {
 	struct tuple sent = pkt_tuple_out(pkt);
 	struct tuple wire = f->identity;
+	uint64_t now_ms = loop_now_ms();
 
-	f->last_queued_ms = loop_now_ms();
 	if (!f->hold && !flow_is_moved(f)) {
 		f = look_again(d, &wire);
 		if (!f || !f->protected) {
@@ -510,8 +529,9 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 			return;
 		}
 	}
+	note_queued(f, now_ms);
 	if (f->hold) {
-		wake_note(d, f, pkt, f->last_queued_ms);
+		wake_note(d, f, pkt, now_ms);
 		hold_packet(d, f, q, p);
 		return;
 	}
@@ -551,7 +571,7 @@ static bool is_answer_to_a_stray(const struct flow *f,
 				 const struct tuple *tuple,
 				 const struct pkt *pkt)
 {
-	return (pkt->tcp_flags & PKT_TCP_RST) && !f->ended_ms &&
+	return (pkt->tcp_flags & PKT_TCP_RST) && !f->ended &&
 	       !tuple_equal(&f->identity, tuple);
 }
 
@@ -671,9 +691,8 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		drop(d, q, p->id);
 		return;
 	}
-	f->last_queued_ms = loop_now_ms();
-	f->packets[FLOW_THEIRS]++;
-	f->bytes[FLOW_THEIRS] += p->len;
+	note_queued(f, loop_now_ms());
+	note_rewritten(f, FLOW_THEIRS, p->len);
 	if (p->full_len > p->len || rewrite_packet(pkt, p->data, &to, p->csum)) {
 		COUNT(d, PKT_MALFORMED);
 		drop(d, q, p->id);

@@ -66,7 +66,6 @@ struct flow *flow_add(struct flow_table *t, const struct tuple *identity,
 	f->id = t->next_id;
 	f->reason = REASON_YOUNG;
 	SLIST_INIT(&f->wires);
-	hold_flow_init(&f->held);
 	if (index_add(&t->by_identity, f)) {
 		free(f);
 		return NULL;
@@ -81,17 +80,25 @@ struct flow *flow_add(struct flow_table *t, const struct tuple *identity,
 	return f;
 }
 
-void flow_remove(struct flow_table *t, struct flow *f)
+static void transit_free(struct flow_transit *t)
 {
 	struct hold_packet *held;
 
+	if (!t)
+		return;
+	while ((held = STAILQ_FIRST(&t->held.list))) {
+		STAILQ_REMOVE_HEAD(&t->held.list, entry);
+		free(held);
+	}
+	free(t);
+}
+
+void flow_remove(struct flow_table *t, struct flow *f)
+{
 	flow_steer_forget(t, f);
 	flow_group_enter(f, FLOW_OURS, NULL);
 	flow_group_enter(f, FLOW_THEIRS, NULL);
-	while ((held = STAILQ_FIRST(&f->held.list))) {
-		STAILQ_REMOVE_HEAD(&f->held.list, entry);
-		free(held);
-	}
+	transit_free(f->transit);
 	index_remove(&t->by_identity, f);
 	index_remove(&t->by_id, f);
 	TAILQ_REMOVE(&t->all, f, in_all);
@@ -200,12 +207,29 @@ static int path_grow(struct flow *f, enum flow_side side)
 	return 0;
 }
 
+struct flow_transit *flow_transit(struct flow *f)
+{
+	if (!f->transit) {
+		f->transit = calloc(1, sizeof(*f->transit));
+		if (f->transit)
+			hold_flow_init(&f->transit->held);
+	}
+	return f->transit;
+}
+
+bool flow_is_waiting(const struct flow *f)
+{
+	return f->transit && !hold_flow_empty(&f->transit->held);
+}
+
 static int path_make(struct flow *f)
 {
 	struct flow_path *p;
 
 	if (f->path)
 		return 0;
+	if (!flow_transit(f))
+		return -ENOMEM;
 	p = path_new(PATH_ROOM);
 	if (!p)
 		return -ENOMEM;
@@ -282,8 +306,8 @@ uint16_t flow_port(const struct flow *f, enum flow_side side, uint64_t ports)
 	for (unsigned int i = 0; p && i < p->n[side]; i++)
 		if (p->end[side][i].ports == ports)
 			return p->end[side][i].at.port;
-	if (ports && f->next[side].ports == ports)
-		return f->next[side].port;
+	if (ports && f->transit && f->transit->next[side].ports == ports)
+		return f->transit->next[side].port;
 	if (!ports || !p)
 		return identity_end(f, side)->port;
 	return p->send[side].port;

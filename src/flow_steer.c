@@ -194,6 +194,8 @@ static int want(struct flow_table *t, struct flow *f)
 	wire = flow_wire_tuple(f);
 	if (f->hold || f->stay_queued || flow_is_moved(f))
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_OUT);
+	if (f->wanted & BIT(FLOW_STEER_OUT) && !flow_transit(f))
+		return -ENOMEM;
 	if (!identity_accepted)
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_DROP);
 	SLIST_FOREACH(w, &f->wires, entry)

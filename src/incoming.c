@@ -58,7 +58,7 @@ static bool move_collect(struct track *t, const struct wire_move *m)
 /* Gives the flows the ports that the MOVE names, the identity's where it
  * names none; 0 as their name where all are the identity's, the present name
  * where nothing differs. */
-static uint64_t move_ports(struct track *t, uint64_t seq)
+static enum reason move_ports(struct track *t, uint64_t seq, uint64_t *name)
 {
 	uint64_t sending = t->follower.sending.ports;
 	bool same = true;
@@ -66,8 +66,10 @@ static uint64_t move_ports(struct track *t, uint64_t seq)
 	struct flow *f;
 
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
-		f->next[FLOW_THEIRS].ports = seq;
-		f->next[FLOW_THEIRS].port = f->identity.remote.port;
+		if (!flow_transit(f))
+			return REASON_SYSTEM;
+		f->transit->next[FLOW_THEIRS].ports = seq;
+		f->transit->next[FLOW_THEIRS].port = f->identity.remote.port;
 	}
 	for (uint32_t i = 0; i < t->parts.n; i++) {
 		struct claim *c = claim_find(t->assoc->claims,
@@ -77,17 +79,17 @@ static uint64_t move_ports(struct track *t, uint64_t seq)
 			continue;
 		f = flow_of_claim(c);
 		if (f->group[FLOW_THEIRS] == &t->group)
-			f->next[FLOW_THEIRS].port = t->parts.port[i].port;
+			f->transit->next[FLOW_THEIRS].port =
+				t->parts.port[i].port;
 	}
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
-		uint16_t port = f->next[FLOW_THEIRS].port;
+		uint16_t port = f->transit->next[FLOW_THEIRS].port;
 
 		same = same && port == flow_port(f, FLOW_THEIRS, sending);
 		plain = plain && port == f->identity.remote.port;
 	}
-	if (same)
-		return sending;
-	return plain ? 0 : seq;
+	*name = same ? sending : plain ? 0 : seq;
+	return REASON_NONE;
 }
 
 static enum reason move_tuples(struct track *t, const struct locator *to,
@@ -140,8 +142,9 @@ static bool move_judge(struct track *t, const struct wire_move *m,
 		return m->part + 1 == m->parts; /* refused once */
 	if (!move_collect(t, m))
 		return false;
-	ev->to.ports = move_ports(t, m->seq);
-	ev->check = move_tuples(t, &ev->to, taken);
+	ev->check = move_ports(t, m->seq, &ev->to.ports);
+	if (ev->check == REASON_NONE)
+		ev->check = move_tuples(t, &ev->to, taken);
 	move_parts_drop(t);
 	return true;
 }

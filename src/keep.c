@@ -381,7 +381,7 @@ static void put_all(struct daemon *d)
 	put(d, &r);
 	for (f = flow_first(&d->flows); f; f = flow_next(f)) {
 		f->kept = false;
-		if (f->protected && !f->ended_ms)
+		if (f->protected && !f->ended)
 			put_flow(d, f);
 	}
 }

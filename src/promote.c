@@ -26,11 +26,11 @@
 
 static void wait_to_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (f->settling)
-		return;
+	if (f->settling || !flow_transit(f))
+		return; /* without memory it is not steered to us either */
 	f->settling = true;
-	f->settling_ms = now_ms;
-	LIST_INSERT_HEAD(&d->divert.settling, f, in_settling);
+	f->transit->settling_ms = now_ms;
+	LIST_INSERT_HEAD(&d->divert.settling, f, transit->in_settling);
 	if (!d->settle_ms)
 		d->settle_ms = now_ms + SETTLE_QUIET_MS;
 }
@@ -38,7 +38,7 @@ static void wait_to_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 void promote_forget(struct flow *f)
 {
 	if (f->settling)
-		LIST_REMOVE(f, in_settling);
+		LIST_REMOVE(f, transit->in_settling);
 	f->settling = false;
 	f->stay_queued = false;
 }
@@ -66,7 +66,7 @@ static uint8_t free_halves(const struct daemon *d, const struct flow *f,
 {
 	uint8_t free = 0;
 
-	if (hold_flow_empty(&f->held) &&
+	if (!flow_is_waiting(f) &&
 	    (f->promoted & SEND || !(f->steered & (1u << FLOW_STEER_OUT))))
 		free = SEND;
 	if (!may_be_queued(d, f, wire))
@@ -145,11 +145,11 @@ void promote_consider(struct daemon *d, struct flow *f, uint64_t now_ms)
  * a gap after a while: its steering shall end. */
 static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 {
-	if (f->identity.proto == IPPROTO_TCP || (f->work && flow_is_moved(f)))
+	if (f->identity.proto == IPPROTO_TCP || (f->transit->work && flow_is_moved(f)))
 		return true;
-	if (!flow_is_moved(f) && gap && now_ms - f->settling_ms >= SETTLE_FORCE_MS)
+	if (!flow_is_moved(f) && gap && now_ms - f->transit->settling_ms >= SETTLE_FORCE_MS)
 		return true;
-	return gap && now_ms - f->last_queued_ms >= SETTLE_QUIET_MS;
+	return gap && now_ms - f->transit->last_queued_ms >= SETTLE_QUIET_MS;
 }
 
 /* In one transaction, however many they are: until it is done, nothing else
@@ -159,8 +159,8 @@ static bool prepare(struct daemon *d, bool gap, uint64_t now_ms, int *err)
 	struct flow *f;
 	bool any = false;
 
-	LIST_FOREACH(f, &d->divert.settling, in_settling) {
-		if (f->hold || !hold_flow_empty(&f->held) ||
+	LIST_FOREACH(f, &d->divert.settling, transit->in_settling) {
+		if (f->hold || flow_is_waiting(f) ||
 		    !is_quiet(f, gap, now_ms)) {
 			d->settle_ms = now_ms + SETTLE_QUIET_MS;
 			continue;
@@ -186,7 +186,7 @@ static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
 	d->crew.stand_still = true; /* promote_step() reads what waits */
 	err = divert_commit(d, err);
 	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
-		next = LIST_NEXT(f, in_settling);
+		next = LIST_NEXT(f, transit->in_settling);
 		if (!f->leave_queue)
 			continue;
 		f->leave_queue = false;

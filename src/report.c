@@ -72,12 +72,17 @@ static uint32_t flow_gap_ms(const struct flow *f, uint64_t now_ms)
 static void fill_traffic(const struct flow *f, struct ctl_flow *to)
 {
 	const struct flow_wire *w = flow_mapped(f);
+	const struct flow_transit *t = f->transit;
 
+	if (!t)
+		return; /* not yet through us */
+	to->held_packets = t->held.packets;
+	to->held_bytes = t->held.bytes;
 	to->queue = (struct ctl_traffic){
-		.packets_out = f->packets[FLOW_OURS],
-		.packets_in = f->packets[FLOW_THEIRS],
-		.bytes_out = f->bytes[FLOW_OURS],
-		.bytes_in = f->bytes[FLOW_THEIRS],
+		.packets_out = t->packets[FLOW_OURS],
+		.packets_in = t->packets[FLOW_THEIRS],
+		.bytes_out = t->bytes[FLOW_OURS],
+		.bytes_in = t->bytes[FLOW_THEIRS],
 	};
 	crew_add_traffic(f, FLOW_OURS, &to->queue.packets_out,
 			 &to->queue.bytes_out);
@@ -152,8 +157,6 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 		to->seq = ours->mover.committed;
 	}
 	fill_traffic(f, to);
-	to->held_packets = f->held.packets;
-	to->held_bytes = f->held.bytes;
 	to->gap_ms = flow_gap_ms(f, now_ms);
 }
 
@@ -168,7 +171,7 @@ static size_t on_flows(void *ctx, uint64_t *cursor, struct ctl_flow *to,
 		count_rewritten(d);
 	for (; f && n < max; f = flow_next(f)) {
 		*cursor = f->id;
-		if (!f->ended_ms)
+		if (!f->ended)
 			fill_flow(d, f, &to[n++]);
 	}
 	return n;
@@ -179,7 +182,7 @@ static int on_flow(void *ctx, uint64_t id, struct ctl_flow *to)
 	struct daemon *d = ctx;
 	const struct flow *f = flow_find_id(&d->flows, id);
 
-	if (!f || f->ended_ms)
+	if (!f || f->ended)
 		return -ENOENT;
 	count_rewritten(d);
 	fill_flow(d, f, to);
@@ -261,7 +264,7 @@ static void on_status(void *ctx, struct ctl_status *to)
 	to->uptime_s = (loop_now_ms() - d->started_ms) / 1000;
 	to->port = d->conf->port;
 	for (const struct flow *f = flow_first(&d->flows); f; f = flow_next(f))
-		if (!f->ended_ms)
+		if (!f->ended)
 			to->flows[flow_state(f)]++;
 	to->max_flows = d->conf->max_flows;
 	to->max_peers = d->conf->max_peers;

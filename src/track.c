@@ -175,8 +175,10 @@ static int adopt_end(struct track *t, struct flow *f,
 	if (t->book && l->ports) {
 		uint16_t port = book_port(t->book, l->ports, f->claim.flow_id);
 
-		f->next[t->side].ports = l->ports;
-		f->next[t->side].port = port ? port :
+		if (!flow_transit(f))
+			return -ENOMEM;
+		f->transit->next[t->side].ports = l->ports;
+		f->transit->next[t->side].port = port ? port :
 			t->side == FLOW_OURS ? f->identity.local.port :
 					       f->identity.remote.port;
 	}
@@ -238,7 +240,7 @@ static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 	f->hold = track_holds(f);
 	err = divert_flow(d, f, now_ms);
-	if (err || f->hold || hold_flow_empty(&f->held))
+	if (err || f->hold || !flow_is_waiting(f))
 		return err;
 	memset(&released, 0, sizeof(released));
 	divert_release(d, f, &released);
@@ -381,7 +383,7 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 /* It goes no longer where its tracks go. */
 static void keep_again(struct daemon *d, struct flow *f)
 {
-	if (f->ended_ms)
+	if (f->ended)
 		keep_flow_end(d, f);
 	else if (f->kept)
 		keep_flow(d, f);
@@ -468,7 +470,8 @@ int track_take(struct daemon *d, struct flow *f,
 		flow_group_enter(f, (enum flow_side)side, &t[side]->group);
 		if (!err)
 			err = adopt(t[side], f);
-		f->next[side].ports = 0;
+		if (f->transit)
+			f->transit->next[side].ports = 0;
 	}
 	if (!err)
 		err = guard(d, f);
@@ -547,19 +550,23 @@ static void forget_end(struct track *t, struct flow *f,
 
 	if (!e)
 		return;
-	f->next[t->side].ports = at->ports;
-	f->next[t->side].port = e->at.port;
-	f->next[t->side].ifindex = e->ifindex;
+	f->transit->next[t->side].ports = at->ports;
+	f->transit->next[t->side].port = e->at.port;
+	f->transit->next[t->side].ifindex = e->ifindex;
 	flow_unaccept(f, t->side, &at->addr, at->ports);
 }
 
 static void end_forgotten(struct track *t, struct flow *f)
 {
-	if (f->next[t->side].ifindex)
+	struct flow_transit *way = f->transit;
+
+	if (!way)
+		return;
+	if (way->next[t->side].ifindex)
 		retain_unreverse(t->assoc->d->retain,
 				 &f->identity.remote.addr,
-				 f->next[t->side].ifindex);
-	f->next[t->side].ifindex = 0;
+				 way->next[t->side].ifindex);
+	way->next[t->side].ifindex = 0;
 }
 
 static void end_restored(struct track *t, struct flow *f,
@@ -569,10 +576,10 @@ static void end_restored(struct track *t, struct flow *f,
 
 	flow_accept(f, t->side, &at->addr, at->ports);
 	e = flow_end_find(f, t->side, &at->addr, at->ports);
-	if (!e || !f->next[t->side].ifindex)
+	if (!e || !f->transit->next[t->side].ifindex)
 		return;
-	e->ifindex = f->next[t->side].ifindex;
-	f->next[t->side].ifindex = 0;
+	e->ifindex = f->transit->next[t->side].ifindex;
+	f->transit->next[t->side].ifindex = 0;
 }
 
 static int change(struct track *t, struct flow *f,
@@ -727,7 +734,8 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		}
 		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
 			end_forgotten(t, f);
-			f->next[t->side].ports = 0;
+			if (f->transit)
+				f->transit->next[t->side].ports = 0;
 		}
 	}
 	if (err)
@@ -737,7 +745,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		switched(t, &sending->addr, &at->addr);
 	released.n = 0;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
-		if (!f->hold && !hold_flow_empty(&f->held))
+		if (!f->hold && flow_is_waiting(f))
 			divert_release(d, f, &released);
 	divert_released(d, &released);
 	/* Before ACCEPT leaves: what comes by the new locator then does not
@@ -816,11 +824,14 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 		memset(&at, 0, sizeof(at));
 		at.addr = *addr;
 		at.port = flow_port(f, FLOW_OURS, keep);
-		f->next[FLOW_OURS].ports = fresh;
-		f->next[FLOW_OURS].port = at.port;
+		if (!flow_transit(f))
+			return -ENOMEM;
+		f->transit->next[FLOW_OURS].ports = fresh;
+		f->transit->next[FLOW_OURS].port = at.port;
 		if (!is_named(t, f) && !track_end_taken(t, f, &at))
 			continue;
-		err = choose_port(d, f, addr, &f->next[FLOW_OURS].port);
+		err = choose_port(d, f, addr,
+				  &f->transit->next[FLOW_OURS].port);
 		if (err)
 			return err;
 		*ports = fresh;

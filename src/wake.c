@@ -86,10 +86,11 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 {
 	struct sockdiag_entry e;
 
-	if (p->proto != IPPROTO_TCP || !(p->tcp_flags & PKT_TCP_ACK))
+	if (!f->transit || p->proto != IPPROTO_TCP ||
+	    !(p->tcp_flags & PKT_TCP_ACK))
 		return;
-	f->rcv_nxt = p->tcp_ack;
-	f->rcv_nxt_ms = now_ms;
+	f->transit->rcv_nxt = p->tcp_ack;
+	f->transit->rcv_nxt_ms = now_ms;
 	/* What carries data is a retransmission, or was sent meanwhile. */
 	if (f->wake != WAKE_ASKED || p->payload_len ||
 	    p->tcp_flags & (PKT_TCP_SYN | PKT_TCP_FIN | PKT_TCP_RST) ||
@@ -101,7 +102,8 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 /* Said since this handover began to hold? */
 static bool has_number(const struct track *t, const struct flow *f)
 {
-	return f->rcv_nxt_ms && f->rcv_nxt_ms >= t->mover.hold_since_ms;
+	return f->transit && f->transit->rcv_nxt_ms &&
+	       f->transit->rcv_nxt_ms >= t->mover.hold_since_ms;
 }
 
 static bool got_data(const struct track *t, const struct flow *f)
@@ -148,7 +150,7 @@ void wake_fill(const struct track *t, struct wire_prove *m)
 			if (!has_number(t, f) || got_data(t, f) != recent)
 				continue;
 			m->flow[m->n].flow_id = f->claim.flow_id;
-			m->flow[m->n++].rcv_nxt = f->rcv_nxt;
+			m->flow[m->n++].rcv_nxt = f->transit->rcv_nxt;
 		}
 }
 

@@ -40,6 +40,14 @@ static void on_copy(const struct tap_packet *p, void *arg)
 	}
 }
 
+static void tap_free(struct tap_ref *ref)
+{
+	loop_remove(ref->d->loop, tap_fd(ref->tap));
+	tap_close(ref->tap);
+	LIST_REMOVE(ref, entry);
+	free(ref);
+}
+
 static void on_tap(uint32_t events, void *arg)
 {
 	struct tap_ref *ref = arg;
@@ -49,12 +57,7 @@ static void on_tap(uint32_t events, void *arg)
 	/* The last proof may close the tap in this very call. */
 	ref->uses++;
 	tap_receive(ref->tap, on_copy, ref);
-	if (--ref->uses)
-		return;
-	loop_remove(ref->d->loop, tap_fd(ref->tap));
-	tap_close(ref->tap);
-	LIST_REMOVE(ref, entry);
-	free(ref);
+	watch_close(ref);
 }
 
 static struct tap_ref *tap_find(struct daemon *d, const struct tuple *t)
@@ -69,13 +72,14 @@ static struct tap_ref *tap_find(struct daemon *d, const struct tuple *t)
 	return NULL;
 }
 
-int watch_open(struct daemon *d, const struct tuple *t)
+int watch_open(struct daemon *d, const struct tuple *t, struct tap_ref **to)
 {
 	struct tap_ref *ref = tap_find(d, t);
 	int err;
 
 	if (ref) {
 		ref->uses++;
+		*to = ref;
 		return 0;
 	}
 	ref = calloc(1, sizeof(*ref));
@@ -98,17 +102,12 @@ int watch_open(struct daemon *d, const struct tuple *t)
 		return err;
 	}
 	LIST_INSERT_HEAD(&d->taps, ref, entry);
+	*to = ref;
 	return 0;
 }
 
-void watch_close(struct daemon *d, const struct tuple *t)
+void watch_close(struct tap_ref *ref)
 {
-	struct tap_ref *ref = tap_find(d, t);
-
-	if (!ref || --ref->uses)
-		return;
-	loop_remove(d->loop, tap_fd(ref->tap));
-	tap_close(ref->tap);
-	LIST_REMOVE(ref, entry);
-	free(ref);
+	if (--ref->uses == 0)
+		tap_free(ref);
 }

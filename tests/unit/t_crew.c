@@ -208,8 +208,8 @@ static void a_hold_takes_it_away(void **state)
 	run(5000);
 	check_worked(&t, NEXT);
 	/* What it has rewritten is not forgotten; one more is settle()'s. */
-	assert_int_equal(flow_at(&host[0], &t)->packets[FLOW_OURS] +
-			 flow_at(&host[0], &t)->packets[FLOW_THEIRS],
+	assert_int_equal(flow_at(&host[0], &t)->transit->packets[FLOW_OURS] +
+			 flow_at(&host[0], &t)->transit->packets[FLOW_THEIRS],
 			 5 + 7 + 2);
 	ended(&t);
 }
@@ -325,7 +325,7 @@ static void who_cannot_enter_waits_for_nothing(void **state)
 	track_enter(d, f, clock_ms);
 	host[1].steer_error = 0;
 	assert_false(f->protected);
-	assert_null(f->work);
+	assert_null(f->transit->work);
 	assert_false(f->settling);
 	assert_true(LIST_EMPTY(&d->divert.settling));
 	all_ended(t, 2);

@@ -119,6 +119,7 @@ static void test_protected_is_only_watched(void **state)
 	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
 	assert_true(flow_is_plain(x->f));
 	assert_null(x->f->path);
+	assert_null(x->f->transit);
 }
 
 static void test_hold_queues_outbound(void **state)
@@ -128,6 +129,8 @@ static void test_hold_queues_outbound(void **state)
 	x->f->hold = true;
 	steer(x, false);
 	assert_int_equal(x->k.n[FLOW_STEER_OUT], 1);
+	assert_non_null(x->f->transit); /* before its first packet comes */
+	assert_false(flow_is_waiting(x->f));
 	x->f->hold = false;
 	steer(x, false);
 	assert_int_equal(x->k.n[FLOW_STEER_OUT], 0);
@@ -219,13 +222,14 @@ static void test_ports_are_a_name(void **state)
 	struct tuple second = tuple("10.0.1.9", 50000, "10.0.0.2", 22);
 
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
-	x->f->next[FLOW_OURS].ports = 7;
-	x->f->next[FLOW_OURS].port = 50000;
+	assert_non_null(flow_transit(x->f));
+	x->f->transit->next[FLOW_OURS].ports = 7;
+	x->f->transit->next[FLOW_OURS].port = 50000;
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 7), 0);
 	steer(x, false);
 	assert_true(find(&x->k, FLOW_STEER_IN, &first) >= 0);
 	assert_true(find(&x->k, FLOW_STEER_IN, &second) >= 0);
-	x->f->next[FLOW_OURS].ports = 0; /* the accepted end remembers */
+	x->f->transit->next[FLOW_OURS].ports = 0; /* the accepted end remembers */
 	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 7), 0);
 	assert_int_equal(flow_wire_tuple(x->f).local.port, 50000);
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);

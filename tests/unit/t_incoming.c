@@ -174,6 +174,8 @@ static int start(void **state)
 
 	(void)state;
 	free(theirs.parts.port);
+	for (int i = 0; i < N_FLOWS; i++)
+		free(flows[i].transit);
 	memset(&d, 0, sizeof(d));
 	memset(&a, 0, sizeof(a));
 	memset(&ours, 0, sizeof(ours));
