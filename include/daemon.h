@@ -586,13 +586,20 @@ void keep_step(struct daemon *d, uint64_t now_ms);
 void adopt_begin(struct daemon *d);
 /* Is this socket, no new connection any more, one that the journal names? */
 bool adopt_wants(const struct daemon *d, const struct sockdiag_entry *e);
+/* What the journal says of that tuple, or NULL; and of the flow's socket? */
+const struct book_flow *adopt_book_flow(const struct daemon *d,
+					const struct tuple *t);
+bool adopt_is_same_socket(const struct book_flow *b, const struct flow *f);
+/* The ways back of a flow that is in no track. */
+void adopt_way_back(struct daemon *d, struct flow *f);
 /* After the first dump: takes up the flows whose sockets live. */
 void adopt_flows(struct daemon *d, uint64_t now_ms);
 /* Ends the sockets that an earlier run had moved and that were not taken up:
- * without it they would send by addresses that are over. */
-void adopt_end_orphans(struct daemon *d);
-/* What must not reach a socket for a while, as the kernel has it. */
-void adopt_tombstones(struct daemon *d, uint64_t now_ms);
+ * without it they would send by addresses that are over. How many. */
+unsigned int adopt_end_orphans(struct daemon *d);
+/* What must not reach a socket for a while, as the kernel has it; `wires`:
+ * what was translated for flows that have ended, too. */
+void adopt_tombstones(struct daemon *d, bool wires, uint64_t now_ms);
 /* Forgets the journal that was read. NULL is fine. */
 void adopt_finish(struct daemon *d);
 /* Asks the peers of what was taken up for sessions. */
@@ -606,6 +613,11 @@ extern const struct rtmon_ops events_route_ops;
 void events_read_queue(struct daemon *d, struct pktq *q);
 /* Lets the loop watch all that is open. 0 or -errno. */
 int events_open(struct daemon *d);
+
+/* ---- salvage.c --------------------------------------------------------- */
+
+/* Then: takes up what the kernel still rewrites and the journal has not. */
+void salvage_flows(struct daemon *d, uint64_t now_ms);
 
 /* ---- daemon.c -------------------------------------------------------- */
 

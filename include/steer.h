@@ -226,6 +226,13 @@ typedef void steer_element_cb(const struct tuple *t, uint64_t left_ms,
 int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
 		   void *arg);
 
+/* The same of a map: what it rewrites to. Without tuples whose ports change;
+ * `to` has those of `t`. */
+typedef void steer_mapped_cb(const struct tuple *t, const struct tuple *to,
+			     void *arg);
+int steer_mapped(struct steer *s, enum steer_map map, steer_mapped_cb *cb,
+		 void *arg);
+
 /* 0 or -errno (-ENOENT: the table is gone). */
 int steer_counters(struct steer *s, struct steer_counters *to);
 

@@ -121,14 +121,27 @@ void adopt_begin(struct daemon *d)
  * TIME_WAIT has lost its cookie. */
 bool adopt_wants(const struct daemon *d, const struct sockdiag_entry *e)
 {
-	const struct book_flow *f = d->adopt ?
-		book_find_flow(&d->adopt->book, &e->tuple) : NULL;
+	const struct book_flow *f = adopt_book_flow(d, &e->tuple);
 	struct journal_flow is;
 
 	if (!f)
 		return false;
 	book_flow_get(f, &is);
 	return e->state == SOCKDIAG_TIME_WAIT || e->cookie == is.cookie;
+}
+
+const struct book_flow *adopt_book_flow(const struct daemon *d,
+					const struct tuple *t)
+{
+	return d->adopt ? book_find_flow(&d->adopt->book, t) : NULL;
+}
+
+bool adopt_is_same_socket(const struct book_flow *b, const struct flow *f)
+{
+	struct journal_flow is;
+
+	book_flow_get(b, &is);
+	return !f->cookie || f->cookie == is.cookie;
 }
 
 /* ---- peers and tracks ------------------------------------------------------ */
@@ -229,7 +242,7 @@ static int take_side(struct flow *f, const struct journal_flow *is,
 }
 
 /* See track.c's reverse(): from where packets of that end come in. */
-static void take_way_back(struct daemon *d, struct flow *f,
+static void side_way_back(struct daemon *d, struct flow *f,
 			  enum flow_side side)
 {
 	for (unsigned int i = 0; i < f->path->n[side]; i++) {
@@ -256,6 +269,12 @@ static void take_way_back(struct daemon *d, struct flow *f,
 	}
 }
 
+void adopt_way_back(struct daemon *d, struct flow *f)
+{
+	side_way_back(d, f, FLOW_OURS);
+	side_way_back(d, f, FLOW_THEIRS);
+}
+
 /* Nobody's any more, and translated to its end. */
 static int take_orphan(struct daemon *d, struct flow *f,
 		       const struct journal_flow *is, uint64_t now_ms)
@@ -275,8 +294,7 @@ static int take_orphan(struct daemon *d, struct flow *f,
 		err = track_take(d, f, NULL, now_ms);
 	if (err)
 		return err;
-	take_way_back(d, f, FLOW_OURS);
-	take_way_back(d, f, FLOW_THEIRS);
+	adopt_way_back(d, f);
 	f->reason = REASON_NO_PEER;
 	return 0;
 }
@@ -336,8 +354,7 @@ static void on_steered(const struct tuple *t, uint64_t left_ms, void *arg)
 	struct orphans *o = arg;
 	struct daemon *d = o->d;
 	const struct flow *f = flow_find(&d->flows, t);
-	const struct book_flow *b = d->adopt ?
-		book_find_flow(&d->adopt->book, t) : NULL;
+	const struct book_flow *b = adopt_book_flow(d, t);
 	struct sockdiag_entry e;
 	struct journal_flow is;
 
@@ -355,7 +372,7 @@ static void on_steered(const struct tuple *t, uint64_t left_ms, void *arg)
 }
 
 /* While the old table stands, by which their RST is translated. */
-void adopt_end_orphans(struct daemon *d)
+unsigned int adopt_end_orphans(struct daemon *d)
 {
 	struct orphans o = { .d = d };
 	int err = steer_elements(d->steer, STEER_OUT, on_steered, &o);
@@ -366,6 +383,7 @@ void adopt_end_orphans(struct daemon *d)
 	if (o.ended)
 		log_warn(d->log, "ended %u connections of an earlier run that "
 				 "had moved and cannot be taken up", o.ended);
+	return o.ended;
 }
 
 /* ---- tombstones --------------------------------------------------------- */
@@ -376,6 +394,7 @@ struct grave {
 };
 
 struct graves {
+	struct daemon *d;
 	uint64_t now_ms;
 	size_t n;
 	struct grave *grave; /* FLOW_TOMBSTONES_MAX */
@@ -393,6 +412,16 @@ static void on_tombstone(const struct tuple *t, uint64_t left_ms, void *arg)
 	g->grave[g->n++].until_ms = g->now_ms + left_ms;
 }
 
+/* A wire tuple of a flow that has ended, or is not taken up. */
+static void on_wire(const struct tuple *t, uint64_t left_ms, void *arg)
+{
+	struct graves *g = arg;
+
+	(void)left_ms;
+	if (!flow_find_wire(&g->d->flows, t))
+		on_tombstone(t, FLOW_TOMBSTONE_MS, arg);
+}
+
 static int by_end(const void *a, const void *b)
 {
 	const struct grave *x = a, *y = b;
@@ -400,10 +429,13 @@ static int by_end(const void *a, const void *b)
 	return x->until_ms < y->until_ms ? -1 : x->until_ms > y->until_ms;
 }
 
-/* They are nowhere but in the kernel. */
-void adopt_tombstones(struct daemon *d, uint64_t now_ms)
+/* They are nowhere but in the kernel. And what was translated until now must
+ * not come to the stack as it is: it would answer. (Where sockets were ended
+ * it shall: their RST may have met a queue without a reader.) */
+void adopt_tombstones(struct daemon *d, bool wires, uint64_t now_ms)
 {
 	struct graves g = {
+		.d = d,
 		.now_ms = now_ms,
 		.grave = calloc(FLOW_TOMBSTONES_MAX, sizeof(*g.grave)),
 	};
@@ -411,6 +443,8 @@ void adopt_tombstones(struct daemon *d, uint64_t now_ms)
 					     &g) :
 			    -ENOMEM;
 
+	if (!err && wires)
+		err = steer_elements(d->steer, STEER_IN, on_wire, &g);
 	if (err)
 		log_warn(d->log, "tombstones of an earlier run: %s",
 			 strerror(-err));

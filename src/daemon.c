@@ -217,14 +217,16 @@ static int start_network(struct daemon *d)
  * and so do its guards. */
 static int start_flows(struct daemon *d)
 {
+	unsigned int ended;
 	int err;
 
 	err = discover_dump(d, loop_now_ms());
 	if (err)
 		return err;
 	adopt_flows(d, loop_now_ms());
-	adopt_end_orphans(d);
-	adopt_tombstones(d, loop_now_ms());
+	salvage_flows(d, loop_now_ms());
+	ended = adopt_end_orphans(d);
+	adopt_tombstones(d, !ended, loop_now_ms());
 	err = start_queues(d);
 	if (!err)
 		err = retain_sweep(d->retain);

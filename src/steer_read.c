@@ -158,7 +158,7 @@ static bool take_key(const struct nlattr *attr, uint8_t family,
 
 /* One element; NULL for what it lacks. */
 struct element {
-	const struct nlattr *key, *left, *packets, *bytes;
+	const struct nlattr *key, *value, *left, *packets, *bytes;
 };
 
 static int on_key(const struct nlattr *attr, void *arg)
@@ -167,6 +167,15 @@ static int on_key(const struct nlattr *attr, void *arg)
 
 	if (mnl_attr_get_type(attr) == NFTA_DATA_VALUE)
 		e->key = attr;
+	return MNL_CB_OK;
+}
+
+static int on_value(const struct nlattr *attr, void *arg)
+{
+	struct element *e = arg;
+
+	if (mnl_attr_get_type(attr) == NFTA_DATA_VALUE)
+		e->value = attr;
 	return MNL_CB_OK;
 }
 
@@ -197,6 +206,8 @@ static int on_part(const struct nlattr *attr, void *arg)
 	switch (mnl_attr_get_type(attr)) {
 	case NFTA_SET_ELEM_KEY:
 		return mnl_attr_parse_nested(attr, on_key, arg);
+	case NFTA_SET_ELEM_DATA:
+		return mnl_attr_parse_nested(attr, on_value, arg);
 	case NFTA_SET_ELEM_EXPR:
 		return mnl_attr_parse_nested(attr, on_expression, arg);
 	case NFTA_SET_ELEM_EXPIRATION:
@@ -206,12 +217,29 @@ static int on_part(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
-/* Who wants the elements of one set or map; one of the two. */
+/* What a map makes of `t`: source and destination as in the packet. */
+static bool take_target(const struct nlattr *attr, enum steer_map map,
+			struct tuple *t)
+{
+	const size_t len = addr_size(&t->local.addr);
+	const uint8_t *value = mnl_attr_get_payload(attr);
+
+	if (mnl_attr_get_payload_len(attr) < 2 * len)
+		return false;
+	memcpy(t->local.addr.byte, map == STEER_SEND ? value : value + len,
+	       len);
+	memcpy(t->remote.addr.byte, map == STEER_SEND ? value + len : value,
+	       len);
+	return true;
+}
+
+/* Who wants the elements of one set or map; one of the three. */
 struct dump {
 	uint8_t family;
 	enum steer_map map;
 	steer_element_cb *on_tuple;
 	steer_rewritten_cb *on_rewritten;
+	steer_mapped_cb *on_mapped;
 	void *arg;
 };
 
@@ -219,13 +247,18 @@ static int on_element(const struct nlattr *attr, void *arg)
 {
 	const struct dump *d = arg;
 	struct steer_rewritten r = { .map = d->map };
-	struct element e = { NULL, NULL, NULL, NULL };
+	struct element e = { NULL, NULL, NULL, NULL, NULL };
+	struct tuple to;
 
 	if (mnl_attr_parse_nested(attr, on_part, &e) < 0 || !e.key ||
 	    !take_key(e.key, d->family, &r.tuple))
 		return MNL_CB_OK;
 	if (d->on_tuple) {
 		d->on_tuple(&r.tuple, e.left ? steer_be64(e.left) : 0, d->arg);
+	} else if (d->on_mapped) {
+		to = r.tuple;
+		if (e.value && take_target(e.value, d->map, &to))
+			d->on_mapped(&r.tuple, &to, d->arg);
 	} else if (e.packets && e.bytes) {
 		r.packets = steer_be64(e.packets);
 		r.bytes = steer_be64(e.bytes);
@@ -265,6 +298,22 @@ int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
 				  .arg = arg };
 
 		err = dump_elements(s, ruleset_set_name(set, family), &d);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+int steer_mapped(struct steer *s, enum steer_map map, steer_mapped_cb *cb,
+		 void *arg)
+{
+	int err = 0;
+
+	for (uint8_t family = 4; family <= 6 && !err; family += 2) {
+		struct dump d = { .family = family,
+				  .map = map,
+				  .on_mapped = cb,
+				  .arg = arg };
+
+		err = dump_elements(s, ruleset_map_name(map, family), &d);
 	}
 	return err == -ENOENT ? 0 : err;
 }

@@ -604,6 +604,17 @@ int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
 	return 0;
 }
 
+int steer_mapped(struct steer *s, enum steer_map map, steer_mapped_cb *cb,
+		 void *arg)
+{
+	const struct host *h = s->h;
+
+	for (size_t i = 0; i < h->n_set; i++)
+		if (h->set[i].set == (map == STEER_SEND ? SET_SEND : SET_RECV))
+			cb(&h->set[i].tuple, &h->set[i].to, arg);
+	return 0;
+}
+
 int steer_counters(struct steer *s, struct steer_counters *to)
 {
 	(void)s;

@@ -306,7 +306,7 @@ static void dead_sockets_are_cleaned_up_after(void **state)
 	host[0].n_sock = 0;
 	assert_int_equal(host_restart(&host[0]), 0);
 	assert_null(flow_at(&host[0], &t));
-	assert_int_equal(host[0].n_set, 0);
+	assert_int_equal(elements_of(&host[0], before), 0);
 	assert_int_equal(host[0].n_kept, 0);
 }
 
@@ -319,7 +319,7 @@ static void a_new_socket_on_the_tuple_is_a_new_flow(void **state)
 	socket_add(&host[0], &t);
 	assert_int_equal(host_restart(&host[0]), 0);
 	assert_false(flow_at(&host[0], &t)->protected);
-	assert_int_equal(host[0].n_set, 0);
+	assert_int_equal(elements_of(&host[0], before), 0);
 	assert_int_equal(host[0].n_kept, 0);
 }
 
@@ -405,6 +405,26 @@ static void tombstones_are_kept(void **state)
 			 40000);
 }
 
+/* The socket is gone and the peer's is not: what it sends for a while yet must
+ * not reach the stack as it is on the wire. */
+static void what_has_ended_reaches_no_stack(void **state)
+{
+	struct tuple t = moved_connection();
+	struct tuple wire = flow_wire_tuple(flow_at(&host[0], &t));
+	struct element *e;
+
+	(void)state;
+	lose_post = true; /* the peer does not hear of it */
+	socket_end(&host[0], &t);
+	run(1000);
+	assert_non_null(element(&host[0], STEER_IN, &wire));
+	assert_int_equal(host_restart(&host[0]), 0);
+	e = element(&host[0], STEER_DROP, &wire);
+	assert_non_null(e);
+	assert_in_range(e->timeout_s, 1, FLOW_TOMBSTONE_MS / 1000);
+	lose_post = false;
+}
+
 /* One table takes the place of another: a packet that was between their hooks
  * came to the stack as it was on the wire, which answers. */
 static void no_reset_of_our_stack_leaves(void **state)
@@ -432,6 +452,27 @@ static const char *journal_of(const struct host *h)
 	return path;
 }
 
+/* By the maps alone: nobody's, and translated as before, both ways. */
+static void check_salvaged(const struct tuple *t)
+{
+	static struct element after[LIST];
+	size_t n_after;
+	struct flow *f;
+
+	n_before = elements_of(&host[0], before);
+	assert_int_equal(host_start(&host[0]), 0);
+	n_after = elements_of(&host[0], after);
+	assert_int_equal(n_after, n_before);
+	assert_memory_equal(after, before, n_before * sizeof(*before));
+	assert_int_equal(host[0].n_destroyed, 0);
+	f = flow_at(&host[0], t);
+	assert_true(f->protected);
+	assert_null(f->group[FLOW_OURS]);
+	assert_int_equal(f->reason, REASON_NO_PEER);
+	run(5000);
+	check_wire(t, "10.0.0.9");
+}
+
 static void others_words_are_not_believed(void **state)
 {
 	struct tuple t = moved_connection();
@@ -439,11 +480,40 @@ static void others_words_are_not_believed(void **state)
 	(void)state;
 	host_kill(&host[0]);
 	assert_int_equal(chmod(journal_of(&host[0]), 0644), 0);
+	check_salvaged(&t);
+	ends(&t);
+}
+
+/* The same by a disk that is full: a record is cut off, the file removed. */
+static void what_the_kernel_rewrites_goes_on_without_a_journal(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	host_kill(&host[0]);
+	assert_int_equal(unlink(journal_of(&host[0])), 0);
+	check_salvaged(&t);
+	/* Again: it is in the new journal. */
+	restart_changes_nothing(&host[0]);
+	assert_true(flow_at(&host[0], &t)->protected);
+	ends(&t);
+}
+
+/* It cannot be translated, and must not go on untranslated. */
+static void what_is_not_in_the_maps_ends_without_a_journal(void **state)
+{
+	struct tuple t = moved_connection();
+	struct element *e;
+
+	(void)state;
+	host_kill(&host[0]);
+	e = element(&host[0], SET_SEND, &t);
+	assert_non_null(e);
+	*e = host[0].set[--host[0].n_set]; /* it is on the queue */
+	assert_int_equal(unlink(journal_of(&host[0])), 0);
 	assert_int_equal(host_start(&host[0]), 0);
-	/* It cannot be translated, and must not go on untranslated. */
 	assert_int_equal(host[0].n_destroyed, 1);
 	assert_int_equal(host[0].n_sock, 0);
-	assert_int_equal(host[0].n_set, 0);
 	run(2000);
 	assert_null(flow_at(&host[0], &t));
 }
@@ -591,8 +661,11 @@ int main(void)
 		WORLD(a_closing_socket_is_taken_up),
 		WORLD(nobodys_flow_is_translated_on),
 		WORLD(tombstones_are_kept),
+		WORLD(what_has_ended_reaches_no_stack),
 		WORLD(no_reset_of_our_stack_leaves),
 		WORLD(others_words_are_not_believed),
+		WORLD(what_the_kernel_rewrites_goes_on_without_a_journal),
+		WORLD(what_is_not_in_the_maps_ends_without_a_journal),
 		WORLD(without_a_journal_the_rest_goes_on),
 		WORLD(who_finds_no_room_is_ended),
 		WORLD(a_torn_journal_is_read_to_the_tear),

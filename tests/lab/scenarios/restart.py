@@ -230,10 +230,11 @@ def the_kernel_rewrites_while_no_daemon_runs(lab, n):
 
 @scenario(fam=(4, 6))
 def what_no_journal_names_ends(lab, n):
-    """The journal is gone: a moved flow ends at both ends, and nothing of it
-    is seen by the old address; one that has not moved goes on."""
+    """The journal is gone: a moved flow that is in no map ends at both ends,
+    and nothing of it is seen by the old address; one that has not moved goes
+    on."""
     client, server, flows = moved(
-        lab, n, lambda c, s: echo(c, s, fam=n.fam))
+        lab, n, lambda c, s: echo(c, s, fam=n.fam), rewrite="queue")
     still = echo(client, server, fam=n.fam)
     lab.protected(still)
     leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
@@ -248,6 +249,27 @@ def what_no_journal_names_ends(lab, n):
                            for e in server.daemon.list()), 5)
     leaks.none("untranslated")
     still.goes_on().finish()
+
+
+@scenario(fam=(4, 6))
+def what_the_maps_name_is_translated_on(lab, n):
+    """The journal is gone, and all that is known is what the kernel rewrites:
+    flows go on, and nothing passes untranslated."""
+    client, server, flows = moved(lab, n, *four(n), gently=True,
+                                  rewrite="kernel")
+    leaks = lab.capture(client, "eth0", "(tcp or udp) and not port 1021 and "
+                        f"{n.proto} host {n.ip(1, 2)}")
+    resets = lab.capture(server, "eth0", RESETS[n.fam])
+    for host in client, server:
+        host.daemon.kill()
+        os.unlink(host.daemon.conf["runtime_dir"] + "/journal")
+        host.daemon.start()
+    for f in flows:
+        f.goes_on()
+        check(lab.wire(client, f)[0][0] == n.ip(1, 9), "another wire tuple")
+    leaks.none("untranslated")
+    resets.none("resets")
+    end(flows)
 
 
 @scenario()
