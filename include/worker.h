@@ -13,7 +13,9 @@
  * that they were carried out it waits for the answer: a thread that works
  * answers after the batch that it is in, one that sleeps at once. Not even a
  * route is shared: it is the worker's from worker_add() until the
- * worker_settle() that follows worker_forget(), its numbers excepted.
+ * worker_settle() that follows worker_forget(), its numbers excepted. There is
+ * no bound to that wait: a route that somebody may still read can neither be
+ * freed nor replaced. The watchdog ends a process that is stuck in it.
  *
  * All of these are for one thread, the one that started it.
  */
