@@ -401,6 +401,17 @@ void assoc_let_go(struct daemon *d, struct flow *f, uint64_t now_ms,
 /* Sends to the peer over (local, remote); counts errors. */
 int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m);
+/* The path validated last whose local end still is ours; false: none. */
+bool assoc_best_path(const struct assoc *a, struct peer_path *best);
+/* Sends over it; -ENOTCONN without. */
+int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m);
+/* Its probe timeout. */
+uint32_t assoc_pto_ms(const struct assoc *a);
+
+/* ---- owner.c --------------------------------------------------------- */
+
+/* For claim_table_new(), with the association. */
+extern const struct claim_ops owner_claim_ops;
 
 /* ---- watch.c ---------------------------------------------------------- */
 

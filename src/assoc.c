@@ -2,9 +2,9 @@
 /*
  * assoc: one peer as the daemon sees it.
  *
- * Owns the glue between sessions (peer), ownership (claim) and the flows:
- * callbacks of both, and SYNC. Never decides a move (handover), never looks
- * for sockets (discover).
+ * Owns the glue between sessions (peer) and the flows, and SYNC. What
+ * ownership asks is answered in owner. Never decides a move (handover), never
+ * looks for sockets (discover).
  */
 #include "daemon.h"
 
@@ -17,262 +17,6 @@
 #define SYNC_TRIES 6
 #define GREET_MS 30000 /* the life of an urgent handshake */
 #define REVIEW_MS 5 /* sessions that come up together share a look */
-
-/* ---- claims ------------------------------------------------------------- */
-
-/* Nothing is sent to a locator that its owner has declared gone (I5). */
-static bool is_gone(const struct assoc *a, const struct addr *remote)
-{
-	const struct track *t;
-
-	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
-		if (t->follower.gone &&
-		    addr_equal(&t->follower.sending.addr, remote))
-			return true;
-	return false;
-}
-
-/* The path validated last whose local end still is ours. */
-static bool best_path(const struct assoc *a, struct peer_path *best)
-{
-	struct peer_path path;
-	bool found = false;
-
-	for (unsigned int i = 0; peer_path_at(a->peer, i, &path); i++) {
-		/* Of a new address of ours nothing is known yet but that
-		 * the peer is heard there. */
-		if ((!path.validated_ms &&
-		     !peer_remote_validated_ms(a->peer, &path.remote.addr)) ||
-		    !rtmon_usable(a->d->rtmon, &path.local.addr) ||
-		    is_gone(a, &path.remote.addr))
-			continue;
-		if (found && best->nat <= path.nat &&
-		    best->validated_ms >= path.validated_ms)
-			continue;
-		*best = path;
-		found = true;
-	}
-	return found;
-}
-
-static int claim_send(void *arg, uint64_t now_ms, struct wire_message *m)
-{
-	struct assoc *a = arg;
-	struct peer_path path;
-
-	if (!best_path(a, &path))
-		return -ENOTCONN;
-	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
-}
-
-static void any_random(void *arg, void *to, size_t len)
-{
-	(void)arg;
-	crypto_random(to, len);
-}
-
-static uint32_t claim_pto_ms(void *arg)
-{
-	struct assoc *a = arg;
-	struct peer_path path;
-
-	if (!best_path(a, &path))
-		return PEER_PTO_UNKNOWN_MS;
-	return peer_pto_ms(a->peer, &path.local.addr, &path.remote.addr);
-}
-
-static const uint8_t *claim_proof_key(void *arg)
-{
-	return peer_proof_key(((struct assoc *)arg)->peer);
-}
-
-static enum reason claim_lookup(void *arg, uint64_t now_ms,
-				const struct tuple *tuple, struct claim **c)
-{
-	struct assoc *a = arg;
-	struct daemon *d = a->d;
-	struct flow *f = flow_find(&d->flows, tuple);
-	unsigned int port = tuple->local.port;
-	enum reason r;
-
-	(void)now_ms;
-	if (!f) {
-		const uint8_t *ports =
-			d->unconnected[tuple->local.addr.family == 6];
-
-		if (tuple->proto == IPPROTO_UDP &&
-		    (ports[port / 8] & (1u << port % 8)))
-			return REASON_UNCONNECTED;
-		return REASON_UNKNOWN_FLOW;
-	}
-	if (f->ended)
-		return REASON_ENDED;
-	r = discover_policy(d, f);
-	if (r != REASON_NONE)
-		return r;
-	if (!f->protected && !f->claim.table)
-		claim_set_track(&f->claim, now_ms, track_for(a, f));
-	*c = &f->claim;
-	return REASON_NONE;
-}
-
-static bool claim_met(void *arg, const struct addr *remote)
-{
-	const struct assoc *a = arg;
-	struct addr at[PEER_PIN_ADDRS_MAX];
-
-	for (unsigned int n = peer_pin_addrs(a->peer, at); n > 0; n--)
-		if (addr_equal(&at[n - 1], remote))
-			return true;
-	return false;
-}
-
-/* Would our own host translate what leaves for this flow? */
-static bool is_translated_here(struct daemon *d, const struct flow *f,
-			       uint64_t now_ms)
-{
-	struct tuple wire = flow_wire_tuple(f);
-	struct rtmon_query query = {
-		.dst = wire.remote.addr,
-		.src = wire.local.addr,
-		.mark = f->mark,
-		.uid = f->uid,
-	};
-	const struct rtmon_link *link;
-	struct rtmon_route route;
-
-	COUNT(d, ROUTE_LOOKUPS);
-	if (rtmon_lookup(d->rtmon, &query, &route))
-		return false;
-	link = rtmon_link(d->rtmon, route.ifindex);
-	return link && natrules_match(d->natrules, &f->identity, link->ifindex,
-				      link->name, now_ms);
-}
-
-static enum reason claim_path(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-	struct daemon *d = a->d;
-	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
-	struct peer_path path;
-	uint64_t ms;
-	int err;
-
-	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
-			   &path) && path.nat)
-		return REASON_NAT;
-	if (is_translated_here(d, flow_of_claim(c), now_ms))
-		return REASON_NAT;
-	ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
-	if (ms && now_ms - ms < CLAIM_FRESH_MS)
-		return REASON_NONE;
-	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
-				 &wire.remote.addr);
-	/* An address at which this peer never spoke: its key decides. */
-	if (err == -EACCES && conf_initiate_allowed(d->conf,
-						    &wire.remote.addr))
-		peer_initiate(d->peers, now_ms, &wire.local.addr,
-			      &wire.remote.addr, 0);
-	return REASON_RETRY;
-}
-
-static int claim_watch(void *arg, struct claim *c, bool on)
-{
-	struct assoc *a = arg;
-	struct flow *f = flow_of_claim(c);
-	struct tuple wire;
-
-	if (!on) {
-		watch_close(f->tap);
-		f->tap = NULL;
-		return 0;
-	}
-	wire = flow_wire_tuple(f);
-	return watch_open(a->d, &wire, &f->tap);
-}
-
-static void claim_poke(void *arg, struct claim *c)
-{
-	struct assoc *a = arg;
-
-	wake_poke(a->d, c->tuple);
-}
-
-static void claim_confirmed(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-	struct flow *f = flow_of_claim(c);
-
-	assoc_own(f, a->peer);
-	track_enter(a->d, f, now_ms);
-}
-
-static void claim_refused(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-	struct flow *f = flow_of_claim(c);
-
-	(void)now_ms;
-	if (f->reason != c->reason)
-		report_flow_event(a->d, f, "refused", reason_name(c->reason));
-	f->reason = c->reason;
-}
-
-static void claim_retracked(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-
-	track_enter(a->d, flow_of_claim(c), now_ms);
-}
-
-/* Its moves would be followed by nobody. Where nothing is translated the flow
- * is as it was before, and perhaps the peer opens a socket there again; else
- * what is translated must be, to the end. */
-static void claim_ended_by_peer(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-	struct flow *f = flow_of_claim(c);
-
-	track_detach(a->d, f, now_ms);
-	f->reason = c->reason;
-	if (track_is_at_rest(a->d, f))
-		assoc_let_go(a->d, f, now_ms, c->reason);
-}
-
-static void claim_released(void *arg, uint64_t now_ms, struct claim *c)
-{
-	struct assoc *a = arg;
-
-	discover_remove(a->d, flow_of_claim(c), now_ms);
-}
-
-static void claim_unanswered(void *arg, uint64_t now_ms)
-{
-	struct assoc *a = arg;
-	struct peer_path path;
-
-	if (best_path(a, &path))
-		peer_rehandshake(a->peer, now_ms, &path.local.addr,
-				 &path.remote.addr);
-}
-
-static const struct claim_ops claim_ops = {
-	.send = claim_send,
-	.random = any_random,
-	.pto_ms = claim_pto_ms,
-	.proof_key = claim_proof_key,
-	.lookup = claim_lookup,
-	.met = claim_met,
-	.path = claim_path,
-	.watch = claim_watch,
-	.poke = claim_poke,
-	.confirmed = claim_confirmed,
-	.refused = claim_refused,
-	.retracked = claim_retracked,
-	.ended_by_peer = claim_ended_by_peer,
-	.released = claim_released,
-	.unanswered = claim_unanswered,
-};
 
 /* ---- life --------------------------------------------------------------- */
 
@@ -311,7 +55,7 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 	a->next_track = crypto_random_u32() | 1;
 	for (int side = 0; side < FLOW_SIDES; side++)
 		LIST_INIT(&a->tracks[side]);
-	if (claim_table_new(&a->claims, &claim_ops, a, peer_key(p),
+	if (claim_table_new(&a->claims, &owner_claim_ops, a, peer_key(p),
 			    &d->counters)) {
 		free(a);
 		return NULL;
@@ -372,6 +116,60 @@ int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	return err;
 }
 
+/* ---- paths -------------------------------------------------------------- */
+
+/* Nothing is sent to a locator that its owner has declared gone (I5). */
+static bool is_gone(const struct assoc *a, const struct addr *remote)
+{
+	const struct track *t;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+		if (t->follower.gone &&
+		    addr_equal(&t->follower.sending.addr, remote))
+			return true;
+	return false;
+}
+
+bool assoc_best_path(const struct assoc *a, struct peer_path *best)
+{
+	struct peer_path path;
+	bool found = false;
+
+	for (unsigned int i = 0; peer_path_at(a->peer, i, &path); i++) {
+		/* Of a new address of ours nothing is known yet but that
+		 * the peer is heard there. */
+		if ((!path.validated_ms &&
+		     !peer_remote_validated_ms(a->peer, &path.remote.addr)) ||
+		    !rtmon_usable(a->d->rtmon, &path.local.addr) ||
+		    is_gone(a, &path.remote.addr))
+			continue;
+		if (found && best->nat <= path.nat &&
+		    best->validated_ms >= path.validated_ms)
+			continue;
+		*best = path;
+		found = true;
+	}
+	return found;
+}
+
+int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m)
+{
+	struct peer_path path;
+
+	if (!assoc_best_path(a, &path))
+		return -ENOTCONN;
+	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
+}
+
+uint32_t assoc_pto_ms(const struct assoc *a)
+{
+	struct peer_path path;
+
+	if (!assoc_best_path(a, &path))
+		return PEER_PTO_UNKNOWN_MS;
+	return peer_pto_ms(a->peer, &path.local.addr, &path.remote.addr);
+}
+
 /* ---- SYNC --------------------------------------------------------------- */
 
 static void sync_send(struct assoc *a, uint64_t now_ms, uint8_t type)
@@ -381,7 +179,7 @@ static void sync_send(struct assoc *a, uint64_t now_ms, uint8_t type)
 	memset(&m, 0, sizeof(m));
 	m.type = type;
 	handover_sync_fill(a, &m.sync);
-	claim_send(a, now_ms, &m);
+	assoc_tell(a, now_ms, &m);
 }
 
 static void sync_start(struct assoc *a, uint64_t now_ms)
@@ -400,7 +198,7 @@ static void sync_step(struct assoc *a, uint64_t now_ms)
 		return;
 	}
 	sync_send(a, now_ms, WIRE_SYNC);
-	a->sync_ms = now_ms + ((uint64_t)claim_pto_ms(a)
+	a->sync_ms = now_ms + ((uint64_t)assoc_pto_ms(a)
 			       << (SYNC_TRIES - a->sync_tries));
 	a->sync_tries--;
 }
@@ -464,6 +262,12 @@ static int on_send(void *arg, const struct endpoint *src,
 	struct daemon *d = arg;
 
 	return udp_send(d->udp, &src->addr, 0, dst, data, len);
+}
+
+static void on_random(void *arg, void *to, size_t len)
+{
+	(void)arg;
+	crypto_random(to, len);
 }
 
 static int64_t on_wall_s(void *arg)
@@ -656,7 +460,7 @@ static void on_handshake_failed(void *arg, uint64_t now_ms, bool opened,
 
 const struct peer_ops assoc_peer_ops = {
 	.send = on_send,
-	.random = any_random,
+	.random = on_random,
 	.wall_s = on_wall_s,
 	.may_answer = on_may_answer,
 	.locator_allowed = on_locator_allowed,

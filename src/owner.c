@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * owner: what ownership (claim) asks of the daemon.
+ *
+ * Owns the answers: which path to a peer is good, which flow a tuple is, what
+ * is translated on the way, who may see copies of its packets; and what
+ * follows once a flow is confirmed or lost. Never sends by itself.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+
+static int on_send(void *arg, uint64_t now_ms, struct wire_message *m)
+{
+	return assoc_tell(arg, now_ms, m);
+}
+
+static void on_random(void *arg, void *to, size_t len)
+{
+	(void)arg;
+	crypto_random(to, len);
+}
+
+static uint32_t on_pto_ms(void *arg)
+{
+	return assoc_pto_ms(arg);
+}
+
+static const uint8_t *on_proof_key(void *arg)
+{
+	return peer_proof_key(((struct assoc *)arg)->peer);
+}
+
+static enum reason on_lookup(void *arg, uint64_t now_ms,
+				const struct tuple *tuple, struct claim **c)
+{
+	struct assoc *a = arg;
+	struct daemon *d = a->d;
+	struct flow *f = flow_find(&d->flows, tuple);
+	unsigned int port = tuple->local.port;
+	enum reason r;
+
+	(void)now_ms;
+	if (!f) {
+		const uint8_t *ports =
+			d->unconnected[tuple->local.addr.family == 6];
+
+		if (tuple->proto == IPPROTO_UDP &&
+		    (ports[port / 8] & (1u << port % 8)))
+			return REASON_UNCONNECTED;
+		return REASON_UNKNOWN_FLOW;
+	}
+	if (f->ended)
+		return REASON_ENDED;
+	r = discover_policy(d, f);
+	if (r != REASON_NONE)
+		return r;
+	if (!f->protected && !f->claim.table)
+		claim_set_track(&f->claim, now_ms, track_for(a, f));
+	*c = &f->claim;
+	return REASON_NONE;
+}
+
+static bool on_met(void *arg, const struct addr *remote)
+{
+	const struct assoc *a = arg;
+	struct addr at[PEER_PIN_ADDRS_MAX];
+
+	for (unsigned int n = peer_pin_addrs(a->peer, at); n > 0; n--)
+		if (addr_equal(&at[n - 1], remote))
+			return true;
+	return false;
+}
+
+/* Would our own host translate what leaves for this flow? */
+static bool is_translated_here(struct daemon *d, const struct flow *f,
+			       uint64_t now_ms)
+{
+	struct tuple wire = flow_wire_tuple(f);
+	struct rtmon_query query = {
+		.dst = wire.remote.addr,
+		.src = wire.local.addr,
+		.mark = f->mark,
+		.uid = f->uid,
+	};
+	const struct rtmon_link *link;
+	struct rtmon_route route;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (rtmon_lookup(d->rtmon, &query, &route))
+		return false;
+	link = rtmon_link(d->rtmon, route.ifindex);
+	return link && natrules_match(d->natrules, &f->identity, link->ifindex,
+				      link->name, now_ms);
+}
+
+static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct daemon *d = a->d;
+	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
+	struct peer_path path;
+	uint64_t ms;
+	int err;
+
+	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
+			   &path) && path.nat)
+		return REASON_NAT;
+	if (is_translated_here(d, flow_of_claim(c), now_ms))
+		return REASON_NAT;
+	ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
+	if (ms && now_ms - ms < CLAIM_FRESH_MS)
+		return REASON_NONE;
+	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
+				 &wire.remote.addr);
+	/* An address at which this peer never spoke: its key decides. */
+	if (err == -EACCES && conf_initiate_allowed(d->conf,
+						    &wire.remote.addr))
+		peer_initiate(d->peers, now_ms, &wire.local.addr,
+			      &wire.remote.addr, 0);
+	return REASON_RETRY;
+}
+
+static int on_watch(void *arg, struct claim *c, bool on)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+	struct tuple wire;
+
+	if (!on) {
+		watch_close(f->tap);
+		f->tap = NULL;
+		return 0;
+	}
+	wire = flow_wire_tuple(f);
+	return watch_open(a->d, &wire, &f->tap);
+}
+
+static void on_poke(void *arg, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	wake_poke(a->d, c->tuple);
+}
+
+static void on_confirmed(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	assoc_own(f, a->peer);
+	track_enter(a->d, f, now_ms);
+}
+
+static void on_refused(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	(void)now_ms;
+	if (f->reason != c->reason)
+		report_flow_event(a->d, f, "refused", reason_name(c->reason));
+	f->reason = c->reason;
+}
+
+static void on_retracked(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	track_enter(a->d, flow_of_claim(c), now_ms);
+}
+
+/* Its moves would be followed by nobody. Where nothing is translated the flow
+ * is as it was before, and perhaps the peer opens a socket there again; else
+ * what is translated must be, to the end. */
+static void on_ended_by_peer(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+	struct flow *f = flow_of_claim(c);
+
+	track_detach(a->d, f, now_ms);
+	f->reason = c->reason;
+	if (track_is_at_rest(a->d, f))
+		assoc_let_go(a->d, f, now_ms, c->reason);
+}
+
+static void on_released(void *arg, uint64_t now_ms, struct claim *c)
+{
+	struct assoc *a = arg;
+
+	discover_remove(a->d, flow_of_claim(c), now_ms);
+}
+
+static void on_unanswered(void *arg, uint64_t now_ms)
+{
+	struct assoc *a = arg;
+	struct peer_path path;
+
+	if (assoc_best_path(a, &path))
+		peer_rehandshake(a->peer, now_ms, &path.local.addr,
+				 &path.remote.addr);
+}
+
+const struct claim_ops owner_claim_ops = {
+	.send = on_send,
+	.random = on_random,
+	.pto_ms = on_pto_ms,
+	.proof_key = on_proof_key,
+	.lookup = on_lookup,
+	.met = on_met,
+	.path = on_path,
+	.watch = on_watch,
+	.poke = on_poke,
+	.confirmed = on_confirmed,
+	.refused = on_refused,
+	.retracked = on_retracked,
+	.ended_by_peer = on_ended_by_peer,
+	.released = on_released,
+	.unanswered = on_unanswered,
+};
