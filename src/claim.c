@@ -77,7 +77,7 @@ static void claim_wait_until(struct claim *c, uint64_t due_ms)
 	c->state = CLAIM_WAITING;
 	c->due_ms = due_ms;
 	claim_enter(c, CLAIM_BACKOFF);
-	due_at(&t->backoff_ms, due_ms);
+	due_at(&t->backoff_ms, claim_look_ms(due_ms));
 }
 
 void claim_attach(struct claim_table *t, struct claim *c)

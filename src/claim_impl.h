@@ -125,6 +125,17 @@ struct claim_table {
 	uint64_t ended_ms;
 };
 
+/* A list is walked whole for the first that is due: at few moments, however
+ * many claims of their own times are in it. */
+#define CLAIM_LOOK_MS 50
+
+static inline uint64_t claim_look_ms(uint64_t due_ms)
+{
+	uint64_t last_ms = due_ms + CLAIM_LOOK_MS - 1;
+
+	return last_ms - last_ms % CLAIM_LOOK_MS;
+}
+
 static inline void due_at(uint64_t *bound, uint64_t ms)
 {
 	if (ms < *bound)

@@ -114,7 +114,7 @@ static void backoff_step(struct claim_table *t, uint64_t now_ms)
 		if (c->due_ms <= now_ms)
 			claim_wait_turn(c, now_ms);
 		else
-			due_at(&t->backoff_ms, c->due_ms);
+			due_at(&t->backoff_ms, claim_look_ms(c->due_ms));
 	}
 }
 

@@ -83,7 +83,7 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 		next = TAILQ_NEXT(c, entry);
 		if (c->due_ms > now_ms || sent == ROUND_MAX) {
 			due_at(&t->tell_ms, c->due_ms > now_ms ?
-						    c->due_ms :
+						    claim_look_ms(c->due_ms) :
 						    now_ms + ROUND_MS);
 			continue;
 		}
@@ -94,7 +94,7 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 		}
 		name_flow(&m.flows, c);
 		c->due_ms = now_ms + claim_pto(t, ROUND_MS, c->failures++);
-		due_at(&t->tell_ms, c->due_ms);
+		due_at(&t->tell_ms, claim_look_ms(c->due_ms));
 		if (m.flows.n < WIRE_FLOWS_MAX && next)
 			continue;
 		m.flows.batch = ++t->batch;
@@ -333,9 +333,10 @@ static void ended_step_one(struct claim *c, uint64_t now_ms)
 		release(c, now_ms);
 		return;
 	}
-	due_at(&t->ended_ms, c->confirmed_ms + CLAIM_RELEASE_MS);
+	due_at(&t->ended_ms,
+	       claim_look_ms(c->confirmed_ms + CLAIM_RELEASE_MS));
 	if (!c->end_acked)
-		due_at(&t->ended_ms, c->due_ms);
+		due_at(&t->ended_ms, claim_look_ms(c->due_ms));
 }
 
 void roster_ended_step(struct claim_table *t, uint64_t now_ms)

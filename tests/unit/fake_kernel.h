@@ -30,6 +30,7 @@
 #define LIST 1024
 #define FD_TABLE 50
 #define FD_ROUTES 51
+#define LETTER_TYPES 256
 #define TAPS 16
 #define TAP_ASKED 1024 /* between two looks at a tap */
 
@@ -177,7 +178,7 @@ struct host {
 	int steer_error; /* of the next commits */
 	unsigned int builds, commits, idles;
 	uint64_t changes; /* elements put in or taken away */
-	unsigned int letters; /* datagrams sent */
+	unsigned int letters, sent[LETTER_TYPES]; /* datagrams, by type */
 	bool in_batch;
 	/* counts */
 	struct pair kept[64], reverse[64], gone[64];
@@ -1460,6 +1461,7 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 	if (!rtmon_usable(&udp->h->rtmon, src))
 		return -EINVAL;
 	udp->h->letters++;
+	udp->h->sent[((const uint8_t *)data)[0]]++;
 	if (lose_post)
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));
