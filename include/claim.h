@@ -169,8 +169,9 @@ struct claim_ops {
 	 * POLICY and others refuse. */
 	enum reason (*path)(void *arg, uint64_t now_ms, struct claim *c);
 	/* Copies of this flow's packets are wanted (claim_segment(),
-	 * claim_datagram()) or not any more. 0 or -errno. */
-	int (*watch)(void *arg, struct claim *c, bool on);
+	 * claim_datagram()) or not any more. What is left in *copies is there
+	 * again at the end. 0 or -errno. */
+	int (*watch)(void *arg, struct claim *c, bool on, void **copies);
 	/* Make the kernel send a segment on this idle TCP flow. */
 	void (*poke)(void *arg, struct claim *c);
 

@@ -269,7 +269,6 @@ struct daemon {
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
-	uint32_t dump; /* generation */
 	bool look; /* the address or route events of this read matter */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
@@ -416,7 +415,7 @@ extern const struct claim_ops owner_claim_ops;
 /* ---- watch.c ---------------------------------------------------------- */
 
 /* Copies of the packets between these two addresses go to the claims of
- * their flows, until as many closes. 0 or -errno. */
+ * their flows, until what is left in *to is closed. 0 or -errno. */
 int watch_open(struct daemon *d, const struct tuple *t, struct tap_ref **to);
 void watch_close(struct tap_ref *ref);
 

@@ -74,7 +74,6 @@ struct flow_path {
 struct flow;
 struct flow_work;
 struct peer;
-struct tap_ref;
 
 /* Flows that move together: one side of a track. */
 struct flow_group {
@@ -117,17 +116,29 @@ struct flow_transit {
 	uint64_t bytes[FLOW_SIDES];
 };
 
+/* There are as many as connections: small ones lie where they leave no gaps. */
 struct flow {
 	struct index_link by_identity;
 	struct index_link by_id;
 	TAILQ_ENTRY(flow) in_all;
 	LIST_ENTRY(flow) in_group[FLOW_SIDES];
 	struct flow_group *group[FLOW_SIDES];
-	uint64_t group_id[FLOW_SIDES]; /* flow id that its digest holds */
+	uint64_t group_id; /* flow id that their digests hold */
 	struct flow_path *path; /* NULL while plain */
 	struct flow_transit *transit; /* NULL while never held nor moved */
 	SLIST_HEAD(, flow_wire) wires;
 	struct tuple identity;
+	uint8_t state; /* of the socket: TCP_* */
+	uint8_t rcv_wscale; /* of the windows that it advertises */
+	uint8_t steered; /* bits of enum flow_steer that the kernel has */
+	uint8_t wanted; /* the same, prepared */
+	enum reason reason : 8; /* why it is not protected */
+	bool bound : 1, mptcp : 1, md5 : 1; /* why it cannot be protected */
+	bool seen : 1; /* by the dump that is under way */
+	bool ended : 1; /* its socket is gone */
+	bool willing : 1; /* counted as a flow that policy allows */
+	bool protected : 1; /* both ends confirmed it */
+	bool kept : 1; /* it stands in the journal */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;
@@ -136,27 +147,15 @@ struct flow {
 	uint32_t uid;
 	uint32_t mark; /* of its socket */
 	uint32_t moves; /* committed, by either end */
-	uint32_t dump; /* generation of the last dump that saw it */
-	struct peer *peer; /* the owner, or who may become it */
-	struct tap_ref *tap; /* while a proof is under way: watch.c */
-	uint8_t state; /* of the socket: TCP_* */
 	uint8_t wake; /* enum of wake.c: how far its sender is woken */
-	uint8_t rcv_wscale; /* of the windows that it advertises */
-	uint8_t steered; /* bits of enum flow_steer that the kernel has */
-	uint8_t wanted; /* the same, prepared */
 	uint8_t promoted; /* bits as in flow_wire.mapped: to be rewritten by the
 			   * kernel; what comes, by whichever wire tuple */
-	enum reason reason : 8; /* why it is not protected */
-	bool bound : 1, mptcp : 1, md5 : 1; /* why it cannot be protected */
-	bool ended : 1; /* its socket is gone */
-	bool willing : 1; /* counted as a flow that policy allows */
-	bool protected : 1; /* both ends confirmed it */
-	bool kept : 1; /* it stands in the journal */
 	bool hold : 1; /* prepared or steered to be held */
 	bool was_held : 1; /* before the change that is being prepared */
 	bool stay_queued : 1; /* OUT stays although it is plain again ... */
 	bool leave_queue : 1; /* ... until it is quiet: now */
 	bool settling : 1; /* waits to leave the queue: its path or the maps */
+	struct peer *peer; /* the owner, or who may become it */
 	struct claim claim;
 };
 
@@ -206,8 +205,8 @@ struct flow *flow_first(const struct flow_table *t);
 struct flow *flow_next(const struct flow *f);
 
 /* Groups of confirmed flows. Entering one leaves the other; NULL only
- * leaves. The digest takes f->claim.flow_id as it is at that moment: where
- * it changes, leave and enter again. */
+ * leaves. The digests take f->claim.flow_id as it is at that moment: where
+ * it changes, enter again. */
 void flow_group_init(struct flow_group *g);
 void flow_group_enter(struct flow *f, enum flow_side side,
 		      struct flow_group *g);

@@ -46,6 +46,7 @@ struct claim_work {
 	enum stage stage;
 	bool mine; /* counts as an offer or ask of ours */
 	bool watching;
+	void *copies; /* of the watch; its user's */
 	bool recording;
 	uint64_t watch_ms; /* since when */
 	uint64_t since_ms; /* a sample must be this young */

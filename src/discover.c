@@ -142,9 +142,9 @@ void discover_destroyed(const struct sockdiag_entry *e, void *ctx)
 /* ---- dump --------------------------------------------------------------- */
 
 static void update(struct flow *f, const struct sockdiag_entry *e,
-		   uint32_t dump, uint64_t now_ms)
+		   uint64_t now_ms)
 {
-	f->dump = dump;
+	f->seen = true;
 	f->state = e->tcp_state;
 	if (e->state == SOCKDIAG_TIME_WAIT)
 		return; /* has neither owner nor mark any more */
@@ -190,7 +190,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		f = NULL;
 	}
 	if (f) {
-		update(f, e, d->dump, now_ms);
+		update(f, e, now_ms);
 		return 0;
 	}
 	if (e->state != SOCKDIAG_OPEN && !adopt_wants(d, e))
@@ -206,7 +206,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 	if (flow_tombstone_lift(&d->flows, &f->identity))
 		divert_undrop(d, &f->identity);
 	claim_init(&f->claim, &f->identity, 0);
-	update(f, e, d->dump, now_ms);
+	update(f, e, now_ms);
 	report_flow_event(d, f, "tracked", "");
 	return 0;
 }
@@ -219,7 +219,6 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	struct flow *next;
 	int err;
 
-	d->dump++;
 	d->dump_now = false;
 	d->dumped_ms = now_ms;
 	memset(d->unconnected, 0, sizeof(d->unconnected));
@@ -234,13 +233,17 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 							    DUMP_INTERVAL_MS);
 	if (err) {
 		log_warn(d->log, "socket dump: %s", strerror(-err));
+		for (f = flow_first(&d->flows); f; f = flow_next(f))
+			f->seen = false;
 		return err;
 	}
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
 		ends_matter = ends_matter || f->protected;
-		if (f->dump == d->dump || f->ended)
+		if (f->seen || f->ended) {
+			f->seen = false;
 			continue;
+		}
 		if (sockdiag_lookup(d->sockdiag, &f->identity, 0, NULL) ==
 		    -ENOENT)
 			discover_end(d, f, now_ms);

@@ -143,22 +143,35 @@ void flow_group_init(struct flow_group *g)
 	LIST_INIT(&g->flows);
 }
 
+/* In both, so that there is one id to remember. */
+static void group_rename(struct flow *f)
+{
+	for (int side = 0; side < FLOW_SIDES; side++) {
+		if (!f->group[side])
+			continue;
+		claim_digest_remove(&f->group[side]->digest, f->group_id);
+		claim_digest_add(&f->group[side]->digest, f->claim.flow_id);
+	}
+	f->group_id = f->claim.flow_id;
+}
+
 void flow_group_enter(struct flow *f, enum flow_side side,
 		      struct flow_group *g)
 {
 	struct flow_group *old = f->group[side];
 
-	if (old == g && f->group_id[side] == f->claim.flow_id)
+	if (g && f->group_id != f->claim.flow_id)
+		group_rename(f);
+	if (old == g)
 		return;
 	if (old) {
 		LIST_REMOVE(f, in_group[side]);
-		claim_digest_remove(&old->digest, f->group_id[side]);
+		claim_digest_remove(&old->digest, f->group_id);
 	}
 	f->group[side] = g;
 	if (g) {
-		f->group_id[side] = f->claim.flow_id;
 		LIST_INSERT_HEAD(&g->flows, f, in_group[side]);
-		claim_digest_add(&g->digest, f->group_id[side]);
+		claim_digest_add(&g->digest, f->group_id);
 	}
 }
 

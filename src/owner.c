@@ -121,19 +121,21 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	return REASON_RETRY;
 }
 
-static int on_watch(void *arg, struct claim *c, bool on)
+static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 {
 	struct assoc *a = arg;
-	struct flow *f = flow_of_claim(c);
-	struct tuple wire;
+	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
+	struct tap_ref *ref;
+	int err;
 
 	if (!on) {
-		watch_close(f->tap);
-		f->tap = NULL;
+		watch_close(*copies);
 		return 0;
 	}
-	wire = flow_wire_tuple(f);
-	return watch_open(a->d, &wire, &f->tap);
+	err = watch_open(a->d, &wire, &ref);
+	if (!err)
+		*copies = ref;
+	return err;
 }
 
 static void on_poke(void *arg, struct claim *c)

@@ -25,7 +25,7 @@ int proof_watch(struct claim *c, uint64_t now_ms)
 
 	if (c->work->watching)
 		return 0;
-	ret = t->ops.watch(t->arg, c, true);
+	ret = t->ops.watch(t->arg, c, true, &c->work->copies);
 	if (ret < 0)
 		return ret;
 	c->work->watching = true;
@@ -40,7 +40,7 @@ void proof_unwatch(struct claim *c)
 	if (!c->work->watching)
 		return;
 	c->work->watching = false;
-	t->ops.watch(t->arg, c, false);
+	t->ops.watch(t->arg, c, false, &c->work->copies);
 }
 
 /* ---- TCP -------------------------------------------------------------- */

@@ -229,7 +229,7 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	return ((struct link *)arg)->end->path;
 }
 
-static int on_watch(void *arg, struct claim *c, bool on)
+static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 {
 	int side;
 	struct model *m = model_of(c, &side);
@@ -237,6 +237,10 @@ static int on_watch(void *arg, struct claim *c, bool on)
 	(void)arg;
 	assert_true(m->watched[side] != on);
 	m->watched[side] = on;
+	if (on)
+		*copies = &m->watched[side];
+	else
+		assert_ptr_equal(*copies, &m->watched[side]);
 	return 0;
 }
 

@@ -364,7 +364,8 @@ static void test_restore_names_everything(void **state)
 static void test_groups_keep_digests(void **state)
 {
 	struct fixture *x = *state;
-	struct flow_group g;
+	struct flow_group g, h;
+	struct claim_digest six;
 	static const uint8_t zero[WIRE_DIGEST_SIZE];
 
 	flow_group_init(&g);
@@ -372,12 +373,24 @@ static void test_groups_keep_digests(void **state)
 	flow_group_enter(x->f, FLOW_OURS, &g);
 	assert_int_equal(g.digest.count, 1);
 	assert_memory_not_equal(g.digest.sum, zero, sizeof(zero));
+	flow_group_init(&h);
+	flow_group_enter(x->f, FLOW_THEIRS, &h);
+	assert_memory_equal(g.digest.sum, h.digest.sum, sizeof(zero));
 	x->f->claim.flow_id = 6; /* proved anew under another id */
 	flow_group_enter(x->f, FLOW_OURS, &g);
 	assert_int_equal(g.digest.count, 1);
+	flow_group_enter(x->f, FLOW_THEIRS, &h);
+	assert_memory_equal(g.digest.sum, h.digest.sum, sizeof(zero));
+	memset(&six, 0, sizeof(six));
+	claim_digest_add(&six, 6);
+	assert_true(claim_digest_equal(&six, 1, g.digest.sum));
+	x->f->claim.flow_id = 0; /* of the claim that is over */
 	flow_group_enter(x->f, FLOW_OURS, NULL);
 	assert_int_equal(g.digest.count, 0);
 	assert_memory_equal(g.digest.sum, zero, sizeof(zero));
+	assert_true(claim_digest_equal(&six, 1, h.digest.sum));
+	flow_group_enter(x->f, FLOW_THEIRS, NULL);
+	assert_memory_equal(h.digest.sum, zero, sizeof(zero));
 }
 
 static void test_listing_goes_by_id(void **state)
