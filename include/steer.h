@@ -132,7 +132,8 @@ int steer_open(struct steer **out, const struct steer_conf *conf,
  */
 int steer_close(struct steer *s, bool keep);
 
-/* A batch: begin, then any of build/add/del/..., then commit. An error in
+/* A batch: begin, then any of build/add/del/..., then commit. What is deleted
+ * goes before what is added, in whatever order it is told. An error in
  * between (-ENOMEM, -EMSGSIZE, -EINVAL) is remembered and given by commit,
  * so that callers need to look at one result only. begin() forgets whatever
  * an earlier batch left. */

@@ -462,21 +462,16 @@ int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
 	struct ruleset_conf untagged = *conf;
 	struct crypto_part part;
 	struct batch b;
-	int err = -ENOMEM;
+	int err;
 
 	memset(untagged.tag, 0, sizeof(untagged.tag));
 	batch_init(&b, STEER_TABLE, TAG_BYTES);
-	/* Zeroed: what lies between attributes is hashed too. */
-	b.data = calloc(1, TAG_BYTES);
-	if (!b.data)
-		return err;
-	b.cap = TAG_BYTES;
 	ruleset_put_table(&b, &untagged);
 	*rules = batch_count(&b, NFT_MSG_NEWRULE);
 	ruleset_put_shape(&b, &untagged, 0, RULESET_WHOLE_SHAPE);
 	err = batch_finish(&b);
-	part.data = b.data;
-	part.len = b.len;
+	part.data = b.bytes.data;
+	part.len = b.bytes.len;
 	if (!err)
 		crypto_blake2b(tag, RULESET_TAG_SIZE, NULL, 0, &part, 1);
 	batch_free(&b);

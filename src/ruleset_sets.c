@@ -206,8 +206,7 @@ static void put_icmp_set(struct maker *m, uint8_t family)
 	rule_put_set(m, name,
 		     family == 4 ? TYPE_ICMP_TYPE : TYPE_ICMPV6_TYPE, 1, n, 0);
 	for (uint32_t i = 0; i < n; i++)
-		batch_element(m->batch, NFT_MSG_NEWSETELEM, name, &error[i], 1,
-			      0);
+		batch_element(m->batch, name, &error[i], 1, 0);
 }
 
 void ruleset_put_sets(struct maker *m, const struct ruleset_conf *conf)

@@ -46,19 +46,21 @@ static int listen_to_events(struct steer *s, bool on)
 static int send_batch(struct steer *s)
 {
 	struct batch *b = &s->batch;
-	bool deaf = s->events && b->len > QUIET_BYTES;
+	bool deaf;
 	int err;
 
 	if (!b->error && batch_is_empty(b))
 		return 0;
 	err = batch_finish(b);
+	deaf = s->events && b->bytes.len > QUIET_BYTES;
 	if (!err && deaf && s->built && !s->building && s->reshaping)
 		err = steer_verify(s); /* it tells nothing afterwards */
 	if (!err && deaf)
 		err = listen_to_events(s, false);
 	if (err)
 		return err;
-	err = netlink_send_batch(s->nl, b->data, b->len, NULL, NULL, NULL);
+	err = netlink_send_batch(s->nl, b->bytes.data, b->bytes.len, NULL,
+				 NULL, NULL);
 	if (deaf && listen_to_events(s, true) && !err)
 		err = -EIO;
 	/* What others did meanwhile went unheard. */
@@ -310,13 +312,11 @@ void steer_open_pair(struct steer *s, const struct tuple *t, bool inbound,
 	s->pair_in |= inbound;
 	s->pair_out |= outbound;
 	if (inbound)
-		batch_element(&s->batch, NFT_MSG_NEWSETELEM,
-			      ruleset_pair_set_name(false, family), key, len,
-			      0);
+		batch_element(&s->batch, ruleset_pair_set_name(false, family),
+			      key, len, 0);
 	if (outbound)
-		batch_element(&s->batch, NFT_MSG_NEWSETELEM,
-			      ruleset_pair_set_name(true, family), key, len,
-			      0);
+		batch_element(&s->batch, ruleset_pair_set_name(true, family),
+			      key, len, 0);
 }
 
 void steer_idle(struct steer *s)
@@ -327,16 +327,6 @@ void steer_idle(struct steer *s)
 void steer_rest(struct steer *s)
 {
 	s->shape_next = 0;
-}
-
-/* To delete what is not there is an error that would undo the batch, to add
- * what is there is none. (NFT_MSG_DESTROYSETELEM is newer than our oldest
- * kernel.) */
-static void erase(struct batch *b, const char *set, const void *key,
-		  size_t len)
-{
-	batch_element(b, NFT_MSG_NEWSETELEM, set, key, len, 0);
-	batch_element(b, NFT_MSG_DELSETELEM, set, key, len, 0);
 }
 
 void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
@@ -354,9 +344,8 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	/* An element that is there keeps its timeout; only a new one takes
 	 * ours. */
 	if (set == STEER_DROP)
-		erase(&s->batch, name, key, len);
-	batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, key, len,
-		      (uint64_t)timeout_s * 1000);
+		batch_erase(&s->batch, name, key, len);
+	batch_element(&s->batch, name, key, len, (uint64_t)timeout_s * 1000);
 	if (set == STEER_PROT)
 		s->shape_next |= RULESET_PROTECTED(t->local.addr.family);
 	else
@@ -373,7 +362,7 @@ void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)
 	if (!name || !len)
 		batch_fail(&s->batch, -EINVAL);
 	else
-		erase(&s->batch, name, key, len);
+		batch_erase(&s->batch, name, key, len);
 }
 
 void steer_del_pair(struct steer *s, const struct addr *local,
@@ -386,9 +375,10 @@ void steer_del_pair(struct steer *s, const struct addr *local,
 		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
-	erase(&s->batch, ruleset_pair_set_name(false, local->family), key,
-	      len);
-	erase(&s->batch, ruleset_pair_set_name(true, local->family), key, len);
+	batch_erase(&s->batch, ruleset_pair_set_name(false, local->family),
+		    key, len);
+	batch_erase(&s->batch, ruleset_pair_set_name(true, local->family),
+		    key, len);
 	s->pair_in = s->pair_out = false;
 }
 
@@ -400,8 +390,7 @@ void steer_add_addr(struct steer *s, enum steer_addr_set set,
 	if (!name)
 		batch_fail(&s->batch, -EINVAL);
 	else
-		batch_element(&s->batch, NFT_MSG_NEWSETELEM, name, a->byte,
-			      addr_size(a), 0);
+		batch_element(&s->batch, name, a->byte, addr_size(a), 0);
 }
 
 void steer_del_addr(struct steer *s, enum steer_addr_set set,
@@ -412,7 +401,7 @@ void steer_del_addr(struct steer *s, enum steer_addr_set set,
 	if (!name)
 		batch_fail(&s->batch, -EINVAL);
 	else
-		erase(&s->batch, name, a->byte, addr_size(a));
+		batch_erase(&s->batch, name, a->byte, addr_size(a));
 }
 
 int steer_commit(struct steer *s)

@@ -35,7 +35,7 @@ static uint32_t map_ports(enum steer_map map, const struct tuple *to)
 					 remote << 16 | local);
 }
 
-static void map_change(struct steer *s, uint16_t type, enum steer_map map,
+static void map_change(struct steer *s, bool add, enum steer_map map,
 		       const struct tuple *t, const struct tuple *to)
 {
 	uint8_t family = t->local.addr.family;
@@ -52,10 +52,10 @@ static void map_change(struct steer *s, uint16_t type, enum steer_map map,
 	}
 	data_len = map_data(map, to, data);
 	if (ported)
-		batch_map_element(&s->batch, type,
+		batch_map_element(&s->batch, add,
 				  ruleset_ported_map_name(map, true, family),
 				  key, len, &be32_ports, sizeof(be32_ports));
-	batch_map_element(&s->batch, type,
+	batch_map_element(&s->batch, add,
 			  ported ?
 				  ruleset_ported_map_name(map, false, family) :
 				  ruleset_map_name(map, family),
@@ -65,19 +65,19 @@ static void map_change(struct steer *s, uint16_t type, enum steer_map map,
 void steer_map_add(struct steer *s, enum steer_map map, const struct tuple *t,
 		   const struct tuple *to)
 {
-	map_change(s, NFT_MSG_NEWSETELEM, map, t, to);
+	map_change(s, true, map, t, to);
 	steer_open_pair(s, t, map == STEER_RECV, map == STEER_SEND);
 }
 
 void steer_map_del(struct steer *s, enum steer_map map, const struct tuple *t,
 		   const struct tuple *to)
 {
-	map_change(s, NFT_MSG_DELSETELEM, map, t, to);
+	map_change(s, false, map, t, to);
 }
 
 /* --- workers -------------------------------------------------------------- */
 
-static void worker_change(struct steer *s, uint16_t type, enum steer_map map,
+static void worker_change(struct steer *s, bool add, enum steer_map map,
 			  const struct tuple *t, unsigned int worker)
 {
 	uint8_t key[BATCH_KEY_MAX];
@@ -87,7 +87,7 @@ static void worker_change(struct steer *s, uint16_t type, enum steer_map map,
 		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
-	batch_goto_element(&s->batch, type,
+	batch_goto_element(&s->batch, add,
 			   ruleset_worker_map_name(map, t->local.addr.family),
 			   key, len, ruleset_worker_chain(worker));
 }
@@ -95,12 +95,12 @@ static void worker_change(struct steer *s, uint16_t type, enum steer_map map,
 void steer_worker_add(struct steer *s, enum steer_map map,
 		      const struct tuple *t, unsigned int worker)
 {
-	worker_change(s, NFT_MSG_NEWSETELEM, map, t, worker);
+	worker_change(s, true, map, t, worker);
 	steer_open_pair(s, t, map == STEER_RECV, map == STEER_SEND);
 }
 
 void steer_worker_del(struct steer *s, enum steer_map map,
 		      const struct tuple *t, unsigned int worker)
 {
-	worker_change(s, NFT_MSG_DELSETELEM, map, t, worker);
+	worker_change(s, false, map, t, worker);
 }

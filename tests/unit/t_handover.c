@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* handover: what a move waits for, between whole daemons on kernels of paper. */
+#include "world.h"
+
+#define MANY 40 /* flows that are not asked for one by one */
+
+static struct track *own_track_of(const struct tuple *t)
+{
+	return track_of(flow_at(&host[0], t), FLOW_OURS);
+}
+
+static struct track *seen_track_of(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+
+	return track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+}
+
+/* A dump takes longer than a handover: neither end makes one before it is
+ * over, and both do soon afterwards. */
+static void waits_for_no_dump(unsigned int n_flows)
+{
+	uint64_t dumps[2];
+	struct tuple t;
+
+	for (unsigned int i = 0; i < n_flows; i++)
+		t = connection((uint16_t)(40000 + i));
+	run(4000);
+	assert_true(both_own(&t));
+	while (clock_ms - host[0].d->dumped_ms < 100 ||
+	       clock_ms - host[1].d->dumped_ms < 100)
+		run(1);
+	for (int i = 0; i < 2; i++)
+		dumps[i] = host[i].d->counters.value[COUNTER_DUMPS];
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	while (own_track_of(&t)->mover.committed != 1) {
+		run(1);
+		assert_true(clock_ms < 1010000);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(host[i].d->counters.value[COUNTER_DUMPS],
+				 dumps[i]);
+	run(100);
+	for (int i = 0; i < 2; i++)
+		assert_true(host[i].d->counters.value[COUNTER_DUMPS] >
+			    dumps[i]);
+}
+
+static void a_few_flows_wait_for_no_dump(void **state)
+{
+	(void)state;
+	waits_for_no_dump(1);
+	assert_int_equal(host[0].looks_at + host[1].looks_at, 0);
+}
+
+static void nor_do_many(void **state)
+{
+	(void)state;
+	waits_for_no_dump(MANY);
+	assert_int_equal(host[0].looks_at, 1);
+	assert_int_equal(host[1].looks_at, 1);
+}
+
+/* Younger than the last dump: its tuple is nobody else's all the same. */
+static void young_socket(struct host *at)
+{
+	struct tuple t[MANY], young;
+
+	for (unsigned int i = 0; i < MANY; i++)
+		t[i] = connection((uint16_t)(40000 + i));
+	run(4000);
+	assert_true(both_own(&t[MANY - 1]));
+	while (clock_ms - host[0].d->dumped_ms < 100 ||
+	       clock_ms - host[1].d->dumped_ms < 100)
+		run(1);
+	addr_add(&host[0], "10.0.0.9", 2);
+	young = t[7];
+	young.local.addr = address("10.0.0.9");
+	if (at == &host[1]) /* where an earlier owner of the address left it */
+		young = tuple_reverse(&young);
+	socket_add(at, &young);
+	addr_remove(&host[0], "10.0.0.1");
+	while (own_track_of(&t[0])->mover.committed == 0) {
+		run(1);
+		assert_true(clock_ms < 1010000);
+	}
+	for (unsigned int i = 0; i < MANY; i++) {
+		struct tuple wire =
+			flow_wire_tuple(flow_at(&host[0], &t[i]));
+
+		if (i == 7)
+			assert_int_not_equal(wire.local.port, 40000 + i);
+		else
+			assert_int_equal(wire.local.port, 40000 + i);
+	}
+}
+
+static void a_young_socket_keeps_its_tuple(void **state)
+{
+	(void)state;
+	young_socket(&host[0]);
+}
+
+static void a_young_socket_at_the_peer_too(void **state)
+{
+	(void)state;
+	young_socket(&host[1]);
+}
+
+/* What both ends do at once for a MOVE after an outage, is one transaction. */
+static void a_hold_and_its_locator_go_together(void **state)
+{
+	struct tuple t = connection(40000);
+	unsigned int before[2];
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	for (int i = 0; i < 2; i++)
+		before[i] = host[i].commits;
+	addr_remove(&host[0], "10.0.0.1");
+	assert_int_equal(host[0].commits - before[0], 1);
+	while (seen_track_of(&t)->follower.state != FOLLOWER_OFFERED)
+		settle_once();
+	assert_int_equal(host[1].commits - before[1], 1);
+	assert_true(flow_at(&host[0], &t)->hold);
+}
+
+/* Where the kernel takes no new locator, what is sent is held all the same. */
+static void a_refused_locator_ends_no_hold(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	host[1].no_room_in = true;
+	addr_remove(&host[0], "10.0.0.1");
+	run(50);
+	assert_true(flow_at(&host[1], &r)->hold);
+	assert_true(element(&host[1], STEER_OUT, &r));
+	host[1].no_room_in = false;
+	run(3000);
+	check_wire(&t, "10.0.0.9");
+}
+
+#define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD(a_few_flows_wait_for_no_dump),
+		WORLD(nor_do_many),
+		WORLD(a_young_socket_keeps_its_tuple),
+		WORLD(a_young_socket_at_the_peer_too),
+		WORLD(a_hold_and_its_locator_go_together),
+		WORLD(a_refused_locator_ends_no_hold),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
