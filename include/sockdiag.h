@@ -94,6 +94,11 @@ int sockdiag_receive(struct sockdiag *sd);
  * sockets that are merely bound aside; `what` is a set of sockdiag_what. */
 int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
 		  void *arg);
+/* The same of those alone that are SOCKDIAG_OPEN and have that address, ours
+ * or (`remote`) the other end's: the kernel passes over all others. */
+int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
+		     const struct addr *addr, bool remote,
+		     sockdiag_callback *cb, void *arg);
 
 /*
  * The socket on exactly this tuple (both ends set), whatever its state;

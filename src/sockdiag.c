@@ -45,6 +45,9 @@ enum {
 	 1U << ST_NEW_SYN_RECV)
 #define STATES_UDP (1U << ST_ESTABLISHED | 1U << ST_CLOSE)
 
+/* Of TCP and UDP: SOCKDIAG_OPEN. */
+#define STATES_OPEN (1U << ST_ESTABLISHED | 1U << ST_CLOSE_WAIT)
+
 /* inet_sk_diag_fill() ties ULP and MD5 to this one as well. */
 #define EXT_INFO (1 << (INET_DIAG_INFO - 1))
 
@@ -313,41 +316,102 @@ static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh,
 	return req;
 }
 
-static int dump_one(struct sockdiag *sd, uint8_t family, uint8_t proto,
-		    bool info, sockdiag_callback *cb, void *arg)
+/* A program for the kernel: go on where that address is, else leave it out. A
+ * v4-mapped socket has an IPv4 address to it. */
+static void put_filter(struct nlmsghdr *nlh, const struct addr *addr,
+		       bool remote)
 {
-	struct query q = { .cb = cb, .arg = arg, .proto = proto };
+	const uint8_t len = (uint8_t)addr_size(addr);
+	struct {
+		struct inet_diag_bc_op op;
+		struct inet_diag_hostcond cond;
+		uint8_t addr[16];
+	} code = {
+		.cond = {
+			.family = (uint8_t)addr_af(addr),
+			.prefix_len = (uint8_t)(8 * len),
+			.port = -1, /* any */
+		},
+	};
+	const size_t end = sizeof(code.op) + sizeof(code.cond) + len;
+
+	code.op.code = remote ? INET_DIAG_BC_D_COND : INET_DIAG_BC_S_COND;
+	code.op.yes = (uint8_t)end;
+	code.op.no = (uint16_t)(end + sizeof(code.op));
+	memcpy(code.addr, addr->byte, len);
+	mnl_attr_put(nlh, INET_DIAG_REQ_BYTECODE, end, &code);
+}
+
+/* What is asked of every socket of a kind. */
+struct selection {
+	bool info;
+	const struct addr *addr; /* NULL: any */
+	bool remote; /* at that end */
+};
+
+static int dump_one(struct sockdiag *sd, uint8_t family, uint8_t proto,
+		    const struct selection *of, struct query *q)
+{
 	_Alignas(struct nlmsghdr) char buf[256];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct inet_diag_req_v2 *req =
 		put_request(nlh, SOCK_DIAG_BY_FAMILY, family, proto);
 
+	q->proto = proto;
 	nlh->nlmsg_flags = NLM_F_DUMP;
 	req->idiag_states = proto == IPPROTO_TCP ? STATES_TCP : STATES_UDP;
-	if (info && proto == IPPROTO_TCP)
+	if (of->info && proto == IPPROTO_TCP)
 		req->idiag_ext = EXT_INFO;
-	return netlink_request(sd->command, nlh, on_object, &q);
+	if (of->addr) {
+		req->idiag_states &= STATES_OPEN;
+		put_filter(nlh, of->addr, of->remote);
+	}
+	return netlink_request(sd->command, nlh, on_object, q);
 }
 
-int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
-		  void *arg)
+static int dump(struct sockdiag *sd, unsigned what,
+		const struct selection *of, struct query *q)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
-	const bool info = what & SOCKDIAG_INFO;
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(families) && !err; i++) {
+		/* An IPv4 socket has no IPv6 address. */
+		if (of->addr && of->addr->family == 6 &&
+		    families[i] == AF_INET)
+			continue;
 		if (what & SOCKDIAG_TCP)
-			err = dump_one(sd, families[i], IPPROTO_TCP, info, cb,
-				       arg);
+			err = dump_one(sd, families[i], IPPROTO_TCP, of, q);
 		if (!err && what & SOCKDIAG_UDP)
-			err = dump_one(sd, families[i], IPPROTO_UDP, info, cb,
-				       arg);
+			err = dump_one(sd, families[i], IPPROTO_UDP, of, q);
 		/* ENOENT: no handler, so no IPv6 in this kernel. */
 		if (err == -ENOENT && families[i] == AF_INET6)
 			err = 0;
 	}
 	return err;
+}
+
+int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
+		  void *arg)
+{
+	const struct selection all = { .info = what & SOCKDIAG_INFO };
+	struct query q = { .cb = cb, .arg = arg };
+
+	return dump(sd, what, &all, &q);
+}
+
+int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
+		     const struct addr *addr, bool remote,
+		     sockdiag_callback *cb, void *arg)
+{
+	const struct selection some = {
+		.info = what & SOCKDIAG_INFO,
+		.addr = addr,
+		.remote = remote,
+	};
+	struct query q = { .cb = cb, .arg = arg };
+
+	return addr_is_set(addr) ? dump(sd, what, &some, &q) : -EINVAL;
 }
 
 static void put_id(struct inet_diag_req_v2 *req, const struct endpoint *src,

@@ -130,6 +130,17 @@ static void tcp_is_seen_whole(void **state)
 	check_tcp(h, HOST_A6, HOST_B6);
 }
 
+static unsigned count_at(struct sockdiag *sd, unsigned what, const char *at,
+			 bool remote, const struct tuple *want)
+{
+	struct seen s = { .want = *want };
+	struct endpoint e = host_endpoint(at, 0);
+
+	assert_int_equal(sockdiag_dump_at(sd, what, &e.addr, remote, find, &s),
+			 0);
+	return s.times;
+}
+
 /* An IPv6 listener that takes IPv4: its connection is an IPv4 flow. */
 static void mapped_sockets_are_ipv4_flows(void **state)
 {
@@ -160,6 +171,7 @@ static void mapped_sockets_are_ipv4_flows(void **state)
 	assert_int_equal(e.cookie, cookie_of(fd));
 	assert_int_equal(sockdiag_lookup(sd, &t, 0, &e), 0);
 	assert_int_equal(e.cookie, cookie_of(fd));
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, HOST_A4, false, &t), 1);
 
 	/* UDP likewise, connected. */
 	udp = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -533,6 +545,42 @@ static void a_dump_can_be_ended(void **state)
 	sockdiag_close(sd);
 }
 
+static void check_at(const struct hosts *h, const char *a, const char *b)
+{
+	struct seen ended;
+	struct sockdiag *sd = open_diag(&ended);
+	struct tuple t;
+	int fd, peer;
+
+	host_pair(h, a, b, &fd, &peer);
+	t = host_tuple(fd, IPPROTO_TCP);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, false, &t), 1);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, b, true, &t), 1);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, true, &t), 0);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, b, false, &t), 0);
+	assert_int_equal(count_at(sd, SOCKDIAG_UDP, a, false, &t), 0);
+	/* Open ones only. */
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, false, &t), 0);
+	close(fd);
+	close(peer);
+	sockdiag_close(sd);
+}
+
+static void those_at_an_address_are_found(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	const struct addr none = { 0 };
+	struct seen ended;
+	struct sockdiag *sd = open_diag(&ended);
+
+	check_at(h, HOST_A4, HOST_B4);
+	check_at(h, HOST_A6, HOST_B6);
+	assert_int_equal(sockdiag_dump_at(sd, SOCKDIAG_TCP, &none, false, find,
+					  &ended), -EINVAL);
+	sockdiag_close(sd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -547,6 +595,7 @@ int main(void)
 		cmocka_unit_test(a_handshake_is_young),
 		cmocka_unit_test(taken_ports_are_found),
 		cmocka_unit_test(a_dump_can_be_ended),
+		cmocka_unit_test(those_at_an_address_are_found),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
