@@ -213,6 +213,13 @@ struct keep {
 	uint8_t buffer[4 * JOURNAL_RECORD_MAX];
 };
 
+/* When the sockets at an address were looked at. */
+struct looked {
+	struct addr addr;
+	unsigned int what;
+	uint64_t at_ms;
+};
+
 /* Packets whose verdicts are on their way. */
 struct divert_released {
 	unsigned int n;
@@ -269,6 +276,7 @@ struct daemon {
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
+	struct looked looked[FLOW_SIDES]; /* last */
 	bool look; /* the address or route events of this read matter */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
@@ -423,13 +431,15 @@ void watch_close(struct tap_ref *ref);
 
 /* Dumps the sockets now. 0 or -errno. */
 int discover_dump(struct daemon *d, uint64_t now_ms);
-/* Dumps where the last one is not of this moment. Flows may go. */
-void discover_freshen(struct daemon *d, uint64_t now_ms);
-/* The same before a handover of so many flows. A dump walks all hash buckets of
- * the host, a millisecond, which a few flows must not wait for: where their
- * tuples are asked about one by one (track_end_taken()) it comes afterwards.
- * Flows may go. */
-void discover_prepare(struct daemon *d, unsigned int flows, uint64_t now_ms);
+/* Before a handover: what has ended is known afterwards, and what has begun
+ * soon, by a dump that nobody waits for. Flows may go. */
+void discover_prepare(struct daemon *d, uint64_t now_ms);
+/* Sockets younger than the last dump may have the tuples that flows are about
+ * to move to: finds those of `what` (enum sockdiag_what) that have the address
+ * at that end. No flow goes. A dump would find them as well, but it takes
+ * the kernel 1 us for each socket that it tells of. */
+void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
+		 const struct addr *a);
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */
 void discover_review(struct daemon *d, uint64_t now_ms);
 void discover_destroyed(const struct sockdiag_entry *e, void *ctx);
@@ -463,10 +473,16 @@ void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms);
 bool track_is_at_rest(const struct daemon *d, const struct flow *f);
 /* Is either half holding this flow? */
 bool track_holds(const struct flow *f);
-/* Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track;
- * `sending` is the locator sent by until now. 0 or -errno: nothing changed. */
+/* Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track, in
+ * one transaction; `hold`: a HOLD with it. `sending` is the locator sent by
+ * until now. 0 or -errno: nothing changed. track_let_go() follows. */
 int track_apply(struct track *t, const struct migrate_action *action,
-		const struct locator *sending, uint64_t now_ms);
+		bool hold, const struct locator *sending, uint64_t now_ms);
+/* Sends what was held of flows that are held no longer, in order. */
+void track_let_go(struct track *t);
+/* Before track_end_taken(): looks for the sockets at that address, where the
+ * track has many flows. */
+void track_look(const struct track *t, const struct addr *a);
 /* Would the flow, with that end on this track's side, have a tuple that is
  * another's on this host? */
 bool track_end_taken(const struct track *t, const struct flow *f,

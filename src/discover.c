@@ -16,8 +16,7 @@
  * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
-#define FEW 32 /* flows that do not wait for a dump */
-#define LATER_MS 50 /* after a handover of a few has begun */
+#define LATER_MS 50 /* after a handover has begun */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
 struct addr_use *discover_remote(const struct daemon *d,
@@ -166,6 +165,28 @@ static bool is_another_socket(const struct flow *f,
 	return f->ended || (f->cookie && f->cookie != e->cookie);
 }
 
+/* A socket that is new to us. */
+static int enter(struct daemon *d, const struct sockdiag_entry *e,
+		 uint64_t now_ms)
+{
+	struct flow *f;
+
+	if (remote_use(d, &e->tuple.remote.addr))
+		return -ENOMEM;
+	/* Not now: who reviews it goes by the time at which this dump began. */
+	f = flow_add(&d->flows, &e->tuple, d->dumped_ms);
+	if (!f) {
+		remote_unuse(d, &e->tuple.remote.addr);
+		return 0;
+	}
+	if (flow_tombstone_lift(&d->flows, &f->identity))
+		divert_undrop(d, &f->identity);
+	claim_init(&f->claim, &f->identity, 0);
+	update(f, e, now_ms);
+	report_flow_event(d, f, "tracked", "");
+	return 0;
+}
+
 static int on_entry(const struct sockdiag_entry *e, void *arg)
 {
 	struct daemon *d = arg;
@@ -195,20 +216,7 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 	}
 	if (e->state != SOCKDIAG_OPEN && !adopt_wants(d, e))
 		return 0;
-	if (remote_use(d, &e->tuple.remote.addr))
-		return -ENOMEM;
-	/* Not now: who reviews it goes by the time at which this dump began. */
-	f = flow_add(&d->flows, &e->tuple, d->dumped_ms);
-	if (!f) {
-		remote_unuse(d, &e->tuple.remote.addr);
-		return 0;
-	}
-	if (flow_tombstone_lift(&d->flows, &f->identity))
-		divert_undrop(d, &f->identity);
-	claim_init(&f->claim, &f->identity, 0);
-	update(f, e, now_ms);
-	report_flow_event(d, f, "tracked", "");
-	return 0;
+	return enter(d, e, now_ms);
 }
 
 int discover_dump(struct daemon *d, uint64_t now_ms)
@@ -254,24 +262,40 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	return 0;
 }
 
-void discover_freshen(struct daemon *d, uint64_t now_ms)
+void discover_prepare(struct daemon *d, uint64_t now_ms)
 {
-	if (now_ms - d->dumped_ms < FRESH_MS)
-		return;
-	discover_dump(d, now_ms);
-	d->review_ms = now_ms;
-}
-
-void discover_prepare(struct daemon *d, unsigned int flows, uint64_t now_ms)
-{
-	if (flows > FEW) {
-		discover_freshen(d, now_ms);
-		return;
-	}
 	if (sockdiag_receive(d->sockdiag))
 		d->dump_now = true; /* what has ended since is not known */
 	if (now_ms - d->dumped_ms >= FRESH_MS && d->dump_ms > now_ms + LATER_MS)
 		d->dump_ms = now_ms + LATER_MS;
+}
+
+/* Who is known stays as he is: whoever asks has flows in his hands. */
+static int on_entry_at(const struct sockdiag_entry *e, void *arg)
+{
+	struct daemon *d = arg;
+
+	if (e->state != SOCKDIAG_OPEN || flow_find(&d->flows, &e->tuple))
+		return 0;
+	return enter(d, e, loop_now_ms());
+}
+
+void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
+		 const struct addr *a)
+{
+	struct looked *last = &d->looked[side];
+	uint64_t now_ms = loop_now_ms();
+	int err;
+
+	if (now_ms - d->dumped_ms < FRESH_MS ||
+	    (now_ms - last->at_ms < FRESH_MS && !(what & ~last->what) &&
+	     addr_equal(&last->addr, a)))
+		return;
+	*last = (struct looked){ *a, what, now_ms };
+	err = sockdiag_dump_at(d->sockdiag, what | SOCKDIAG_INFO, a,
+			       side == FLOW_THEIRS, on_entry_at, d);
+	if (err)
+		log_warn(d->log, "socket dump: %s", strerror(-err));
 }
 
 /* ---- review ------------------------------------------------------------- */

@@ -54,18 +54,6 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 	d->look = true;
 }
 
-static unsigned int flows_of_tracks(const struct daemon *d)
-{
-	const struct assoc *a;
-	const struct track *t;
-	unsigned int n = 0;
-
-	LIST_FOREACH(a, &d->assocs, entry)
-		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
-			n += t->group.digest.count;
-	return n;
-}
-
 static void on_route_settled(void *arg)
 {
 	struct daemon *d = arg;
@@ -76,9 +64,7 @@ static void on_route_settled(void *arg)
 	d->look = false;
 	d->quiet_ms = now_ms + QUIET_MS;
 	handover_step(d, now_ms); /* time comes before events (migrate.h) */
-	/* First the sockets: a connection younger than the last dump may have
-	 * the very tuple that a flow is about to move to. */
-	discover_prepare(d, flows_of_tracks(d), now_ms);
+	discover_prepare(d, now_ms);
 	handover_evaluate(d, now_ms, false);
 }
 

@@ -98,7 +98,7 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 	case MIGRATE_ACCEPT_ADD:
 	case MIGRATE_RELEASE:
 	case MIGRATE_SWITCH:
-		return track_apply(t, act, sending, now_ms);
+		return track_apply(t, act, false, sending, now_ms);
 	case MIGRATE_SEND:
 		outgoing_send(t, act, now_ms);
 		break;
@@ -129,6 +129,49 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 		break;
 	}
 	return 0;
+}
+
+/* HOLD and the ACCEPT_ADD behind it in one transaction. Where the kernel takes
+ * none, or refuses: one after the other, so that what can be done is. */
+static bool carry_out_both(struct track *t, const struct migrate_actions *out,
+			   unsigned int i, const struct locator *sending,
+			   uint64_t now_ms)
+{
+	const struct migrate_action *act = &out->action[i];
+
+	return i + 1 < out->n && act->type == MIGRATE_HOLD &&
+	       act[1].type == MIGRATE_ACCEPT_ADD &&
+	       !track_apply(t, &act[1], true, sending, now_ms);
+}
+
+/* Returns how many were carried out. The messages go before the packets that
+ * were held: the other end waits for them, and releases its own meanwhile. */
+static unsigned int carry_out_all(struct track *t,
+				  const struct migrate_actions *out,
+				  const struct locator *sending,
+				  struct follow_up *next, uint64_t now_ms)
+{
+	bool changed = false;
+	unsigned int i;
+
+	for (i = 0; i < out->n; i++) {
+		enum migrate_action_type type = out->action[i].type;
+
+		if (changed && type > MIGRATE_SEND) {
+			track_let_go(t);
+			changed = false;
+		}
+		changed = changed || (type > MIGRATE_JOURNAL &&
+				      type < MIGRATE_SEND);
+		if (carry_out_both(t, out, i, sending, now_ms))
+			i++;
+		else if (carry_out(t, &out->action[i], sending, next,
+				   now_ms) < 0)
+			break;
+	}
+	if (changed)
+		track_let_go(t);
+	return i;
 }
 
 static bool asks(const struct migrate_actions *out)
@@ -178,10 +221,7 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 
 	memset(&next, 0, sizeof(next));
 	mover_step(&t->mover, ev, now_ms, &out);
-	for (i = 0; i < out.n; i++)
-		if (carry_out(t, &out.action[i], &before.sending, &next,
-			      now_ms) < 0)
-			break;
+	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
 	if (i < out.n)
 		mover_back(t, &before, &out, i, now_ms);
 	else if (asks(&out))
@@ -204,10 +244,7 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 
 	memset(&next, 0, sizeof(next));
 	follower_step(&t->follower, ev, now_ms, &out);
-	for (i = 0; i < out.n; i++)
-		if (carry_out(t, &out.action[i], &before.sending, &next,
-			      now_ms) < 0)
-			break;
+	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
 	if (i < out.n)
 		follower_back(t, &before, &out, i, now_ms);
 	keep_ends(t, &out);

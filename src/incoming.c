@@ -97,6 +97,7 @@ static enum reason move_tuples(struct track *t, const struct locator *to,
 {
 	struct flow *f;
 
+	track_look(t, &to->addr);
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
 		struct endpoint at;
 
@@ -175,10 +176,9 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 
 	if (t && follower_classify(&t->follower, m->seq) ==
 			 FOLLOWER_SEQ_NEW) {
-		/* Sockets first: they may have the tuples, or be gone and
-		 * the track with them. */
+		/* Sockets first: they may be gone and the track with them. */
 		if (now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
-			discover_prepare(a->d, t->group.digest.count, now_ms);
+			discover_prepare(a->d, now_ms);
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}
 	if (!t) {

@@ -321,25 +321,25 @@ static struct inet_diag_req_v2 *put_request(struct nlmsghdr *nlh,
 static void put_filter(struct nlmsghdr *nlh, const struct addr *addr,
 		       bool remote)
 {
-	const uint8_t len = (uint8_t)addr_size(addr);
-	struct {
-		struct inet_diag_bc_op op;
-		struct inet_diag_hostcond cond;
-		uint8_t addr[16];
-	} code = {
-		.cond = {
-			.family = (uint8_t)addr_af(addr),
-			.prefix_len = (uint8_t)(8 * len),
-			.port = -1, /* any */
-		},
+	const size_t len = addr_size(addr);
+	const size_t end = sizeof(struct inet_diag_bc_op) +
+			   sizeof(struct inet_diag_hostcond) + len;
+	struct inet_diag_bc_op op = {
+		.code = remote ? INET_DIAG_BC_D_COND : INET_DIAG_BC_S_COND,
+		.yes = (uint8_t)end,
+		.no = (uint16_t)(end + sizeof(op)),
 	};
-	const size_t end = sizeof(code.op) + sizeof(code.cond) + len;
+	struct inet_diag_hostcond cond = {
+		.family = (uint8_t)addr_af(addr),
+		.prefix_len = (uint8_t)(8 * len),
+		.port = -1, /* any */
+	};
+	uint8_t code[sizeof(op) + sizeof(cond) + sizeof(addr->byte)];
 
-	code.op.code = remote ? INET_DIAG_BC_D_COND : INET_DIAG_BC_S_COND;
-	code.op.yes = (uint8_t)end;
-	code.op.no = (uint16_t)(end + sizeof(code.op));
-	memcpy(code.addr, addr->byte, len);
-	mnl_attr_put(nlh, INET_DIAG_REQ_BYTECODE, end, &code);
+	memcpy(code, &op, sizeof(op));
+	memcpy(code + sizeof(op), &cond, sizeof(cond));
+	memcpy(code + sizeof(op) + sizeof(cond), addr->byte, len);
+	mnl_attr_put(nlh, INET_DIAG_REQ_BYTECODE, end, code);
 }
 
 /* What is asked of every socket of a kind. */

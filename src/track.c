@@ -687,18 +687,24 @@ static void note_gap(struct track *t, enum migrate_action_type type,
 	t->held_ms = 0;
 }
 
+static bool decides_hold(enum migrate_action_type type)
+{
+	return type == MIGRATE_HOLD || type == MIGRATE_RELEASE ||
+	       type == MIGRATE_SWITCH;
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
-		const struct locator *sending, uint64_t now_ms)
+		bool hold, const struct locator *sending, uint64_t now_ms)
 {
 	struct daemon *d = t->assoc->d;
 	const struct locator *at = &action->to;
 	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
 			 !is_yielded(t, at);
-	struct divert_released released;
 	uint32_t ifindex = 0;
 	struct flow *f;
 	int err = 0;
 
+	hold = hold || action->type == MIGRATE_HOLD;
 	if (action->type == MIGRATE_ACCEPT_ADD)
 		ifindex = ifindex_of(t, &at->addr);
 	divert_begin(d);
@@ -713,9 +719,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 			err = change(t, f, action->type, at);
 		if (ifindex && !err)
 			reverse(t, f, at, ifindex);
-		if (action->type == MIGRATE_HOLD ||
-		    action->type == MIGRATE_RELEASE ||
-		    action->type == MIGRATE_SWITCH)
+		if (hold || decides_hold(action->type))
 			f->hold = track_holds(f);
 		divert_add(d, f, tombstone, now_ms, &err);
 		f->was_held = held;
@@ -736,17 +740,24 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	}
 	if (err)
 		return err;
-	note_gap(t, action->type, now_ms);
+	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
 	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
 		switched(t, &sending->addr, &at->addr);
+	/* Before ACCEPT leaves: what comes by the new locator then does not
+	 * wait for us. */
+	if (hold && t->side == FLOW_THEIRS)
+		wake_offered(t);
+	return 0;
+}
+
+void track_let_go(struct track *t)
+{
+	struct divert_released released;
+	struct flow *f;
+
 	released.n = 0;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold && flow_is_waiting(f))
-			divert_release(d, f, &released);
-	divert_released(d, &released);
-	/* Before ACCEPT leaves: what comes by the new locator then does not
-	 * wait for us. */
-	if (action->type == MIGRATE_HOLD && t->side == FLOW_THEIRS)
-		wake_offered(t);
-	return 0;
+			divert_release(t->assoc->d, f, &released);
+	divert_released(t->assoc->d, &released);
 }

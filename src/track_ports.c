@@ -13,7 +13,7 @@
 #define PORT_LOW 32768 /* Linux's default ip_local_port_range */
 #define PORT_COUNT 28232
 #define PORT_TRIES 64
-#define LOOKUPS_MAX 256 /* flows of a track that are asked for one by one */
+#define FEW 32 /* flows of a track that are asked for one by one */
 
 static bool is_named(const struct track *t, const struct flow *f)
 {
@@ -21,6 +21,19 @@ static bool is_named(const struct track *t, const struct flow *f)
 		if (t->refusal->flow_id[i] == f->claim.flow_id)
 			return true;
 	return false;
+}
+
+void track_look(const struct track *t, const struct addr *a)
+{
+	unsigned int what = 0;
+	const struct flow *f;
+
+	if (t->group.digest.count <= FEW)
+		return; /* track_end_taken() asks */
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		what |= f->identity.proto == IPPROTO_TCP ? SOCKDIAG_TCP :
+							   SOCKDIAG_UDP;
+	discover_at(t->assoc->d, what, t->side, a);
 }
 
 bool track_end_taken(const struct track *t, const struct flow *f,
@@ -31,7 +44,7 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 
 	if (flow_end_taken(&d->flows, f, t->side, at))
 		return true;
-	if (t->group.digest.count > LOOKUPS_MAX)
+	if (t->group.digest.count > FEW)
 		return false;
 	/* Sockets that no dump shows, because they are not connected yet. */
 	if (t->side == FLOW_OURS)
@@ -76,6 +89,7 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 		if (!addr_equal(&f->identity.local.addr, addr))
 			keep = mover_locator(&t->mover)->ports;
 	*ports = keep;
+	track_look(t, addr);
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 		struct endpoint at;
 

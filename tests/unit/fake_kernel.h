@@ -111,6 +111,7 @@ struct letter {
 	struct endpoint src, dst;
 	uint8_t data[UDP_DATAGRAM_MAX];
 	size_t len;
+	uint32_t held; /* packets of its sender, when it was sent */
 };
 
 struct parcel {
@@ -162,6 +163,7 @@ struct host {
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
 	uint32_t dump_takes_ms;
+	unsigned int looks_at; /* for those at an address */
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
@@ -176,6 +178,7 @@ struct host {
 	bool watched; /* the table can be changed by others */
 	unsigned int lost[REPAIR_MAX]; /* by them; not read yet */
 	int steer_error; /* of the next commits */
+	bool no_room_in; /* IN is full */
 	unsigned int builds, commits, idles;
 	uint64_t changes; /* elements put in or taken away */
 	unsigned int letters, sent[LETTER_TYPES]; /* datagrams, by type */
@@ -554,6 +557,9 @@ static int commit(struct steer *s)
 	h->changes += h->n_todo;
 	if (h->steer_error)
 		return h->steer_error;
+	for (size_t i = 0; h->no_room_in && i < h->n_todo; i++)
+		if (h->todo[i].set == STEER_IN && h->todo_add[i])
+			return -ENFILE;
 	for (size_t i = 0; i < h->n_todo; i++) {
 		const struct element *n = &h->todo[i];
 		struct element *e = element(h, n->set, &n->tuple);
@@ -1005,6 +1011,22 @@ int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
 	clock_ms += sd->h->dump_takes_ms;
 	for (size_t i = 0; i < sd->h->n_sock; i++)
 		cb(&sd->h->sock[i], arg);
+	return 0;
+}
+
+int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
+		     const struct addr *addr, bool remote,
+		     sockdiag_callback *cb, void *arg)
+{
+	(void)what;
+	sd->h->looks_at++;
+	for (size_t i = 0; i < sd->h->n_sock; i++) {
+		const struct tuple *t = &sd->h->sock[i].tuple;
+
+		if (addr_equal(remote ? &t->remote.addr : &t->local.addr,
+			       addr))
+			cb(&sd->h->sock[i], arg);
+	}
 	return 0;
 }
 
@@ -1466,6 +1488,7 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));
 	memset(l, 0, sizeof(*l));
+	l->held = udp->h->d->hold.packets;
 	l->src.addr = *src;
 	l->src.port = udp->h->d->conf->port;
 	l->dst = *dst;

@@ -553,37 +553,6 @@ static void lost_events_are_asked_for(void **state)
 	assert_int_equal(host[0].resyncs, 0);
 }
 
-/* A dump takes longer than a handover. Where few flows move, neither end makes
- * one before they have, and both do soon afterwards. */
-static void a_few_flows_wait_for_no_dump(void **state)
-{
-	struct tuple t = connection(40000);
-	uint64_t dumps[2];
-	struct flow *f;
-
-	(void)state;
-	run(3000);
-	f = flow_at(&host[0], &t);
-	while (clock_ms - host[0].d->dumped_ms < 100 ||
-	       clock_ms - host[1].d->dumped_ms < 100)
-		run(1);
-	for (int i = 0; i < 2; i++)
-		dumps[i] = host[i].d->counters.value[COUNTER_DUMPS];
-	addr_add(&host[0], "10.0.0.9", 2);
-	addr_remove(&host[0], "10.0.0.1");
-	while (track_of(f, FLOW_OURS)->mover.committed != 1) {
-		run(1);
-		assert_true(clock_ms < 1010000);
-	}
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(host[i].d->counters.value[COUNTER_DUMPS],
-				 dumps[i]);
-	run(100);
-	for (int i = 0; i < 2; i++)
-		assert_true(host[i].d->counters.value[COUNTER_DUMPS] >
-			    dumps[i]);
-}
-
 /* Asleep for an hour between PROVE and DONE: the permission to send is over,
  * and a packet is what the host wakes up with. */
 static void time_comes_before_packets(void **state)
@@ -764,7 +733,6 @@ int main(void)
 		WORLD(a_half_owned_flow_stops_no_other_1),
 		WORLD(a_half_owned_flow_stops_no_other_2),
 		WORLD(lost_events_are_asked_for),
-		WORLD(a_few_flows_wait_for_no_dump),
 		WORLD(time_comes_before_packets),
 		WORLD(a_poke_bears_our_mark),
 		WORLD(paths_go_with_their_address),

@@ -25,6 +25,7 @@
 #define rtmon_is_own fake_is_own
 #define track_end_taken fake_end_taken
 #define track_find fake_track
+#define track_look fake_look
 #define divert_read_out fake_read_out
 #define wake_senders fake_wake
 
@@ -77,9 +78,8 @@ enum reason conf_locator_check(const struct conf *c, const struct addr *x,
 	return REASON_NONE;
 }
 
-void discover_prepare(struct daemon *in, unsigned int flows, uint64_t now_ms)
+void discover_prepare(struct daemon *in, uint64_t now_ms)
 {
-	(void)flows;
 	in->dumped_ms = now_ms;
 	n_dumps++;
 }
@@ -135,6 +135,11 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 {
 	(void)t, (void)f, (void)at;
 	return false;
+}
+
+void track_look(const struct track *t, const struct addr *x)
+{
+	(void)t, (void)x;
 }
 
 struct track *track_find(const struct assoc *of, enum flow_side side,
