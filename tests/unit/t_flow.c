@@ -6,9 +6,24 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
+static int allocations_left = -1; /* -1: any number */
+
+static void *bounded_calloc(size_t n, size_t size)
+{
+	if (allocations_left == 0)
+		return NULL;
+	if (allocations_left > 0)
+		allocations_left--;
+	return calloc(n, size);
+}
+
+#define calloc bounded_calloc
+#include "../../src/flow.c"
+#include "../../src/flow_steer.c"
+#undef calloc
 
 #define NOW 1000
 
@@ -212,6 +227,56 @@ static void test_failure_changes_nothing(void **state)
 	flow_steer_abort(&x->t, x->f);
 	assert_null(flow_find_wire(&x->t, &wire));
 	assert_int_equal(x->f->steered, before);
+}
+
+static int hold_and_move(struct fixture *x, const struct addr *to)
+{
+	int err;
+
+	x->f->hold = true;
+	err = flow_accept(x->f, FLOW_OURS, to, 0);
+	if (!err)
+		err = flow_send_by(x->f, FLOW_OURS, to, 0);
+	if (!err)
+		err = flow_steer_prepare(&x->t, x->f, false, NOW, on_change,
+					 &x->k);
+	return err;
+}
+
+/* Whichever allocation fails: what was there stays, and it can be done
+ * later. */
+static void test_no_memory_changes_nothing(void **state)
+{
+	struct fixture *x = *state;
+	struct addr o = address("10.0.0.1");
+	struct addr n = address("10.0.1.9");
+	struct kernel before = x->k;
+	int failures = 0;
+
+	for (allocations_left = 0; hold_and_move(x, &n); failures++) {
+		allocations_left = -1;
+		flow_steer_abort(&x->t, x->f);
+		x->k = before; /* nothing was committed */
+		assert_int_equal(x->t.wires.n, 0);
+		x->f->hold = false;
+		flow_unaccept(x->f, FLOW_OURS, &n, 0);
+		if (x->f->path)
+			assert_int_equal(flow_send_by(x->f, FLOW_OURS, &o, 0),
+					 0);
+		assert_true(flow_is_plain(x->f));
+		steer(x, false);
+		assert_null(x->f->path);
+		assert_memory_equal(&x->k, &before, sizeof(before));
+		free(x->f->transit); /* as at first */
+		x->f->transit = NULL;
+		allocations_left = failures + 1;
+	}
+	allocations_left = -1;
+	assert_in_range(failures, 3, 10); /* transit, path, wire */
+	flow_steer_commit(&x->t, x->f, false, NOW);
+	assert_true(flow_is_moved(x->f));
+	assert_int_equal(x->k.n[FLOW_STEER_OUT], 1);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 1);
 }
 
 static void test_ports_are_a_name(void **state)
@@ -468,6 +533,7 @@ int main(void)
 		T(test_move_and_back),
 		T(test_product_of_both_sides),
 		T(test_failure_changes_nothing),
+		T(test_no_memory_changes_nothing),
 		T(test_ports_are_a_name),
 		T(test_taken),
 		T(test_no_tombstone_on_a_living_socket),
