@@ -31,6 +31,9 @@
 #define FD_TABLE 50
 #define FD_ROUTES 51
 #define LETTER_TYPES 256
+#ifndef POST
+#define POST 4096
+#endif
 #define TAPS 16
 #define TAP_ASKED 1024 /* between two looks at a tap */
 
@@ -107,6 +110,12 @@ struct pair {
 	uint32_t ifindex, uses;
 };
 
+struct pair_list {
+	struct pair *pair;
+	size_t n, room;
+	struct places places;
+};
+
 struct letter {
 	struct endpoint src, dst;
 	uint8_t data[UDP_DATAGRAM_MAX];
@@ -160,6 +169,8 @@ struct host {
 	/* sockets */
 	struct sockdiag_entry *sock;
 	size_t n_sock, sock_room;
+	struct places sock_places; /* of the first so many: */
+	size_t n_sock_places;
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
 	uint32_t dump_takes_ms;
@@ -184,8 +195,7 @@ struct host {
 	unsigned int letters, sent[LETTER_TYPES]; /* datagrams, by type */
 	bool in_batch;
 	/* counts */
-	struct pair kept[64], reverse[64], gone[64];
-	size_t n_kept, n_reverse, n_gone;
+	struct pair_list kept, reverse, gone;
 	/* taps */
 	struct tap *tap[TAPS];
 	struct {
@@ -209,7 +219,7 @@ struct host {
 static struct host host[HOSTS];
 static struct host *starting; /* whose adapters are being opened */
 static uint64_t clock_ms;
-static struct letter post[4096];
+static struct letter post[POST];
 static size_t n_post;
 static bool lose_post;
 
@@ -650,25 +660,38 @@ int steer_watch(struct steer *s)
 
 /* ---- retain -------------------------------------------------------------- */
 
-static struct pair *pair_find(struct pair *list, size_t n,
-			      const struct addr *a, const struct addr *b,
-			      uint32_t ifindex)
+static struct tuple pair_key(const struct addr *a, const struct addr *b)
 {
-	for (size_t i = 0; i < n; i++)
-		if (addr_equal(&list[i].a, a) && list[i].ifindex == ifindex &&
-		    (!b || addr_equal(&list[i].b, b)))
-			return &list[i];
-	return NULL;
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.local.addr = *a;
+	if (b)
+		t.remote.addr = *b;
+	return t;
 }
 
-static void pair_use(struct pair *list, size_t *n, const struct addr *a,
+static struct pair *pair_find(const struct pair_list *l, const struct addr *a,
+			      const struct addr *b, uint32_t ifindex)
+{
+	struct tuple key = pair_key(a, b);
+	const struct place *p = l->n ? place_of(&l->places, (int)ifindex,
+						&key) : NULL;
+
+	return p && p->at ? &l->pair[p->at - 1] : NULL;
+}
+
+static void pair_use(struct pair_list *l, const struct addr *a,
 		     const struct addr *b, uint32_t ifindex)
 {
-	struct pair *p = pair_find(list, *n, a, b, ifindex);
+	struct pair *p = pair_find(l, a, b, ifindex);
 
 	if (!p) {
-		assert_true(*n < 64);
-		p = &list[(*n)++];
+		struct tuple key = pair_key(a, b);
+
+		l->pair = more(l->pair, &l->room, l->n, sizeof(*l->pair));
+		p = &l->pair[l->n];
+		place_put(&l->places, (int)ifindex, &key, l->n++);
 		memset(p, 0, sizeof(*p));
 		p->a = *a;
 		if (b)
@@ -678,15 +701,30 @@ static void pair_use(struct pair *list, size_t *n, const struct addr *a,
 	p->uses++;
 }
 
-static int pair_unuse(struct pair *list, size_t *n, const struct addr *a,
+static int pair_unuse(struct pair_list *l, const struct addr *a,
 		      const struct addr *b, uint32_t ifindex)
 {
-	struct pair *p = pair_find(list, *n, a, b, ifindex);
+	struct pair *p = pair_find(l, a, b, ifindex);
+	struct tuple key;
 
 	assert_non_null(p); /* more taken away than was given */
-	if (--p->uses == 0)
-		*p = list[--*n];
+	if (--p->uses)
+		return 0;
+	key = pair_key(a, b);
+	place_take(&l->places, (int)ifindex, &key);
+	*p = l->pair[--l->n];
+	key = pair_key(&p->a, &p->b);
+	if (p != &l->pair[l->n])
+		place_put(&l->places, (int)p->ifindex, &key,
+			  (size_t)(p - l->pair));
 	return 0;
+}
+
+static void pairs_forget(struct pair_list *l)
+{
+	give_back(l->pair, l->room, sizeof(*l->pair));
+	places_forget(&l->places);
+	memset(l, 0, sizeof(*l));
 }
 
 int retain_open(struct retain **out, const struct retain_conf *conf,
@@ -707,7 +745,9 @@ int retain_close(struct retain *r, bool keep)
 	if (!r)
 		return 0;
 	r->h->retain_open = false;
-	r->h->n_kept = r->h->n_reverse = r->h->n_gone = 0; /* its counts */
+	pairs_forget(&r->h->kept); /* its counts */
+	pairs_forget(&r->h->reverse);
+	pairs_forget(&r->h->gone);
 	return 0;
 }
 
@@ -737,14 +777,14 @@ int retain_protect(struct retain *r, const struct addr *old,
 		   const struct addr *peer, uint32_t mtu)
 {
 	(void)mtu;
-	pair_use(r->h->kept, &r->h->n_kept, old, peer, 0);
+	pair_use(&r->h->kept, old, peer, 0);
 	return 0;
 }
 
 int retain_unprotect(struct retain *r, const struct addr *old,
 		     const struct addr *peer)
 {
-	return pair_unuse(r->h->kept, &r->h->n_kept, old, peer, 0);
+	return pair_unuse(&r->h->kept, old, peer, 0);
 }
 
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
@@ -762,29 +802,29 @@ int retain_drop_unresolved(struct retain *r, const struct addr *a,
 
 int retain_gone(struct retain *r, const struct addr *old)
 {
-	if (!pair_find(r->h->gone, r->h->n_gone, old, NULL, 0))
-		pair_use(r->h->gone, &r->h->n_gone, old, NULL, 0);
+	if (!pair_find(&r->h->gone, old, NULL, 0))
+		pair_use(&r->h->gone, old, NULL, 0);
 	return 0;
 }
 
 int retain_back(struct retain *r, const struct addr *old)
 {
-	if (pair_find(r->h->gone, r->h->n_gone, old, NULL, 0))
-		pair_unuse(r->h->gone, &r->h->n_gone, old, NULL, 0);
+	if (pair_find(&r->h->gone, old, NULL, 0))
+		pair_unuse(&r->h->gone, old, NULL, 0);
 	return 0;
 }
 
 int retain_reverse(struct retain *r, const struct addr *peer,
 		   uint32_t ifindex)
 {
-	pair_use(r->h->reverse, &r->h->n_reverse, peer, NULL, ifindex);
+	pair_use(&r->h->reverse, peer, NULL, ifindex);
 	return 0;
 }
 
 int retain_unreverse(struct retain *r, const struct addr *peer,
 		     uint32_t ifindex)
 {
-	return pair_unuse(r->h->reverse, &r->h->n_reverse, peer, NULL,
+	return pair_unuse(&r->h->reverse, peer, NULL,
 			  ifindex);
 }
 
@@ -1030,18 +1070,39 @@ int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
 	return 0;
 }
 
+/* Tests write in the list as they like: what was noted is looked at again. */
+static struct sockdiag_entry *sock_at(struct host *h, const struct tuple *t)
+{
+	const struct place *p;
+
+	while (h->n_sock_places < h->n_sock) {
+		place_put(&h->sock_places, 0, &h->sock[h->n_sock_places].tuple,
+			  h->n_sock_places);
+		h->n_sock_places++;
+	}
+	p = h->n_sock ? place_of(&h->sock_places, 0, t) : NULL;
+	if (p && p->at && p->at <= h->n_sock &&
+	    tuple_equal(&h->sock[p->at - 1].tuple, t))
+		return &h->sock[p->at - 1];
+	if (h->n_sock > LIST)
+		return NULL;
+	for (size_t i = 0; i < h->n_sock; i++)
+		if (tuple_equal(&h->sock[i].tuple, t))
+			return &h->sock[i];
+	return NULL;
+}
+
 int sockdiag_lookup(struct sockdiag *sd, const struct tuple *tuple,
 		    uint32_t ifindex, struct sockdiag_entry *entry)
 {
+	const struct sockdiag_entry *e = sock_at(sd->h, tuple);
+
 	(void)ifindex;
-	for (size_t i = 0; i < sd->h->n_sock; i++) {
-		if (!tuple_equal(&sd->h->sock[i].tuple, tuple))
-			continue;
-		if (entry)
-			*entry = sd->h->sock[i];
-		return 0;
-	}
-	return -ENOENT;
+	if (!e)
+		return -ENOENT;
+	if (entry)
+		*entry = *e;
+	return 0;
 }
 
 int sockdiag_destroy(struct sockdiag *sd, const struct tuple *tuple,

@@ -18,7 +18,7 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 	addr_remove(&host[0], "10.0.0.1");
 	run(5000);
 	check_wire(&t, "10.0.0.9");
-	assert_int_equal(host[1].n_reverse, 1);
+	assert_int_equal(host[1].reverse.n, 1);
 	socket_end(&host[0], &t);
 	socket_end(&host[1], &r);
 	run(3000);
@@ -103,7 +103,7 @@ static void a_new_socket_at_the_peer_is_owned_again(void **state)
 	f = flow_at(&host[0], &t);
 	assert_false(f->protected); /* nobody would follow its moves */
 	assert_int_equal(f->reason, REASON_ENDED);
-	assert_int_equal(host[0].n_kept, 0);
+	assert_int_equal(host[0].kept.n, 0);
 	socket_add(&host[1], &r);
 	run(70000);
 	assert_true(both_own(&t));
@@ -186,7 +186,7 @@ static void a_flow_owned_too_late_is_guarded_and_moved(void **state)
 	addr_remove(&host[0], "10.0.0.1");
 	run(50);
 	assert_true(f->protected);
-	assert_int_equal(host[0].n_gone, 1);
+	assert_int_equal(host[0].gone.n, 1);
 	assert_true(f->hold);
 	addr_add(&host[0], "10.0.0.9", 2);
 	run(5000);
@@ -623,16 +623,16 @@ static void a_failed_drain_keeps_the_way_back(void **state)
 	addr_remove(&host[0], "10.0.0.9");
 	run(500);
 	check_wire(&t, "10.0.0.8");
-	assert_non_null(pair_find(host[0].reverse, host[0].n_reverse,
+	assert_non_null(pair_find(&host[0].reverse,
 				  &t.remote.addr, NULL, 3));
 	host[0].steer_error = -ENOBUFS;
 	run(5000);
-	assert_non_null(pair_find(host[0].reverse, host[0].n_reverse,
+	assert_non_null(pair_find(&host[0].reverse,
 				  &t.remote.addr, NULL, 3));
 	host[0].steer_error = 0;
 	run(5000);
 	check_wire(&t, "10.0.0.8");
-	assert_null(pair_find(host[0].reverse, host[0].n_reverse,
+	assert_null(pair_find(&host[0].reverse,
 			      &t.remote.addr, NULL, 3));
 	socket_end(&host[0], &t);
 	t = tuple_reverse(&t);
@@ -687,7 +687,7 @@ static void a_reload_lets_go_of_what_is_denied(void **state)
 	run(3000);
 	assert_false(flow_at(&host[0], &t)->protected);
 	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_POLICY);
-	assert_int_equal(host[0].n_kept, 0);
+	assert_int_equal(host[0].kept.n, 0);
 }
 
 /* A window full is on its way and the first segment of it is lost: the number

@@ -36,7 +36,7 @@ static size_t elements_of(const struct host *h, struct element *to)
 static void restart_changes_nothing(struct host *h)
 {
 	static struct element after[LIST];
-	size_t kept = h->n_kept, reverse = h->n_reverse, gone = h->n_gone;
+	size_t kept = h->kept.n, reverse = h->reverse.n, gone = h->gone.n;
 	size_t n_after, same = 0;
 
 	n_before = elements_of(h, before);
@@ -50,9 +50,9 @@ static void restart_changes_nothing(struct host *h)
 		else
 			assert_in_range(after[i].set, SET_SEND, SET_RECV);
 	assert_int_equal(same, n_before);
-	assert_int_equal(h->n_kept, kept);
-	assert_int_equal(h->n_reverse, reverse);
-	assert_int_equal(h->n_gone, gone);
+	assert_int_equal(h->kept.n, kept);
+	assert_int_equal(h->reverse.n, reverse);
+	assert_int_equal(h->gone.n, gone);
 }
 
 static struct track *own_track(const struct tuple *t)
@@ -307,7 +307,7 @@ static void dead_sockets_are_cleaned_up_after(void **state)
 	assert_int_equal(host_restart(&host[0]), 0);
 	assert_null(flow_at(&host[0], &t));
 	assert_int_equal(elements_of(&host[0], before), 0);
-	assert_int_equal(host[0].n_kept, 0);
+	assert_int_equal(host[0].kept.n, 0);
 }
 
 static void a_new_socket_on_the_tuple_is_a_new_flow(void **state)
@@ -320,7 +320,7 @@ static void a_new_socket_on_the_tuple_is_a_new_flow(void **state)
 	assert_int_equal(host_restart(&host[0]), 0);
 	assert_false(flow_at(&host[0], &t)->protected);
 	assert_int_equal(elements_of(&host[0], before), 0);
-	assert_int_equal(host[0].n_kept, 0);
+	assert_int_equal(host[0].kept.n, 0);
 }
 
 /* Its configuration was changed meanwhile: what rests is let go, what needs
@@ -344,7 +344,7 @@ static void a_denied_flow_is_let_go_at_rest(void **state)
 	run(100);
 	assert_false(flow_at(&host[0], &t)->protected);
 	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_POLICY);
-	assert_int_equal(host[0].n_kept, 0);
+	assert_int_equal(host[0].kept.n, 0);
 }
 
 /* The program has closed it; what it sent is still under way. */

@@ -69,6 +69,10 @@ static inline void host_end(struct host *h)
 	give_back(h->todo, h->todo_room, sizeof(*h->todo));
 	give_back(h->todo_add, h->todo_add_room, sizeof(*h->todo_add));
 	places_forget(&h->places);
+	places_forget(&h->sock_places);
+	pairs_forget(&h->kept);
+	pairs_forget(&h->reverse);
+	pairs_forget(&h->gone);
 	snprintf(command, sizeof(command), "rm -rf %s", h->dir);
 	assert_int_equal(system(command), 0);
 }
@@ -288,8 +292,8 @@ static inline void world_make(void **state)
 static inline void check_empty(struct host *h)
 {
 	assert_int_equal(h->d->flows.by_identity.n, 0);
-	assert_int_equal(h->n_kept, 0);
-	assert_int_equal(h->n_reverse, 0);
+	assert_int_equal(h->kept.n, 0);
+	assert_int_equal(h->reverse.n, 0);
 	assert_int_equal(h->d->divert.steered, 0);
 	assert_null(h->d->divert.use[STEER_SRC]);
 	assert_null(h->d->divert.use[STEER_WIRE]);
