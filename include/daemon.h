@@ -167,6 +167,7 @@ struct pair_use {
 	uint32_t uses;
 	int32_t delta;
 	bool touched;
+	bool wired; /* retain_wire() */
 };
 
 struct pairs {

@@ -14,7 +14,9 @@
  *   1022   from OLD lookup N                 from gone to back
  *   32800  from OLD lookup N                 while protected (behind main
  *                                            32766 and default 32767)
- *   N      PEER dev sacip-sink mtu M         per protected peer address
+ *   32800  from WIRE lookup N                while sent by
+ *   N      PEER dev sacip-sink mtu M         per protected peer address, and
+ *                                            those that are sent to
  *   N+1    local OLD dev lo                  while protected
  *   N+1    PEER dev IF [...]                 retain_reverse, IPv4
  *   lo     OLD/32 scope host label lo:sacip  while protected, IPv4
@@ -116,6 +118,16 @@ int retain_protect(struct retain *r, const struct addr *old,
  * past errors and gives the first; -ENOENT where nothing was counted. */
 int retain_unprotect(struct retain *r, const struct addr *old,
 		     const struct addr *peer);
+/*
+ * Packets are rewritten to go from our `local` to the peer's `peer` (on the
+ * wire): where they find no route at all they end in the guard's. When an
+ * address is deleted the kernel takes the route of its subnet first, and the
+ * senders of what is rewritten in between would be told. One call each.
+ */
+int retain_wire(struct retain *r, const struct addr *local,
+		const struct addr *peer);
+int retain_unwire(struct retain *r, const struct addr *local,
+		  const struct addr *peer);
 /* The wire path to the peer has another MTU. 0, -ENOENT, kernel's -errno. */
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu);
 

@@ -68,6 +68,21 @@ void pairs_recount(struct daemon *d)
 	}
 }
 
+/* Where no route leads any more, what is sent between the two ends silently.
+ * (Of the identity's addresses this is so already.) Past retain's bounds
+ * senders are told. */
+static void set_wired(struct daemon *d, struct pair_use *p, bool wired)
+{
+	if (p->wired == wired)
+		return;
+	p->wired = false;
+	if (wired)
+		p->wired = !retain_wire(d->retain, &p->key.local,
+					&p->key.remote);
+	else
+		(void)retain_unwire(d->retain, &p->key.local, &p->key.remote);
+}
+
 static void linger(struct daemon *d, struct pair_use *p, uint64_t now_ms)
 {
 	if (p->until_ms)
@@ -87,6 +102,7 @@ void pairs_settle(struct daemon *d, int err, uint64_t now_ms)
 		if (!err)
 			p->uses = (uint32_t)((int64_t)p->uses + p->delta);
 		p->delta = 0;
+		set_wired(d, p, p->uses);
 		linger(d, p, now_ms);
 	}
 }

@@ -90,7 +90,7 @@ static int peer_get(struct retain *r, const struct addr *a, struct peer **out)
 
 static void old_put(struct retain *r, struct old *o)
 {
-	if (o->uses)
+	if (o->uses || o->wires)
 		return;
 	HASH_DELETE(hh, r->olds, o);
 	free(o);
@@ -166,7 +166,8 @@ static int old_take_down(struct retain *r, struct old *o)
 	if (o->gone)
 		err = route_del_rule(r->nl, &rule);
 	rule.preference = RETAIN_PREF_LAST;
-	err = first_of(err, route_del_rule(r->nl, &rule));
+	if (!o->wires)
+		err = first_of(err, route_del_rule(r->nl, &rule));
 	err = first_of(err, route_del_entry(r->nl, &entry));
 	if (o->copied)
 		err = first_of(err, route_del_copy(r->nl, &o->addr));
@@ -275,6 +276,61 @@ int retain_unprotect(struct retain *r, const struct addr *old,
 	return err;
 }
 
+int retain_wire(struct retain *r, const struct addr *local,
+		const struct addr *peer)
+{
+	struct route_rule rule;
+	struct old *o;
+	struct peer *p;
+	int err;
+
+	if (!addr_is_set(local) || local->family != peer->family)
+		return -EINVAL;
+	err = old_get(r, local, &o);
+	if (err)
+		return err;
+	err = peer_get(r, peer, &p);
+	if (err)
+		goto out_old;
+	err = peer_use(r, p, 0);
+	if (err)
+		goto out_peer;
+	rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
+	if (!o->uses && !o->wires)
+		err = route_put_rule(r->nl, &rule);
+	if (err) {
+		(void)peer_unuse(r, p);
+		goto out_peer;
+	}
+	o->wires++;
+	return 0;
+
+out_peer:
+	peer_put(r, p);
+out_old:
+	old_put(r, o);
+	return err;
+}
+
+int retain_unwire(struct retain *r, const struct addr *local,
+		  const struct addr *peer)
+{
+	struct old *o = retain_find_old(r, local);
+	struct peer *p = retain_find_peer(r, peer);
+	struct route_rule rule;
+	int err = 0;
+
+	if (!o || !o->wires || !p || !p->uses)
+		return -ENOENT;
+	rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
+	if (--o->wires == 0 && !o->uses)
+		err = route_del_rule(r->nl, &rule);
+	err = first_of(err, peer_unuse(r, p));
+	old_put(r, o);
+	peer_put(r, p);
+	return err;
+}
+
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 {
 	struct peer *p = retain_find_peer(r, peer);
@@ -301,7 +357,7 @@ int retain_gone(struct retain *r, const struct addr *old)
 	struct route_rule rule;
 	int err;
 
-	if (!o)
+	if (!o || !o->uses)
 		return -ENOENT;
 	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
 	err = route_put_rule(r->nl, &rule);
@@ -315,7 +371,7 @@ int retain_back(struct retain *r, const struct addr *old)
 	struct route_rule rule;
 	int err;
 
-	if (!o)
+	if (!o || !o->uses)
 		return -ENOENT;
 	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
 	err = route_del_rule(r->nl, &rule);
@@ -535,10 +591,11 @@ bool retain_uses(const struct route_object *object, void *arg)
 			return p && p->uses;
 		if (entry->table != r->conf.table + 1)
 			return false;
-		return entry->local ? retain_find_old(r, &entry->to) != NULL :
-				      p && p->hops;
+		o = retain_find_old(r, &entry->to);
+		return entry->local ? o && o->uses : p && p->hops;
 	case ROUTE_COPY:
-		return retain_find_old(r, &object->copy) != NULL;
+		o = retain_find_old(r, &object->copy);
+		return o && o->uses;
 	}
 	return false;
 }

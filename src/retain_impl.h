@@ -14,6 +14,7 @@
 struct old {
 	struct addr addr; /* key */
 	uint32_t uses;
+	uint32_t wires; /* by retain_wire(): its last rule, nothing else */
 	bool copied; /* the copy on lo is ours */
 	bool gone;
 	UT_hash_handle hh;
@@ -21,7 +22,7 @@ struct old {
 
 struct peer {
 	struct addr addr; /* key */
-	uint32_t uses; /* by retain_protect() */
+	uint32_t uses; /* by retain_protect(), retain_wire() */
 	uint32_t mtu;
 	unsigned int hops;
 	uint32_t hop[RETAIN_REVERSE_MAX];

@@ -72,10 +72,12 @@ static void restore_all(struct retain *r)
 		struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
 		struct route_entry entry = retain_delivery_to(r, o);
 
+		(void)route_put_rule(r->nl, &rule);
+		if (!o->uses)
+			continue;
 		if (o->copied)
 			(void)route_put_copy(r->nl, &o->addr);
 		(void)route_put_entry(r->nl, &entry);
-		(void)route_put_rule(r->nl, &rule);
 		rule.preference = RETAIN_PREF_GONE;
 		if (o->gone)
 			(void)route_put_rule(r->nl, &rule);

@@ -322,6 +322,43 @@ static void expect_restored(struct retain *r, const char *command)
 	expect_dump(before);
 }
 
+/* Wire addresses: a rule and a route, shared with what is protected. */
+static void test_wires_are_counted(void **state)
+{
+	struct retain *r;
+	char *before, *protected;
+
+	(void)ready(state);
+	r = open_retain(NULL);
+	before = dump();
+	for (int i = 0; i < 2; i++) {
+		struct addr local = host_addr(names[i].old);
+		struct addr peer = host_addr(names[i].peer);
+
+		assert_int_equal(retain_unwire(r, &local, &peer), -ENOENT);
+		assert_int_equal(retain_wire(r, &local, &peer), 0);
+		assert_int_equal(retain_wire(r, &local, &peer), 0);
+		assert_int_equal(retain_gone(r, &local), -ENOENT);
+		host_run("ip %s rule | grep -q 'from %s lookup %d'",
+			 names[i].family, names[i].old, TABLE);
+		host_run("ip %s route show table %d | grep -q '^%s '",
+			 names[i].family, TABLE, names[i].peer);
+	}
+	protected = dump();
+	protect(r, 0);
+	unprotect(r);
+	expect_dump(protected);
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < 2; i++) {
+			struct addr local = host_addr(names[i].old);
+			struct addr peer = host_addr(names[i].peer);
+
+			assert_int_equal(retain_unwire(r, &local, &peer), 0);
+		}
+	expect_dump(before);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 static void test_puts_back_what_others_take(void **state)
 {
 	struct retain_lost lost;
@@ -1020,6 +1057,7 @@ int main(void)
 		TEST(test_needs_privilege),
 		TEST(test_leaves_nothing_behind),
 		TEST(test_sweeps_after_a_crash),
+		TEST(test_wires_are_counted),
 		TEST(test_puts_back_what_others_take),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),

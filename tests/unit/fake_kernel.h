@@ -195,7 +195,7 @@ struct host {
 	unsigned int letters, sent[LETTER_TYPES]; /* datagrams, by type */
 	bool in_batch;
 	/* counts */
-	struct pair_list kept, reverse, gone;
+	struct pair_list kept, reverse, gone, wired;
 	/* taps */
 	struct tap *tap[TAPS];
 	struct {
@@ -748,6 +748,7 @@ int retain_close(struct retain *r, bool keep)
 	pairs_forget(&r->h->kept); /* its counts */
 	pairs_forget(&r->h->reverse);
 	pairs_forget(&r->h->gone);
+	pairs_forget(&r->h->wired);
 	return 0;
 }
 
@@ -785,6 +786,19 @@ int retain_unprotect(struct retain *r, const struct addr *old,
 		     const struct addr *peer)
 {
 	return pair_unuse(&r->h->kept, old, peer, 0);
+}
+
+int retain_wire(struct retain *r, const struct addr *local,
+		const struct addr *peer)
+{
+	pair_use(&r->h->wired, local, peer, 0);
+	return 0;
+}
+
+int retain_unwire(struct retain *r, const struct addr *local,
+		  const struct addr *peer)
+{
+	return pair_unuse(&r->h->wired, local, peer, 0);
 }
 
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)

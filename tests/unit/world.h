@@ -294,6 +294,7 @@ static inline void check_empty(struct host *h)
 	assert_int_equal(h->d->flows.by_identity.n, 0);
 	assert_int_equal(h->kept.n, 0);
 	assert_int_equal(h->reverse.n, 0);
+	assert_int_equal(h->wired.n, 0);
 	assert_int_equal(h->d->divert.steered, 0);
 	assert_null(h->d->divert.use[STEER_SRC]);
 	assert_null(h->d->divert.use[STEER_WIRE]);

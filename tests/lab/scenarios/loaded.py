@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Moved flows in the kernel's maps under load, and what must get through to
 the daemon or the socket all the same."""
+import time
+
 import packets
 from flows import Pair, copy, echo, udp
 from lab import check, wait_until
@@ -69,11 +71,6 @@ def move(lab, n, host, old, new, breaks):
 
 def moves_under_load(lab, n, path):
     client, server = lan(lab, n)
-    # The kernel takes an address's route before the address itself: what it
-    # has rewritten in between has no route, and a program hears of that.
-    for h in client, server:
-        h.ip(f"route add {'10.1.0.0/24' if n.fam == 4 else 'fd00:1::/64'} "
-             "dev eth0 metric 4000")
     lab.daemons(client, server, rewrite=path)
     flows = [copy(client, server, fam=n.fam),
              copy(client, server, "down", fam=n.fam),
@@ -119,6 +116,27 @@ def twenty_moves_under_load(lab, n):
 def twenty_moves_under_load_by_queue(lab, n):
     """The same where the daemons rewrite."""
     moves_under_load(lab, n, "queue")
+
+
+@scenario(fam=(4, 6))
+def a_route_goes_before_its_address(lab, n):
+    """As the kernel does it when an address is deleted, for a longer while:
+    programs whose packets are rewritten to it are not told."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server, rewrite="kernel")
+    flows = [copy(client, server, fam=n.fam),
+             udp(client, server, "up", pace_us=PACE_US["kernel"], fam=n.fam)]
+    lab.protected(*flows)
+    moves_to(lab, n, 9, *flows)
+    client.delete("eth0", n.cidr(1, 2))
+    on_path(lab, "kernel", *flows)
+    subnet = "10.1.0.0/24" if n.fam == 4 else "fd00:1::/64"
+    client.ip(f"route del {subnet} dev eth0")
+    time.sleep(0.3)
+    client.ip(f"route add {subnet} dev eth0")
+    for f in flows:
+        f.goes_on()
+        f.finish()
 
 
 def path_shrinks(lab, n, kind, narrow):
