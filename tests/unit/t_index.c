@@ -229,5 +229,8 @@ int main(void)
 		cmocka_unit_test(the_seed_decides_who_collides),
 	};
 
-	return crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+	if (crypto_init())
+		return 1;
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("index", tests, NULL, NULL);
 }
