@@ -13,11 +13,9 @@
 #include "../tests/unit/crowd.h"
 
 #include <malloc.h>
-#include <sys/stat.h>
 
 #define HERE "10.0.0.1"
 #define THERE "10.0.0.9"
-#define PER_PEER 10
 #define STRANGERS 200
 #define TIMES 5 /* that what changes nothing is repeated */
 
@@ -156,99 +154,6 @@ static void measure(unsigned int flows)
 
 /* ---- peers --------------------------------------------------------------- */
 
-static struct tuple of_peer(unsigned int peer, unsigned int i)
-{
-	struct tuple t;
-
-	memset(&t, 0, sizeof(t));
-	t.proto = IPPROTO_TCP;
-	t.local.addr = address(HERE);
-	t.local.port = (uint16_t)(20000 + i);
-	t.remote.addr = address("10.1.0.0");
-	t.remote.addr.byte[2] = (uint8_t)(peer >> 8);
-	t.remote.addr.byte[3] = (uint8_t)peer;
-	t.remote.port = 443;
-	return t;
-}
-
-static void put(FILE *f, const struct journal_record *r)
-{
-	uint8_t data[JOURNAL_RECORD_MAX];
-	size_t len = journal_encode(r, data, sizeof(data));
-
-	assert_true(len && fwrite(data, len, 1, f) == 1);
-}
-
-static void put_track(FILE *f, unsigned int number, enum flow_side side,
-		      const struct tuple *t)
-{
-	struct locator at = { .addr = side == FLOW_OURS ? t->local.addr :
-							  t->remote.addr };
-	struct journal_record r;
-
-	memset(&r, 0, sizeof(r));
-	r.type = JOURNAL_TRACK;
-	r.track.key.peer = number;
-	r.track.key.id = 1;
-	r.track.key.side = side;
-	r.track.remote = t->remote.addr;
-	r.track.uid = (uint32_t)-1;
-	if (side == FLOW_OURS)
-		mover_init(&r.track.mover, 1, &at);
-	else
-		follower_init(&r.track.follower, 1, &at);
-	put(f, &r);
-}
-
-/* What an earlier run would have left: so many peers, each with ten. */
-static void put_peer(FILE *f, unsigned int peer)
-{
-	struct tuple t = of_peer(peer, 0);
-	struct journal_record r;
-
-	memset(&r, 0, sizeof(r));
-	r.type = JOURNAL_PEER;
-	r.peer.number = peer + 1;
-	r.peer.port = host[0].d->conf->port;
-	crypto_random(r.peer.key, sizeof(r.peer.key));
-	put(f, &r);
-	put_track(f, peer + 1, FLOW_OURS, &t);
-	put_track(f, peer + 1, FLOW_THEIRS, &t);
-	for (unsigned int i = 0; i < PER_PEER; i++) {
-		memset(&r, 0, sizeof(r));
-		r.type = JOURNAL_FLOW;
-		r.flow.identity = of_peer(peer, i);
-		r.flow.peer = peer + 1;
-		r.flow.flow_id = (uint64_t)peer * PER_PEER + i + 1;
-		r.flow.tracked = true;
-		r.flow.track[FLOW_OURS] = r.flow.track[FLOW_THEIRS] = 1;
-		socket_add(&host[0], &r.flow.identity);
-		r.flow.cookie = host[0].sock[host[0].n_sock - 1].cookie;
-		put(f, &r);
-	}
-}
-
-static void put_journal(unsigned int peers)
-{
-	struct journal_record r;
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/run", host[0].dir);
-	assert_int_equal(mkdir(path, 0755), 0);
-	snprintf(path, sizeof(path), "%s/run/journal", host[0].dir);
-	umask(077);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	memset(&r, 0, sizeof(r));
-	r.type = JOURNAL_START;
-	keep_boot_id(r.start.boot_id);
-	put(f, &r);
-	for (unsigned int i = 0; i < peers; i++)
-		put_peer(f, i);
-	assert_int_equal(fclose(f), 0);
-}
-
 static double run_for(uint64_t ms)
 {
 	uint64_t until = clock_ms + ms;
@@ -260,21 +165,11 @@ static double run_for(uint64_t ms)
 	return work[0].ms;
 }
 
-/* What nobody understands, from somebody, and what it makes us look at. */
-static double stranger(void)
+static double strangers(void)
 {
-	struct letter l;
-
-	memset(&l, 0, sizeof(l));
-	l.src.addr = address("10.9.9.9");
-	l.src.port = l.dst.port = host[0].d->conf->port;
-	l.dst.addr = address(HERE);
-	l.len = 200;
 	work_begin();
-	for (int i = 0; i < STRANGERS; i++) {
-		turn(0, &l);
-		turn(0, NULL);
-	}
+	for (int i = 0; i < STRANGERS; i++)
+		crowd_stranger(HERE);
 	return work[0].ms;
 }
 
@@ -283,19 +178,14 @@ static void measure_peers(unsigned int peers)
 {
 	double began;
 
-	memset(host, 0, sizeof(host));
-	clock_ms = 1000000;
-	n_post = 0;
-	host_make(0);
-	addr_add(&host[0], HERE, 2);
-	put_journal(peers);
+	crowd_make_alone(HERE, peers);
 	began = processor_ms();
 	assert_int_equal(host_start(&host[0]), 0);
 	printf("{\"peers\": %u, \"restart_ms\": %.3f, ", peers,
 	       processor_ms() - began);
-	assert_int_equal(crowd_owned(&host[0]), peers * PER_PEER);
+	assert_int_equal(crowd_owned(&host[0]), peers * CROWD_PER_PEER);
 	moment();
-	printf("\"datagram_us\": %.3f, ", stranger() * 1000 / STRANGERS);
+	printf("\"datagram_us\": %.3f, ", strangers() * 1000 / STRANGERS);
 	printf("\"second_ms\": %.3f, ", run_for(5000) / 5);
 	work_begin();
 	began = processor_ms();

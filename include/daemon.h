@@ -117,6 +117,34 @@ static inline struct flow *flow_of_claim(struct claim *c)
 	return (struct flow *)((char *)c - offsetof(struct flow, claim));
 }
 
+/* When a peer has something to do: agenda.c. */
+enum agenda_of { AGENDA_CLAIMS, AGENDA_MOVES, AGENDAS };
+
+enum agenda_state {
+	AGENDA_ABSENT,
+	AGENDA_WAITS, /* for due_ms, in the heap */
+	AGENDA_TOUCHED, /* due_ms is to be found anew */
+	AGENDA_TAKEN, /* it is due, and about to be served */
+};
+
+struct agenda_entry {
+	LIST_ENTRY(agenda_entry) entry;
+	struct assoc *assoc;
+	uint64_t due_ms;
+	uint32_t at; /* in the heap */
+	enum agenda_state state;
+};
+
+typedef uint64_t agenda_due(const struct assoc *a);
+
+struct agenda {
+	enum agenda_of of;
+	agenda_due *due;
+	struct assoc **heap; /* the nearest first */
+	uint32_t n, room;
+	LIST_HEAD(, agenda_entry) touched, taken;
+};
+
 /* One peer that has or had a session: hangs on peer_user(). */
 struct assoc {
 	LIST_ENTRY(assoc) entry;
@@ -125,6 +153,7 @@ struct assoc {
 	struct claim_table *claims;
 	struct track_list tracks[FLOW_SIDES];
 	unsigned int n_tracks[FLOW_SIDES];
+	struct agenda_entry agenda[AGENDAS];
 	uint32_t next_track;
 	uint64_t sync_ms; /* SYNC unanswered: when to repeat; 0 none */
 	unsigned int sync_tries;
@@ -267,13 +296,13 @@ struct daemon {
 	struct crew crew;
 	struct peer_table *peers;
 	LIST_HEAD(, assoc) assocs;
+	uint32_t n_assocs;
+	struct agenda agenda[AGENDAS];
 	struct keep keep;
 	struct repair repair[REPAIR_MAX];
 	struct adopt *adopt; /* at the start, where there is a journal */
 
 	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
-	uint64_t handover_ms; /* nearest deadline of a track ... */
-	bool handover_dirty; /* ... to be found anew */
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
@@ -284,8 +313,6 @@ struct daemon {
 	uint64_t resync_ms; /* ask for all addresses then; 0 none */
 	bool dump_now;
 	uint64_t review_ms; /* look at flows without an owner; 0 none */
-	uint64_t assoc_ms; /* nearest deadline of a peer's claims ... */
-	bool assoc_dirty; /* ... to be found anew */
 	uint64_t settle_ms; /* flows that leave the queue; 0 none */
 	uint64_t count_ms; /* what the kernel rewrote is not asked for before */
 	uint64_t pins_ms; /* write them then; 0 none */
@@ -393,13 +420,34 @@ uint64_t crew_deadline_ms(const struct daemon *d); /* 0: none */
 /* Ends the threads. */
 void crew_close(struct daemon *d);
 
+/* ---- agenda.c ---------------------------------------------------------- */
+
+void agenda_init(struct agenda *g, enum agenda_of of, agenda_due *due);
+/* After all peers have left. */
+void agenda_free(struct agenda *g);
+/* A new peer, one of so many. 0 or -ENOMEM. */
+int agenda_enter(struct agenda *g, struct assoc *a, uint32_t peers);
+void agenda_leave(struct agenda *g, struct assoc *a);
+/* Its deadline may be another one by now. */
+void agenda_touch(struct agenda *g, struct assoc *a);
+/* The nearest deadline; UINT64_MAX: none. */
+uint64_t agenda_next_ms(struct agenda *g);
+/* Those that are due now are served each once, by agenda_next_due() until it
+ * says NULL; peers may leave meanwhile. */
+void agenda_take_due(struct agenda *g, uint64_t now_ms);
+struct assoc *agenda_next_due(struct agenda *g);
+
 /* ---- assoc.c --------------------------------------------------------- */
 
 extern const struct peer_ops assoc_peer_ops;
 /* The peer's, made where it has none; NULL without memory. */
 struct assoc *assoc_get(struct daemon *d, struct peer *p);
 void assoc_step(struct daemon *d, uint64_t now_ms);
-uint64_t assoc_deadline_ms(struct daemon *d);
+uint64_t assoc_due_ms(const struct assoc *a); /* for the agenda */
+/* The peer's claims may be due at another time by now; or those that a claim
+ * belongs to, if any. */
+void assoc_touch(struct assoc *a);
+void assoc_touch_claim(const struct claim *c);
 void assoc_free_all(struct daemon *d);
 /* Whose flow it is, NULL nobody's: peers count theirs. */
 void assoc_own(struct flow *f, struct peer *p);
@@ -521,7 +569,7 @@ void handover_session(struct assoc *a, uint64_t now_ms);
  * settled, moves that can wait are due. */
 void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet);
 void handover_step(struct daemon *d, uint64_t now_ms);
-uint64_t handover_deadline_ms(struct daemon *d);
+uint64_t handover_due_ms(const struct assoc *a); /* for the agenda */
 /* Looks at the tracks that are new. */
 void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms);
 /* Asks the peer for a session where its locators and ours are by now. */

@@ -480,7 +480,8 @@ void adopt_greet(struct daemon *d, uint64_t now_ms)
 {
 	struct assoc *a;
 
-	LIST_FOREACH(a, &d->assocs, entry)
+	LIST_FOREACH(a, &d->assocs, entry) {
 		a->greet_ms = now_ms;
-	d->assoc_dirty = true;
+		assoc_touch(a);
+	}
 }

@@ -41,6 +41,18 @@ void assoc_let_go(struct daemon *d, struct flow *f, uint64_t now_ms,
 	report_flow_event(d, f, "released", reason_name(why));
 }
 
+static int enter_agendas(struct assoc *a)
+{
+	struct daemon *d = a->d;
+
+	if (agenda_enter(&d->agenda[AGENDA_CLAIMS], a, d->n_assocs + 1))
+		return -ENOMEM;
+	if (!agenda_enter(&d->agenda[AGENDA_MOVES], a, d->n_assocs + 1))
+		return 0;
+	agenda_leave(&d->agenda[AGENDA_CLAIMS], a);
+	return -ENOMEM;
+}
+
 struct assoc *assoc_get(struct daemon *d, struct peer *p)
 {
 	struct assoc *a = peer_user(p);
@@ -60,6 +72,12 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 		free(a);
 		return NULL;
 	}
+	if (enter_agendas(a)) {
+		claim_table_free(a->claims);
+		free(a);
+		return NULL;
+	}
+	d->n_assocs++;
 	crypto_fingerprint(peer_key(p), a->name);
 	peer_set_user(p, a);
 	LIST_INSERT_HEAD(&d->assocs, a, entry);
@@ -89,7 +107,10 @@ static void assoc_free(struct assoc *a)
 {
 	track_free_all(a);
 	claim_table_free(a->claims);
+	for (int i = 0; i < AGENDAS; i++)
+		agenda_leave(&a->d->agenda[i], a);
 	LIST_REMOVE(a, entry);
+	a->d->n_assocs--;
 	free(a);
 }
 
@@ -186,7 +207,7 @@ static void sync_start(struct assoc *a, uint64_t now_ms)
 {
 	a->sync_tries = SYNC_TRIES;
 	a->sync_ms = now_ms;
-	a->d->assoc_dirty = true;
+	assoc_touch(a);
 }
 
 static void sync_step(struct assoc *a, uint64_t now_ms)
@@ -217,41 +238,39 @@ static void greet_step(struct assoc *a, uint64_t now_ms)
 
 void assoc_step(struct daemon *d, uint64_t now_ms)
 {
+	struct agenda *g = &d->agenda[AGENDA_CLAIMS];
 	struct assoc *a;
-	struct assoc *next;
 
 	peer_table_step(d->peers, now_ms);
-	if (now_ms < assoc_deadline_ms(d))
-		return;
-	for (a = LIST_FIRST(&d->assocs); a; a = next) {
-		next = LIST_NEXT(a, entry);
+	agenda_take_due(g, now_ms);
+	while ((a = agenda_next_due(g))) {
 		sync_step(a, now_ms);
 		greet_step(a, now_ms);
 		if (now_ms >= claim_table_deadline_ms(a->claims))
 			claim_table_step(a->claims, now_ms);
 	}
-	d->assoc_dirty = true;
 }
 
-uint64_t assoc_deadline_ms(struct daemon *d)
+uint64_t assoc_due_ms(const struct assoc *a)
 {
-	struct assoc *a;
-	uint64_t ms = UINT64_MAX;
+	uint64_t ms = claim_table_deadline_ms(a->claims);
 
-	if (!d->assoc_dirty)
-		return d->assoc_ms;
-	LIST_FOREACH(a, &d->assocs, entry) {
-		uint64_t due = claim_table_deadline_ms(a->claims);
-
-		ms = due < ms ? due : ms;
-		if (a->sync_ms && a->sync_ms < ms)
-			ms = a->sync_ms;
-		if (a->greet_ms && a->greet_ms < ms)
-			ms = a->greet_ms;
-	}
-	d->assoc_ms = ms;
-	d->assoc_dirty = false;
+	if (a->sync_ms && a->sync_ms < ms)
+		ms = a->sync_ms;
+	if (a->greet_ms && a->greet_ms < ms)
+		ms = a->greet_ms;
 	return ms;
+}
+
+void assoc_touch(struct assoc *a)
+{
+	agenda_touch(&a->d->agenda[AGENDA_CLAIMS], a);
+}
+
+void assoc_touch_claim(const struct claim *c)
+{
+	if (c->table)
+		assoc_touch(claim_table_arg(c->table));
 }
 
 /* ---- callbacks of peer --------------------------------------------------- */
@@ -343,7 +362,7 @@ static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 		sync_start(a, now_ms);
 	claim_table_kick(a->claims, now_ms);
 	handover_session(a, now_ms);
-	d->assoc_dirty = true;
+	assoc_touch(a);
 	d->review_ms = now_ms + REVIEW_MS;
 }
 
@@ -372,7 +391,7 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 
 	if (!a)
 		return;
-	d->assoc_dirty = true;
+	assoc_touch(a);
 	log_debug(d->log, "%s came from %s",
 		  wire_type_name(rx->message->type),
 		  endpoint_format(&rx->remote, r));
@@ -421,7 +440,8 @@ static void on_path_result(void *arg, struct peer *p, uint64_t now_ms,
 	struct daemon *d = arg;
 	struct assoc *a = peer_user(p);
 
-	d->assoc_dirty = true;
+	if (a)
+		assoc_touch(a);
 	if (a && ok)
 		claim_table_kick(a->claims, now_ms);
 	/* It may be another host that has this address now. */

@@ -259,8 +259,8 @@ static int start(struct daemon *d)
 	LIST_INIT(&d->taps);
 	LIST_INIT(&d->divert.settling);
 	pairs_init(d);
-	d->handover_dirty = true;
-	d->assoc_dirty = true;
+	agenda_init(&d->agenda[AGENDA_CLAIMS], AGENDA_CLAIMS, assoc_due_ms);
+	agenda_init(&d->agenda[AGENDA_MOVES], AGENDA_MOVES, handover_due_ms);
 	err = loop_open(&d->loop);
 	if (err)
 		return fail(d, "epoll", err);
@@ -392,6 +392,8 @@ static void remove_all(struct daemon *d)
 		claim_drop(&f->claim);
 	flow_table_free(&d->flows);
 	assoc_free_all(d);
+	for (int i = 0; i < AGENDAS; i++)
+		agenda_free(&d->agenda[i]);
 	while (!LIST_EMPTY(&d->taps)) {
 		struct tap_ref *ref = LIST_FIRST(&d->taps);
 

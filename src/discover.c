@@ -103,13 +103,13 @@ void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	track_leave(d, f, now_ms);
 	divert_drop_held(d, f);
+	assoc_touch_claim(&f->claim);
 	claim_drop(&f->claim);
 	assoc_own(f, NULL);
 	set_willing(d, f, false);
 	remote_unuse(d, &f->identity.remote.addr);
 	report_flow_event(d, f, "ended", "");
 	flow_remove(&d->flows, f);
-	d->assoc_dirty = true;
 }
 
 void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms)
@@ -120,7 +120,7 @@ void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms)
 	f->cookie = 0;
 	f->reason = REASON_ENDED;
 	set_willing(d, f, false);
-	d->assoc_dirty = true;
+	assoc_touch_claim(&f->claim);
 	track_detach(d, f, now_ms);
 	if (claim_end(&f->claim, now_ms))
 		discover_remove(d, f, now_ms);
@@ -332,7 +332,7 @@ static void claim(struct daemon *d, struct flow *f, struct peer *p,
 	    f->claim.state == CLAIM_WORKING)
 		return;
 	claim_set_track(&f->claim, now_ms, track_for(a, f));
-	d->assoc_dirty = true;
+	assoc_touch(a);
 	switch (claim_start(a->claims, now_ms, &f->claim)) {
 	case 0:
 		if (f->reason == REASON_YOUNG || f->reason == REASON_NO_PEER ||
@@ -392,10 +392,10 @@ static void review_owned(struct daemon *d, struct flow *f, bool policy,
 		return;
 	}
 	if (r != REASON_NONE) {
+		assoc_touch_claim(&f->claim);
 		assoc_let_go(d, f, now_ms, r);
 		if (claims) /* so that the other end does as well */
 			claim_table_announce(claims, now_ms);
-		d->assoc_dirty = true;
 	} else if (!f->group[FLOW_OURS]) {
 		assoc_let_go(d, f, now_ms, f->reason);
 	}

@@ -127,7 +127,6 @@ static void on_datagram(const struct udp_datagram *u, void *arg)
 {
 	struct daemon *d = arg;
 
-	d->assoc_dirty = true;
 	peer_receive(d->peers, loop_now_ms(), &u->dst, &u->src, u->data,
 		     u->len);
 }
@@ -199,8 +198,8 @@ static uint64_t nearest_ms(struct daemon *d)
 {
 	uint64_t ms = peer_table_deadline_ms(d->peers);
 
-	ms = sooner(ms, assoc_deadline_ms(d));
-	ms = sooner(ms, handover_deadline_ms(d));
+	ms = sooner(ms, agenda_next_ms(&d->agenda[AGENDA_CLAIMS]));
+	ms = sooner(ms, agenda_next_ms(&d->agenda[AGENDA_MOVES]));
 	ms = sooner(ms, d->dump_ms);
 	ms = sooner(ms, d->review_ms);
 	ms = sooner(ms, d->quiet_ms);

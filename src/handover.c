@@ -107,6 +107,7 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 		break;
 	case MIGRATE_SEND_FLOWS:
 		claim_table_announce(t->assoc->claims, now_ms);
+		assoc_touch(t->assoc);
 		t->announce_ms = now_ms + ANNOUNCE_POLL_MS;
 		break;
 	case MIGRATE_HANDSHAKE:
@@ -227,7 +228,7 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 	else if (asks(&out))
 		wake_ask(t, now_ms);
 	keep_ends(t, &out);
-	t->assoc->d->handover_dirty = true;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
 	else if (next.evaluate)
@@ -248,7 +249,7 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 	if (i < out.n)
 		follower_back(t, &before, &out, i, now_ms);
 	keep_ends(t, &out);
-	t->assoc->d->handover_dirty = true;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 }
 
 /* ---- local events ------------------------------------------------------ */
@@ -465,7 +466,7 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	}
 	if (!t->announce_ms || now_ms < t->announce_ms)
 		return;
-	t->assoc->d->handover_dirty = true;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	if (claim_table_announcing(t->assoc->claims)) {
 		t->announce_ms = now_ms + ANNOUNCE_POLL_MS;
 		return;
@@ -482,52 +483,47 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	}
 }
 
-void handover_step(struct daemon *d, uint64_t now_ms)
+static void step_tracks(struct assoc *a, uint64_t now_ms)
 {
-	struct follower_event ev;
-	struct assoc *a;
+	const struct follower_event ev = { .type = FOLLOWER_TIMER };
 	struct track *t;
 	struct track *next;
 
-	if (now_ms < handover_deadline_ms(d))
-		return;
-	memset(&ev, 0, sizeof(ev));
-	ev.type = FOLLOWER_TIMER;
-	LIST_FOREACH(a, &d->assocs, entry) {
-		for (t = LIST_FIRST(&a->tracks[FLOW_OURS]); t; t = next) {
-			next = LIST_NEXT(t, entry);
-			step_ours(t, now_ms);
-		}
-		LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
-			if (now_ms >= follower_deadline_ms(&t->follower))
-				handover_step_follower(t, &ev, now_ms);
+	for (t = LIST_FIRST(&a->tracks[FLOW_OURS]); t; t = next) {
+		next = LIST_NEXT(t, entry);
+		step_ours(t, now_ms);
 	}
-	d->handover_dirty = true;
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+		if (now_ms >= follower_deadline_ms(&t->follower))
+			handover_step_follower(t, &ev, now_ms);
 }
 
-uint64_t handover_deadline_ms(struct daemon *d)
+void handover_step(struct daemon *d, uint64_t now_ms)
 {
-	const struct assoc *a;
+	struct agenda *g = &d->agenda[AGENDA_MOVES];
+	struct assoc *a;
+
+	agenda_take_due(g, now_ms);
+	while ((a = agenda_next_due(g)))
+		step_tracks(a, now_ms);
+}
+
+uint64_t handover_due_ms(const struct assoc *a)
+{
 	const struct track *t;
 	uint64_t ms = UINT64_MAX;
 
-	if (!d->handover_dirty)
-		return d->handover_ms;
-	LIST_FOREACH(a, &d->assocs, entry) {
-		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
-			uint64_t due = mover_deadline_ms(&t->mover);
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
+		uint64_t due = mover_deadline_ms(&t->mover);
 
-			ms = due < ms ? due : ms;
-			if (t->announce_ms && t->announce_ms < ms)
-				ms = t->announce_ms;
-		}
-		LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
-			uint64_t due = follower_deadline_ms(&t->follower);
-
-			ms = due < ms ? due : ms;
-		}
+		ms = due < ms ? due : ms;
+		if (t->announce_ms && t->announce_ms < ms)
+			ms = t->announce_ms;
 	}
-	d->handover_ms = ms;
-	d->handover_dirty = false;
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
+		uint64_t due = follower_deadline_ms(&t->follower);
+
+		ms = due < ms ? due : ms;
+	}
 	return ms;
 }

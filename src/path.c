@@ -32,6 +32,7 @@ static void path_stop_probing(struct path *path)
 	if (!path->is_probing)
 		return;
 	path->is_probing = false;
+	path->peer->table->n_probing--;
 	TAILQ_REMOVE(&path->peer->table->probing, path, probing);
 }
 
@@ -231,6 +232,7 @@ int path_probe(struct path *path, uint64_t now_ms)
 	if (!again) {
 		t->ops.random(t->arg, path->token, sizeof(path->token));
 		path->is_probing = true;
+		t->n_probing++;
 		TAILQ_INSERT_TAIL(&t->probing, path, probing);
 	}
 	path->tries = 0;

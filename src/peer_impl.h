@@ -204,6 +204,7 @@ struct peer_table {
 	struct backoff *backoffs;
 	TAILQ_HEAD(, backoff) backoff_list;
 	TAILQ_HEAD(, path) probing;
+	uint32_t n_probing;
 	TAILQ_HEAD(, session) old;
 
 	struct cookie_jar jar;
@@ -227,8 +228,17 @@ static inline void table_refuse(struct peer_table *t, enum reason r)
 	t->counters->refused[r]++;
 }
 
+/* All attempts and probes are looked at for the first that is due: the more
+ * they are, the fewer moments there are for it. */
+#define SCAN_PER_MS 64
+
 static inline void table_due(struct peer_table *t, uint64_t ms)
 {
+	uint64_t under_way = HASH_CNT(by_pair, t->attempts) + t->n_probing;
+	uint64_t step_ms = 1 + under_way / SCAN_PER_MS;
+
+	ms += step_ms - 1;
+	ms -= ms % step_ms;
 	if (ms < t->scan_ms)
 		t->scan_ms = ms;
 }

@@ -30,7 +30,7 @@ static void track_free(struct track *t)
 	keep_track_end(t);
 	LIST_REMOVE(t, entry);
 	t->assoc->n_tracks[t->side]--;
-	t->assoc->d->handover_dirty = true;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	free(t->parts.port);
 	free(t);
 }
@@ -73,6 +73,7 @@ static struct track *track_new(struct assoc *a, enum flow_side side,
 		follower_init(&t->follower, id, &at);
 	LIST_INSERT_HEAD(&a->tracks[side], t, entry);
 	a->n_tracks[side]++;
+	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
 	return t;
 }
 

@@ -24,6 +24,7 @@ static void on_copy(const struct tap_packet *p, void *arg)
 		f = flow_find_wire(&ref->d->flows, &p->tuple);
 	if (!f)
 		return;
+	assoc_touch_claim(&f->claim);
 	if (p->tuple.proto == IPPROTO_UDP) {
 		claim_datagram(&f->claim, now_ms, p->outgoing, p->payload,
 			       p->payload_len);
@@ -53,7 +54,6 @@ static void on_tap(uint32_t events, void *arg)
 	struct tap_ref *ref = arg;
 
 	(void)events;
-	ref->d->assoc_dirty = true;
 	/* The last proof may close the tap in this very call. */
 	ref->uses++;
 	tap_receive(ref->tap, on_copy, ref);

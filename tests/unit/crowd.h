@@ -16,8 +16,11 @@
 
 #include "world.h"
 
+#include <sys/stat.h>
+
 #define CROWD_PORTS 50000 /* of the client, per port of the server */
 #define CROWD_WAIT_MS (3600u * 1000)
+#define CROWD_PER_PEER 10
 
 struct work {
 	double ms; /* of the processor, the daemon's own */
@@ -225,6 +228,126 @@ static inline unsigned int crowd_list(struct host *h)
 						     sizeof(out)) > 0);
 	} while (n);
 	return listed;
+}
+
+/* ---- peers ---------------------------------------------------------------- */
+
+static inline struct tuple crowd_peer_tuple(unsigned int peer, unsigned int i)
+{
+	struct tuple t;
+
+	memset(&t, 0, sizeof(t));
+	t.proto = IPPROTO_TCP;
+	t.local.addr = address("10.0.0.1");
+	t.local.port = (uint16_t)(20000 + i);
+	t.remote.addr = address("10.1.0.0");
+	t.remote.addr.byte[2] = (uint8_t)(peer >> 8);
+	t.remote.addr.byte[3] = (uint8_t)peer;
+	t.remote.port = 443;
+	return t;
+}
+
+static inline void crowd_put(FILE *f, const struct journal_record *r)
+{
+	uint8_t data[JOURNAL_RECORD_MAX];
+	size_t len = journal_encode(r, data, sizeof(data));
+
+	assert_true(len && fwrite(data, len, 1, f) == 1);
+}
+
+static inline void crowd_put_track(FILE *f, unsigned int number,
+				   enum flow_side side, const struct tuple *t)
+{
+	struct locator at = { .addr = side == FLOW_OURS ? t->local.addr :
+							  t->remote.addr };
+	struct journal_record r;
+
+	memset(&r, 0, sizeof(r));
+	r.type = JOURNAL_TRACK;
+	r.track.key.peer = number;
+	r.track.key.id = 1;
+	r.track.key.side = side;
+	r.track.remote = t->remote.addr;
+	r.track.uid = (uint32_t)-1;
+	if (side == FLOW_OURS)
+		mover_init(&r.track.mover, 1, &at);
+	else
+		follower_init(&r.track.follower, 1, &at);
+	crowd_put(f, &r);
+}
+
+/* What an earlier run would have left: so many peers, each with ten. */
+static inline void crowd_put_peer(FILE *f, unsigned int peer)
+{
+	struct tuple t = crowd_peer_tuple(peer, 0);
+	struct journal_record r;
+
+	memset(&r, 0, sizeof(r));
+	r.type = JOURNAL_PEER;
+	r.peer.number = peer + 1;
+	r.peer.port = host[0].d->conf->port;
+	crypto_random(r.peer.key, sizeof(r.peer.key));
+	crowd_put(f, &r);
+	crowd_put_track(f, peer + 1, FLOW_OURS, &t);
+	crowd_put_track(f, peer + 1, FLOW_THEIRS, &t);
+	for (unsigned int i = 0; i < CROWD_PER_PEER; i++) {
+		memset(&r, 0, sizeof(r));
+		r.type = JOURNAL_FLOW;
+		r.flow.identity = crowd_peer_tuple(peer, i);
+		r.flow.peer = peer + 1;
+		r.flow.flow_id = (uint64_t)peer * CROWD_PER_PEER + i + 1;
+		r.flow.tracked = true;
+		r.flow.track[FLOW_OURS] = r.flow.track[FLOW_THEIRS] = 1;
+		socket_add(&host[0], &r.flow.identity);
+		r.flow.cookie = host[0].sock[host[0].n_sock - 1].cookie;
+		crowd_put(f, &r);
+	}
+}
+
+static inline void crowd_write_journal(unsigned int peers)
+{
+	struct journal_record r;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/run", host[0].dir);
+	assert_int_equal(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/run/journal", host[0].dir);
+	umask(077);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	memset(&r, 0, sizeof(r));
+	r.type = JOURNAL_START;
+	keep_boot_id(r.start.boot_id);
+	crowd_put(f, &r);
+	for (unsigned int i = 0; i < peers; i++)
+		crowd_put_peer(f, i);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* A host by itself, whose daemon is about to find ten connections of each. */
+static inline void crowd_make_alone(const char *at, unsigned int peers)
+{
+	memset(host, 0, sizeof(host));
+	clock_ms = 1000000;
+	n_post = 0;
+	host_make(0);
+	addr_add(&host[0], at, 2);
+	crowd_write_journal(peers);
+}
+
+/* What nobody understands, from somebody, and what it makes us look at. */
+static inline void crowd_stranger(const char *to)
+{
+	struct letter l;
+
+	memset(&l, 0, sizeof(l));
+	l.src.addr = address("10.9.9.9");
+	l.src.port = l.dst.port = host[0].d->conf->port;
+	l.dst.addr = address(to);
+	l.len = 200;
+	turn(0, &l);
+	turn(0, NULL);
 }
 
 #endif

@@ -14,6 +14,7 @@
 #define FARTHER "10.0.0.10"
 #define FEW 2500u
 #define FEW_WRAPPED 250u /* where each instruction is looked at */
+#define PEERS 100u
 #define TIMES 8u
 /* A hash that grows by doubling costs a little more now and then. */
 #define MARGIN 1.25
@@ -194,9 +195,70 @@ static void a_move_is_one_however_many_move(void **state)
 	assert_false(grows);
 }
 
+/* ---- peers --------------------------------------------------------------- */
+
+enum { TAKEN_UP, ONE_DATAGRAM, AT_REST, ADDRESS_GONE, WITHOUT, PEER_WHATS };
+
+static void run_for(uint64_t ms)
+{
+	uint64_t until = clock_ms + ms;
+
+	while (clock_ms < until)
+		next_moment();
+}
+
+/* A daemon and peers that do not answer. */
+static void live_alone(unsigned int peers, uint64_t cost[PEER_WHATS])
+{
+	crowd_make_alone(HERE, peers);
+	cost[TAKEN_UP] = calls;
+	assert_int_equal(host_start(&host[0]), 0);
+	cost[TAKEN_UP] = calls - cost[TAKEN_UP];
+	assert_int_equal(crowd_owned(&host[0]), peers * CROWD_PER_PEER);
+	moment();
+	cost[ONE_DATAGRAM] = calls;
+	crowd_stranger(HERE);
+	cost[ONE_DATAGRAM] = calls - cost[ONE_DATAGRAM];
+	cost[AT_REST] = calls;
+	run_for(5000);
+	cost[AT_REST] = calls - cost[AT_REST];
+	cost[ADDRESS_GONE] = calls;
+	addr_remove(&host[0], HERE);
+	moment();
+	cost[ADDRESS_GONE] = calls - cost[ADDRESS_GONE];
+	cost[WITHOUT] = calls;
+	run_for(5000);
+	cost[WITHOUT] = calls - cost[WITHOUT];
+	for (const struct flow *f = flow_first(&host[0].d->flows); f;
+	     f = flow_next(f))
+		assert_true(f->hold);
+	teardown(NULL);
+}
+
+static void a_peer_costs_what_it_does(void **state)
+{
+	static const char *const what[PEER_WHATS] = {
+		"taking them up", "a datagram", "five seconds",
+		"the loss of an address", "five seconds without",
+	};
+	uint64_t few[PEER_WHATS], many[PEER_WHATS];
+	bool grows = false;
+
+	(void)state;
+	live_alone(PEERS, few);
+	live_alone(TIMES * PEERS, many);
+	for (int i = 0; i < PEER_WHATS; i++)
+		if (!in_proportion(what[i], few[i], many[i]))
+			grows = true;
+	/* Who is looked for, is found at once. */
+	assert_true(many[ONE_DATAGRAM] <= 2 * few[ONE_DATAGRAM]);
+	assert_false(grows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_peer_costs_what_it_does),
 		cmocka_unit_test_setup_teardown(
 			a_move_is_one_however_many_move, setup, teardown),
 	};
