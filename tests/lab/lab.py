@@ -322,13 +322,16 @@ class Host:
         with self, open(path) as f:
             return f.read()
 
-    def queued(self):
-        """Packets that were ever put into an nfnetlink queue here."""
+    def queued_each(self):
+        """Packets that were ever put into each nfnetlink queue that is open."""
         try:
             rows = self.read("/proc/thread-self/net/netfilter/nfnetlink_queue")
         except OSError:
-            return 0
-        return sum(int(r.split()[7]) for r in rows.splitlines())
+            return {}
+        return {r.split()[0]: int(r.split()[7]) for r in rows.splitlines()}
+
+    def queued(self):
+        return sum(self.queued_each().values())
 
     def queues(self):
         try:
