@@ -227,6 +227,7 @@ struct crew {
 	uint64_t idle_ms[STEER_WORKERS_MAX]; /* ends then; 0 does not */
 	struct pktq *strays; /* opened with the first worker */
 	uint64_t seed;
+	struct counters ended; /* what those counted that are no more */
 	STAILQ_HEAD(, crew_change) changes;
 	uint32_t paused; /* workers, by bits */
 	bool stand_still; /* until crew_go_on(), not only for the commit */

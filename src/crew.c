@@ -335,6 +335,18 @@ static void free_work(struct daemon *d, struct flow *f)
 		d->crew.idle_ms[k] = loop_now_ms() + GRACE_MS;
 }
 
+static void add_report(struct worker *w, struct counters *to)
+{
+	struct worker_report r;
+
+	worker_ask(w, &r);
+	to->value[COUNTER_PKT_QUEUED] += r.queue.packets - r.strays;
+	to->value[COUNTER_PKT_REWRITTEN_IN] += r.rewritten_in;
+	to->value[COUNTER_PKT_REWRITTEN_OUT] += r.rewritten_out;
+	to->value[COUNTER_QUEUE_OVERFLOW] += r.queue.overflows;
+	to->value[COUNTER_QUEUE_ERRORS] += pktq_errors(&r.queue);
+}
+
 /* A worker without flows ends, when all that waited has a verdict. */
 void crew_step(struct daemon *d, uint64_t now_ms)
 {
@@ -345,6 +357,7 @@ void crew_step(struct daemon *d, uint64_t now_ms)
 			continue;
 		c->idle_ms[k] = 0;
 		worker_settle(c->worker[k]);
+		add_report(c->worker[k], &c->ended);
 		worker_stop(c->worker[k]);
 		c->worker[k] = NULL;
 		log_info(d->log, "worker %u has no flows and ends", k);
@@ -447,18 +460,11 @@ void crew_add_traffic(const struct flow *f, enum flow_side side,
 
 void crew_add_counters(struct daemon *d, struct counters *to)
 {
-	struct worker_report r;
-
-	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++) {
-		if (!d->crew.worker[k])
-			continue;
-		worker_ask(d->crew.worker[k], &r);
-		to->value[COUNTER_PKT_QUEUED] += r.queue.packets - r.strays;
-		to->value[COUNTER_PKT_REWRITTEN_IN] += r.rewritten_in;
-		to->value[COUNTER_PKT_REWRITTEN_OUT] += r.rewritten_out;
-		to->value[COUNTER_QUEUE_OVERFLOW] += r.queue.overflows;
-		to->value[COUNTER_QUEUE_ERRORS] += pktq_errors(&r.queue);
-	}
+	for (unsigned int k = 0; k < STEER_WORKERS_MAX; k++)
+		if (d->crew.worker[k])
+			add_report(d->crew.worker[k], to);
+	for (int i = 0; i < COUNTER_MAX; i++)
+		to->value[i] += d->crew.ended.value[i];
 }
 
 /* ---- the end ----------------------------------------------------------- */

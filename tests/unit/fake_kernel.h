@@ -137,6 +137,7 @@ struct worker {
 	struct work_route *forgotten[LIST]; /* until it settles */
 	size_t n_forgotten;
 	bool paused;
+	struct worker_report report;
 };
 
 enum fate { WAITS, ACCEPTED, REWRITTEN, DROPPED };
@@ -1411,7 +1412,7 @@ void worker_go_on(struct worker *w)
 
 void worker_ask(struct worker *w, struct worker_report *to)
 {
-	memset(to, 0, sizeof(*to));
+	*to = w->report;
 	to->routes = (uint32_t)w->n_route;
 }
 

@@ -300,6 +300,31 @@ static void a_change_meanwhile_lets_all_go_on(void **state)
 	all_ended(t, 2);
 }
 
+static void what_a_worker_counted_outlives_it(void **state)
+{
+	struct tuple t = flow_open(40000);
+	struct counters all;
+
+	(void)state;
+	move("10.0.0.1", WIRE);
+	check_worked(&t, WIRE);
+	host[0].worker[0].report = (struct worker_report){
+		.queue = { .packets = 12, .overflows = 1 },
+		.rewritten_in = 5, .rewritten_out = 4, .strays = 3,
+	};
+	for (int i = 0; i < 2; i++) {
+		memset(&all, 0, sizeof(all));
+		crew_add_counters(host[0].d, &all);
+		assert_int_equal(all.value[COUNTER_PKT_QUEUED], 9);
+		assert_int_equal(all.value[COUNTER_PKT_REWRITTEN_IN], 5);
+		assert_int_equal(all.value[COUNTER_PKT_REWRITTEN_OUT], 4);
+		assert_int_equal(all.value[COUNTER_QUEUE_OVERFLOW], 1);
+		if (i == 0)
+			ended(&t);
+	}
+	assert_null(host[0].worker[0].h);
+}
+
 /* A flow that is to enter a track that has moved, and the kernel refuses. */
 static void who_cannot_enter_waits_for_nothing(void **state)
 {
@@ -346,6 +371,7 @@ int main(void)
 		WORLD(a_restart_gives_them_anew),
 		WORLD(without_threads_the_daemon_does_it),
 		WORLD(a_change_meanwhile_lets_all_go_on),
+		WORLD(what_a_worker_counted_outlives_it),
 		WORLD(who_cannot_enter_waits_for_nothing),
 	};
 
