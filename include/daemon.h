@@ -308,6 +308,7 @@ struct daemon {
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
 	struct looked looked[FLOW_SIDES]; /* last */
+	bool hearing; /* of sockets that end */
 	bool look; /* the address or route events of this read matter */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
@@ -484,6 +485,10 @@ int discover_dump(struct daemon *d, uint64_t now_ms);
 /* Before a handover: what has ended is known afterwards, and what has begun
  * soon, by a dump that nobody waits for. Flows may go. */
 void discover_prepare(struct daemon *d, uint64_t now_ms);
+/* From now on the end of a socket is told at once, as long as any flow has been
+ * touched: the kernel then tells of all that end, which short connections
+ * would pay for. 0 or -errno. */
+int discover_hear_ends(struct daemon *d, uint64_t now_ms);
 /* Sockets younger than the last dump may have the tuples that flows are about
  * to move to: finds those of `what` (enum sockdiag_what) that have the address
  * at that end. No flow goes. A dump would find them as well, but it takes

@@ -109,6 +109,7 @@ static int start_kernel(struct daemon *d)
 	err = sockdiag_open(&d->sockdiag, discover_destroyed, d);
 	if (err)
 		return fail(d, "sock_diag", err);
+	d->hearing = true;
 	err = natrules_open(&d->natrules);
 	if (err)
 		return fail(d, "nat rules", err);

@@ -247,7 +247,7 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	}
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
-		ends_matter = ends_matter || f->protected;
+		ends_matter = ends_matter || !flow_is_plain(f) || f->hold;
 		if (f->seen || f->ended) {
 			f->seen = false;
 			continue;
@@ -257,8 +257,24 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 			discover_end(d, f, now_ms);
 	}
 	/* The end of others is soon enough known by the next dump. */
-	if (!ends_matter)
-		(void)sockdiag_listen(d->sockdiag, false);
+	if (!ends_matter && d->hearing && !sockdiag_listen(d->sockdiag, false))
+		d->hearing = false;
+	return 0;
+}
+
+int discover_hear_ends(struct daemon *d, uint64_t now_ms)
+{
+	int err;
+
+	if (d->hearing)
+		return 0;
+	err = sockdiag_listen(d->sockdiag, true);
+	if (err)
+		return err;
+	d->hearing = true;
+	/* What has ended before is not told. */
+	if (d->dump_ms > now_ms + LATER_MS)
+		d->dump_ms = now_ms + LATER_MS;
 	return 0;
 }
 

@@ -372,16 +372,21 @@ void roster_ended_step(struct claim_table *t, uint64_t now_ms)
 		t->ops.send(t->arg, now_ms, &m);
 }
 
-/* Its socket is gone; ours may not be yet. */
-static void end_consume_one(struct claim *c, uint64_t now_ms)
+/* Its socket is gone; ours may not be yet. Where the flow is nobody's from now
+ * on, nothing will be told of its end: that goes into `over`. */
+static void end_consume_one(struct claim *c, uint64_t now_ms,
+			    struct wire_flow_end *over)
 {
 	struct claim_table *t = c->table;
+	uint64_t flow_id = c->flow_id;
 
 	c->peer_ended = true;
 	if (c->state == CLAIM_ENDED) {
 		ended_step_one(c, now_ms);
 	} else if (c->confirmed) {
 		claim_lose(c, now_ms, REASON_ENDED);
+		if (!c->table)
+			over->flow_id[over->n++] = flow_id;
 	} else if (c->state != CLAIM_BARRED) {
 		claim_work_free(c);
 		claim_enter(c, CLAIM_NO_LIST);
@@ -397,17 +402,21 @@ void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m)
 {
 	struct wire_message ack;
+	struct wire_message over;
 
+	end_message(&over, WIRE_FLOW_END);
 	end_message(&ack, WIRE_FLOW_END_ACK);
 	ack.flow_end = *m;
 	for (uint8_t i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t, m->flow_id[i]);
 
 		if (c)
-			end_consume_one(c, now_ms);
+			end_consume_one(c, now_ms, &over.flow_end);
 	}
 	/* Also for one that we do not know (any more). */
 	t->ops.send(t->arg, now_ms, &ack);
+	if (over.flow_end.n)
+		t->ops.send(t->arg, now_ms, &over);
 }
 
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,

@@ -256,9 +256,6 @@ static int guard(struct daemon *d, const struct flow *f)
 	struct rtmon_route route;
 	int err;
 
-	err = sockdiag_listen(d->sockdiag, true);
-	if (err)
-		return err;
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_lookup(d->rtmon, &query, &route))
 		route.mtu = 0;
@@ -705,6 +702,9 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	struct flow *f;
 	int err = 0;
 
+	err = discover_hear_ends(d, now_ms);
+	if (err)
+		return err;
 	hold = hold || action->type == MIGRATE_HOLD;
 	if (action->type == MIGRATE_ACCEPT_ADD)
 		ifindex = ifindex_of(t, &at->addr);

@@ -13,20 +13,38 @@ static void a_flow_is_owned_moves_and_ends(void **state)
 	(void)state;
 	run(3000);
 	assert_true(both_own(&t));
-	assert_true(host[0].ends_told);
+	/* Every socket's end costs, where it is told: not without need. */
+	assert_false(host[0].ends_told);
+	assert_false(host[1].ends_told);
 	addr_add(&host[0], "10.0.0.9", 2);
 	addr_remove(&host[0], "10.0.0.1");
 	run(5000);
 	check_wire(&t, "10.0.0.9");
+	assert_true(host[0].ends_told);
+	assert_true(host[1].ends_told);
 	assert_int_equal(host[1].reverse.n, 1);
 	socket_end(&host[0], &t);
 	socket_end(&host[1], &r);
 	run(3000);
 	check_empty(&host[0]);
 	check_empty(&host[1]);
-	/* Every socket's end costs, where it is told: not without need. */
 	assert_false(host[0].ends_told);
 	assert_false(host[1].ends_told);
+}
+
+/* The other socket lives on, and nothing of the flow is translated: no reason
+ * to remember it for a minute. */
+static void one_end_of_an_unmoved_flow_ends(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	socket_end(&host[0], &t);
+	run(3000);
+	check_empty(&host[0]);
+	assert_false(flow_at(&host[1], &r)->protected);
 }
 
 /* PROTOCOL: dropped after bind. */
@@ -710,6 +728,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD(a_flow_is_owned_moves_and_ends),
+		WORLD(one_end_of_an_unmoved_flow_ends),
 		WORLD(the_gap_of_a_move_is_told),
 		WORLD(the_port_needs_its_capability_once),
 		WORLD(a_failed_start_leaves_nothing),
