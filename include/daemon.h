@@ -38,6 +38,7 @@
 #include "worker.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
+#define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
@@ -367,7 +368,8 @@ uint32_t divert_sources(const struct daemon *d, const struct addr *a);
 
 void pairs_init(struct daemon *d);
 void pairs_free(struct daemon *d);
-/* Part of a batch being prepared; pairs_settle() follows. 0 or -ENOMEM. */
+/* Part of a batch being prepared; pairs_settle() follows. 0, or -ENOSPC
+ * (PAIRS_MAX, or no memory). */
 int pairs_change(struct daemon *d, const struct flow_change *c);
 /* Before all is told anew. */
 void pairs_recount(struct daemon *d);

@@ -126,7 +126,8 @@ enum reason {
 	X(SENDERS_WOKEN, senders_woken)                                       \
 	X(JOURNAL_ERRORS, journal_errors)                                     \
 	X(ROUTES_RESTORED, routes_restored)                                   \
-	X(REPAIRS_DELAYED, repairs_delayed)
+	X(REPAIRS_DELAYED, repairs_delayed)                                   \
+	X(PAIRS_FULL, pairs_full)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -52,7 +52,8 @@
 #define RETAIN_LABEL "lo:sacip" /* IFA_LABEL */
 
 #define RETAIN_ADDRS_MAX 256 /* local identity addresses */
-#define RETAIN_PEERS_MAX 16384 /* peers' identity addresses */
+#define RETAIN_PEERS_MAX 32768 /* peers' addresses */
+#define RETAIN_WIRES_PART 2 /* at most one in so many of both are wires' */
 #define RETAIN_REVERSE_MAX 8 /* interfaces of one peer address */
 
 struct retain;

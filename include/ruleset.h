@@ -30,6 +30,7 @@ struct batch;
 #define RULESET_DEFRAG_CHAIN "defrag"
 #define RULESET_HOOK_IN "prerouting"
 #define RULESET_HOOK_OUT "output"
+#define RULESET_HOOK_SENT "rewritten" /* where the kernel does not */
 
 #define RULESET_TAG_SIZE 16
 
@@ -43,6 +44,7 @@ struct ruleset_conf {
 	bool counted; /* their elements count packets and bytes */
 	unsigned int workers;
 	uint16_t queue_worker[STEER_WORKERS_MAX];
+	uint16_t queue_strays; /* of workers */
 	uint8_t tag[RULESET_TAG_SIZE]; /* ruleset_tag()'s, of the others */
 };
 

@@ -48,6 +48,8 @@ struct steer_conf {
 	unsigned int workers; /* where the kernel is not to rewrite, or cannot:
 			       * at most STEER_WORKERS_MAX, and their queues */
 	uint16_t queue_worker[STEER_WORKERS_MAX];
+	uint16_t queue_strays; /* what they have rewritten to a source that is
+				* gone: in front of what they pass on */
 	bool avoid_owner; /* do as on kernels without owned tables */
 	bool avoid_maps; /* never rewrite in the kernel */
 	bool avoid_native; /* do as on kernels without nft's own `queue` */

@@ -73,6 +73,7 @@ static int start_kernel(struct daemon *d)
 		.queue_in = d->conf->queue,
 		.queue_out = (uint16_t)(d->conf->queue + 1),
 		.workers = d->conf->queues,
+		.queue_strays = crew_queue(d, 0),
 		.avoid_maps = d->conf->rewrite == CONF_REWRITE_QUEUE,
 	};
 	struct retain_info info;

@@ -498,14 +498,17 @@ void divert_drop_held(struct daemon *d, struct flow *f)
 	flush_held(d);
 }
 
-/* Before a packet passes as it is: perhaps its address is gone from its
- * interface, and the routing socket has not been read yet (the kernel tells
- * before the tripwire can see it). Hearing it may end flows. */
-static struct flow *look_again(struct daemon *d, const struct tuple *identity)
+/* Before a packet passes: perhaps the address that it is sent by is gone from
+ * its interface, and the routing socket has not been read yet (the kernel
+ * tells before the tripwire can see it). Hearing it may end flows. */
+static struct flow *look_again(struct daemon *d, const struct flow *f)
 {
-	if (rtmon_usable(d->rtmon, &identity->local.addr))
+	const struct tuple identity = f->identity;
+	const struct tuple wire = flow_wire_tuple(f);
+
+	if (rtmon_usable(d->rtmon, &wire.local.addr))
 		rtmon_receive(d->rtmon);
-	return flow_find(&d->flows, identity);
+	return flow_find(&d->flows, &identity);
 }
 
 static bool is_gone(struct daemon *d, const struct addr *local)
@@ -519,11 +522,11 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 			struct pktq_packet *p, const struct pkt *pkt)
 {
 	struct tuple sent = pkt_tuple_out(pkt);
-	struct tuple wire = f->identity;
 	uint64_t now_ms = loop_now_ms();
+	struct tuple wire;
 
-	if (!f->hold && !flow_is_moved(f)) {
-		f = look_again(d, &wire);
+	if (!f->hold) {
+		f = look_again(d, f);
 		if (!f || !f->protected) {
 			drop(d, q, p->id);
 			return;

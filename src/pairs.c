@@ -26,6 +26,10 @@ static struct pair_use *get(struct daemon *d, const struct tuple *t)
 	HASH_FIND(hh, d->pairs.all, &key, sizeof(key), p);
 	if (p)
 		return p;
+	if (HASH_COUNT(d->pairs.all) >= PAIRS_MAX) {
+		COUNT(d, PAIRS_FULL);
+		return NULL;
+	}
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
@@ -47,7 +51,7 @@ int pairs_change(struct daemon *d, const struct flow_change *c)
 		return 0;
 	p = get(d, &c->tuple);
 	if (!p)
-		return -ENOMEM;
+		return -ENOSPC;
 	if (!p->touched) {
 		p->touched = true;
 		LIST_INSERT_HEAD(&d->pairs.touched, p, in_touched);

@@ -46,12 +46,13 @@ struct peer *retain_find_peer(struct retain *r, const struct addr *a)
 }
 
 /* Finds or makes one without uses. */
-static int old_get(struct retain *r, const struct addr *a, struct old **out)
+static int old_get(struct retain *r, const struct addr *a, unsigned int max,
+		   struct old **out)
 {
 	struct old *o = retain_find_old(r, a);
 
 	if (!o) {
-		if (HASH_COUNT(r->olds) >= RETAIN_ADDRS_MAX)
+		if (HASH_COUNT(r->olds) >= max)
 			return -ENOSPC;
 		o = calloc(1, sizeof(*o));
 		if (!o)
@@ -67,12 +68,13 @@ static int old_get(struct retain *r, const struct addr *a, struct old **out)
 	return 0;
 }
 
-static int peer_get(struct retain *r, const struct addr *a, struct peer **out)
+static int peer_get(struct retain *r, const struct addr *a, unsigned int max,
+		    struct peer **out)
 {
 	struct peer *p = retain_find_peer(r, a);
 
 	if (!p) {
-		if (HASH_COUNT(r->peers) >= RETAIN_PEERS_MAX)
+		if (HASH_COUNT(r->peers) >= max)
 			return -ENOSPC;
 		p = calloc(1, sizeof(*p));
 		if (!p)
@@ -234,10 +236,10 @@ int retain_protect(struct retain *r, const struct addr *old,
 
 	if (!addr_is_set(old) || old->family != peer->family)
 		return -EINVAL;
-	err = old_get(r, old, &o);
+	err = old_get(r, old, RETAIN_ADDRS_MAX, &o);
 	if (err)
 		return err;
-	err = peer_get(r, peer, &p);
+	err = peer_get(r, peer, RETAIN_PEERS_MAX, &p);
 	if (err)
 		goto out_old;
 	err = peer_use(r, p, mtu);
@@ -286,10 +288,10 @@ int retain_wire(struct retain *r, const struct addr *local,
 
 	if (!addr_is_set(local) || local->family != peer->family)
 		return -EINVAL;
-	err = old_get(r, local, &o);
+	err = old_get(r, local, RETAIN_ADDRS_MAX / RETAIN_WIRES_PART, &o);
 	if (err)
 		return err;
-	err = peer_get(r, peer, &p);
+	err = peer_get(r, peer, RETAIN_PEERS_MAX / RETAIN_WIRES_PART, &p);
 	if (err)
 		goto out_old;
 	err = peer_use(r, p, 0);
@@ -434,7 +436,7 @@ int retain_reverse(struct retain *r, const struct addr *peer,
 		return 0;
 	if (peer->family != 4 || !ifindex)
 		return -EINVAL;
-	err = peer_get(r, peer, &p);
+	err = peer_get(r, peer, RETAIN_PEERS_MAX, &p);
 	if (err)
 		return err;
 	i = hop_find(p, ifindex);

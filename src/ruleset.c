@@ -391,6 +391,29 @@ static void fill_output(struct maker *m, const struct ruleset_conf *conf,
 	}
 }
 
+/* A daemon hears of an address that goes after the kernel has taken it: what
+ * was rewritten to it meanwhile comes back. The maps ask by themselves. */
+static void fill_rewritten(struct maker *m, const struct ruleset_conf *conf,
+			   unsigned int shape)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!(shape & RULESET_MOVED(families[i])))
+			continue;
+		rule_start(m, RULESET_HOOK_SENT);
+		match_family(m, families[i]);
+		load_addr(m, families[i], STEER_SEND, false, NFT_REG_1);
+		rule_look_up(m, ruleset_addr_set_name(STEER_WIRE,
+						      families[i]));
+		rule_load_fib_type(m, true, NFT_REG_1);
+		rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
+		look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
+		rule_count(m, "tripwire_out");
+		queue_to(m, conf, conf->workers ? conf->queue_strays :
+						  conf->queue_out);
+		rule_end(m);
+	}
+}
+
 static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
@@ -512,9 +535,13 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		rule_put_chain_flush(&m, RULESET_HOOK_IN);
 		rule_put_chain_flush(&m, RULESET_HOOK_OUT);
 	}
+	if (from && !conf->maps)
+		rule_put_chain_flush(&m, RULESET_HOOK_SENT);
 	if (from && !to) {
 		rule_put_chain_del(&m, RULESET_HOOK_IN);
 		rule_put_chain_del(&m, RULESET_HOOK_OUT);
+		if (!conf->maps)
+			rule_put_chain_del(&m, RULESET_HOOK_SENT);
 	}
 	if (!to)
 		return;
@@ -523,9 +550,15 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 				    NF_INET_PRE_ROUTING, PRIORITY_PREROUTING);
 		rule_put_base_chain(&m, RULESET_HOOK_OUT, "route", NF_INET_LOCAL_OUT,
 				    PRIORITY_OUTPUT);
+		if (!conf->maps)
+			rule_put_base_chain(&m, RULESET_HOOK_SENT, "filter",
+					    NF_INET_LOCAL_OUT,
+					    PRIORITY_OUTPUT + 1);
 	}
 	fill_prerouting(&m, conf, to);
 	fill_output(&m, conf, to);
+	if (!conf->maps)
+		fill_rewritten(&m, conf, to);
 }
 
 static void put_tproxy_rule(struct maker *m)

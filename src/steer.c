@@ -129,6 +129,7 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 		       (!conf->avoid_maps && !probe(s, RULESET_PROBE_MAPS));
 	if (!s->conf.maps)
 		s->conf.workers = conf->workers;
+	s->conf.queue_strays = conf->queue_strays;
 	memcpy(s->conf.queue_worker, conf->queue_worker,
 	       sizeof(s->conf.queue_worker));
 	if (info)

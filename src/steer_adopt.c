@@ -19,7 +19,7 @@ struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
-	unsigned int hook_in, hook_out; /* rules */
+	unsigned int hook_in, hook_out, hook_sent; /* rules */
 };
 
 static int on_table(const struct nlmsghdr *nlh, void *arg)
@@ -51,6 +51,8 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 		f->hook_in++;
 	if (steer_is_text(chain, RULESET_HOOK_OUT))
 		f->hook_out++;
+	if (steer_is_text(chain, RULESET_HOOK_SENT))
+		f->hook_sent++;
 	return 0;
 }
 
@@ -75,7 +77,8 @@ int steer_look_for_own(struct steer *s)
 				      steer_question(buffer, NFT_MSG_GETRULE,
 						     NLM_F_DUMP), on_rule, &f);
 	s->adoptable = !err && !f.hook_in == !f.hook_out &&
-		       print.rules == rules + f.hook_in + f.hook_out;
+		       print.rules == rules + f.hook_in + f.hook_out +
+					      f.hook_sent;
 	s->adoptable_whole = f.whole;
 	/* Their rules are put anew in any case. */
 	s->adoptable_shape = f.hook_in ? RULESET_WHOLE_SHAPE + 1 : 0;

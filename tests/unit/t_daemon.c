@@ -261,6 +261,28 @@ static void nothing_passes_from_an_address_that_is_gone(void **state)
 	assert_int_equal(host[0].fate[id], WAITS);
 }
 
+/* The same by the address that it has moved to. */
+static void nothing_is_rewritten_to_an_address_that_is_gone(void **state)
+{
+	struct tuple t = connection(40000);
+	uint32_t id;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	host[0].vanished = address("10.0.0.9");
+	id = packet_queue(&host[0], &t, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[id], WAITS);
+	addr_add(&host[0], "10.0.0.10", 2);
+	run(5000);
+	check_wire(&t, "10.0.0.10");
+	assert_int_equal(host[0].fate[id], REWRITTEN);
+}
+
 /* A datagram every ms, for ever: it leaves the queue all the same. */
 static void a_steady_sender_leaves_the_queue(void **state)
 {
@@ -708,6 +730,29 @@ static void a_reload_lets_go_of_what_is_denied(void **state)
 	assert_int_equal(host[0].kept.n, 0);
 }
 
+static void pairs_are_bounded(void **state)
+{
+	struct daemon *d = host[0].d;
+	struct flow_change c = {
+		.add = true,
+		.set = FLOW_STEER_IN,
+		.tuple = tuple_of("10.0.0.1", 40000, "11.0.0.0", 22),
+	};
+
+	(void)state;
+	for (uint32_t i = 0; i < PAIRS_MAX; i++) {
+		memcpy(c.tuple.remote.addr.byte, &i, sizeof(i));
+		assert_int_equal(pairs_change(d, &c), 0);
+	}
+	assert_int_equal(d->counters.value[COUNTER_PAIRS_FULL], 0);
+	c.tuple.local.addr.byte[0] = 11;
+	assert_int_equal(pairs_change(d, &c), -ENOSPC);
+	assert_int_equal(d->counters.value[COUNTER_PAIRS_FULL], 1);
+	c.tuple.local.addr.byte[0] = 10; /* one that is there */
+	assert_int_equal(pairs_change(d, &c), 0);
+	pairs_settle(d, -ENOSPC, clock_ms);
+}
+
 /* A window full is on its way and the first segment of it is lost: the number
  * is right all the same, and bars nobody. */
 static void a_proof_may_be_a_window_ahead(void **state)
@@ -736,10 +781,12 @@ int main(void)
 		WORLD(another_key_takes_what_the_first_gave_up),
 		WORLD(tracks_of_failed_claims_are_freed),
 		WORLD(a_proof_may_be_a_window_ahead),
+		WORLD(pairs_are_bounded),
 		WORLD(an_owned_flow_is_looked_at_once),
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),
+		WORLD(nothing_is_rewritten_to_an_address_that_is_gone),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
 		WORLD(a_dead_flow_opens_no_handshake),

@@ -73,6 +73,7 @@ static inline void host_end(struct host *h)
 	pairs_forget(&h->kept);
 	pairs_forget(&h->reverse);
 	pairs_forget(&h->gone);
+	pairs_forget(&h->wired);
 	snprintf(command, sizeof(command), "rm -rf %s", h->dir);
 	assert_int_equal(system(command), 0);
 }
