@@ -21,6 +21,7 @@
 #include "ctl.h"
 #include "flow.h"
 #include "hold.h"
+#include "index.h"
 #include "journal.h"
 #include "log.h"
 #include "loop.h"
@@ -172,15 +173,21 @@ struct tap_ref {
 	unsigned int uses;
 };
 
+/* A remote address of flows, whoever they are. */
+struct remote {
+	struct index_link by_addr;
+	struct addr addr;
+	uint32_t uses;
+	uint32_t willing; /* of the uses: flows that policy allows */
+	enum reason reason; /* how the last handshake ended */
+};
+
 /* How many elements need an address in a set of addresses. */
 struct addr_use {
 	UT_hash_handle hh;
 	struct addr addr;
 	uint32_t uses;
 	int32_t delta; /* of the batch being prepared */
-	/* Of remotes: */
-	uint32_t willing; /* of the uses: flows that policy allows */
-	enum reason reason; /* how the last handshake ended */
 };
 
 /* Counts in the kernel's sets what lies between two addresses: pairs.c. */
@@ -291,7 +298,7 @@ struct daemon {
 	LIST_HEAD(, tap_ref) taps;
 
 	struct flow_table flows;
-	struct addr_use *remotes; /* remote addresses of flows */
+	struct index remotes; /* struct remote, by address: others choose it */
 	struct hold hold;
 	struct divert divert;
 	struct pairs pairs;
@@ -482,6 +489,9 @@ void watch_close(struct tap_ref *ref);
 
 /* ---- discover.c ------------------------------------------------------ */
 
+/* `seed` is random. Freed before the flows are. */
+void discover_init(struct daemon *d, const uint8_t seed[CRYPTO_SHORT_KEY_SIZE]);
+void discover_free(struct daemon *d);
 /* Dumps the sockets now. 0 or -errno. */
 int discover_dump(struct daemon *d, uint64_t now_ms);
 /* Before a handover: what has ended is known afterwards, and what has begun
@@ -507,7 +517,7 @@ void discover_end(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Takes the flow out of everything and frees it. */
 void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Flows to that remote address, or NULL. */
-struct addr_use *discover_remote(const struct daemon *d,
+struct remote *discover_remote(const struct daemon *d,
 				 const struct addr *remote);
 
 /* ---- track.c --------------------------------------------------------- */

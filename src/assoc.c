@@ -298,7 +298,7 @@ static int64_t on_wall_s(void *arg)
 static bool on_may_answer(void *arg, const struct addr *local,
 			  const struct addr *remote)
 {
-	const struct addr_use *u = discover_remote(arg, remote);
+	const struct remote *u = discover_remote(arg, remote);
 
 	(void)local;
 	return u && u->willing;
@@ -465,7 +465,7 @@ static void on_handshake_failed(void *arg, uint64_t now_ms, bool opened,
 				const uint8_t *key, enum reason why)
 {
 	struct daemon *d = arg;
-	struct addr_use *u = discover_remote(d, &remote->addr);
+	struct remote *u = discover_remote(d, &remote->addr);
 	char r[ENDPOINT_TEXT_MAX];
 
 	(void)local;

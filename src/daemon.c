@@ -257,6 +257,7 @@ static int start(struct daemon *d)
 	hold_init(&d->hold, NULL);
 	crypto_random(seed, sizeof(seed));
 	flow_table_init(&d->flows, d->conf->max_flows, seed, &d->counters);
+	discover_init(d, seed);
 	LIST_INIT(&d->assocs);
 	LIST_INIT(&d->taps);
 	LIST_INIT(&d->divert.settling);
@@ -392,6 +393,7 @@ static void remove_all(struct daemon *d)
 	pktq_close(d->queue_out);
 	for (f = flow_first(&d->flows); f; f = flow_next(f))
 		claim_drop(&f->claim);
+	discover_free(d);
 	flow_table_free(&d->flows);
 	assoc_free_all(d);
 	for (int i = 0; i < AGENDAS; i++)
@@ -402,12 +404,6 @@ static void remove_all(struct daemon *d)
 		LIST_REMOVE(ref, entry);
 		tap_close(ref->tap);
 		free(ref);
-	}
-	while (d->remotes) {
-		struct addr_use *u = d->remotes;
-
-		HASH_DELETE(hh, d->remotes, u);
-		free(u);
 	}
 	divert_free(d);
 	pairs_free(d);

@@ -19,49 +19,60 @@
 #define LATER_MS 50 /* after a handover has begun */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
-struct addr_use *discover_remote(const struct daemon *d,
-				 const struct addr *remote)
+struct remote *discover_remote(const struct daemon *d,
+			       const struct addr *remote)
 {
-	struct addr_use *u;
-
-	HASH_FIND(hh, d->remotes, remote, sizeof(*remote), u);
-	return u;
+	return index_find(&d->remotes, remote);
 }
 
 static int remote_use(struct daemon *d, const struct addr *remote)
 {
-	struct addr_use *u = discover_remote(d, remote);
+	struct remote *r = discover_remote(d, remote);
 
-	if (!u) {
-		u = calloc(1, sizeof(*u));
-		if (!u)
+	if (!r) {
+		r = calloc(1, sizeof(*r));
+		if (!r)
 			return -ENOMEM;
-		u->addr = *remote;
-		u->reason = REASON_NO_PEER;
-		HASH_ADD(hh, d->remotes, addr, sizeof(u->addr), u);
-		if (!u->hh.tbl) {
-			free(u);
+		r->addr = *remote;
+		r->reason = REASON_NO_PEER;
+		if (index_add(&d->remotes, r)) {
+			free(r);
 			return -ENOMEM;
 		}
 	}
-	u->uses++;
+	r->uses++;
 	return 0;
 }
 
 static void remote_unuse(struct daemon *d, const struct addr *remote)
 {
-	struct addr_use *u = discover_remote(d, remote);
+	struct remote *r = discover_remote(d, remote);
 
-	if (!u || --u->uses)
+	if (!r || --r->uses)
 		return;
-	HASH_DELETE(hh, d->remotes, u);
-	free(u);
+	index_remove(&d->remotes, r);
+	free(r);
+}
+
+void discover_init(struct daemon *d, const uint8_t seed[CRYPTO_SHORT_KEY_SIZE])
+{
+	index_init(&d->remotes, offsetof(struct remote, by_addr),
+		   offsetof(struct remote, addr), sizeof(struct addr), seed);
+}
+
+void discover_free(struct daemon *d)
+{
+	struct flow *f;
+
+	for (f = flow_first(&d->flows); f; f = flow_next(f))
+		remote_unuse(d, &f->identity.remote.addr);
+	index_free(&d->remotes);
 }
 
 /* Counts, for who asks from there (on_may_answer()). */
 static void set_willing(struct daemon *d, struct flow *f, bool willing)
 {
-	struct addr_use *u = discover_remote(d, &f->identity.remote.addr);
+	struct remote *u = discover_remote(d, &f->identity.remote.addr);
 
 	if (f->willing == willing || !u)
 		return;
@@ -319,7 +330,7 @@ void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	const struct addr *remote = &f->identity.remote.addr;
-	const struct addr_use *u = discover_remote(d, remote);
+	const struct remote *u = discover_remote(d, remote);
 	unsigned int flags = d->conf->long_lived_after_s >= YIELD_FROM_S ?
 		PEER_YIELD : 0;
 

@@ -299,7 +299,7 @@ static inline void check_empty(struct host *h)
 	assert_int_equal(h->d->divert.steered, 0);
 	assert_null(h->d->divert.use[STEER_SRC]);
 	assert_null(h->d->divert.use[STEER_WIRE]);
-	assert_null(h->d->remotes);
+	assert_int_equal(h->d->remotes.n, 0);
 	assert_true(LIST_EMPTY(&h->d->divert.settling));
 	assert_true(LIST_EMPTY(&h->d->taps));
 	for (size_t i = 0; i < h->n_set; i++)
