@@ -148,9 +148,15 @@ struct book_peer {
 	void *user;
 };
 
-struct book_ports {
-	struct book_ports *next;
-	struct journal_ports is;
+/* Nothing lies between its members: it is a key. */
+struct book_port_key {
+	uint64_t ports, flow_id;
+};
+
+struct book_port {
+	UT_hash_handle hh;
+	struct book_port_key key;
+	uint16_t port;
 };
 
 struct book_track {
@@ -158,7 +164,7 @@ struct book_track {
 	struct journal_track_key key;
 	bool known; /* a TRACK was read, not PORTS alone */
 	struct journal_track is;
-	struct book_ports *ports;
+	struct book_port *ports;
 	void *user;
 };
 

@@ -18,10 +18,11 @@ void book_init(struct book *b)
 
 static void ports_free(struct book_track *t)
 {
-	while (t->ports) {
-		struct book_ports *p = t->ports;
+	struct book_port *p;
+	struct book_port *next;
 
-		t->ports = p->next;
+	HASH_ITER(hh, t->ports, p, next) {
+		HASH_DELETE(hh, t->ports, p);
 		free(p);
 	}
 }
@@ -135,21 +136,45 @@ static int add_track(struct book *b, const struct journal_track *is)
 	return 0;
 }
 
+static struct book_port *find_port(const struct book_track *t, uint64_t ports,
+				   uint64_t flow_id)
+{
+	const struct book_port_key key = { ports, flow_id };
+	struct book_port *p;
+
+	HASH_FIND(hh, t->ports, &key, sizeof(key), p);
+	return p;
+}
+
+static int add_port(struct book_track *t, uint64_t ports, uint64_t flow_id,
+		    uint16_t port)
+{
+	struct book_port *p = find_port(t, ports, flow_id);
+
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		p->key = (struct book_port_key){ ports, flow_id };
+		HASH_ADD(hh, t->ports, key, sizeof(p->key), p);
+		if (!p->hh.tbl) {
+			free(p);
+			return -ENOMEM;
+		}
+	}
+	p->port = port;
+	return 0;
+}
+
 static int add_ports(struct book *b, const struct journal_ports *is)
 {
 	struct book_track *t;
-	struct book_ports *p;
 	int err = get_track(b, &is->key, &t);
 
-	if (err)
-		return err;
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	p->is = *is;
-	p->next = t->ports;
-	t->ports = p;
-	return 0;
+	for (unsigned int i = 0; i < is->n && !err; i++)
+		err = add_port(t, is->ports, is->port[i].flow_id,
+			       is->port[i].port);
+	return err;
 }
 
 /* The record itself is kept where it lies: it has room for any path, which
@@ -253,12 +278,7 @@ long book_read(struct book *b, const uint8_t *data, size_t len)
 uint16_t book_port(const struct book_track *t, uint64_t ports,
 		   uint64_t flow_id)
 {
-	for (const struct book_ports *p = t->ports; p; p = p->next) {
-		if (p->is.ports != ports)
-			continue;
-		for (unsigned int i = 0; i < p->is.n; i++)
-			if (p->is.port[i].flow_id == flow_id)
-				return p->is.port[i].port;
-	}
-	return 0;
+	const struct book_port *p = find_port(t, ports, flow_id);
+
+	return p ? p->port : 0;
 }
