@@ -558,10 +558,11 @@ bool track_end_taken(const struct track *t, const struct flow *f,
  * that t->refusal names change theirs. 0, or -EADDRINUSE. */
 int track_choose_ports(struct track *t, const struct addr *addr,
 		       uint64_t *ports);
-/* What MOVE says about the ports at `ports`; from entry `from` on, at most
- * WIRE_MOVE_MAX; returns how many there are in all. */
-unsigned int track_list_ports(const struct track *t, uint64_t ports,
-			      unsigned int from, struct wire_move *m);
+/* What MOVE says about the ports at `ports`: how many entries, and from this
+ * flow of the track on at most WIRE_MOVE_MAX; the flow to go on with. */
+unsigned int track_count_ports(const struct track *t, uint64_t ports);
+const struct flow *track_list_ports(uint64_t ports, const struct flow *f,
+				    struct wire_move *m);
 /* One of an earlier run, as its journal tells; NULL at a bound. */
 struct track *track_restore(struct assoc *a, const struct book_track *b);
 /* A flow of an earlier run is protected again: in these tracks (of both

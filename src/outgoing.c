@@ -43,9 +43,9 @@ unsigned int outgoing_locators(const struct track *t, struct addr *to,
 static void send_move(struct track *t, const struct migrate_action *act,
 		      const struct addr *to, uint64_t now_ms)
 {
+	unsigned int total = track_count_ports(t, act->to.ports);
+	const struct flow *from = LIST_FIRST(&t->group.flows);
 	struct wire_message m;
-	unsigned int from = 0;
-	unsigned int total;
 	unsigned int part = 0;
 
 	memset(&m, 0, sizeof(m));
@@ -58,12 +58,11 @@ static void send_move(struct track *t, const struct migrate_action *act,
 		m.move.flags = act->from_gone ? WIRE_MOVE_FROM_GONE : 0;
 		m.move.count = t->group.digest.count;
 		memcpy(m.move.digest, t->group.digest.sum, WIRE_DIGEST_SIZE);
-		total = track_list_ports(t, act->to.ports, from, &m.move);
+		from = track_list_ports(act->to.ports, from, &m.move);
 		m.move.part = (uint16_t)part;
 		m.move.parts = total ? (uint16_t)((total + WIRE_MOVE_MAX - 1) /
 						 WIRE_MOVE_MAX) : 1;
 		assoc_send(t->assoc, now_ms, &act->source, to, &m);
-		from += WIRE_MOVE_MAX;
 	} while (++part < m.move.parts);
 }
 

@@ -8,7 +8,10 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "index.h"
 
 #define PORT_LOW 32768 /* Linux's default ip_local_port_range */
 #define PORT_COUNT 28232
@@ -55,41 +58,89 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 	       !sockdiag_lookup(d->sockdiag, &wire, 0, NULL);
 }
 
-static int choose_port(struct daemon *d, struct flow *f,
-		       const struct addr *addr, uint16_t *port)
+/* ---- the choice ------------------------------------------------------------ */
+
+/* What the flows of a track will have: no table knows it before it is
+ * accepted. */
+struct chosen {
+	struct index_link link;
+	struct tuple wire;
+};
+
+struct choice {
+	struct index by_wire;
+	struct chosen *chosen; /* room for all flows of the track */
+	uint32_t n;
+};
+
+static int choice_begin(struct choice *c, uint32_t flows)
+{
+	uint8_t seed[CRYPTO_SHORT_KEY_SIZE];
+
+	crypto_random(seed, sizeof(seed));
+	index_init(&c->by_wire, offsetof(struct chosen, link),
+		   offsetof(struct chosen, wire), sizeof(struct tuple), seed);
+	c->n = 0;
+	c->chosen = calloc(flows, sizeof(*c->chosen));
+	return c->chosen ? 0 : -ENOMEM;
+}
+
+static void choice_end(struct choice *c)
+{
+	index_free(&c->by_wire);
+	free(c->chosen);
+}
+
+static struct tuple wire_at(const struct flow *f, const struct endpoint *at)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	wire.local = *at;
+	return wire;
+}
+
+static int choice_add(struct choice *c, const struct flow *f,
+		      const struct endpoint *at)
+{
+	struct chosen *one = &c->chosen[c->n];
+
+	one->wire = wire_at(f, at);
+	if (index_find(&c->by_wire, &one->wire))
+		return 0;
+	c->n++;
+	return index_add(&c->by_wire, one);
+}
+
+static int choose_port(struct daemon *d, struct choice *c, struct flow *f,
+		       const struct addr *addr)
 {
 	struct endpoint at;
+	struct tuple wire;
 
 	memset(&at, 0, sizeof(at));
 	at.addr = *addr;
 	for (unsigned int i = 0; i < PORT_TRIES; i++) {
 		at.port = (uint16_t)(PORT_LOW +
 				     crypto_random_u32() % PORT_COUNT);
-		if (flow_end_taken(&d->flows, f, FLOW_OURS, &at) ||
+		wire = wire_at(f, &at);
+		if (index_find(&c->by_wire, &wire) ||
+		    flow_end_taken(&d->flows, f, FLOW_OURS, &at) ||
 		    sockdiag_port_taken(f->identity.proto, addr, at.port))
 			continue;
-		*port = at.port;
-		return 0;
+		f->transit->next[FLOW_OURS].port = at.port;
+		return choice_add(c, f, &at);
 	}
 	return -EADDRINUSE;
 }
 
-int track_choose_ports(struct track *t, const struct addr *addr,
-		       uint64_t *ports)
+/* Those that may keep theirs do, under the new name as well; the others have
+ * none (0) yet. How many, or -ENOMEM. */
+static int keep_ports(struct track *t, const struct addr *addr, uint64_t keep,
+		      uint64_t fresh)
 {
-	struct daemon *d = t->assoc->d;
-	uint64_t keep = 0;
-	uint64_t fresh = t->ports + 1;
 	struct flow *f;
-	int err;
+	int without = 0;
 
-	/* Ports chosen once stay, but a return to the identity's address is
-	 * a return to its ports. */
-	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
-		if (!addr_equal(&f->identity.local.addr, addr))
-			keep = mover_locator(&t->mover)->ports;
-	*ports = keep;
-	track_look(t, addr);
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 		struct endpoint at;
 
@@ -102,33 +153,82 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 		f->transit->next[FLOW_OURS].port = at.port;
 		if (!is_named(t, f) && !track_end_taken(t, f, &at))
 			continue;
-		err = choose_port(d, f, addr,
-				  &f->transit->next[FLOW_OURS].port);
-		if (err)
-			return err;
-		*ports = fresh;
+		f->transit->next[FLOW_OURS].port = 0;
+		without++;
 	}
-	if (*ports == fresh)
-		t->ports = fresh;
-	return 0;
+	return without;
 }
 
-unsigned int track_list_ports(const struct track *t, uint64_t ports,
-			      unsigned int from, struct wire_move *m)
+static int choose_ports(struct track *t, const struct addr *addr)
+{
+	struct choice choice;
+	struct flow *f;
+	int err = choice_begin(&choice, t->group.digest.count);
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+		struct endpoint at;
+
+		memset(&at, 0, sizeof(at));
+		at.addr = *addr;
+		at.port = f->transit->next[FLOW_OURS].port;
+		if (!err && at.port)
+			err = choice_add(&choice, f, &at);
+	}
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+		if (!err && !f->transit->next[FLOW_OURS].port)
+			err = choose_port(t->assoc->d, &choice, f, addr);
+	choice_end(&choice);
+	return err;
+}
+
+int track_choose_ports(struct track *t, const struct addr *addr,
+		       uint64_t *ports)
+{
+	uint64_t keep = 0;
+	uint64_t fresh = t->ports + 1;
+	struct flow *f;
+	int without;
+	int err;
+
+	/* Ports chosen once stay, but a return to the identity's address is
+	 * a return to its ports. */
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+		if (!addr_equal(&f->identity.local.addr, addr))
+			keep = mover_locator(&t->mover)->ports;
+	*ports = keep;
+	track_look(t, addr);
+	without = keep_ports(t, addr, keep, fresh);
+	if (without <= 0)
+		return without;
+	err = choose_ports(t, addr);
+	if (!err)
+		*ports = t->ports = fresh;
+	return err;
+}
+
+/* ---- what is said of it ---------------------------------------------------- */
+
+unsigned int track_count_ports(const struct track *t, uint64_t ports)
 {
 	const struct flow *f;
-	unsigned int total = 0;
+	unsigned int n = 0;
 
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+		n += flow_port(f, FLOW_OURS, ports) != f->identity.local.port;
+	return n;
+}
+
+const struct flow *track_list_ports(uint64_t ports, const struct flow *f,
+				    struct wire_move *m)
+{
 	m->n = 0;
-	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+	for (; f && m->n < WIRE_MOVE_MAX; f = LIST_NEXT(f, in_group[FLOW_OURS])) {
 		uint16_t port = flow_port(f, FLOW_OURS, ports);
 
 		if (port == f->identity.local.port)
 			continue;
-		if (total++ < from || m->n == WIRE_MOVE_MAX)
-			continue;
 		m->port[m->n].flow_id = f->claim.flow_id;
 		m->port[m->n++].port = port;
 	}
-	return total;
+	return f;
 }

@@ -168,6 +168,8 @@ static inline bool crowd_promoted(const struct host *h, const char *wire)
 	for (f = flow_first(&h->d->flows); f; f = flow_next(f)) {
 		const struct flow_wire *w = flow_mapped(f);
 
+		if (!f->protected)
+			continue;
 		if (f->hold || f->settling || !w ||
 		    !addr_equal(h == &host[0] ? &w->tuple.local.addr :
 						&w->tuple.remote.addr, &at))

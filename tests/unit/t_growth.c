@@ -15,6 +15,7 @@
 #define FEW 2500u
 #define FEW_WRAPPED 250u /* where each instruction is looked at */
 #define PEERS 100u
+#define PORTS 400u
 #define TIMES 8u
 /* A hash that grows by doubling costs a little more now and then. */
 #define MARGIN 1.25
@@ -195,6 +196,57 @@ static void a_move_is_one_however_many_move(void **state)
 	assert_false(grows);
 }
 
+/* ---- ports --------------------------------------------------------------- */
+
+/* Where they go, all their ports are taken by others. */
+static void move_to_other_ports(unsigned int flows, uint64_t *moved,
+				uint64_t *restarted)
+{
+	const struct addr there = address(THERE);
+
+	crowd_open(flows);
+	crowd_protect(flows);
+	for (unsigned int i = 0; i < flows; i++) {
+		struct tuple t = crowd_tuple(i);
+
+		t.local.addr = there;
+		socket_add(&host[0], &t);
+		host[0].sock[host[0].n_sock - 1].mptcp = true; /* not ours */
+	}
+	assert_int_equal(discover_dump(host[0].d, clock_ms), 0);
+	*moved = calls;
+	crowd_move(HERE, THERE);
+	*moved = calls - *moved;
+	assert_int_equal(work[0].sent[WIRE_MOVE], flows / WIRE_MOVE_MAX);
+	assert_int_equal(work[1].sent[WIRE_ACCEPT], 1);
+	for (unsigned int i = 0; i < flows; i++) {
+		struct tuple t = crowd_tuple(i), r = tuple_reverse(&t);
+		struct tuple ours = flow_wire_tuple(flow_at(&host[0], &t));
+		struct tuple theirs = flow_wire_tuple(flow_at(&host[1], &r));
+
+		assert_int_not_equal(ours.local.port, t.local.port);
+		ours = tuple_reverse(&ours);
+		assert_true(tuple_equal(&ours, &theirs));
+	}
+	host_kill(&host[0]);
+	*restarted = calls;
+	assert_int_equal(host_start(&host[0]), 0);
+	*restarted = calls - *restarted;
+	assert_int_equal(crowd_owned(&host[0]), flows);
+}
+
+static void ports_are_named_once(void **state)
+{
+	uint64_t few[2], many[2];
+
+	move_to_other_ports(PORTS, &few[0], &few[1]);
+	teardown(state);
+	setup(state);
+	move_to_other_ports(TIMES * PORTS, &many[0], &many[1]);
+	assert_true(in_proportion("a move to other ports", few[0], many[0]));
+	assert_true(in_proportion("a restart behind it", few[1], many[1]));
+}
+
 /* ---- peers --------------------------------------------------------------- */
 
 enum { TAKEN_UP, ONE_DATAGRAM, AT_REST, ADDRESS_GONE, WITHOUT, PEER_WHATS };
@@ -259,6 +311,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_peer_costs_what_it_does),
+		cmocka_unit_test_setup_teardown(ports_are_named_once, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(
 			a_move_is_one_however_many_move, setup, teardown),
 	};
