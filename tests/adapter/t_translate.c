@@ -4,6 +4,7 @@
  * state of checksum and segmentation, each byte arrives.
  */
 #include "pair.h"
+#include "steer.h"
 
 #include <netinet/udp.h>
 
@@ -386,6 +387,84 @@ static void errors_find_their_socket(void **state)
 	check_icmp(h, &family6);
 }
 
+/* The daemon's own table in place of the rules of host a, where the daemon
+ * rewrites all. */
+static struct steer *steer_queue_mode(const struct side *s)
+{
+	const struct steer_conf conf = {
+		.mark = STEER_MARK_DEFAULT,
+		.queue_in = QUEUE_IN,
+		.queue_out = QUEUE_OUT,
+		.avoid_maps = true,
+	};
+	struct steer *steer;
+
+	host_run("nft flush ruleset");
+	assert_int_equal(steer_open(&steer, &conf, NULL), 0);
+	steer_begin(steer);
+	steer_build(steer);
+	steer_add(steer, STEER_PROT, &s->identity, 0);
+	steer_add(steer, STEER_OUT, &s->identity, 0);
+	steer_add(steer, STEER_IN, &s->wire, 0);
+	steer_add_addr(steer, STEER_WIRE, &s->wire.local.addr);
+	assert_int_equal(steer_commit(steer), 0);
+	return steer;
+}
+
+/* The address goes while a packet waits, and its reader has not heard of it. */
+static void check_gone_source(const struct hosts *h, const struct family *f)
+{
+	const char *subnet = f->number == 4 ? "10.9.1.0/24" : "fd09:1::/64";
+	struct pair *p = &pair;
+	struct hold_packet *k;
+	struct steer *steer;
+	int at_a, at_b;
+	struct pkt pkt;
+	struct tuple t;
+
+	PAIR_OPEN(p, h, f, IPPROTO_UDP);
+	connect_udp(p, &at_a, &at_b);
+	steer = steer_queue_mode(&p->a);
+	send_datagram(at_a, 0, 100);
+	expect_datagram(p, at_b, 0, 100);
+	p->a.holding = true;
+	send_datagram(at_a, 1, 100);
+	assert_true(pktq_read(p->a.out) > 0);
+	host_run("ip -%d route add %s dev va metric 4000", f->number, subnet);
+	host_run("ip addr del %s/%d dev va", f->wire[0],
+		 f->number == 4 ? 24 : 64);
+	k = hold_pop(&p->a.hold, &p->a.held);
+	assert_non_null(k);
+	assert_int_equal(side_rewrite(&p->a, true, k->data, k->len, k->csum),
+			 0);
+	assert_int_equal(pktq_accept_payload(p->a.out, k->id, k->data, k->len,
+					     NULL), 0);
+	assert_int_equal(pktq_flush(p->a.out), 0);
+	free(k);
+	assert_false(pair_pump(p, at_b, POLLIN, 50));
+	k = hold_pop(&p->a.hold, &p->a.held);
+	assert_non_null(k); /* it is back, as it was rewritten */
+	assert_int_equal(pkt_parse(k->data, k->len, &pkt), PKT_OK);
+	t = pkt_tuple_out(&pkt);
+	assert_true(tuple_equal(&t, &p->a.wire));
+	pktq_drop(p->a.out, k->id);
+	assert_int_equal(pktq_flush(p->a.out), 0);
+	free(k);
+	host_run("ip -%d route del %s dev va metric 4000", f->number, subnet);
+	assert_int_equal(steer_close(steer, false), 0);
+	close(at_a);
+	close(at_b);
+	pair_close(p);
+}
+
+static void nothing_leaves_from_a_source_that_is_gone(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	check_gone_source(h, &family4);
+	check_gone_source(h, &family6);
+}
+
 static int teardown(void **state)
 {
 	pair_close(&pair);
@@ -405,6 +484,7 @@ int main(void)
 		cmocka_unit_test(udp_super_packets_survive),
 		cmocka_unit_test(held_packets_leave_in_order),
 		cmocka_unit_test(errors_find_their_socket),
+		cmocka_unit_test(nothing_leaves_from_a_source_that_is_gone),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
