@@ -301,10 +301,16 @@ void discover_prepare(struct daemon *d, uint64_t now_ms)
 static int on_entry_at(const struct sockdiag_entry *e, void *arg)
 {
 	struct daemon *d = arg;
+	struct flow *f;
+	int err;
 
 	if (e->state != SOCKDIAG_OPEN || flow_find(&d->flows, &e->tuple))
 		return 0;
-	return enter(d, e, loop_now_ms());
+	err = enter(d, e, loop_now_ms());
+	f = err ? NULL : flow_find(&d->flows, &e->tuple);
+	if (f)
+		f->seen = false; /* in a dump: not yet */
+	return err;
 }
 
 void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
