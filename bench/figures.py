@@ -212,6 +212,14 @@ def on_paper(results):
     return body
 
 
+def of_peers(results):
+    return [(f"{x['peers']:,}", f"{x['restart_ms']:.3g}",
+             f"{x['datagram_us']:.2g}", f"{x['second_ms']:.3g}",
+             f"{x['gone_ms']:.3g}", f"{x['transactions']:,}",
+             f"{x['second_gone_ms']:.3g}")
+            for x in Part(results, "growth").all("direct", "peers")]
+
+
 def when(results):
     """Where and when, a line; the load is that before each part."""
     began = [p["began"] for p in results.values()]
@@ -257,6 +265,11 @@ def table(results):
               "a move: mover", "peer", "nft transactions", "datagrams",
               "the drain's end, both", "list", "journal written", "restart",
               "bytes per connection, before / after"), on_paper(results)),
+        "The same for peers that do not answer, with ten connections each.",
+        rows(("peers", "all taken up, ms", "a stranger's datagram, us",
+              "a second at rest, ms", "the address goes, ms",
+              "nft transactions", "a second without, ms"),
+             of_peers(results)),
         failed)).rstrip() + "\n"
 
 

@@ -22,6 +22,7 @@ STALL_S = 40  # without a byte after a move: the connection is dead
 MANY_STEPS = 4  # programs with as many connections each
 ELEMENTS = 100, 1000, 10000, 100000
 GROWTH = 100, 1000, 10000, 30000, 100000
+GROWTH_PEERS = 100, 1000, 10000
 
 
 @contextlib.contextmanager
@@ -151,8 +152,11 @@ def growth(case, args):
     """Whole daemons on the unit tests' kernels of paper: what they take of a
     processor, without what the kernel takes."""
     host = case.link.mover
-    out = host.run(host.lab.program("growth"), *args.growth).stdout_text
-    return {"growth": [json.loads(x) for x in out.splitlines()]}
+
+    def run(*counts):
+        out = host.run(host.lab.program("growth"), *counts).stdout_text
+        return [json.loads(x) for x in out.splitlines()]
+    return {"growth": run(*args.growth), "peers": run("peers", *args.peers)}
 
 
 def many(case, args):
