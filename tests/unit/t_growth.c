@@ -13,9 +13,11 @@
 #define THERE "10.0.0.9"
 #define FARTHER "10.0.0.10"
 #define FEW 2500u
-#define FEW_WRAPPED 250u /* where each instruction is looked at */
+#define WRAPPED 10u /* part of it where each instruction is looked at */
 #define PEERS 100u
+#define PEERS_WRAPPED 20u
 #define PORTS 400u
+#define PORTS_WRAPPED 100u
 #define TIMES 8u
 /* A hash that grows by doubling costs a little more now and then. */
 #define MARGIN 1.25
@@ -176,7 +178,7 @@ static void same_transactions(const struct work *few, const struct work *many)
 
 static void a_move_is_one_however_many_move(void **state)
 {
-	unsigned int flows = getenv("TAP_WRAPPER") ? FEW_WRAPPED : FEW;
+	unsigned int flows = getenv("TAP_WRAPPER") ? FEW / WRAPPED : FEW;
 	static struct cost few, many;
 	bool grows = false;
 
@@ -237,12 +239,13 @@ static void move_to_other_ports(unsigned int flows, uint64_t *moved,
 
 static void ports_are_named_once(void **state)
 {
+	unsigned int flows = getenv("TAP_WRAPPER") ? PORTS_WRAPPED : PORTS;
 	uint64_t few[2], many[2];
 
-	move_to_other_ports(PORTS, &few[0], &few[1]);
+	move_to_other_ports(flows, &few[0], &few[1]);
 	teardown(state);
 	setup(state);
-	move_to_other_ports(TIMES * PORTS, &many[0], &many[1]);
+	move_to_other_ports(TIMES * flows, &many[0], &many[1]);
 	assert_true(in_proportion("a move to other ports", few[0], many[0]));
 	assert_true(in_proportion("a restart behind it", few[1], many[1]));
 }
@@ -293,12 +296,13 @@ static void a_peer_costs_what_it_does(void **state)
 		"taking them up", "a datagram", "five seconds",
 		"the loss of an address", "five seconds without",
 	};
+	unsigned int peers = getenv("TAP_WRAPPER") ? PEERS_WRAPPED : PEERS;
 	uint64_t few[PEER_WHATS], many[PEER_WHATS];
 	bool grows = false;
 
 	(void)state;
-	live_alone(PEERS, few);
-	live_alone(TIMES * PEERS, many);
+	live_alone(peers, few);
+	live_alone(TIMES * peers, many);
 	for (int i = 0; i < PEER_WHATS; i++)
 		if (!in_proportion(what[i], few[i], many[i]))
 			grows = true;
