@@ -4,9 +4,10 @@
  *
  * Private to the daemon layer: daemon.c (life, loop, timers), assoc.c (one
  * peer: messages, claims, taps), discover.c (sockets to flows), handover.c
- * (tracks, moves), divert.c (packets, steering), wake.c (senders in backoff),
- * repair.c (what others undo), report.c (ctl), store.c (key and pins on disk), keep.c (the journal),
- * adopt.c (what an earlier run has left). Nobody below includes it.
+ * (tracks, moves), agenda.c (whose turn it is), divert.c (packets, steering),
+ * wake.c (senders in backoff), repair.c (what others undo), report.c (ctl),
+ * store.c (key and pins on disk), keep.c (the journal), adopt.c (what an
+ * earlier run has left). Nobody below includes it.
  */
 #ifndef SACIPED_DAEMON_H
 #define SACIPED_DAEMON_H
@@ -187,7 +188,9 @@ struct addr_use {
 	UT_hash_handle hh;
 	struct addr addr;
 	uint32_t uses;
-	int32_t delta; /* of the batch being prepared */
+	LIST_ENTRY(addr_use) in_touched; /* by the batch being prepared: */
+	int32_t delta;
+	bool touched;
 };
 
 /* Counts in the kernel's sets what lies between two addresses: pairs.c. */
@@ -215,6 +218,7 @@ struct pairs {
 
 struct divert {
 	struct addr_use *use[STEER_ADDR_SET_MAX];
+	LIST_HEAD(, addr_use) touched[STEER_ADDR_SET_MAX];
 	LIST_HEAD(, flow) settling; /* still queued: promote.c */
 	uint32_t steered; /* flows in OUT or DROP */
 	uint64_t idle_ms; /* the kernel's tombstones are gone by then */

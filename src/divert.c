@@ -40,6 +40,15 @@ static struct addr_use *use_get(struct divert *v, enum steer_addr_set set,
 	return u;
 }
 
+static void use_touch(struct divert *v, enum steer_addr_set set,
+		      struct addr_use *u, int32_t delta)
+{
+	if (!u->touched)
+		LIST_INSERT_HEAD(&v->touched[set], u, in_touched);
+	u->touched = true;
+	u->delta += delta;
+}
+
 uint32_t divert_sources(const struct daemon *d, const struct addr *a)
 {
 	struct addr_use *u;
@@ -59,7 +68,7 @@ static int use_change(struct daemon *d, const struct flow_change *c)
 	u = use_get(&d->divert, set, &c->tuple.local.addr);
 	if (!u)
 		return -ENOMEM;
-	u->delta += c->add ? 1 : -1;
+	use_touch(&d->divert, set, u, c->add ? 1 : -1);
 	return 0;
 }
 
@@ -124,22 +133,18 @@ void divert_add(struct daemon *d, struct flow *f, bool tombstone,
 
 static void uses_commit(struct daemon *d)
 {
-	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
-		struct addr_use *u;
-		struct addr_use *next;
+	for (int i = 0; i < STEER_ADDR_SET_MAX; i++) {
+		enum steer_addr_set set = (enum steer_addr_set)i;
+		const struct addr_use *u;
 
-		HASH_ITER(hh, d->divert.use[set], u, next) {
+		LIST_FOREACH(u, &d->divert.touched[set], in_touched) {
 			bool before = u->uses > 0;
 			bool after = (int64_t)u->uses + u->delta > 0;
 
 			if (after && !before)
-				steer_add_addr(d->steer,
-					       (enum steer_addr_set)set,
-					       &u->addr);
+				steer_add_addr(d->steer, set, &u->addr);
 			else if (before && !after)
-				steer_del_addr(d->steer,
-					       (enum steer_addr_set)set,
-					       &u->addr);
+				steer_del_addr(d->steer, set, &u->addr);
 		}
 	}
 }
@@ -148,9 +153,10 @@ static void uses_settle(struct daemon *d, int err)
 {
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++) {
 		struct addr_use *u;
-		struct addr_use *next;
 
-		HASH_ITER(hh, d->divert.use[set], u, next) {
+		while ((u = LIST_FIRST(&d->divert.touched[set]))) {
+			LIST_REMOVE(u, in_touched);
+			u->touched = false;
 			if (!err)
 				u->uses = (uint32_t)((int64_t)u->uses +
 						     u->delta);
@@ -253,7 +259,8 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 		for (struct addr_use *u = d->divert.use[set]; u;
 		     u = u->hh.next)
-			u->delta = -(int32_t)u->uses;
+			use_touch(&d->divert, (enum steer_addr_set)set, u,
+				  -(int32_t)u->uses);
 	pairs_recount(d);
 	err = flow_steer_all(&d->flows, now_ms, on_change, d);
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
