@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * track_step: what a step of the handover does to every flow of a track.
+ *
+ * Owns the transaction: it carries out on the flows what the handover core
+ * decided for the track, or leaves them as they were. Never decides a move,
+ * never sends a message.
+ */
+#include "track_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* What is taken away keeps its port, and the way back, until it is certain:
+ * end_forgotten() or end_restored(). */
+static void forget_end(struct track *t, struct flow *f,
+		       const struct locator *at)
+{
+	struct flow_end *e = flow_end_find(f, t->side, &at->addr, at->ports);
+
+	if (!e)
+		return;
+	f->transit->next[t->side].ports = at->ports;
+	f->transit->next[t->side].port = e->at.port;
+	f->transit->next[t->side].ifindex = e->ifindex;
+	flow_unaccept(f, t->side, &at->addr, at->ports);
+}
+
+static void end_forgotten(struct track *t, struct flow *f)
+{
+	struct flow_transit *way = f->transit;
+
+	if (!way)
+		return;
+	if (way->next[t->side].ifindex)
+		retain_unreverse(t->assoc->d->retain,
+				 &f->identity.remote.addr,
+				 way->next[t->side].ifindex);
+	way->next[t->side].ifindex = 0;
+}
+
+static void end_restored(struct track *t, struct flow *f,
+			 const struct locator *at)
+{
+	struct flow_end *e;
+
+	flow_accept(f, t->side, &at->addr, at->ports);
+	e = flow_end_find(f, t->side, &at->addr, at->ports);
+	if (!e || !f->transit->next[t->side].ifindex)
+		return;
+	e->ifindex = f->transit->next[t->side].ifindex;
+	f->transit->next[t->side].ifindex = 0;
+}
+
+static int change(struct track *t, struct flow *f,
+		  enum migrate_action_type type, const struct locator *at)
+{
+	switch (type) {
+	case MIGRATE_ACCEPT_ADD:
+		return flow_accept(f, t->side, &at->addr, at->ports);
+	case MIGRATE_ACCEPT_DEL:
+		forget_end(t, f, at);
+		return 0;
+	case MIGRATE_RELEASE:
+	case MIGRATE_SWITCH:
+		return flow_send_by(f, t->side, &at->addr, at->ports);
+	default:
+		return 0;
+	}
+}
+
+static void change_back(struct track *t, struct flow *f,
+			enum migrate_action_type type,
+			const struct locator *at,
+			const struct locator *sending)
+{
+	switch (type) {
+	case MIGRATE_ACCEPT_ADD:
+		forget_end(t, f, at);
+		end_forgotten(t, f);
+		break;
+	case MIGRATE_ACCEPT_DEL:
+		end_restored(t, f, at);
+		break;
+	case MIGRATE_RELEASE:
+	case MIGRATE_SWITCH:
+		flow_send_by(f, t->side, &sending->addr, sending->ports);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The socket's own route may be the guard's by now: it gets the MTU of the
+ * path that the packets really take. */
+static void tell_mtu(struct track *t)
+{
+	struct daemon *d = t->assoc->d;
+	const struct flow *f = LIST_FIRST(&t->group.flows);
+	struct tuple wire;
+	struct rtmon_query query = { .uid = (uint32_t)-1 };
+	struct rtmon_route route;
+
+	if (!f)
+		return;
+	wire = flow_wire_tuple(f);
+	query.dst = wire.remote.addr;
+	query.src = wire.local.addr;
+	query.mark = f->mark;
+	COUNT(d, ROUTE_LOOKUPS);
+	if (!rtmon_lookup(d->rtmon, &query, &route) && !route.local)
+		retain_set_mtu(d->retain, &f->identity.remote.addr, route.mtu);
+}
+
+/*
+ * What the kernel still keeps for the link address of the locator that the
+ * peer has left would go to whoever has it next; and TCP does not repeat a
+ * segment that it sees queued (skb_still_in_host_queue()), so without this
+ * it stands for the three seconds until the kernel gives up.
+ */
+static void forget_neighbour(struct track *t, const struct addr *left)
+{
+	struct daemon *d = t->assoc->d;
+	struct rtmon_query query = { .dst = *left, .uid = (uint32_t)-1 };
+	struct rtmon_route route;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (!rtmon_lookup(d->rtmon, &query, &route) && !route.local &&
+	    !addr_is_set(&route.gateway))
+		retain_drop_unresolved(d->retain, left, route.ifindex);
+}
+
+static void switched(struct track *t, const struct addr *from,
+		     const struct addr *to)
+{
+	tell_mtu(t);
+	if (t->side == FLOW_THEIRS && !addr_equal(from, to))
+		forget_neighbour(t, from);
+}
+
+/* Ports alone changed: a new connection of the mover's host waits for these
+ * tuples, so they are free at both ends once the drain is over. */
+static bool is_yielded(const struct track *t, const struct locator *at)
+{
+	const struct locator *now = t->side == FLOW_OURS ?
+		mover_current(&t->mover) : &t->follower.sending;
+
+	return at->ports != now->ports && addr_equal(&at->addr, &now->addr);
+}
+
+/* What the flows of this track went without, for people. */
+static void note_gap(struct track *t, enum migrate_action_type type,
+		     uint64_t now_ms)
+{
+	if (type == MIGRATE_HOLD && !t->held_ms)
+		t->held_ms = now_ms;
+	if (type != MIGRATE_RELEASE && type != MIGRATE_SWITCH)
+		return;
+	t->gap_ms = t->held_ms ? (uint32_t)(now_ms - t->held_ms) : 0;
+	t->gap_end_ms = now_ms;
+	t->held_ms = 0;
+}
+
+static bool decides_hold(enum migrate_action_type type)
+{
+	return type == MIGRATE_HOLD || type == MIGRATE_RELEASE ||
+	       type == MIGRATE_SWITCH;
+}
+
+int track_apply(struct track *t, const struct migrate_action *action,
+		bool hold, const struct locator *sending, uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	const struct locator *at = &action->to;
+	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
+			 !is_yielded(t, at);
+	uint32_t ifindex = 0;
+	struct flow *f;
+	int err = 0;
+
+	err = discover_hear_ends(d, now_ms);
+	if (err)
+		return err;
+	hold = hold || action->type == MIGRATE_HOLD;
+	if (action->type == MIGRATE_ACCEPT_ADD)
+		ifindex = track_ifindex(t, &at->addr);
+	divert_begin(d);
+	d->divert.they_offer = t->side == FLOW_THEIRS &&
+			       action->type == MIGRATE_ACCEPT_ADD;
+	d->divert.we_switch = t->side == FLOW_OURS &&
+			      action->type == MIGRATE_SWITCH;
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		bool held = f->hold;
+
+		if (!err)
+			err = change(t, f, action->type, at);
+		if (ifindex && !err)
+			track_reverse(t, f, at, ifindex);
+		if (hold || decides_hold(action->type))
+			f->hold = track_holds(f);
+		divert_add(d, f, tombstone, now_ms, &err);
+		f->was_held = held;
+	}
+	d->divert.we_switch = d->divert.they_offer = false;
+	err = divert_commit(d, err);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		divert_settle(d, f, tombstone, now_ms, err);
+		if (err) {
+			change_back(t, f, action->type, at, sending);
+			f->hold = f->was_held;
+		}
+		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
+			end_forgotten(t, f);
+			if (f->transit)
+				f->transit->next[t->side].ports = 0;
+		}
+	}
+	if (err)
+		return err;
+	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
+	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
+		switched(t, &sending->addr, &at->addr);
+	/* Before ACCEPT leaves: what comes by the new locator then does not
+	 * wait for us. */
+	if (hold && t->side == FLOW_THEIRS)
+		wake_offered(t);
+	return 0;
+}
+
+void track_let_go(struct track *t)
+{
+	struct divert_released released;
+	struct flow *f;
+
+	released.n = 0;
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		if (!f->hold && flow_is_waiting(f))
+			divert_release(t->assoc->d, f, &released);
+	divert_released(t->assoc->d, &released);
+}
