@@ -322,6 +322,7 @@ struct daemon {
 	struct looked looked[FLOW_SIDES]; /* last */
 	bool hearing; /* of sockets that end */
 	bool look; /* the address or route events of this read matter */
+	unsigned int steps; /* of tracks, under way: none may go meanwhile */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
 	uint64_t resync_ms; /* ask for all addresses then; 0 none */

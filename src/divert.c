@@ -555,7 +555,9 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		}
 		return;
 	}
+	/* Heard in a step: it is not held before that is over. */
 	if (p->full_len > p->len ||
+	    (d->steps && !rtmon_usable(d->rtmon, &wire.local.addr)) ||
 	    rewrite_out(d, f, p->data, p->len, p->csum))
 		drop(d, q, p->id);
 	else

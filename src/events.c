@@ -59,7 +59,9 @@ static void on_route_settled(void *arg)
 	struct daemon *d = arg;
 	uint64_t now_ms = loop_now_ms();
 
-	if (!d->look)
+	/* Heard by who reads the queue in a step: what follows may end flows
+	 * and their tracks, and waits for on_settled(). */
+	if (!d->look || d->steps)
 		return;
 	d->look = false;
 	d->quiet_ms = now_ms + QUIET_MS;
@@ -235,6 +237,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 
 	if (d->resync_ms && now_ms >= d->resync_ms)
 		resync(d, now_ms);
+	on_route_settled(d);
 	handover_step(d, now_ms);
 	if (d->quiet_ms && now_ms >= d->quiet_ms) {
 		d->quiet_ms = 0;

@@ -222,7 +222,9 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 
 	memset(&next, 0, sizeof(next));
 	mover_step(&t->mover, ev, now_ms, &out);
+	t->assoc->d->steps++;
 	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
+	t->assoc->d->steps--;
 	if (i < out.n)
 		mover_back(t, &before, &out, i, now_ms);
 	else if (asks(&out))
@@ -245,7 +247,9 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 
 	memset(&next, 0, sizeof(next));
 	follower_step(&t->follower, ev, now_ms, &out);
+	t->assoc->d->steps++;
 	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
+	t->assoc->d->steps--;
 	if (i < out.n)
 		follower_back(t, &before, &out, i, now_ms);
 	keep_ends(t, &out);

@@ -174,6 +174,7 @@ struct host {
 	size_t n_sock_places;
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
+	struct tuple unheard; /* its socket has ended, which waits to be read */
 	uint32_t dump_takes_ms;
 	unsigned int looks_at; /* for those at an address */
 	unsigned int n_destroyed;
@@ -1055,7 +1056,19 @@ int sockdiag_fd(const struct sockdiag *sd)
 
 int sockdiag_receive(struct sockdiag *sd)
 {
-	(void)sd;
+	struct host *h = sd->h;
+	struct tuple t = h->unheard;
+
+	memset(&h->unheard, 0, sizeof(h->unheard));
+	for (size_t i = 0; i < h->n_sock; i++)
+		if (tuple_equal(&h->sock[i].tuple, &t)) {
+			struct sockdiag_entry e = h->sock[i];
+
+			h->sock[i] = h->sock[--h->n_sock];
+			if (h->ends_told)
+				h->destroyed(&e, h->d);
+			break;
+		}
 	return 0;
 }
 

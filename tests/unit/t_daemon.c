@@ -283,6 +283,44 @@ static void nothing_is_rewritten_to_an_address_that_is_gone(void **state)
 	assert_int_equal(host[0].fate[id], REWRITTEN);
 }
 
+/* The server asks its sockets before it answers MOVE, and reads the queue for
+ * what they say. What else waits there makes it hear of addresses, and so of a
+ * socket's end, the last one of the very track. */
+static void the_last_flow_ends_in_the_step_of_its_track(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct tuple other = tuple_of("10.0.0.2", 22, "10.0.0.3", 40000);
+	struct tuple back = tuple_reverse(&other);
+	struct host *h = host_make(2);
+	uint32_t id;
+
+	(void)state;
+	addr_add(h, "10.0.0.3", 2);
+	assert_int_equal(host_start(h), 0);
+	socket_add(h, &back);
+	socket_add(&host[1], &other);
+	addr_add(&host[1], "10.0.0.12", 2);
+	run(5000);
+	assert_true(both_own(&t));
+	assert_true(flow_at(&host[1], &other)->protected);
+	addr_remove(&host[0], "10.0.0.1");
+	run(500);
+	sock_at(&host[1], &r)->info.backoff = 2;
+	id = packet_queue(&host[1], &other, true);
+	host[1].vanished = address("10.0.0.12");
+	host[1].unheard = r;
+	host[1].d->dump_took_ms = 1000; /* no look before the MOVE */
+	addr_add(&host[0], "10.0.0.9", 2);
+	settle();
+	assert_int_equal(host[1].fate[id], ACCEPTED);
+	assert_int_equal(host[1].unheard.proto, 0);
+	assert_true(!flow_at(&host[1], &r) || flow_at(&host[1], &r)->ended);
+	assert_true(flow_at(&host[1], &other)->protected);
+	socket_end(&host[0], &t);
+	run(70000);
+	assert_null(flow_at(&host[1], &r));
+}
+
 /* A datagram every ms, for ever: it leaves the queue all the same. */
 static void a_steady_sender_leaves_the_queue(void **state)
 {
@@ -787,6 +825,7 @@ int main(void)
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(nothing_is_rewritten_to_an_address_that_is_gone),
+		WORLD(the_last_flow_ends_in_the_step_of_its_track),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
 		WORLD(a_dead_flow_opens_no_handshake),
