@@ -41,7 +41,7 @@
 #define JOURNAL_FILE_MAX (64u << 20)
 #define JOURNAL_BOOT_ID_SIZE 16
 #define JOURNAL_PORTS_MAX 256 /* in one record; more take several */
-#define JOURNAL_PEERS_MAX 10000
+#define JOURNAL_PEERS_MAX 40000 /* PEER_MAX at a time: others come after */
 #define JOURNAL_TRACKS_MAX 65536
 #define JOURNAL_FLOWS_MAX 131072
 

@@ -21,6 +21,9 @@
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define REWRITE_MIN (256u << 10) /* smaller ones are not written anew */
+/* Nothing says of a peer that it has gone. As many more may come until we look
+ * at it. */
+#define REWRITE_NUMBERS (JOURNAL_PEERS_MAX / 2)
 #define RETRY_MS 1000
 
 /* ---- the file ------------------------------------------------------------ */
@@ -421,7 +424,8 @@ void keep_step(struct daemon *d, uint64_t now_ms)
 
 	keep_flush(d);
 	if (k->fd < 0 ? k->retry_ms && now_ms >= k->retry_ms :
-			k->size >= k->rewrite_at)
+			k->size >= k->rewrite_at ||
+				k->numbers >= REWRITE_NUMBERS)
 		rewrite(d);
 }
 

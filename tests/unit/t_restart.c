@@ -595,6 +595,30 @@ static void the_journal_is_bounded(void **state)
 	goes_on(&t, "10.0.0.9", "10.0.0.10");
 }
 
+/* A peer that is met again after it was forgotten has another number, and what
+ * is written of the one before stays in the file until that is written anew:
+ * late, where there is much in it. */
+static void peers_that_come_and_go_fill_no_journal(void **state)
+{
+	struct tuple t = moved_connection();
+	struct daemon *d = host[0].d;
+	struct flow *f = flow_at(&host[0], &t);
+	struct assoc *a = peer_user(f->peer);
+
+	(void)state;
+	for (unsigned int i = 0; i < 5 * PEER_MAX / 2; i++) {
+		d->keep.rewrite_at = JOURNAL_FILE_MAX;
+		a->kept = 0;
+		track_of(f, FLOW_OURS)->kept = false;
+		track_of(f, FLOW_THEIRS)->kept = false;
+		keep_flow(d, f);
+		keep_step(d, clock_ms);
+	}
+	assert_in_range(d->keep.numbers, 1, JOURNAL_PEERS_MAX / 2);
+	restart_changes_nothing(&host[0]);
+	goes_on(&t, "10.0.0.9", "10.0.0.10");
+}
+
 /* One that cannot be written is removed, and made when it can be again. */
 static void an_old_journal_is_not_left_behind(void **state)
 {
@@ -670,6 +694,7 @@ int main(void)
 		WORLD(who_finds_no_room_is_ended),
 		WORLD(a_torn_journal_is_read_to_the_tear),
 		WORLD(the_journal_is_bounded),
+		WORLD(peers_that_come_and_go_fill_no_journal),
 		WORLD(an_old_journal_is_not_left_behind),
 		WORLD(a_detached_one_tries_once_more),
 	};
