@@ -513,6 +513,8 @@ int track_take(struct daemon *d, struct flow *f,
 					 no_change, NULL);
 	if (!err) {
 		flow_steer_commit(&d->flows, f, false, now_ms);
+		if (!flow_is_plain(f) || f->hold)
+			(void)discover_hear_ends(d, now_ms); /* else by dumps */
 		return 0;
 	}
 	flow_steer_forget(&d->flows, f);

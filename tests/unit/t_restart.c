@@ -499,6 +499,18 @@ static void what_the_kernel_rewrites_goes_on_without_a_journal(void **state)
 	ends(&t);
 }
 
+/* As before the restart: no dump is waited for. */
+static void the_end_of_what_is_taken_up_is_heard(void **state)
+{
+	struct tuple t = moved_connection();
+
+	(void)state;
+	assert_int_equal(host_restart(&host[0]), 0);
+	assert_true(flow_at(&host[0], &t)->protected);
+	socket_end(&host[0], &t);
+	assert_true(flow_at(&host[0], &t)->ended);
+}
+
 /* It cannot be translated, and must not go on untranslated. */
 static void what_is_not_in_the_maps_ends_without_a_journal(void **state)
 {
@@ -689,6 +701,7 @@ int main(void)
 		WORLD(no_reset_of_our_stack_leaves),
 		WORLD(others_words_are_not_believed),
 		WORLD(what_the_kernel_rewrites_goes_on_without_a_journal),
+		WORLD(the_end_of_what_is_taken_up_is_heard),
 		WORLD(what_is_not_in_the_maps_ends_without_a_journal),
 		WORLD(without_a_journal_the_rest_goes_on),
 		WORLD(who_finds_no_room_is_ended),
