@@ -158,5 +158,6 @@ int main(void)
 		WORLD(a_refused_locator_ends_no_hold),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

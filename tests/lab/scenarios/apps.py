@@ -121,6 +121,7 @@ def found_and_protected_in_time(lab):
         flow = echo(client, server) if proto == "tcp" else udp(client, server)
         # UDP is proven from a recording of 5 s
         lab.protected(flow, timeout=3 if proto == "tcp" else 9)
+        flow.goes_on()
         flow.finish()
         # a client that closes first keeps TIME_WAIT for a minute
         for h in (server,) if proto == "tcp" else (client, server):
