@@ -36,7 +36,7 @@
 #include "flow.h"
 #include "migrate.h"
 
-#define JOURNAL_VERSION 1
+#define JOURNAL_VERSION 2
 #define JOURNAL_RECORD_MAX 4096
 #define JOURNAL_FILE_MAX (64u << 20)
 #define JOURNAL_BOOT_ID_SIZE 16

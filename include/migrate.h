@@ -238,7 +238,8 @@ struct mover {
 	uint64_t evaluate_ms; /* EVALUATE then */
 	uint64_t retry_ms; /* a kernel action failed: nothing before */
 	uint64_t give_up_ms; /* while ASKED or SWITCHED */
-	uint64_t permit_ms; /* may send from an uncommitted one until then */
+	uint64_t permit_ms; /* may send from an uncommitted one until then ... */
+	uint64_t permit_seq; /* ... and for a few moves after this one */
 	uint64_t sent_ms; /* outstanding message first sent */
 	struct rtt rtt;
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];

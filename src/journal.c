@@ -184,6 +184,7 @@ static void code_mover(struct coder *c, struct mover *m)
 	code_u64(c, &m->retry_ms);
 	code_u64(c, &m->give_up_ms);
 	code_u64(c, &m->permit_ms);
+	code_u64(c, &m->permit_seq);
 	code_u64(c, &m->sent_ms);
 	code_rtt(c, &m->rtt);
 	code_bytes(c, m->challenge, sizeof(m->challenge));

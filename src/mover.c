@@ -9,9 +9,10 @@
  * What may be sent from where rests on three facts about the peer:
  * - It accepts `current` until it commits a later number, which it does only
  *   on our PROVE, or on a MOVE to the locator that it sends to already.
- * - It accepts what it answered with ACCEPT for a lease at least. A number
- *   lives for half a lease as ASKED and half a lease as SWITCHED, so that we
- *   stop sending (permit_ms) before the peer stops accepting.
+ * - It accepts what it answered with ACCEPT for a lease at least, unless it
+ *   needs the room for what it answered later. A number lives for half a lease
+ *   as ASKED and half a lease as SWITCHED, so that we stop sending (permit_ms,
+ *   permit_seq) before the peer stops accepting.
  * - Once PROVE has been sent it may have committed, whatever we hear. Such a
  *   locator (proved_seq) stays accepted until a later commit is known, and
  *   the old one is not used again before the peer has answered for it.
@@ -23,6 +24,9 @@
 #define HANDSHAKE_AFTER 2 /* repetitions */
 #define NEXT_AFTER 4
 #define RETRIES_MAX 8
+/* Moves begun since the one that was accepted last, before we send from that
+ * no longer: the peer keeps the last six that it has accepted. */
+#define PERMIT_MOVES 4
 
 static bool asking(const struct mover *m)
 {
@@ -155,6 +159,8 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	if (!accept_locator(m, &to, out))
 		return false;
 	actions_journal(out);
+	if (on_permit(m) && m->seq >= m->permit_seq + PERMIT_MOVES)
+		hold(m, now, out);
 	if (fresh || !asking(m)) {
 		m->backoff_ms = rtt_pto_ms(&m->rtt);
 		m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
@@ -397,6 +403,7 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 		m->peer_lost = true;
 	m->state = MOVER_SWITCHED;
 	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
+	m->permit_seq = m->seq;
 	m->give_up_ms = m->permit_ms;
 	m->backoff_ms = rtt_pto_ms(&m->rtt);
 	m->repeats = 0;

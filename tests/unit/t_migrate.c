@@ -889,6 +889,35 @@ static void wait_for_follower(void)
 	follower_event((struct follower_event){ .type = FOLLOWER_TIMER });
 }
 
+/* The peer makes room for a new locator by the oldest that it has not
+ * committed: what is sent from until then must not be that. */
+static void many_moves_end_the_permit(void **state)
+{
+	struct locator n = N;
+	uint8_t next = 3;
+
+	start(state);
+	start_follower(state);
+	/* The list is as full as it can be when N is accepted. */
+	for (uint8_t i = 10; i < 20; i++)
+		move(f.floor, at(i), false, REASON_NONE);
+	m.seq = f.floor;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	move(m.seq, N, false, REASON_NONE);
+	answer(MOVER_ACCEPT, m.seq);
+	while (!mover_holds(&m)) {
+		assert_true(follower_accepts(&f, &n.addr));
+		now += 1000; /* PROVE and DONE are lost */
+		situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(next));
+		assert_int_equal(m.state, MOVER_ASKED);
+		move(m.seq, at(next++), false, REASON_NONE);
+	}
+	assert_true(now < T0 + MIGRATE_GIVE_UP_MS);
+	assert_true(follower_accepts(&f, &n.addr)); /* what is on its way */
+	answer(MOVER_ACCEPT, m.seq);
+	assert_locator(&has(MIGRATE_RELEASE)->to, m.target);
+}
+
 static void move_is_accepted_then_answered(void **state)
 {
 	struct locator n = N;
@@ -1224,6 +1253,7 @@ int main(void)
 		MOVER(rollback_of_a_release_goes_on_holding),
 		MOVER(rollback_after_an_addition_remembers_it),
 		MOVER(rtt_gives_the_pto),
+		FOLLOWER(many_moves_end_the_permit),
 		FOLLOWER(move_is_accepted_then_answered),
 		FOLLOWER(move_from_gone_holds),
 		FOLLOWER(move_relayed_is_ignored),
