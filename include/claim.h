@@ -266,6 +266,9 @@ int claim_table_announce(struct claim_table *t, uint64_t now_ms);
 bool claim_table_announcing(const struct claim_table *t);
 /* All confirmed flows with this peer: for SYNC. */
 const struct claim_digest *claim_table_digest(const struct claim_table *t);
+/* All that are attached, in the order of coming: the first one after NULL,
+ * NULL after the last one. */
+struct claim *claim_next(const struct claim_table *t, const struct claim *c);
 /* By flow id; NULL. */
 struct claim *claim_find(const struct claim_table *t, uint64_t flow_id);
 

@@ -87,22 +87,39 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 	return a;
 }
 
+/* False where it stays: not `all`, and it is translated. */
+static bool flow_forget(struct assoc *a, struct flow *f, bool all,
+			uint64_t now_ms)
+{
+	if (!all && (!flow_is_plain(f) || f->hold))
+		return false;
+	assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
+	if (f->ended)
+		discover_remove(a->d, f, now_ms);
+	return true;
+}
+
 /* Flows of this peer are nobody's again: all of them, or those that need no
- * translation. */
+ * translation. Others' are not looked at, but for one of this peer's that has
+ * lost its claim. */
 static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 {
-	struct flow *f;
-	struct flow *next;
+	struct claim *c, *next_claim;
+	struct flow *f, *next;
+	uint32_t stay = 0;
 
+	for (c = claim_next(a->claims, NULL); c; c = next_claim) {
+		next_claim = claim_next(a->claims, c);
+		f = flow_of_claim(c);
+		if (!flow_forget(a, f, all, now_ms))
+			stay += f->peer == a->peer;
+	}
+	if (peer_flows(a->peer) == stay)
+		return;
 	for (f = flow_first(&a->d->flows); f; f = next) {
 		next = flow_next(f);
-		if (f->claim.table != a->claims && f->peer != a->peer)
-			continue;
-		if (!all && (!flow_is_plain(f) || f->hold))
-			continue;
-		assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
-		if (f->ended)
-			discover_remove(a->d, f, now_ms);
+		if (f->peer == a->peer)
+			(void)flow_forget(a, f, all, now_ms);
 	}
 }
 

@@ -61,6 +61,11 @@ const struct claim_digest *claim_table_digest(const struct claim_table *t)
 	return &t->digest;
 }
 
+struct claim *claim_next(const struct claim_table *t, const struct claim *c)
+{
+	return c ? TAILQ_NEXT(c, attached) : TAILQ_FIRST(&t->attached);
+}
+
 struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
 {
 	return index_find(&t->by_id, &flow_id);

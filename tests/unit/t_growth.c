@@ -252,7 +252,16 @@ static void ports_are_named_once(void **state)
 
 /* ---- peers --------------------------------------------------------------- */
 
-enum { TAKEN_UP, ONE_DATAGRAM, AT_REST, ADDRESS_GONE, WITHOUT, PEER_WHATS };
+enum {
+	TAKEN_UP,
+	ONE_DATAGRAM,
+	AT_REST,
+	ADDRESS_GONE,
+	WITHOUT,
+	ONE_BYE,
+	ONE_FORGOTTEN,
+	PEER_WHATS
+};
 
 static void run_for(uint64_t ms)
 {
@@ -287,6 +296,14 @@ static void live_alone(unsigned int peers, uint64_t cost[PEER_WHATS])
 	for (const struct flow *f = flow_first(&host[0].d->flows); f;
 	     f = flow_next(f))
 		assert_true(f->hold);
+	cost[ONE_BYE] = calls;
+	assoc_peer_ops.session_down(host[0].d, peer_next(host[0].d->peers, NULL),
+				    clock_ms, REASON_NONE);
+	cost[ONE_BYE] = calls - cost[ONE_BYE];
+	cost[ONE_FORGOTTEN] = calls;
+	peer_forget(peer_next(host[0].d->peers, NULL), clock_ms);
+	cost[ONE_FORGOTTEN] = calls - cost[ONE_FORGOTTEN];
+	assert_int_equal(crowd_owned(&host[0]), (peers - 1) * CROWD_PER_PEER);
 	teardown(NULL);
 }
 
@@ -295,6 +312,7 @@ static void a_peer_costs_what_it_does(void **state)
 	static const char *const what[PEER_WHATS] = {
 		"taking them up", "a datagram", "five seconds",
 		"the loss of an address", "five seconds without",
+		"the end of a session", "a peer that is forgotten",
 	};
 	unsigned int peers = getenv("TAP_WRAPPER") ? PEERS_WRAPPED : PEERS;
 	uint64_t few[PEER_WHATS], many[PEER_WHATS];
@@ -306,8 +324,10 @@ static void a_peer_costs_what_it_does(void **state)
 	for (int i = 0; i < PEER_WHATS; i++)
 		if (!in_proportion(what[i], few[i], many[i]))
 			grows = true;
-	/* Who is looked for, is found at once. */
+	/* Who is looked for, is found at once, and who goes, goes alone. */
 	assert_true(many[ONE_DATAGRAM] <= 2 * few[ONE_DATAGRAM]);
+	assert_true(many[ONE_BYE] <= 2 * few[ONE_BYE]);
+	assert_true(many[ONE_FORGOTTEN] <= 2 * few[ONE_FORGOTTEN]);
 	assert_false(grows);
 }
 
