@@ -594,6 +594,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	struct flow *f;
 	struct pkt pkt;
 	enum pkt_result r;
+	bool gone = false;
 
 	COUNT(d, PKT_QUEUED);
 	r = pkt_parse(p->data, p->len, &pkt);
@@ -609,9 +610,12 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 		return;
 	}
 	f = flow_find_wire(&d->flows, &tuple);
-	if (f && is_gone(d, &tuple.local.addr)) {
-		/* The kernel had rewritten it to a source that is gone. */
+	if (f) {
+		gone = is_gone(d, &tuple.local.addr);
 		f = flow_find_wire(&d->flows, &tuple); /* hearing may end it */
+	}
+	if (gone) {
+		/* The kernel had rewritten it to a source that is gone. */
 		if (f && f->protected)
 			out_of_flow(d, f, q, p, &pkt);
 		else

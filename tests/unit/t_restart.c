@@ -511,6 +511,28 @@ static void the_end_of_what_is_taken_up_is_heard(void **state)
 	assert_true(flow_at(&host[0], &t)->ended);
 }
 
+/* While a packet on its wire tuple is judged, the daemon hears that its socket
+ * is gone: it is nobody's and ends at once, and the tuple is free. */
+static void a_flow_may_end_while_its_packet_is_judged(void **state)
+{
+	struct tuple t = moved_connection();
+	struct tuple wire = flow_wire_tuple(flow_at(&host[0], &t));
+	uint32_t id;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.77", 2);
+	host_kill(&host[0]);
+	assert_int_equal(unlink(journal_of(&host[0])), 0);
+	assert_int_equal(host_start(&host[0]), 0);
+	assert_true(flow_at(&host[0], &t)->protected);
+	host[0].vanished = address("10.0.0.77");
+	host[0].unheard = t;
+	id = packet_queue_flags(&host[0], &wire, true, PKT_TCP_SYN);
+	on_queue_out(0, host[0].d);
+	assert_null(flow_at(&host[0], &t));
+	assert_int_equal(host[0].fate[id], ACCEPTED);
+}
+
 /* It cannot be translated, and must not go on untranslated. */
 static void what_is_not_in_the_maps_ends_without_a_journal(void **state)
 {
@@ -702,6 +724,7 @@ int main(void)
 		WORLD(others_words_are_not_believed),
 		WORLD(what_the_kernel_rewrites_goes_on_without_a_journal),
 		WORLD(the_end_of_what_is_taken_up_is_heard),
+		WORLD(a_flow_may_end_while_its_packet_is_judged),
 		WORLD(what_is_not_in_the_maps_ends_without_a_journal),
 		WORLD(without_a_journal_the_rest_goes_on),
 		WORLD(who_finds_no_room_is_ended),
