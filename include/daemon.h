@@ -260,7 +260,7 @@ struct keep {
 struct looked {
 	struct addr addr;
 	unsigned int what;
-	uint64_t at_ms;
+	uint64_t at_ms, took_ms;
 };
 
 /* Packets whose verdicts are on their way. */
@@ -509,7 +509,8 @@ int discover_hear_ends(struct daemon *d, uint64_t now_ms);
 /* Sockets younger than the last dump may have the tuples that flows are about
  * to move to: finds those of `what` (enum sockdiag_what) that have the address
  * at that end. No flow goes. A dump would find them as well, but it takes
- * the kernel 1 us for each socket that it tells of. */
+ * the kernel 1 us for each socket that it tells of. At their end, which is for
+ * a peer, not soon after one that took long: what is known must do then. */
 void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 		 const struct addr *a);
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */

@@ -16,6 +16,7 @@
  * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
+#define LOOK_PAUSE 4 /* a look for others takes at most one part in so many */
 #define LATER_MS 50 /* after a handover has begun */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
@@ -320,13 +321,18 @@ void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 	uint64_t now_ms = loop_now_ms();
 	int err;
 
+	/* A peer may name one address after the other. */
+	if (side == FLOW_THEIRS &&
+	    now_ms - last->at_ms < LOOK_PAUSE * last->took_ms)
+		return;
 	if (now_ms - d->dumped_ms < FRESH_MS ||
 	    (now_ms - last->at_ms < FRESH_MS && !(what & ~last->what) &&
 	     addr_equal(&last->addr, a)))
 		return;
-	*last = (struct looked){ *a, what, now_ms };
+	*last = (struct looked){ .addr = *a, .what = what, .at_ms = now_ms };
 	err = sockdiag_dump_at(d->sockdiag, what | SOCKDIAG_INFO, a,
 			       side == FLOW_THEIRS, on_entry_at, d);
+	last->took_ms = loop_now_ms() - now_ms;
 	if (err)
 		log_warn(d->log, "socket dump: %s", strerror(-err));
 }

@@ -175,7 +175,7 @@ struct host {
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
 	struct tuple unheard; /* its socket has ended, which waits to be read */
-	uint32_t dump_takes_ms;
+	uint32_t dump_takes_ms, look_takes_ms;
 	unsigned int looks_at; /* for those at an address */
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
@@ -1088,6 +1088,7 @@ int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
 {
 	(void)what;
 	sd->h->looks_at++;
+	clock_ms += sd->h->look_takes_ms;
 	for (size_t i = 0; i < sd->h->n_sock; i++) {
 		const struct tuple *t = &sd->h->sock[i].tuple;
 

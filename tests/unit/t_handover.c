@@ -108,6 +108,34 @@ static void a_young_socket_at_the_peer_too(void **state)
 	young_socket(&host[1]);
 }
 
+/* A peer that names one address after the other has us look at the sockets of
+ * each; that takes a part of our time, not all of it. */
+static void looks_for_a_peer_are_bounded(void **state)
+{
+	const char *at[] = { "10.0.0.9", "10.0.0.10", "10.0.0.1" };
+	uint64_t since_ms;
+	struct tuple t;
+	struct addr to;
+
+	(void)state;
+	for (unsigned int i = 0; i < MANY; i++)
+		t = connection((uint16_t)(40000 + i));
+	run(4000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], at[0], 2);
+	addr_add(&host[0], at[1], 2);
+	host[1].look_takes_ms = 30;
+	since_ms = clock_ms;
+	for (unsigned int i = 0; i < 60; i++) {
+		to = address(at[i % 3]);
+		(void)handover_move(own_track_of(&t), &to, clock_ms);
+		run(5);
+	}
+	assert_true(seen_track_of(&t)->follower.floor > 30);
+	assert_in_range(host[1].looks_at * 30ull, 30,
+			(clock_ms - since_ms) / 4 + 30);
+}
+
 /* What both ends do at once for a MOVE after an outage, is one transaction. */
 static void a_hold_and_its_locator_go_together(void **state)
 {
@@ -154,6 +182,7 @@ int main(void)
 		WORLD(nor_do_many),
 		WORLD(a_young_socket_keeps_its_tuple),
 		WORLD(a_young_socket_at_the_peer_too),
+		WORLD(looks_for_a_peer_are_bounded),
 		WORLD(a_hold_and_its_locator_go_together),
 		WORLD(a_refused_locator_ends_no_hold),
 	};
