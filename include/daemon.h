@@ -560,6 +560,10 @@ void track_look(const struct track *t, const struct addr *a);
  * another's on this host? */
 bool track_end_taken(const struct track *t, const struct flow *f,
 		     const struct endpoint *at);
+/* Those of its flows that would have, at that locator, the tuple of another of
+ * the track: as many as fit into `clash`. 0 or -ENOMEM. */
+int track_clashes(const struct track *t, const struct locator *to,
+		  struct wire_refuse *clash);
 /* A choice of ports for `addr` under which no flow of ours collides; flows
  * that t->refusal names change theirs. 0, or -EADDRINUSE. */
 int track_choose_ports(struct track *t, const struct addr *addr,

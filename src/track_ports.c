@@ -91,20 +91,23 @@ static void choice_end(struct choice *c)
 	free(c->chosen);
 }
 
-static struct tuple wire_at(const struct flow *f, const struct endpoint *at)
+static struct tuple wire_at(const struct flow *f, enum flow_side side,
+			    const struct endpoint *at)
 {
 	struct tuple wire = flow_wire_tuple(f);
 
-	wire.local = *at;
+	if (side == FLOW_OURS)
+		wire.local = *at;
+	else
+		wire.remote = *at;
 	return wire;
 }
 
-static int choice_add(struct choice *c, const struct flow *f,
-		      const struct endpoint *at)
+static int choice_add(struct choice *c, const struct tuple *wire)
 {
 	struct chosen *one = &c->chosen[c->n];
 
-	one->wire = wire_at(f, at);
+	one->wire = *wire;
 	if (index_find(&c->by_wire, &one->wire))
 		return 0;
 	c->n++;
@@ -122,13 +125,13 @@ static int choose_port(struct daemon *d, struct choice *c, struct flow *f,
 	for (unsigned int i = 0; i < PORT_TRIES; i++) {
 		at.port = (uint16_t)(PORT_LOW +
 				     crypto_random_u32() % PORT_COUNT);
-		wire = wire_at(f, &at);
+		wire = wire_at(f, FLOW_OURS, &at);
 		if (index_find(&c->by_wire, &wire) ||
 		    flow_end_taken(&d->flows, f, FLOW_OURS, &at) ||
 		    sockdiag_port_taken(f->identity.proto, addr, at.port))
 			continue;
 		f->transit->next[FLOW_OURS].port = at.port;
-		return choice_add(c, f, &at);
+		return choice_add(c, &wire);
 	}
 	return -EADDRINUSE;
 }
@@ -167,16 +170,44 @@ static int choose_ports(struct track *t, const struct addr *addr)
 
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 		struct endpoint at;
+		struct tuple wire;
 
 		memset(&at, 0, sizeof(at));
 		at.addr = *addr;
 		at.port = f->transit->next[FLOW_OURS].port;
+		wire = wire_at(f, FLOW_OURS, &at);
 		if (!err && at.port)
-			err = choice_add(&choice, f, &at);
+			err = choice_add(&choice, &wire);
 	}
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
 		if (!err && !f->transit->next[FLOW_OURS].port)
 			err = choose_port(t->assoc->d, &choice, f, addr);
+	choice_end(&choice);
+	return err;
+}
+
+int track_clashes(const struct track *t, const struct locator *to,
+		  struct wire_refuse *clash)
+{
+	struct choice choice;
+	const struct flow *f;
+	int err = choice_begin(&choice, t->group.digest.count);
+
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		struct endpoint at;
+		struct tuple wire;
+
+		if (err || clash->n == WIRE_REFUSE_MAX)
+			break;
+		memset(&at, 0, sizeof(at));
+		at.addr = to->addr;
+		at.port = flow_port(f, t->side, to->ports);
+		wire = wire_at(f, t->side, &at);
+		if (index_find(&choice.by_wire, &wire))
+			clash->flow_id[clash->n++] = f->claim.flow_id;
+		else
+			err = choice_add(&choice, &wire);
+	}
 	choice_end(&choice);
 	return err;
 }

@@ -567,6 +567,50 @@ static void an_accept_for_some_is_no_accept(void **state)
 			       &t.local.addr));
 }
 
+/* The peer names one port for two flows to the same port of ours: no packet
+ * would say which of them it is of. */
+static void two_flows_of_a_move_share_no_tuple(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct tuple u = connection(40001), v = tuple_reverse(&u);
+	struct wire_message m;
+	struct track *theirs;
+	struct peer_rx rx;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	assert_true(both_own(&u));
+	theirs = track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+	assert_ptr_equal(track_of(flow_at(&host[1], &v), FLOW_THEIRS), theirs);
+	memset(&m, 0, sizeof(m));
+	memset(&rx, 0, sizeof(rx));
+	m.type = WIRE_MOVE;
+	m.move.track = theirs->id;
+	m.move.seq = theirs->follower.committed + 1;
+	m.move.from = t.local.addr;
+	m.move.to = rx.remote.addr = address("10.0.0.9");
+	m.move.parts = 1;
+	m.move.count = theirs->group.digest.count;
+	memcpy(m.move.digest, theirs->group.digest.sum, WIRE_DIGEST_SIZE);
+	m.move.n = 2;
+	m.move.port[0].flow_id = flow_at(&host[1], &r)->claim.flow_id;
+	m.move.port[1].flow_id = flow_at(&host[1], &v)->claim.flow_id;
+	m.move.port[0].port = m.move.port[1].port = 5000;
+	rx.local.addr = t.remote.addr;
+	rx.newest = true;
+	rx.message = &m;
+	handover_message(theirs->assoc, clock_ms, &rx);
+	assert_int_equal(host[1].d->counters.refused[REASON_TUPLE_TAKEN], 1);
+	assert_int_equal(theirs->follower.state, FOLLOWER_STEADY);
+	assert_true(flow_is_plain(flow_at(&host[1], &r)));
+	assert_int_equal(host[1].d->counters.value[COUNTER_NFT_ERRORS], 0);
+	m.move.seq++;
+	m.move.port[1].port = 5001;
+	handover_message(theirs->assoc, clock_ms, &rx);
+	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
+}
+
 /* Two flows in one track; the second is owned at one end only when the host
  * that believes so, or the other, moves. The first moves nevertheless. */
 static void half_owned(struct host *mover, const char *from, const char *to)
@@ -835,6 +879,7 @@ int main(void)
 		WORLD(a_kernel_that_refuses_is_asked_again),
 		WORLD(a_reason_of_tomorrow_counts_as_policy),
 		WORLD(an_accept_for_some_is_no_accept),
+		WORLD(two_flows_of_a_move_share_no_tuple),
 		WORLD(a_half_owned_flow_stops_no_other_1),
 		WORLD(a_half_owned_flow_stops_no_other_2),
 		WORLD(lost_events_are_asked_for),

@@ -23,6 +23,7 @@
 #define peer_validate_path fake_validate_path
 #define rtmon_is_broadcast fake_is_broadcast
 #define rtmon_is_own fake_is_own
+#define track_clashes fake_clashes
 #define track_end_taken fake_end_taken
 #define track_find fake_track
 #define track_look fake_look
@@ -135,6 +136,13 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 {
 	(void)t, (void)f, (void)at;
 	return false;
+}
+
+int track_clashes(const struct track *t, const struct locator *to,
+		  struct wire_refuse *clash)
+{
+	(void)t, (void)to, (void)clash;
+	return 0;
 }
 
 void track_look(const struct track *t, const struct addr *x)
