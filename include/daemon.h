@@ -326,7 +326,6 @@ struct daemon {
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
 	uint64_t resync_ms; /* ask for all addresses then; 0 none */
-	bool dump_now;
 	uint64_t review_ms; /* look at flows without an owner; 0 none */
 	uint64_t settle_ms; /* flows that leave the queue; 0 none */
 	uint64_t count_ms; /* what the kernel rewrote is not asked for before */
@@ -499,6 +498,9 @@ void discover_init(struct daemon *d, const uint8_t seed[CRYPTO_SHORT_KEY_SIZE]);
 void discover_free(struct daemon *d);
 /* Dumps the sockets now. 0 or -errno. */
 int discover_dump(struct daemon *d, uint64_t now_ms);
+/* Events of ends were lost: brings the dump forward, but no dump may cost more
+ * than its share, or losses would make dumps, and dumps losses. */
+void discover_soon(struct daemon *d);
 /* Before a handover: what has ended is known afterwards, and what has begun
  * soon, by a dump that nobody waits for. Flows may go. */
 void discover_prepare(struct daemon *d, uint64_t now_ms);

@@ -239,7 +239,6 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	struct flow *next;
 	int err;
 
-	d->dump_now = false;
 	d->dumped_ms = now_ms;
 	memset(d->unconnected, 0, sizeof(d->unconnected));
 	COUNT(d, DUMPS);
@@ -290,10 +289,20 @@ int discover_hear_ends(struct daemon *d, uint64_t now_ms)
 	return 0;
 }
 
+void discover_soon(struct daemon *d)
+{
+	uint64_t pause_ms = d->dump_took_ms * DUMP_LOAD;
+	uint64_t at_ms = d->dumped_ms +
+			 (pause_ms > LATER_MS ? pause_ms : LATER_MS);
+
+	if (at_ms < d->dump_ms)
+		d->dump_ms = at_ms;
+}
+
 void discover_prepare(struct daemon *d, uint64_t now_ms)
 {
 	if (sockdiag_receive(d->sockdiag))
-		d->dump_now = true; /* what has ended since is not known */
+		discover_soon(d); /* what has ended since is not known */
 	if (now_ms - d->dumped_ms >= FRESH_MS && d->dump_ms > now_ms + LATER_MS)
 		d->dump_ms = now_ms + LATER_MS;
 }

@@ -101,7 +101,7 @@ static void on_sockdiag(uint32_t events, void *arg)
 
 	(void)events;
 	if (sockdiag_receive(d->sockdiag))
-		d->dump_now = true;
+		discover_soon(d);
 }
 
 void events_read_queue(struct daemon *d, struct pktq *q)
@@ -222,7 +222,7 @@ static uint64_t nearest_ms(struct daemon *d)
 
 static void look_for_flows(struct daemon *d, uint64_t now_ms)
 {
-	if (d->dump_now || now_ms >= d->dump_ms) {
+	if (now_ms >= d->dump_ms) {
 		discover_dump(d, now_ms);
 		d->review_ms = now_ms;
 	}

@@ -174,6 +174,7 @@ struct host {
 	size_t n_sock_places;
 	sockdiag_destroy_callback *destroyed;
 	bool ends_told; /* as the daemon asked for it */
+	bool ends_lost; /* too many for the socket */
 	struct tuple unheard; /* its socket has ended, which waits to be read */
 	uint32_t dump_takes_ms, look_takes_ms;
 	unsigned int looks_at; /* for those at an address */
@@ -1058,6 +1059,9 @@ int sockdiag_receive(struct sockdiag *sd)
 {
 	struct host *h = sd->h;
 	struct tuple t = h->unheard;
+
+	if (h->ends_lost)
+		return -ENOBUFS;
 
 	memset(&h->unheard, 0, sizeof(h->unheard));
 	for (size_t i = 0; i < h->n_sock; i++)

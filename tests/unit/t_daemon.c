@@ -675,6 +675,24 @@ static void lost_events_are_asked_for(void **state)
 	assert_int_equal(host[0].resyncs, 0);
 }
 
+/* Each dump may take so long that more ends are lost meanwhile. */
+static void lost_ends_make_no_storm_of_dumps(void **state)
+{
+	struct daemon *d;
+	uint64_t before;
+
+	(void)state;
+	run(3000);
+	d = host[0].d;
+	before = d->counters.value[COUNTER_DUMPS];
+	host[0].ends_lost = true;
+	for (unsigned int i = 0; i < 1000; i++) {
+		on_sockdiag(0, d);
+		run(1);
+	}
+	assert_in_range(d->counters.value[COUNTER_DUMPS] - before, 10, 21);
+}
+
 /* Asleep for an hour between PROVE and DONE: the permission to send is over,
  * and a packet is what the host wakes up with. */
 static void time_comes_before_packets(void **state)
@@ -883,6 +901,7 @@ int main(void)
 		WORLD(a_half_owned_flow_stops_no_other_1),
 		WORLD(a_half_owned_flow_stops_no_other_2),
 		WORLD(lost_events_are_asked_for),
+		WORLD(lost_ends_make_no_storm_of_dumps),
 		WORLD(time_comes_before_packets),
 		WORLD(a_poke_bears_our_mark),
 		WORLD(paths_go_with_their_address),
