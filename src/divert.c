@@ -587,6 +587,18 @@ static bool is_answer_to_a_stray(const struct flow *f,
 	       !tuple_equal(&f->identity, tuple);
 }
 
+/* Of what the kernel had rewritten to a wire tuple nothing begins a
+ * connection, and no socket is there. One that is may go on sending from an
+ * address that is gone (IPv6): that is not the flow's. */
+static bool is_of_another(struct daemon *d, const struct tuple *tuple,
+			  const struct pkt *pkt)
+{
+	if (tuple->proto == IPPROTO_TCP)
+		return pkt->tcp_flags & PKT_TCP_SYN;
+	return flow_find(&d->flows, tuple) ||
+	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL);
+}
+
 void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 {
 	struct daemon *d = ctx;
@@ -616,7 +628,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	}
 	if (gone) {
 		/* The kernel had rewritten it to a source that is gone. */
-		if (f && f->protected)
+		if (f && f->protected && !is_of_another(d, &tuple, &pkt))
 			out_of_flow(d, f, q, p, &pkt);
 		else
 			drop(d, q, p->id);

@@ -321,6 +321,48 @@ static void the_last_flow_ends_in_the_step_of_its_track(void **state)
 	assert_null(flow_at(&host[1], &r));
 }
 
+/* Of what bears a source that is gone only what the kernel had rewritten is the
+ * flow's: who has a socket there himself may not put words into it. */
+static void others_packets_are_not_held(uint8_t proto)
+{
+	struct tuple t = tuple_of("10.0.0.1", 40000, "10.0.0.2", 53);
+	struct tuple r, wire;
+	uint32_t own, others;
+
+	t.proto = proto;
+	r = tuple_reverse(&t);
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	run(9000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	wire = flow_wire_tuple(flow_at(&host[0], &t));
+	host[0].vanished = address("10.0.0.9");
+	own = packet_queue(&host[0], &wire, true);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[own], WAITS);
+	if (proto == IPPROTO_UDP)
+		socket_add(&host[0], &wire);
+	others = packet_queue_flags(&host[0], &wire, true, PKT_TCP_SYN);
+	on_queue_out(0, host[0].d);
+	assert_int_equal(host[0].fate[others], DROPPED);
+	assert_int_equal(host[0].fate[own], WAITS);
+}
+
+static void others_datagrams_are_not_held(void **state)
+{
+	(void)state;
+	others_packets_are_not_held(IPPROTO_UDP);
+}
+
+static void others_connections_are_not_held(void **state)
+{
+	(void)state;
+	others_packets_are_not_held(IPPROTO_TCP);
+}
+
 /* A datagram every ms, for ever: it leaves the queue all the same. */
 static void a_steady_sender_leaves_the_queue(void **state)
 {
@@ -888,6 +930,8 @@ int main(void)
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(nothing_is_rewritten_to_an_address_that_is_gone),
 		WORLD(the_last_flow_ends_in_the_step_of_its_track),
+		WORLD(others_datagrams_are_not_held),
+		WORLD(others_connections_are_not_held),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
 		WORLD(a_dead_flow_opens_no_handshake),
