@@ -267,8 +267,11 @@ static bool learn(struct mover *m, uint64_t seq, uint64_t now,
 	drain(m, seq, now);
 	m->committed = seq;
 	m->current = a->locator;
-	if (newer || locator_equal(&m->sending, &m->current))
+	if (newer || locator_equal(&m->sending, &m->current)) {
+		if (!m->current_up) /* as far as we know; it may need a word */
+			m->evaluate_ms = now;
 		return true;
+	}
 	/* Only the lease of a move it has cancelled allows the other. */
 	if (m->current_up && !mover_holds(m)) {
 		outbound(m, &m->current, out);

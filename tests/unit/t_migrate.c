@@ -587,6 +587,25 @@ static void switched_another_event_keeps_what_was_proved(void **state)
 	assert_true(mover_accepts(&m, &n.addr));
 }
 
+/* I5: it sends to where we are no more, and only we can tell. */
+static void what_is_learned_to_be_gone_is_told(void **state)
+{
+	(void)state;
+	to_switched();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
+	answer(MOVER_ACCEPT, 2);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(4));
+	assert_int_equal(m.seq, 3);
+	mover_event((struct mover_event){ .type = MOVER_SYNC, .seq = 1 });
+	assert_locator(mover_current(&m), N); /* which has gone meanwhile */
+	assert_int_equal(mover_deadline_ms(&m), now);
+	wait_for_timer();
+	assert_non_null(has(MIGRATE_EVALUATE));
+	situation(MIGRATE_CAUSE_REFRESH, "st", at(4));
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 4);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+}
+
 static void switched_late_done_of_an_older_number_is_learned(void **state)
 {
 	(void)state;
@@ -1237,6 +1256,7 @@ int main(void)
 		MOVER(switched_no_done_holds_and_asks_for_old),
 		MOVER(switched_no_done_without_old_asks_again),
 		MOVER(switched_another_event_keeps_what_was_proved),
+		MOVER(what_is_learned_to_be_gone_is_told),
 		MOVER(switched_late_done_of_an_older_number_is_learned),
 		MOVER(switched_back_has_a_lease_too),
 		MOVER(switched_back_then_another_event),
