@@ -227,31 +227,50 @@ static int peer_unuse(struct retain *r, struct peer *p)
 	return route_del_entry(r->nl, &entry);
 }
 
-int retain_protect(struct retain *r, const struct addr *old,
-		   const struct addr *peer, uint32_t mtu)
+/* Only the rule behind the others, for an address on the wire. */
+static int wire_set_up(struct retain *r, const struct old *o)
 {
+	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
+
+	return o->uses || o->wires ? 0 : route_put_rule(r->nl, &rule);
+}
+
+static int wire_take_down(struct retain *r, const struct old *o)
+{
+	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
+
+	return o->uses || o->wires ? 0 : route_del_rule(r->nl, &rule);
+}
+
+/* One more use of both addresses; wires may have a part of the room only. */
+static int use(struct retain *r, const struct addr *own,
+	       const struct addr *peer, uint32_t mtu, bool wire)
+{
+	const unsigned int part = wire ? RETAIN_WIRES_PART : 1;
 	struct old *o;
 	struct peer *p;
 	int err;
 
-	if (!addr_is_set(old) || old->family != peer->family)
+	if (!addr_is_set(own) || own->family != peer->family)
 		return -EINVAL;
-	err = old_get(r, old, RETAIN_ADDRS_MAX, &o);
+	err = old_get(r, own, RETAIN_ADDRS_MAX / part, &o);
 	if (err)
 		return err;
-	err = peer_get(r, peer, RETAIN_PEERS_MAX, &p);
+	err = peer_get(r, peer, RETAIN_PEERS_MAX / part, &p);
 	if (err)
 		goto out_old;
 	err = peer_use(r, p, mtu);
 	if (err)
 		goto out_peer;
-	if (!o->uses)
+	if (wire)
+		err = wire_set_up(r, o);
+	else if (!o->uses)
 		err = old_set_up(r, o);
 	if (err) {
 		(void)peer_unuse(r, p);
 		goto out_peer;
 	}
-	o->uses++;
+	++*(wire ? &o->wires : &o->uses);
 	return 0;
 
 out_peer:
@@ -259,78 +278,47 @@ out_peer:
 out_old:
 	old_put(r, o);
 	return err;
+}
+
+static int unuse(struct retain *r, const struct addr *own,
+		 const struct addr *peer, bool wire)
+{
+	struct old *o = retain_find_old(r, own);
+	struct peer *p = retain_find_peer(r, peer);
+	int err = 0;
+
+	if (!o || !(wire ? o->wires : o->uses) || !p || !p->uses)
+		return -ENOENT;
+	if (--*(wire ? &o->wires : &o->uses) == 0)
+		err = wire ? wire_take_down(r, o) : old_take_down(r, o);
+	err = first_of(err, peer_unuse(r, p));
+	old_put(r, o);
+	peer_put(r, p);
+	return err;
+}
+
+int retain_protect(struct retain *r, const struct addr *old,
+		   const struct addr *peer, uint32_t mtu)
+{
+	return use(r, old, peer, mtu, false);
 }
 
 int retain_unprotect(struct retain *r, const struct addr *old,
 		     const struct addr *peer)
 {
-	struct old *o = retain_find_old(r, old);
-	struct peer *p = retain_find_peer(r, peer);
-	int err = 0;
-
-	if (!o || !p || !p->uses)
-		return -ENOENT;
-	if (--o->uses == 0)
-		err = old_take_down(r, o);
-	err = first_of(err, peer_unuse(r, p));
-	old_put(r, o);
-	peer_put(r, p);
-	return err;
+	return unuse(r, old, peer, false);
 }
 
 int retain_wire(struct retain *r, const struct addr *local,
 		const struct addr *peer)
 {
-	struct route_rule rule;
-	struct old *o;
-	struct peer *p;
-	int err;
-
-	if (!addr_is_set(local) || local->family != peer->family)
-		return -EINVAL;
-	err = old_get(r, local, RETAIN_ADDRS_MAX / RETAIN_WIRES_PART, &o);
-	if (err)
-		return err;
-	err = peer_get(r, peer, RETAIN_PEERS_MAX / RETAIN_WIRES_PART, &p);
-	if (err)
-		goto out_old;
-	err = peer_use(r, p, 0);
-	if (err)
-		goto out_peer;
-	rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
-	if (!o->uses && !o->wires)
-		err = route_put_rule(r->nl, &rule);
-	if (err) {
-		(void)peer_unuse(r, p);
-		goto out_peer;
-	}
-	o->wires++;
-	return 0;
-
-out_peer:
-	peer_put(r, p);
-out_old:
-	old_put(r, o);
-	return err;
+	return use(r, local, peer, 0, true);
 }
 
 int retain_unwire(struct retain *r, const struct addr *local,
 		  const struct addr *peer)
 {
-	struct old *o = retain_find_old(r, local);
-	struct peer *p = retain_find_peer(r, peer);
-	struct route_rule rule;
-	int err = 0;
-
-	if (!o || !o->wires || !p || !p->uses)
-		return -ENOENT;
-	rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
-	if (--o->wires == 0 && !o->uses)
-		err = route_del_rule(r->nl, &rule);
-	err = first_of(err, peer_unuse(r, p));
-	old_put(r, o);
-	peer_put(r, p);
-	return err;
+	return unuse(r, local, peer, true);
 }
 
 int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
