@@ -291,26 +291,37 @@ static int make_sink(struct netlink *nl, const char *kind)
 	return err == -EEXIST ? 0 : err;
 }
 
-/* Up, but without neighbours to ask for and without addresses of its own. */
-static int ready_sink(struct netlink *nl, bool ipv6)
+/* Without addresses of its own, which IPv6 gives to a device that comes up: so
+ * before that. In one request do_setlink() would bring it up first. */
+static int mute_sink(struct netlink *nl)
+{
+	union message m;
+	struct ifinfomsg *link = start(&m, RTM_NEWLINK, 0, sizeof(*link));
+	struct nlattr *spec, *inet6;
+	int err;
+
+	mnl_attr_put_strz(&m.nlh, IFLA_IFNAME, ROUTE_SINK);
+	spec = mnl_attr_nest_start(&m.nlh, IFLA_AF_SPEC);
+	inet6 = mnl_attr_nest_start(&m.nlh, AF_INET6);
+	mnl_attr_put_u8(&m.nlh, IFLA_INET6_ADDR_GEN_MODE,
+			IN6_ADDR_GEN_MODE_NONE);
+	mnl_attr_nest_end(&m.nlh, inet6);
+	mnl_attr_nest_end(&m.nlh, spec);
+	err = ask(nl, &m);
+	return err == -EAFNOSUPPORT ? 0 : err; /* no IPv6: no address */
+}
+
+/* Up, but without neighbours to ask for. */
+static int raise_sink(struct netlink *nl)
 {
 	const unsigned int flags = IFF_UP | IFF_NOARP;
 	union message m;
 	struct ifinfomsg *link = start(&m, RTM_NEWLINK, 0, sizeof(*link));
-	struct nlattr *spec, *inet6;
 
 	link->ifi_flags = flags;
 	link->ifi_change = flags;
 	mnl_attr_put_strz(&m.nlh, IFLA_IFNAME, ROUTE_SINK);
 	mnl_attr_put_u32(&m.nlh, IFLA_MTU, SINK_MTU);
-	if (ipv6) {
-		spec = mnl_attr_nest_start(&m.nlh, IFLA_AF_SPEC);
-		inet6 = mnl_attr_nest_start(&m.nlh, AF_INET6);
-		mnl_attr_put_u8(&m.nlh, IFLA_INET6_ADDR_GEN_MODE,
-				IN6_ADDR_GEN_MODE_NONE);
-		mnl_attr_nest_end(&m.nlh, inet6);
-		mnl_attr_nest_end(&m.nlh, spec);
-	}
 	return ask(nl, &m);
 }
 
@@ -322,9 +333,9 @@ int route_put_sink(struct netlink *nl, uint32_t *ifindex)
 		err = make_sink(nl, "bridge");
 	if (err)
 		return err;
-	err = ready_sink(nl, true);
-	if (err == -EAFNOSUPPORT)
-		err = ready_sink(nl, false);
+	err = mute_sink(nl);
+	if (!err)
+		err = raise_sink(nl);
 	*ifindex = if_nametoindex(ROUTE_SINK);
 	if (!err && !*ifindex)
 		err = -errno;

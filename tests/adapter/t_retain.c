@@ -1047,6 +1047,23 @@ static void test_drops_what_waits_for_a_neighbour(void **state)
 	assert_int_equal(retain_close(r, false), 0);
 }
 
+/* An address would make it a link like others: for networkd, which waits for
+ * such ones at boot, and for programs that look for networks. */
+static void test_the_sink_has_no_address(void **state)
+{
+	struct retain *r;
+
+	(void)HOSTS(state);
+	host_run("ip link add up0 type veth peer name up1");
+	host_run("ip link set up1 up; ip link set up0 up");
+	r = open_retain(NULL);
+	/* What the kernel gives it would be there at once: NETDEV_UP. */
+	host_run("ip link show sacip-sink | grep -q UP");
+	host_run("test -z \"$(ip addr show dev sacip-sink | grep inet)\"");
+	host_run("ip addr show dev up0 | grep -q 'inet6 fe80'"); /* control */
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 /* Each in namespaces of its own: a failure does not spoil the next one. */
 #define TEST(f) cmocka_unit_test_setup_teardown(f, hosts_open, hosts_close)
 
@@ -1056,6 +1073,7 @@ int main(void)
 		TEST(test_refuses_bad_settings),
 		TEST(test_needs_privilege),
 		TEST(test_leaves_nothing_behind),
+		TEST(test_the_sink_has_no_address),
 		TEST(test_sweeps_after_a_crash),
 		TEST(test_wires_are_counted),
 		TEST(test_puts_back_what_others_take),
