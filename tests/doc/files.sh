@@ -44,9 +44,17 @@ exposed() { # says something above 3.0 only
 		"$work/saciped.service" >"$work/said" 2>&1 || tail -n 1 "$work/said"
 }
 check systemd-analyze "saciped.service is hardened" exposed
+# Whoever runs `systemctl reload` hears of an error in the file.
+reloads() {
+	sed -n 's/^ExecReload=//p' "$top/systemd/saciped.service.in" |
+		head -n 1 | grep -qx '@sbindir@/saciped -t' ||
+		echo "ExecReload does not check the configuration first"
+}
+check sed "a reload checks the configuration first" reloads
 
 # A distribution carries no .ci.
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
+	tests/doc/install.sh \
 	tests/sim/schedules.sh tests/sim/mutants.sh tests/vm/init \
 	tests/vm/run tests/vm/suite; do
 	[ -e "$top/$script" ] || continue
