@@ -248,6 +248,8 @@ struct crew {
 /* The journal being written. */
 struct keep {
 	int fd; /* -1: there is none */
+	int lock; /* runtime_dir, locked; -1: not */
+	bool ours; /* the file there is what this process has written */
 	size_t len; /* in `buffer` */
 	size_t size; /* of the file */
 	size_t rewrite_at;
@@ -668,9 +670,13 @@ int store_pins_save(struct daemon *d);
 int keep_path(const struct daemon *d, const char *suffix,
 	      char path[KEEP_PATH_MAX]);
 void keep_boot_id(uint8_t id[JOURNAL_BOOT_ID_SIZE]);
+/* runtime_dir is this process's until it ends (flock(2)): before anything in it
+ * is read or written. 0, -EWOULDBLOCK where another has it, or -errno. */
+int keep_lock(struct daemon *d);
 /* Writes all that is known to a new file, in place of an old one. */
 void keep_open(struct daemon *d);
-/* The file goes, or stays for the next run. */
+/* The file goes, or stays for the next run. One that this process has not
+ * written stays: a start that failed leaves it to the next. */
 void keep_close(struct daemon *d, bool remove);
 /* These reach the file before they return: they come before the kernel and
  * the wire (PROTOCOL, I7). Errors are logged, and end the journal. */

@@ -53,6 +53,14 @@ static int start_journal(struct daemon *d)
 		log_err(d->log, "%s", error);
 		return err;
 	}
+	err = keep_lock(d);
+	if (err == -EWOULDBLOCK) {
+		log_err(d->log, "%s is locked: another saciped runs; nothing "
+				"was changed", d->conf->runtime_dir);
+		return err;
+	}
+	if (err)
+		return fail(d, d->conf->runtime_dir, err);
 	adopt_begin(d);
 	d->detaching = d->adopt;
 	return 0;
@@ -205,9 +213,6 @@ static int start_network(struct daemon *d)
 	err = store_pins_load(d);
 	if (err)
 		log_warn(d->log, "pins: %s", strerror(-err));
-	err = start_udp(d);
-	if (err)
-		return err;
 	snprintf(path, sizeof(path), "%s/%s", d->conf->runtime_dir,
 		 CTL_SOCKET_NAME);
 	err = ctl_open(&d->ctl, path, &report_ops, d, &d->counters);
@@ -251,7 +256,7 @@ static int start(struct daemon *d)
 	int err;
 
 	d->started_ms = loop_now_ms();
-	d->keep.fd = -1;
+	d->keep.fd = d->keep.lock = -1;
 	d->watchdog_every_ms = usec / 2000;
 	d->watchdog_ms = d->watchdog_every_ms ? d->started_ms : 0;
 	hold_init(&d->hold, NULL);
@@ -270,6 +275,8 @@ static int start(struct daemon *d)
 	err = start_key(d);
 	if (!err)
 		err = start_journal(d);
+	if (!err) /* the port first: who has it may have the kernel's state */
+		err = start_udp(d);
 	if (!err)
 		err = start_kernel(d);
 	if (!err)
@@ -415,7 +422,10 @@ static void remove_all(struct daemon *d)
 	sockdiag_close(d->sockdiag);
 	rtmon_close(d->rtmon);
 	loop_close(d->loop);
-	rmdir(d->conf->runtime_dir); /* where it is empty and may go */
+	if (d->keep.lock >= 0) {
+		rmdir(d->conf->runtime_dir); /* where it is empty and may go */
+		close(d->keep.lock);
+	}
 	crypto_wipe(&d->key, sizeof(d->key));
 }
 

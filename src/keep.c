@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,6 +60,27 @@ void keep_boot_id(uint8_t id[JOURNAL_BOOT_ID_SIZE])
 		id[n / 2] = (uint8_t)(id[n / 2] << 4 | (digit - digits));
 		n++;
 	}
+}
+
+int keep_lock(struct daemon *d)
+{
+	int fd = open(d->conf->runtime_dir,
+		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &st))
+		err = -errno;
+	else if (!st.st_nlink) /* removed by who has just ended */
+		err = -ENOENT;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	d->keep.lock = fd;
+	return 0;
 }
 
 static int write_out(struct keep *k)
@@ -406,6 +428,7 @@ static void rewrite(struct daemon *d)
 	keep_flush(d);
 	if (!err && k->fd >= 0)
 		err = file_done(d);
+	k->ours = k->ours || !err;
 	if (err)
 		give_up(d, err);
 	k->rewrite_at = 2 * k->size > REWRITE_MIN ? 2 * k->size : REWRITE_MIN;
@@ -438,6 +461,6 @@ void keep_close(struct daemon *d, bool remove)
 	if (d->keep.fd >= 0)
 		close(d->keep.fd);
 	d->keep.fd = -1;
-	if (remove && !keep_path(d, "", path))
+	if (remove && d->keep.ours && !keep_path(d, "", path))
 		unlink(path);
 }

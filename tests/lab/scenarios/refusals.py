@@ -206,11 +206,43 @@ def a_second_daemon_on_the_same_host(lab):
     flow.goes_on().finish()
 
 
-def attempt_beside(lab, host, conf):
+@scenario()
+def a_second_daemon_that_reads_another_boot_id(lab):
+    """As in a container with ProtectProc: the journal that it finds seems to be
+    of an earlier boot. It stays, and so do the rules and routes."""
+    host, server = lan(lab, Net(4))
+    lab.daemons(host, server)
+    flow = echo(host, server)
+    lab.protected(flow)
+    host.replace("eth0", "10.1.0.2/24", "10.1.0.9/24")
+    lab.settled(flow, client="10.1.0.9")
+    if lab.without_daemons:
+        return
+    boot_id = lab.path("boot_id")
+    with open(boot_id, "w") as f:
+        f.write("00000000-1111-2222-3333-444444444444\n")
+    journal = host.daemon.conf["runtime_dir"] + "/journal"
+    before = os.stat(journal).st_ino, host.residue()
+    code, err, _ = attempt_beside(
+        lab, host, dict(host.daemon.conf, port=1021), "unshare", "-m", "sh",
+        "-c", f"mount --bind {boot_id} /proc/sys/kernel/random/boot_id && "
+        'exec "$@"', "sh")
+    check(code == 1 and len(err) == 1 and "locked" in err[0],
+          f"exit {code}: {err}")
+    check(before == (os.stat(journal).st_ino, host.residue()),
+          "it has changed the journal or what is in the kernel")
+    host.daemon.kill()
+    host.daemon.start()
+    lab.settled(flow, client="10.1.0.9")
+    flow.goes_on().finish()
+
+
+def attempt_beside(lab, host, conf, *wrap):
     file = lab.path("second.conf")
     with open(file, "w") as f:
         f.write("".join(f"{k} = {conf_text(v)};\n" for k, v in conf.items()))
-    p = host.run(lab.program("saciped"), "-c", file, check=False, timeout=10)
+    p = host.run(*wrap, lab.program("saciped"), "-c", file, check=False,
+                 timeout=10)
     return p.returncode, p.stderr_text.splitlines(), p.stdout_text
 
 
