@@ -66,9 +66,10 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf);
 void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf);
 /* A hash of all that ruleset_put_table() and ruleset_put_shape() may put there,
  * which the table bears, so that a later process knows it again; and how many
- * rules it has without those of the hooks. 0, -ENOMEM or -EMSGSIZE. */
+ * rules it has without those of the hooks, and of the chains that they lead to
+ * (`moved`). 0, -ENOMEM or -EMSGSIZE. */
 int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
-		unsigned int *rules);
+		unsigned int *rules, unsigned int *moved);
 void ruleset_put_delete(struct batch *b);
 /* A table that comes and goes in one transaction: only whether it succeeds
  * is of interest. Nobody else sees it. */
@@ -82,10 +83,13 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 #define RULESET_PROTECTED(family) ((family) == 4 ? 0x1u : 0x2u)
 #define RULESET_MOVED(family) ((family) == 4 ? 0x4u : 0x8u)
 #define RULESET_WHOLE_SHAPE 0xfu
+#define RULESET_UNKNOWN_SHAPE 0x10u /* of an earlier process: put all anew */
 
 /* Leads from one shape, a set of these bits, to another. */
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		       unsigned int from, unsigned int to);
+/* Does the chain have rules only where the shape has RULESET_MOVED? */
+bool ruleset_is_moved_chain(const char *name);
 /* The inert rule whose presence makes the kernel defragment. */
 void ruleset_put_defrag(struct batch *b);
 

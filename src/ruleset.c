@@ -43,6 +43,13 @@
 #define LO_IFINDEX 1 /* in every network namespace */
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
+/* In the order of nft/sacip.nft; put_moved_chains() fills them. */
+static const char *const moved_chains[] = {
+	"inbound", "inbound_ported", "inbound_steered", "dropped",
+	"outbound", "outbound_ported",
+};
+#define N_MOVED_CHAINS (sizeof(moved_chains) / sizeof(moved_chains[0]))
+
 static uint8_t nfproto(uint8_t family)
 {
 	return family == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
@@ -477,12 +484,41 @@ void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
 	ruleset_put_set_flushes(&m, conf);
 }
 
+/*
+ * Rules in these chains are there only while something has moved. nft(8) lists
+ * those that rewrite in a form that nft 1.0.6 does not read: a ruleset that is
+ * saved meanwhile (nft list ruleset > /etc/nftables.conf) is refused as a whole
+ * at the next boot, and so is saved at any other time without harm.
+ */
+static void put_moved_chains(struct maker *m, const struct ruleset_conf *conf,
+			     unsigned int from, unsigned int to)
+{
+	const unsigned int moved = RULESET_MOVED(4) | RULESET_MOVED(6);
+	const bool had = from & moved;
+	const bool unknown = from & RULESET_UNKNOWN_SHAPE;
+
+	for (size_t i = 0; i < N_MOVED_CHAINS &&
+			   (unknown || (had && !(to & moved))); i++)
+		rule_put_chain_flush(m, moved_chains[i]);
+	if (!(to & moved) || (had && !unknown))
+		return;
+	fill_inbound(m, conf);
+	if (conf->maps)
+		fill_ported(m, conf, "inbound_ported", STEER_RECV);
+	fill_inbound_steered(m, conf);
+	fill_dropped(m);
+	fill_outbound(m, conf);
+	if (conf->maps)
+		fill_ported(m, conf, "outbound_ported", STEER_SEND);
+}
+
 #define TAG_BYTES (256u * 1024)
 
 int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
-		unsigned int *rules)
+		unsigned int *rules, unsigned int *moved)
 {
 	struct ruleset_conf untagged = *conf;
+	struct maker m;
 	struct crypto_part part;
 	struct batch b;
 	int err;
@@ -491,6 +527,9 @@ int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
 	batch_init(&b, STEER_TABLE, TAG_BYTES);
 	ruleset_put_table(&b, &untagged);
 	*rules = batch_count(&b, NFT_MSG_NEWRULE);
+	m = (struct maker){ .batch = &b, .table = STEER_TABLE };
+	put_moved_chains(&m, &untagged, 0, RULESET_WHOLE_SHAPE);
+	*moved = batch_count(&b, NFT_MSG_NEWRULE) - *rules;
 	ruleset_put_shape(&b, &untagged, 0, RULESET_WHOLE_SHAPE);
 	err = batch_finish(&b);
 	part.data = b.bytes.data;
@@ -509,21 +548,17 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 	put_table(&m, conf);
 	ruleset_put_sets(&m, conf);
 	put_workers(&m, conf);
-	rule_put_chain(&m, "inbound");
-	rule_put_chain(&m, "inbound_ported");
-	rule_put_chain(&m, "inbound_steered");
-	rule_put_chain(&m, "dropped");
-	rule_put_chain(&m, "outbound");
-	rule_put_chain(&m, "outbound_ported");
+	for (size_t i = 0; i < N_MOVED_CHAINS; i++)
+		rule_put_chain(&m, moved_chains[i]);
 	rule_put_chain(&m, RULESET_DEFRAG_CHAIN);
-	fill_inbound(&m, conf);
-	if (conf->maps)
-		fill_ported(&m, conf, "inbound_ported", STEER_RECV);
-	fill_inbound_steered(&m, conf);
-	fill_dropped(&m);
-	fill_outbound(&m, conf);
-	if (conf->maps)
-		fill_ported(&m, conf, "outbound_ported", STEER_SEND);
+}
+
+bool ruleset_is_moved_chain(const char *name)
+{
+	for (size_t i = 0; i < N_MOVED_CHAINS; i++)
+		if (!strcmp(moved_chains[i], name))
+			return true;
+	return false;
 }
 
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
@@ -543,6 +578,7 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		if (!conf->maps)
 			rule_put_chain_del(&m, RULESET_HOOK_SENT);
 	}
+	put_moved_chains(&m, conf, from, to);
 	if (!to)
 		return;
 	if (!from) {

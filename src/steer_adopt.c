@@ -19,7 +19,7 @@ struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
-	unsigned int hook_in, hook_out, hook_sent; /* rules */
+	unsigned int hook_in, hook_out, hook_sent, moved; /* rules */
 };
 
 static int on_table(const struct nlmsghdr *nlh, void *arg)
@@ -53,6 +53,8 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 		f->hook_out++;
 	if (steer_is_text(chain, RULESET_HOOK_SENT))
 		f->hook_sent++;
+	if (ruleset_is_moved_chain(mnl_attr_get_str(chain)))
+		f->moved++;
 	return 0;
 }
 
@@ -60,9 +62,9 @@ int steer_look_for_own(struct steer *s)
 {
 	struct finding f = { .s = s };
 	char buffer[256];
-	unsigned int rules;
+	unsigned int rules, moved;
 	struct print print;
-	int err = ruleset_tag(&s->conf, s->conf.tag, &rules);
+	int err = ruleset_tag(&s->conf, s->conf.tag, &rules, &moved);
 
 	if (!err)
 		err = netlink_request(s->nl,
@@ -77,10 +79,11 @@ int steer_look_for_own(struct steer *s)
 				      steer_question(buffer, NFT_MSG_GETRULE,
 						     NLM_F_DUMP), on_rule, &f);
 	s->adoptable = !err && !f.hook_in == !f.hook_out &&
+		       (!f.moved || (f.hook_in && f.moved == moved)) &&
 		       print.rules == rules + f.hook_in + f.hook_out +
-					      f.hook_sent;
+					      f.hook_sent + f.moved;
 	s->adoptable_whole = f.whole;
 	/* Their rules are put anew in any case. */
-	s->adoptable_shape = f.hook_in ? RULESET_WHOLE_SHAPE + 1 : 0;
+	s->adoptable_shape = f.hook_in ? RULESET_UNKNOWN_SHAPE : 0;
 	return err;
 }

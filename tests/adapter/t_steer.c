@@ -258,6 +258,38 @@ static void test_needs_privilege(void **state)
 	assert_int_equal(in_child(open_without_privilege), EPERM);
 }
 
+/*
+ * `nft list ruleset > /etc/nftables.conf` on a host where nothing has moved: the
+ * next boot must be able to load it. What it cannot know here is `queue`, where
+ * the kernel has only the target NFQUEUE.
+ */
+static void test_a_listing_can_be_loaded(void **state)
+{
+	struct steer_info info;
+	struct hosts *h = HOSTS(state);
+	struct pair p[2] = { pair_open(h, false), pair_open(h, true) };
+	struct steer *s = build(&conf, &info);
+
+	for (int i = 0; i < 2; i++)
+		add_one(s, STEER_PROT, &p[i].tuple);
+	host_run("nft list ruleset | sed 's/%s/accept/' >saved.$$ && "
+		 "grep -q tripwire saved.$$ && unshare -n nft -f saved.$$; "
+		 "err=$?; rm -f saved.$$; exit $err",
+		 info.queue_form == STEER_QUEUE_NATIVE ? "^$" :
+							 "queue num [0-9]*");
+	/* And again when what has moved is over. */
+	add_one(s, STEER_OUT, &p[0].tuple);
+	host_run("nft list chain inet sacip outbound | grep -q queue");
+	steer_begin(s);
+	steer_del(s, STEER_OUT, &p[0].tuple);
+	steer_idle(s);
+	assert_int_equal(steer_commit(s), 0);
+	host_run("! nft list chain inet sacip outbound | grep -q queue");
+	assert_int_equal(steer_close(s, false), 0);
+	for (int i = 0; i < 2; i++)
+		pair_close(&p[i]);
+}
+
 static void test_open_changes_nothing(void **state)
 {
 	struct steer_info info;
@@ -1221,6 +1253,7 @@ int main(void)
 		TEST(test_refuses_a_mark_of_two_bits),
 		TEST(test_needs_privilege),
 		TEST(test_open_changes_nothing),
+		TEST(test_a_listing_can_be_loaded),
 		TEST(test_leads_to_workers),
 		TEST(test_leads_to_workers_v6),
 		TEST(test_text_says_what_is_built),
