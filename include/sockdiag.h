@@ -24,8 +24,10 @@ struct sockdiag;
 
 enum sockdiag_state {
 	SOCKDIAG_YOUNG, /* TCP SYN_SENT, SYN_RECV */
-	SOCKDIAG_OPEN, /* TCP ESTABLISHED, CLOSE_WAIT; connected UDP */
-	SOCKDIAG_CLOSING, /* TCP FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING */
+	SOCKDIAG_OPEN, /* TCP ESTABLISHED, CLOSE_WAIT, and the next ones while
+			* a process holds the socket; connected UDP */
+	SOCKDIAG_CLOSING, /* TCP FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING:
+			   * nobody reads or writes any more */
 	SOCKDIAG_TIME_WAIT,
 	SOCKDIAG_UNCONNECTED, /* UDP; remote is unset, port 0 */
 };
@@ -95,7 +97,7 @@ int sockdiag_receive(struct sockdiag *sd);
 int sockdiag_dump(struct sockdiag *sd, unsigned what, sockdiag_callback *cb,
 		  void *arg);
 /* The same of those alone that are SOCKDIAG_OPEN and have that address, ours
- * or (`remote`) the other end's: the kernel passes over all others. */
+ * or (`remote`) the other end's: the kernel passes over most others. */
 int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
 		     const struct addr *addr, bool remote,
 		     sockdiag_callback *cb, void *arg);

@@ -45,8 +45,10 @@ enum {
 	 1U << ST_NEW_SYN_RECV)
 #define STATES_UDP (1U << ST_ESTABLISHED | 1U << ST_CLOSE)
 
-/* Of TCP and UDP: SOCKDIAG_OPEN. */
-#define STATES_OPEN (1U << ST_ESTABLISHED | 1U << ST_CLOSE_WAIT)
+/* Those that can be SOCKDIAG_OPEN, of TCP and UDP. */
+#define STATES_OPEN                                                      \
+	(1U << ST_ESTABLISHED | 1U << ST_CLOSE_WAIT | 1U << ST_FIN_WAIT1 | \
+	 1U << ST_FIN_WAIT2 | 1U << ST_LAST_ACK | 1U << ST_CLOSING)
 
 /* inet_sk_diag_fill() ties ULP and MD5 to this one as well. */
 #define EXT_INFO (1 << (INET_DIAG_INFO - 1))
@@ -63,6 +65,7 @@ struct query {
 	sockdiag_callback *cb;
 	void *arg;
 	uint8_t proto;
+	bool open; /* no others */
 };
 
 struct attributes {
@@ -214,7 +217,12 @@ static void take_endpoint(uint8_t family, const __be32 words[4], uint16_t port,
 		memset(&to->addr, 0, sizeof(to->addr));
 }
 
-static enum sockdiag_state state_of(uint8_t proto, uint8_t state)
+/* After shutdown() the socket lives on, and while a process holds it the other
+ * direction is used. With close() it loses its inode (sock_orphan()), and what
+ * waits in FIN_WAIT2 for tcp_fin_timeout is a timewait sock, which has none.
+ * (One that is not accepted yet has none either.) */
+static enum sockdiag_state state_of(uint8_t proto, uint8_t state,
+				    uint32_t inode)
 {
 	if (proto == IPPROTO_UDP)
 		return state == ST_ESTABLISHED ? SOCKDIAG_OPEN :
@@ -230,7 +238,7 @@ static enum sockdiag_state state_of(uint8_t proto, uint8_t state)
 	case ST_TIME_WAIT:
 		return SOCKDIAG_TIME_WAIT;
 	default:
-		return SOCKDIAG_CLOSING;
+		return inode ? SOCKDIAG_OPEN : SOCKDIAG_CLOSING;
 	}
 }
 
@@ -256,7 +264,7 @@ static bool read_entry(const struct nlmsghdr *nlh, uint8_t proto,
 		      ntohs(m->id.idiag_sport), &e->tuple.local);
 	take_endpoint(m->idiag_family, m->id.idiag_dst,
 		      ntohs(m->id.idiag_dport), &e->tuple.remote);
-	e->state = state_of(proto, m->idiag_state);
+	e->state = state_of(proto, m->idiag_state, m->idiag_inode);
 	e->tcp_state = m->idiag_state;
 	e->cookie = (uint64_t)m->id.idiag_cookie[1] << 32 |
 		    m->id.idiag_cookie[0];
@@ -283,7 +291,8 @@ static int on_object(const struct nlmsghdr *nlh, void *arg)
 	const struct query *q = arg;
 	struct sockdiag_entry e;
 
-	if (!read_entry(nlh, q->proto, &e))
+	if (!read_entry(nlh, q->proto, &e) ||
+	    (q->open && e.state != SOCKDIAG_OPEN))
 		return 0;
 	return q->cb(&e, q->arg);
 }
@@ -409,7 +418,7 @@ int sockdiag_dump_at(struct sockdiag *sd, unsigned what,
 		.addr = addr,
 		.remote = remote,
 	};
-	struct query q = { .cb = cb, .arg = arg };
+	struct query q = { .cb = cb, .arg = arg, .open = true };
 
 	return addr_is_set(addr) ? dump(sd, what, &some, &q) : -EINVAL;
 }
@@ -445,7 +454,7 @@ int sockdiag_lookup(struct sockdiag *sd, const struct tuple *t,
 		    uint32_t ifindex, struct sockdiag_entry *entry)
 {
 	struct sockdiag_entry found = { 0 };
-	struct query q = { keep_entry, &found, t->proto };
+	struct query q = { .cb = keep_entry, .arg = &found, .proto = t->proto };
 	_Alignas(struct nlmsghdr) char buf[256];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct inet_diag_req_v2 *req;

@@ -284,6 +284,39 @@ static void time_wait_outlives_the_event(void **state)
 	sockdiag_close(sd);
 }
 
+/* After shutdown() the other direction goes on for as long as a process holds
+ * the socket; after close() nothing does. */
+static void check_half_closed(const struct hosts *h, const char *a,
+			      const char *b)
+{
+	struct sockdiag_entry e;
+	struct seen ended;
+	struct sockdiag *sd = open_diag(&ended);
+	int fd, peer;
+	char byte;
+
+	host_pair(h, a, b, &fd, &peer);
+	ended.want = host_tuple(fd, IPPROTO_TCP);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_int_equal(read(peer, &byte, 1), 0);
+	e = dump_for(sd, SOCKDIAG_TCP, &ended.want);
+	assert_int_equal(e.state, SOCKDIAG_OPEN);
+	close(fd);
+	wait_end(sd, &ended);
+	e = dump_for(sd, SOCKDIAG_TCP, &ended.want);
+	assert_int_equal(e.state, SOCKDIAG_CLOSING);
+	close(peer);
+	sockdiag_close(sd);
+}
+
+static void half_closed_is_open_while_it_is_held(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	check_half_closed(h, HOST_A4, HOST_B4);
+	check_half_closed(h, HOST_A6, HOST_B6);
+}
+
 static void check_destroy(const struct hosts *h, const char *a, const char *b)
 {
 	struct sockdiag_entry e;
@@ -561,8 +594,9 @@ static void check_at(const struct hosts *h, const char *a, const char *b)
 	assert_int_equal(count_at(sd, SOCKDIAG_UDP, a, false, &t), 0);
 	/* Open ones only. */
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
-	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, false, &t), 0);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, false, &t), 1);
 	close(fd);
+	assert_int_equal(count_at(sd, SOCKDIAG_TCP, a, false, &t), 0);
 	close(peer);
 	sockdiag_close(sd);
 }
@@ -588,6 +622,7 @@ int main(void)
 		cmocka_unit_test(mapped_sockets_are_ipv4_flows),
 		cmocka_unit_test(udp_is_seen_whole),
 		cmocka_unit_test(time_wait_outlives_the_event),
+		cmocka_unit_test(half_closed_is_open_while_it_is_held),
 		cmocka_unit_test(sockets_can_be_ended),
 		cmocka_unit_test(mptcp_is_recognised),
 		cmocka_unit_test(md5_is_recognised),

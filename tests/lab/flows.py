@@ -548,6 +548,75 @@ class Pair:
                 s.close()
 
 
+class HalfClosed(Pair):
+    """One end has shut its direction down before anybody looked; the other
+    sends numbered noise, until it is told to end.
+
+    closer: "near" or "far", which is left in FIN_WAIT2."""
+
+    PACE_S, SIZE = 0.002, 512
+
+    def __init__(self, near, far, closer, fam):
+        super().__init__(near, near.address(fam), 0, far, far.address(fam),
+                         near.lab.port())
+        self.reader, self.writer = self.near, self.far
+        if closer == "far":
+            self.reader, self.writer = self.far, self.near
+        self.what += f", {closer} half-closed"
+        self.reader.shutdown(socket.SHUT_WR)
+        check(self.writer.recv(1) == b"", f"{self.what}: no end of data")
+        self.count, self.end, self.error = 0, threading.Event(), None
+        self.sent, self.got = (hashlib.blake2b(digest_size=16)
+                               for _ in range(2))
+        self.threads = [threading.Thread(target=self._work, args=(f,),
+                                         daemon=True)
+                        for f in (self._write, self._read)]
+        for t in self.threads:
+            t.start()
+
+    def _work(self, work):
+        try:
+            work()
+        except OSError as e:
+            self.error = self.error or e
+
+    def _write(self):
+        while not self.end.wait(self.PACE_S):
+            data = os.urandom(self.SIZE)
+            self.writer.sendall(data)
+            self.sent.update(data)
+        self.writer.close()
+
+    def _read(self):
+        while True:
+            data = self.reader.recv(65536)
+            if not data:
+                return
+            self.got.update(data)
+            self.count += len(data)
+
+    def goes_on(self, messages=30, timeout=GOES_ON_S):
+        least = self.count + messages * self.SIZE
+
+        def passed():
+            if self.error:
+                raise Died(f"{self.what}: {self.error}")
+            return self.count >= least
+        wait_until(f"{self.what} goes on", passed, timeout, 0.005, Died)
+        return self
+
+    def finish(self):
+        """The writer ends; what was read is what was written, to the end."""
+        self.end.set()
+        for t in self.threads:
+            t.join(FINISH_S)
+        check(not self.error and not any(t.is_alive() for t in self.threads),
+              f"{self.what}: {self.error or 'it does not end'}", Died)
+        self.reader.close()
+        check(self.sent.digest() == self.got.digest(),
+              f"{self.what}: {self.count} bytes came, not those sent", Died)
+
+
 class Datagrams:
     """Two connected UDP sockets in this process, for any size."""
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What people run: a remote shell, a big copy, many connections, datagrams."""
-from flows import Datagrams, Ssh, bulk, copy, echo, stream, udp
+from flows import Datagrams, HalfClosed, Ssh, bulk, copy, echo, stream, udp
 from lab import Died, check, wait_until
 from scenario import Net, lan, nodad, routed, scenario
 
@@ -131,6 +131,28 @@ def found_and_protected_in_time(lab):
                                (flow.port, flow.server_port) or
                                e["state"] != "protected"
                                for e in h.daemon.list()), 10)
+
+
+@scenario(fam=(4, 6), control="dies")
+def half_closed_before_it_is_seen(lab, n):
+    """FIN_WAIT2 at one end, CLOSE_WAIT at the other, and data goes on in the
+    direction that is open: protected and moved like any other.
+
+        client .1.2, then .1.9 ---- lan ---- .1.3, then .1.13 server
+    """
+    client, server = lan(lab, n)
+    flows = [HalfClosed(client, server, closer, n.fam)
+             for closer in ("near", "far")]
+    lab.daemons(client, server)
+    lab.protected(*flows)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    for f in flows:
+        f.goes_on()
+    server.replace("eth0", n.cidr(1, 3), n.cidr(1, 13), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9), server=n.ip(1, 13))
+    for f in flows:
+        f.goes_on().finish()
 
 
 @scenario(control="dies")
