@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""nixos: the reverse path filter of its firewall, for both families"""
+RULES = """*mangle
+:nixos-fw-rpfilter - [0:0]
+-A PREROUTING -j nixos-fw-rpfilter
+-A nixos-fw-rpfilter -m rpfilter --validmark -j RETURN
+-A nixos-fw-rpfilter -j DROP
+COMMIT
+*filter
+:nixos-fw - [0:0]
+:nixos-fw-refuse - [0:0]
+-A INPUT -j nixos-fw
+-A nixos-fw -i lo -j ACCEPT
+-A nixos-fw -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A nixos-fw -p tcp --dport 7000:7999 -j ACCEPT
+-A nixos-fw -p udp --dport 7000:7999 -j ACCEPT
+-A nixos-fw -p udp --dport 1021 -j ACCEPT
+-A nixos-fw -p ICMP -j ACCEPT
+-A nixos-fw -j nixos-fw-refuse
+-A nixos-fw-refuse -j DROP
+COMMIT
+"""
+
+
+def setup(p):
+    """checkReversePath is "strict" where nothing else is said."""
+    text = RULES.replace("", "")
+    p.iptables(text.replace("ICMP", "icmp"), (4,))
+    p.iptables(text.replace("ICMP", "ipv6-icmp"), (6,))
