@@ -90,6 +90,8 @@ struct track {
 	uint32_t moves; /* committed */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
+	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */
+	enum reason told; /* in the log, of that */
 	const struct wire_refuse *refusal; /* while it is worked on */
 	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
 	bool kept; /* it stands in the journal ... */
@@ -612,6 +614,13 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 /* A new connection of this host wants the flow's wire tuple. */
 void handover_yield_ports(struct daemon *d, struct flow *f,
 			  const struct tuple *wanted, uint64_t now_ms);
+
+/* ---- waiting.c -------------------------------------------------------- */
+
+/* Why a flow that is moving is not there yet; NONE: it is, or soon will be. */
+enum reason waiting_reason(const struct flow *f);
+/* Tells the log of tracks that wait. With each dump. */
+void waiting_step(struct daemon *d, uint64_t now_ms);
 
 /* ---- wake.c ----------------------------------------------------------- */
 

@@ -39,7 +39,10 @@
 	X(KEY_REVOKED, key_revoked, "the key is revoked")                     \
 	X(UNPRIVILEGED_PORT, unprivileged_port, "handshake from a port >= 1024") \
 	X(SYSTEM, system, "the kernel refused; see the log")                  \
-	X(ENDED, ended, "the socket is gone")
+	X(ENDED, ended, "the socket is gone")                                 \
+	X(NO_ADDRESS, no_address, "its address is gone and no other can be used") \
+	X(NO_ANSWER, no_answer, "the peer does not answer the move")          \
+	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved")
 
 enum reason {
 #define X(N, n, t) REASON_##N,

@@ -224,6 +224,7 @@ static void look_for_flows(struct daemon *d, uint64_t now_ms)
 {
 	if (now_ms >= d->dump_ms) {
 		discover_dump(d, now_ms);
+		waiting_step(d, now_ms);
 		d->review_ms = now_ms;
 	}
 	if (d->review_ms && now_ms >= d->review_ms)

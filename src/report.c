@@ -142,7 +142,7 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 	memset(to, 0, sizeof(*to));
 	to->id = f->id;
 	to->state = flow_state(f);
-	to->reason = f->protected ? REASON_NONE : f->reason;
+	to->reason = f->protected ? waiting_reason(f) : f->reason;
 	to->identity = f->identity;
 	to->wire = flow_wire_tuple(f);
 	if (f->protected && f->peer) {

@@ -10,7 +10,7 @@ import subprocess
 
 from flows import echo
 from lab import check, conf_text, libc, wait_until
-from scenario import Net, lan, scenario
+from scenario import Net, lan, nodad, scenario
 
 
 def one_host(lab):
@@ -235,6 +235,40 @@ def a_second_daemon_that_reads_another_boot_id(lab):
     host.daemon.start()
     lab.settled(flow, client="10.1.0.9")
     flow.goes_on().finish()
+
+
+@scenario(fam=(4, 6))
+def what_hangs_says_why(lab, n):
+    """No address, then a peer that does not answer: shown in the list of both
+    ends while it lasts, and one line in the log for each."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = echo(client, server, fam=n.fam)
+    lab.protected(flow)
+    if lab.without_daemons:
+        return
+
+    def says(host, why):
+        wait_until(f"{host.name} says {why}", lambda: (
+            lab.entry(host, flow)["state"], lab.entry(host, flow)["reason"]
+        ) == ("moving", why), 10)
+
+    def told(host, text):
+        return host.daemon.process.text().count(text)
+
+    client.delete("eth0", n.cidr(1, 2))
+    says(client, "no_address")
+    wait_until("the log tells", lambda: told(client, "no other can be"), 10)
+    server.daemon.pause()
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    says(client, "no_answer")
+    wait_until("the log tells", lambda: told(client, "does not answer"), 10)
+    server.daemon.resume()
+    lab.settled(flow, client=n.ip(1, 9))
+    check(lab.entry(client, flow)["reason"] is None, "a reason stays")
+    flow.goes_on().finish()
+    for text in "no other can be", "does not answer":
+        check(told(client, text) == 1, f"{text!r}: {told(client, text)} lines")
 
 
 def attempt_beside(lab, host, conf, *wrap):
