@@ -269,6 +269,7 @@ struct looked {
 
 /* Packets whose verdicts are on their way. */
 struct divert_released {
+	bool late; /* what came was held for so long that its echo is old */
 	unsigned int n;
 	struct hold_packet *spent[DIVERT_RELEASE_BATCH];
 };
@@ -308,6 +309,7 @@ struct daemon {
 	struct flow_table flows;
 	struct index remotes; /* struct remote, by address: others choose it */
 	struct hold hold;
+	uint64_t stale_ms; /* stale_step() is due then; 0: nothing is held */
 	struct divert divert;
 	struct pairs pairs;
 	struct crew crew;
@@ -367,6 +369,9 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms);
 void divert_release(struct daemon *d, struct flow *f,
 		    struct divert_released *r);
 void divert_released(struct daemon *d, struct divert_released *r);
+/* Gives back what waits in vain (hold_take_stale()). Was a segment among it? */
+bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
+		       bool first);
 /* Gives back the kernel's packets of a flow that ends. */
 void divert_drop_held(struct daemon *d, struct flow *f);
 /* Reads what was sent before this call, or a batch of it. */
@@ -622,6 +627,16 @@ enum reason waiting_reason(const struct flow *f);
 /* Tells the log of tracks that wait. With each dump. */
 void waiting_step(struct daemon *d, uint64_t now_ms);
 
+/* ---- stale.c ---------------------------------------------------------- */
+
+#define STALE_MS 1000 /* a segment is not held for longer */
+
+enum hold_kind stale_kind(const struct pkt *p);
+/* Something is held from now on. */
+void stale_begin(struct daemon *d, uint64_t now_ms);
+/* Gives up the segments that were held for too long. */
+void stale_step(struct daemon *d, uint64_t now_ms);
+
 /* ---- wake.c ----------------------------------------------------------- */
 
 /* Makes the TCP socket on that identity tuple send one segment. */
@@ -636,6 +651,9 @@ void wake_fill(const struct track *t, struct wire_prove *m);
 /* A MOVE of the peer after an outage is being accepted, what we send is held:
  * senders in backoff repeat what was lost, before an acknowledgment comes. */
 void wake_offered(struct track *t);
+/* The flow, whose segments were given up, is held no longer: its sender goes
+ * on. */
+void wake_own(struct daemon *d, struct flow *f);
 /* The peer's PROVE was committed: our other senders go on. */
 void wake_senders(struct track *t, const struct wire_prove *m);
 

@@ -112,6 +112,8 @@ struct flow_transit {
 	uint64_t last_queued_ms;
 	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
 	uint32_t rcv_nxt; /* what our TCP expects next */
+	uint32_t snd_nxt; /* what it sends next, of what was held */
+	bool stale; /* its segments were given up, and none went instead */
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
 	uint64_t bytes[FLOW_SIDES];
 };

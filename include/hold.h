@@ -4,7 +4,8 @@
  *
  * Owns the order and the bounds: what came first is released first, and at a
  * bound the newest is turned away (TCP sends it again; what a receiver needs
- * next is the oldest). Never gives a verdict, never looks into a packet.
+ * next is the oldest). Says what has waited for too long to be worth sending.
+ * Never gives a verdict, never looks into a packet.
  */
 #ifndef SACIPED_HOLD_H
 #define SACIPED_HOLD_H
@@ -24,8 +25,17 @@
 #define HOLD_FLOW_PACKETS_MAX 4096
 #define HOLD_FLOW_BYTES_MAX (8u << 20)
 
+enum hold_kind {
+	HOLD_ANY, /* datagram, RST: is never stale */
+	HOLD_SEGMENT, /* TCP that takes sequence numbers: is sent again */
+	HOLD_ACK, /* TCP that takes none: whatever follows says the same */
+};
+
 struct hold_packet {
 	STAILQ_ENTRY(hold_packet) entry;
+	uint64_t at_ms; /* came then */
+	enum hold_kind kind;
+	uint32_t tcp_seq; /* HOLD_SEGMENT */
 	uint64_t id; /* for the verdict */
 	uint16_t queue; /* queue number */
 	enum csum_state csum;
@@ -34,9 +44,13 @@ struct hold_packet {
 	uint8_t data[];
 };
 
+STAILQ_HEAD(hold_list, hold_packet);
+
 /* Embedded in a flow; zeroed memory is not a valid one: hold_flow_init(). */
 struct hold_flow {
-	STAILQ_HEAD(, hold_packet) list;
+	struct hold_list list;
+	LIST_ENTRY(hold_flow) in_waiting; /* while the list is not empty */
+	void *owner; /* of hold_flow_init() */
 	uint32_t packets;
 	uint32_t bytes;
 };
@@ -51,12 +65,14 @@ struct hold_limits {
 struct hold_counters {
 	uint64_t held; /* accepted by hold_push() */
 	uint64_t released; /* taken by hold_pop() */
+	uint64_t stale; /* taken by hold_take_stale() */
 	uint64_t full; /* turned away: a bound of all flows, or no memory */
 	uint64_t flow_full; /* turned away: a bound of its flow */
 };
 
 struct hold {
 	struct hold_limits limits;
+	LIST_HEAD(, hold_flow) waiting; /* that have packets */
 	uint32_t packets;
 	uint32_t bytes;
 	struct hold_counters counters;
@@ -64,7 +80,7 @@ struct hold {
 
 /* NULL for the defaults above. */
 void hold_init(struct hold *h, const struct hold_limits *limits);
-void hold_flow_init(struct hold_flow *f);
+void hold_flow_init(struct hold_flow *f, void *owner);
 
 /*
  * Appends a copy of a packet. 0; -ENOBUFS where its flow, -ENOSPC where the
@@ -79,5 +95,19 @@ struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f);
 /* The oldest packet, still held, or NULL. */
 const struct hold_packet *hold_peek(const struct hold_flow *f);
 bool hold_flow_empty(const struct hold_flow *f);
+
+/*
+ * The segment that its receiver needs next: of those held the lowest number, and
+ * of copies the oldest. NULL: no segment is held.
+ */
+const struct hold_packet *hold_first_segment(const struct hold_flow *f);
+/*
+ * Moves to `out` (initialized), in order, what came before `before_ms` and is
+ * stale: segments, but for hold_first_segment() where `first` is false, and
+ * bare acknowledgments that anything follows. They are the caller's then.
+ * Returns whether a segment was among them.
+ */
+bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		     bool first, struct hold_list *out);
 
 #endif

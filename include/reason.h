@@ -108,6 +108,7 @@ enum reason {
 	X(PKT_HELD, pkt_held)                                                 \
 	X(PKT_RELEASED, pkt_released)                                         \
 	X(PKT_HOLD_DROPPED, pkt_hold_dropped)                                 \
+	X(PKT_HOLD_STALE, pkt_hold_stale)                                     \
 	X(PKT_DROPPED, pkt_dropped)                                           \
 	X(PKT_MALFORMED, pkt_malformed)                                       \
 	X(PKT_STRANGER_SYN, pkt_stranger_syn)                                 \

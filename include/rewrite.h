@@ -2,10 +2,11 @@
 /*
  * rewrite: gives a packet other addresses and ports, in place.
  *
- * Owns which bytes change: addresses, ports and checksums, nothing else (the
- * kernel validates that a verdict leaves version, lengths, options, extension
- * headers and fragment fields alone). Never parses (pkt did), never changes
- * a length, never repairs a checksum that was wrong before.
+ * Owns which bytes change: addresses, ports and checksums, and an echo of a
+ * time stamp that came too late; nothing else (the kernel validates that a
+ * verdict leaves version, lengths, extension headers and fragment fields
+ * alone). Never parses (pkt did), never changes a length, never repairs a
+ * checksum that was wrong before.
  */
 #ifndef SACIPED_REWRITE_H
 #define SACIPED_REWRITE_H
@@ -38,6 +39,14 @@ struct rewrite_target rewrite_target_in(const struct tuple *t);
  */
 int rewrite_packet(struct pkt *p, uint8_t *buf,
 		   const struct rewrite_target *to, enum csum_state csum);
+
+/*
+ * Zeroes the echo reply of a TCP time stamp (RFC 7323; TSecr), before
+ * rewrite_packet(): with no number in it, who receives it takes no round trip
+ * time from it (tcp_ack_update_rtt()). Nothing where there is none.
+ */
+void rewrite_forget_echo(const struct pkt *p, uint8_t *buf,
+			 enum csum_state csum);
 
 /*
  * Rewrites the packet quoted in an ICMP error (PKT_ICMP_ERROR) and leaves

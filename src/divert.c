@@ -356,13 +356,17 @@ static bool hold_is_over(const struct flow *f, uint64_t now_ms)
 	       now_ms - theirs->follower.hold_since_ms > MIGRATE_HOLD_MAX_MS;
 }
 
-/* Past hold_max what is held stays (TCP needs the oldest first) and the
- * newest goes; the first one is held in any case, or nothing would start
- * the flow again. */
+/* Past hold_max the datagrams that are held stay and the newest goes. Segments
+ * are held on: those before are given up meanwhile (stale.c), and one of them
+ * starts the flow again. */
 static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
-			struct pktq_packet *p)
+			struct pktq_packet *p, const struct pkt *pkt)
 {
+	uint64_t now_ms = loop_now_ms();
 	struct hold_packet meta = {
+		.at_ms = now_ms,
+		.kind = stale_kind(pkt),
+		.tcp_seq = pkt->tcp_seq,
 		.id = p->id,
 		.queue = pktq_number(q),
 		.csum = p->csum,
@@ -371,13 +375,15 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 	};
 
 	if (!f->transit ||
-	    (hold_is_over(f, loop_now_ms()) && flow_is_waiting(f)) ||
+	    (meta.kind == HOLD_ANY && hold_is_over(f, now_ms) &&
+	     flow_is_waiting(f)) ||
 	    hold_push(&d->hold, &f->transit->held, &meta, p->data)) {
 		COUNT(d, PKT_HOLD_DROPPED);
 		pktq_drop(q, p->id);
 		return;
 	}
 	COUNT(d, PKT_HELD);
+	stale_begin(d, now_ms);
 }
 
 static void note_queued(struct flow *f, uint64_t now_ms)
@@ -395,7 +401,7 @@ static void note_rewritten(struct flow *f, enum flow_side side, uint32_t len)
 }
 
 static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
-		       uint32_t len, enum csum_state csum)
+		       uint32_t len, enum csum_state csum, bool late)
 {
 	struct tuple wire = flow_wire_tuple(f);
 	struct rewrite_target to = rewrite_target_out(&wire);
@@ -408,6 +414,8 @@ static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
 	}
 	note_rewritten(f, FLOW_OURS, len);
 	COUNT(d, PKT_REWRITTEN_OUT);
+	if (late)
+		rewrite_forget_echo(&pkt, data, csum);
 	return rewrite_packet(&pkt, data, &to, csum);
 }
 
@@ -475,14 +483,19 @@ void divert_release(struct daemon *d, struct flow *f,
 
 	while ((h = next_held(d, f))) {
 		struct pktq *q = queue_of(d, h);
+		bool late = r->late && h->kind != HOLD_ANY;
+		uint32_t mark = h->mark ^ d->conf->mark;
 
 		COUNT(d, PKT_RELEASED);
-		if (plain && bears(h, &wire))
+		if (h->kind == HOLD_SEGMENT)
+			f->transit->stale = false;
+		if (plain && !late && bears(h, &wire))
 			accept_plain(d, q, h->id, h->mark);
-		else if (rewrite_out(d, f, h->data, h->len, h->csum))
+		else if (rewrite_out(d, f, h->data, h->len, h->csum, late))
 			drop(d, q, h->id);
-		else
-			pktq_accept_payload(q, h->id, h->data, h->len, NULL);
+		else /* see accept_plain() */
+			pktq_accept_payload(q, h->id, h->data, h->len,
+					    plain ? &mark : NULL);
 		r->spent[r->n++] = h;
 		if (r->n == DIVERT_RELEASE_BATCH)
 			release_flush(d, r);
@@ -492,6 +505,26 @@ void divert_release(struct daemon *d, struct flow *f,
 void divert_released(struct daemon *d, struct divert_released *r)
 {
 	release_flush(d, r);
+}
+
+bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
+		       bool first)
+{
+	struct hold_list stale = STAILQ_HEAD_INITIALIZER(stale);
+	bool segment = hold_take_stale(&d->hold, &f->transit->held, before_ms,
+				       first, &stale);
+	struct hold_packet *h;
+
+	if (STAILQ_EMPTY(&stale))
+		return false;
+	while ((h = STAILQ_FIRST(&stale))) {
+		STAILQ_REMOVE_HEAD(&stale, entry);
+		drop(d, queue_of(d, h), h->id);
+		COUNT(d, PKT_HOLD_STALE);
+		free(h);
+	}
+	flush_held(d);
+	return segment;
 }
 
 void divert_drop_held(struct daemon *d, struct flow *f)
@@ -542,7 +575,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	note_queued(f, now_ms);
 	if (f->hold) {
 		wake_note(d, f, pkt, now_ms);
-		hold_packet(d, f, q, p);
+		hold_packet(d, f, q, p, pkt);
 		return;
 	}
 	wire = flow_wire_tuple(f);
@@ -558,7 +591,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	/* Heard in a step: it is not held before that is over. */
 	if (p->full_len > p->len ||
 	    (d->steps && !rtmon_usable(d->rtmon, &wire.local.addr)) ||
-	    rewrite_out(d, f, p->data, p->len, p->csum))
+	    rewrite_out(d, f, p->data, p->len, p->csum, false))
 		drop(d, q, p->id);
 	else
 		pktq_accept_payload(q, p->id, p->data, p->len, NULL);

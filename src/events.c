@@ -214,6 +214,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, repair_deadline_ms(d));
 	ms = sooner(ms, crew_deadline_ms(d));
 	ms = sooner(ms, d->keep.retry_ms);
+	ms = sooner(ms, d->stale_ms);
 	ms = sooner(ms, d->watchdog_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.wires.n)
 		ms = sooner(ms, d->divert.idle_ms);
@@ -250,6 +251,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 		handover_evaluate_fresh(d, now_ms);
 	repair_step(d, now_ms);
 	divert_step(d, now_ms);
+	stale_step(d, now_ms);
 	crew_step(d, now_ms);
 	if (d->pins_ms && now_ms >= d->pins_ms) {
 		int err = store_pins_save(d);

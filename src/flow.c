@@ -88,6 +88,8 @@ static void transit_free(struct flow_transit *t)
 		return;
 	while ((held = STAILQ_FIRST(&t->held.list))) {
 		STAILQ_REMOVE_HEAD(&t->held.list, entry);
+		if (hold_flow_empty(&t->held))
+			LIST_REMOVE(&t->held, in_waiting);
 		free(held);
 	}
 	free(t);
@@ -225,7 +227,7 @@ struct flow_transit *flow_transit(struct flow *f)
 	if (!f->transit) {
 		f->transit = calloc(1, sizeof(*f->transit));
 		if (f->transit)
-			hold_flow_init(&f->transit->held);
+			hold_flow_init(&f->transit->held, f);
 	}
 	return f->transit;
 }

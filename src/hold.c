@@ -21,13 +21,15 @@ void hold_init(struct hold *h, const struct hold_limits *limits)
 			.flow_bytes = HOLD_FLOW_BYTES_MAX,
 		},
 	};
+	LIST_INIT(&h->waiting);
 	if (limits)
 		h->limits = *limits;
 }
 
-void hold_flow_init(struct hold_flow *f)
+void hold_flow_init(struct hold_flow *f, void *owner)
 {
 	STAILQ_INIT(&f->list);
+	f->owner = owner;
 	f->packets = 0;
 	f->bytes = 0;
 }
@@ -66,6 +68,8 @@ int hold_push(struct hold *h, struct hold_flow *f,
 	}
 	*p = *meta;
 	memcpy(p->data, data, meta->len);
+	if (STAILQ_EMPTY(&f->list))
+		LIST_INSERT_HEAD(&h->waiting, f, in_waiting);
 	STAILQ_INSERT_TAIL(&f->list, p, entry);
 	f->packets++;
 	f->bytes += p->len;
@@ -75,6 +79,15 @@ int hold_push(struct hold *h, struct hold_flow *f,
 	return 0;
 }
 
+static void uncount(struct hold *h, struct hold_flow *f,
+		    const struct hold_packet *p)
+{
+	f->packets--;
+	f->bytes -= p->len;
+	h->packets--;
+	h->bytes -= p->len;
+}
+
 struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f)
 {
 	struct hold_packet *p = STAILQ_FIRST(&f->list);
@@ -82,10 +95,9 @@ struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f)
 	if (!p)
 		return NULL;
 	STAILQ_REMOVE_HEAD(&f->list, entry);
-	f->packets--;
-	f->bytes -= p->len;
-	h->packets--;
-	h->bytes -= p->len;
+	if (STAILQ_EMPTY(&f->list))
+		LIST_REMOVE(f, in_waiting);
+	uncount(h, f, p);
 	h->counters.released++;
 	return p;
 }
@@ -98,4 +110,54 @@ const struct hold_packet *hold_peek(const struct hold_flow *f)
 bool hold_flow_empty(const struct hold_flow *f)
 {
 	return STAILQ_EMPTY(&f->list);
+}
+
+const struct hold_packet *hold_first_segment(const struct hold_flow *f)
+{
+	const struct hold_packet *first = NULL, *p;
+
+	STAILQ_FOREACH(p, &f->list, entry)
+		if (p->kind == HOLD_SEGMENT &&
+		    (!first || (int32_t)(p->tcp_seq - first->tcp_seq) < 0))
+			first = p;
+	return first;
+}
+
+static bool is_stale(const struct hold_packet *p,
+		     const struct hold_packet *keep)
+{
+	if (p->kind == HOLD_ACK)
+		return STAILQ_NEXT(p, entry);
+	return p->kind == HOLD_SEGMENT && p != keep;
+}
+
+bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		     bool first, struct hold_list *out)
+{
+	const struct hold_packet *keep = first ? NULL : hold_first_segment(f);
+	bool waited = !STAILQ_EMPTY(&f->list);
+	struct hold_list young = STAILQ_HEAD_INITIALIZER(young);
+	struct hold_list stay = STAILQ_HEAD_INITIALIZER(stay);
+	bool segment = false;
+	struct hold_packet *p;
+
+	while ((p = STAILQ_FIRST(&f->list)) && p->at_ms < before_ms) {
+		bool stale = is_stale(p, keep);
+
+		STAILQ_REMOVE_HEAD(&f->list, entry);
+		if (!stale) {
+			STAILQ_INSERT_TAIL(&stay, p, entry);
+			continue;
+		}
+		segment = segment || p->kind == HOLD_SEGMENT;
+		STAILQ_INSERT_TAIL(out, p, entry);
+		uncount(h, f, p);
+		h->counters.stale++;
+	}
+	STAILQ_CONCAT(&young, &f->list);
+	STAILQ_CONCAT(&f->list, &stay);
+	STAILQ_CONCAT(&f->list, &young);
+	if (waited && STAILQ_EMPTY(&f->list))
+		LIST_REMOVE(f, in_waiting);
+	return segment;
 }

@@ -21,6 +21,13 @@ enum {
 	IPV6_ADDRS_OFF = 8,
 	PORTS_LEN = 4,
 	TCP_CHECK_OFF = 16,
+	TCP_HEADER = 20,
+	OPT_EOL = 0,
+	OPT_NOP = 1,
+	OPT_TIMESTAMP = 8,
+	TIMESTAMP_LEN = 10,
+	ECHO_OFF = 6, /* in that option */
+	ECHO_LEN = 4,
 	UDP_CHECK_OFF = 6,
 	UDP_HEADER = 8,
 	ICMP_CHECK_OFF = 2,
@@ -144,6 +151,54 @@ int rewrite_packet(struct pkt *p, uint8_t *buf,
 	}
 	memcpy(at, &check, CHECK_LEN);
 	return 0;
+}
+
+/* Where TSecr is from the TCP header on, or 0. */
+static uint32_t echo_off(const struct pkt *p, const uint8_t *tcp)
+{
+	uint32_t end = p->payload_off - p->l4_off;
+	uint32_t at = TCP_HEADER;
+
+	while (at + 1 < end && tcp[at] != OPT_EOL) {
+		if (tcp[at] == OPT_NOP) {
+			at++;
+			continue;
+		}
+		if (tcp[at + 1] < 2 || tcp[at + 1] > end - at)
+			return 0;
+		if (tcp[at] == OPT_TIMESTAMP &&
+		    tcp[at + 1] == TIMESTAMP_LEN)
+			return at + ECHO_OFF;
+		at += tcp[at + 1];
+	}
+	return 0;
+}
+
+void rewrite_forget_echo(const struct pkt *p, uint8_t *buf,
+			 enum csum_state csum)
+{
+	uint8_t *tcp = buf + p->l4_off, *at;
+	uint8_t old[6], now[6];
+	uint16_t check;
+	uint32_t off;
+	size_t len;
+
+	if (p->proto != IPPROTO_TCP || p->payload_off == 0 || p->fragment)
+		return;
+	off = echo_off(p, tcp);
+	if (!off)
+		return;
+	/* Whole words around it: an option may begin anywhere. */
+	at = tcp + (off & ~1u);
+	len = off & 1 ? 6 : 4;
+	memcpy(old, at, len);
+	memset(tcp + off, 0, ECHO_LEN);
+	memcpy(now, at, len);
+	if (csum != CSUM_READY)
+		return;
+	memcpy(&check, tcp + TCP_CHECK_OFF, CHECK_LEN);
+	check = csum_update(check, old, now, len);
+	memcpy(tcp + TCP_CHECK_OFF, &check, CHECK_LEN);
 }
 
 static uint16_t sum_icmp(const struct pkt *p, const uint8_t *buf)

@@ -269,11 +269,12 @@ static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 	f->hold = track_holds(f);
 	err = divert_flow(d, f, now_ms);
-	if (err || f->hold || !flow_is_waiting(f))
+	if (err || f->hold)
 		return err;
 	memset(&released, 0, sizeof(released));
 	divert_release(d, f, &released);
 	divert_released(d, &released);
+	wake_own(d, f);
 	return 0;
 }
 

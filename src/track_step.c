@@ -233,8 +233,12 @@ void track_let_go(struct track *t)
 	struct flow *f;
 
 	released.n = 0;
+	released.late = t->gap_ms > STALE_MS;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold && flow_is_waiting(f))
 			divert_release(t->assoc->d, f, &released);
 	divert_released(t->assoc->d, &released);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		if (!f->hold)
+			wake_own(t->assoc->d, f);
 }

@@ -81,6 +81,17 @@ static void wake(struct daemon *d, struct flow *f, uint32_t snd_una,
 
 /* ---- mover ------------------------------------------------------------- */
 
+/* What was noted when it was held before may be billions of bytes behind. */
+static void note_sent(struct flow_transit *t, const struct pkt *p)
+{
+	uint32_t next = p->tcp_seq + p->payload_len +
+			!!(p->tcp_flags & PKT_TCP_FIN);
+
+	if ((hold_flow_empty(&t->held) && !t->stale) ||
+	    (int32_t)(next - t->snd_nxt) > 0)
+		t->snd_nxt = next;
+}
+
 void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	       uint64_t now_ms)
 {
@@ -89,6 +100,7 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	if (!f->transit || p->proto != IPPROTO_TCP ||
 	    !(p->tcp_flags & PKT_TCP_ACK))
 		return;
+	note_sent(f->transit, p);
 	f->transit->rcv_nxt = p->tcp_ack;
 	f->transit->rcv_nxt_ms = now_ms;
 	/* What carries data is a retransmission, or was sent meanwhile. */
@@ -152,6 +164,20 @@ void wake_fill(const struct track *t, struct wire_prove *m)
 			m->flow[m->n].flow_id = f->claim.flow_id;
 			m->flow[m->n++].rcv_nxt = f->transit->rcv_nxt;
 		}
+}
+
+/* ---- either, of what it held itself ------------------------------------- */
+
+void wake_own(struct daemon *d, struct flow *f)
+{
+	struct sockdiag_entry e;
+
+	if (!f->transit || !f->transit->stale)
+		return;
+	f->transit->stale = false;
+	if (sits_in_backoff(d, f, &e))
+		wake(d, f, f->transit->snd_nxt -
+				   (e.info.queued - e.info.notsent), &e);
 }
 
 /* ---- peer -------------------------------------------------------------- */

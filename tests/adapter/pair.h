@@ -143,7 +143,7 @@ static inline void side_open(struct side *s, const struct family *f, int me,
 
 	memset(s, 0, sizeof(*s));
 	hold_init(&s->hold, NULL);
-	hold_flow_init(&s->held);
+	hold_flow_init(&s->held, NULL);
 	s->identity = tuple_of(f->identity[me], (uint16_t)(5000 + port),
 			       f->identity[!me], (uint16_t)(5000 + other),
 			       proto);

@@ -71,7 +71,7 @@ static void releases_in_order_of_arrival(void **state)
 
 	(void)state;
 	hold_init(&h, NULL);
-	hold_flow_init(&f);
+	hold_flow_init(&f, NULL);
 	assert_true(hold_flow_empty(&f));
 	assert_null(hold_peek(&f));
 	assert_null(hold_pop(&h, &f));
@@ -103,7 +103,7 @@ static void keeps_a_copy_of_its_own(void **state)
 
 	(void)state;
 	hold_init(&h, NULL);
-	hold_flow_init(&f);
+	hold_flow_init(&f, NULL);
 	assert_int_equal(hold_push(&h, &f, &meta, data), 0);
 	memset(data, 0, sizeof(data));
 	p = hold_pop(&h, &f);
@@ -123,8 +123,8 @@ static void turns_the_newest_away_at_each_bound(void **state)
 
 	(void)state;
 	hold_init(&h, &limits);
-	hold_flow_init(&a);
-	hold_flow_init(&b);
+	hold_flow_init(&a, NULL);
+	hold_flow_init(&b, NULL);
 	/* bytes of a flow, exactly reached */
 	assert_int_equal(push(&h, &a, 1, 599), 0);
 	assert_int_equal(push(&h, &a, 2, 2), -ENOBUFS);
@@ -161,7 +161,7 @@ static void refuses_what_no_packet_can_be(void **state)
 
 	(void)state;
 	hold_init(&h, NULL);
-	hold_flow_init(&f);
+	hold_flow_init(&f, NULL);
 	assert_int_equal(push(&h, &f, 1, PKT_LEN_MAX + 1), -EMSGSIZE);
 	assert_int_equal(push(&h, &f, 1, PKT_LEN_MAX), 0);
 	drain(&h, &f);
@@ -174,7 +174,7 @@ static void survives_without_memory(void **state)
 
 	(void)state;
 	hold_init(&h, NULL);
-	hold_flow_init(&f);
+	hold_flow_init(&f, NULL);
 	assert_int_equal(push(&h, &f, 1, 10), 0);
 	out_of_memory = true;
 	assert_int_equal(push(&h, &f, 2, 10), -ENOMEM);
@@ -252,7 +252,7 @@ static void agrees_with_the_model(void **state)
 	(void)state;
 	hold_init(&h, &limits);
 	for (int i = 0; i < FLOWS; i++)
-		hold_flow_init(&f[i]);
+		hold_flow_init(&f[i], NULL);
 	for (uint32_t id = 1; id < MODEL_MAX; id++) {
 		unsigned int at = (unsigned int)random_below(&r, FLOWS);
 		uint32_t len = (uint32_t)random_below(&r, 300);
@@ -281,6 +281,90 @@ static void agrees_with_the_model(void **state)
 	assert_int_equal(h.bytes, 0);
 }
 
+/* What is held at `at_ms`: a segment with that number, or a bare ACK. */
+static void push_tcp(struct hold *h, struct hold_flow *f, uint64_t at_ms,
+		     enum hold_kind kind, uint32_t seq)
+{
+	const struct hold_packet meta = {
+		.id = seq,
+		.at_ms = at_ms,
+		.kind = kind,
+		.tcp_seq = seq,
+		.len = 4,
+	};
+	const uint8_t data[4] = { 0 };
+
+	assert_int_equal(hold_push(h, f, &meta, data), 0);
+}
+
+static void check_ids(struct hold_list *list, const uint32_t *id, size_t n)
+{
+	struct hold_packet *p;
+
+	for (size_t i = 0; i < n; i++) {
+		p = STAILQ_FIRST(list);
+		assert_non_null(p);
+		assert_int_equal(p->id, id[i]);
+		STAILQ_REMOVE_HEAD(list, entry);
+		free(p);
+	}
+	assert_true(STAILQ_EMPTY(list));
+}
+
+static void old_segments_are_given_up(void **state)
+{
+	const uint32_t rest[] = { 11, 12 }, first[] = { UINT32_MAX };
+	struct hold_list out = STAILQ_HEAD_INITIALIZER(out);
+	struct hold_flow f;
+	struct hold h;
+
+	(void)state;
+	hold_init(&h, NULL);
+	hold_flow_init(&f, &h);
+	push_tcp(&h, &f, 100, HOLD_SEGMENT, 11);
+	push_tcp(&h, &f, 101, HOLD_SEGMENT, UINT32_MAX); /* the first to 11 */
+	push_tcp(&h, &f, 102, HOLD_SEGMENT, 12);
+	push_tcp(&h, &f, 200, HOLD_SEGMENT, 13); /* young */
+	assert_ptr_equal(LIST_FIRST(&h.waiting), &f);
+	assert_ptr_equal(f.owner, &h);
+	assert_false(hold_take_stale(&h, &f, 100, true, &out));
+	assert_true(hold_take_stale(&h, &f, 200, false, &out));
+	check_ids(&out, rest, 2);
+	assert_int_equal(hold_first_segment(&f)->id, UINT32_MAX);
+	assert_int_equal(f.packets, 2);
+	assert_int_equal(h.bytes, 8);
+	assert_true(hold_take_stale(&h, &f, 200, true, &out));
+	check_ids(&out, first, 1);
+	assert_int_equal(hold_peek(&f)->id, 13);
+	assert_int_equal(h.counters.stale, 3);
+	drain(&h, &f);
+	assert_true(LIST_EMPTY(&h.waiting));
+	assert_null(hold_first_segment(&f));
+}
+
+/* The newest says what all say, and perhaps opens the window. */
+static void the_last_ack_stays(void **state)
+{
+	const uint32_t gone[] = { 1, 2 }, all[] = { 3, 4 };
+	struct hold_list out = STAILQ_HEAD_INITIALIZER(out);
+	struct hold_flow f;
+	struct hold h;
+
+	(void)state;
+	hold_init(&h, NULL);
+	hold_flow_init(&f, NULL);
+	for (uint32_t i = 1; i <= 3; i++)
+		push_tcp(&h, &f, i, HOLD_ACK, i);
+	assert_false(hold_take_stale(&h, &f, 100, true, &out));
+	check_ids(&out, gone, 2);
+	push_tcp(&h, &f, 50, HOLD_SEGMENT, 4);
+	push_tcp(&h, &f, 60, HOLD_ANY, 5);
+	assert_true(hold_take_stale(&h, &f, 100, true, &out));
+	check_ids(&out, all, 2);
+	assert_int_equal(hold_peek(&f)->id, 5);
+	drain(&h, &f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +375,8 @@ int main(void)
 		cmocka_unit_test(survives_without_memory),
 		cmocka_unit_test(defaults_fit_the_kernel_queue),
 		cmocka_unit_test(agrees_with_the_model),
+		cmocka_unit_test(old_segments_are_given_up),
+		cmocka_unit_test(the_last_ack_stays),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -339,6 +339,78 @@ static void makes_targets_by_direction(void **state)
 	assert_true(endpoint_equal(&in.dst, &t.local));
 }
 
+/* A time stamp behind `nops` bytes of no-operation; the rest is its end. */
+static uint32_t stamped(const struct packet_spec *s, uint32_t nops,
+			uint32_t echo, uint8_t *to)
+{
+	uint32_t len = packet_build(s, to), at = nops;
+	uint8_t *l4 = to + packet_l3_len(s), *opt = l4 + 20;
+
+	memset(opt, 1, 4u * s->tcp_words);
+	opt[at++] = 8;
+	opt[at++] = 10;
+	packet_put(opt + at, 0x01020304, 4);
+	packet_put(opt + at + 4, echo, 4);
+	memset(opt + at + 8, 0, 4u * s->tcp_words - at - 8);
+	packet_fill_check(s, l4, packet_l4_len(s), 16);
+	return len;
+}
+
+static void forgets_the_echo_alone(void **state)
+{
+	uint64_t r = SEED;
+
+	(void)state;
+	for (uint32_t i = 0; i < 2000; i++) {
+		struct packet_spec s = packet_random(&r, 200);
+		uint32_t len;
+		struct pkt p;
+
+		s.proto = IPPROTO_TCP;
+		s.fragment = 0;
+		s.exts = 0;
+		s.trailer = 0;
+		s.tcp_words = (uint8_t)(3 + i % 8);
+		s.check = PACKET_CHECK_WHOLE;
+		len = stamped(&s, i % (4u * s.tcp_words - 9), (uint32_t)r,
+			      packet);
+		stamped(&s, i % (4u * s.tcp_words - 9), 0, want);
+		assert_int_equal(pkt_parse(packet, len, &p), PKT_OK);
+		rewrite_forget_echo(&p, packet, CSUM_READY);
+		assert_memory_equal(packet, want, len);
+	}
+}
+
+/* Options that end too early, or say that they do. */
+static void finds_no_echo_where_there_is_none(void **state)
+{
+	static const uint8_t bad[][4] = {
+		{ 8, 10, 1, 2 }, { 8, 0, 0, 0 }, { 1, 1, 1, 8 },
+		{ 0, 8, 10, 1 }, { 5, 255, 8, 10 }, { 5, 1, 8, 10 },
+	};
+	uint64_t r = SEED;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct packet_spec s = packet_random(&r, 0);
+		uint32_t len;
+		struct pkt p;
+
+		s.proto = IPPROTO_TCP;
+		s.fragment = 0;
+		s.exts = 0;
+		s.trailer = 0;
+		s.tcp_words = 1;
+		s.payload = 0;
+		len = packet_build(&s, packet);
+		memcpy(packet + len - 4, bad[i], 4);
+		memcpy(want, packet, len);
+		assert_int_equal(pkt_parse(packet, len, &p), PKT_OK);
+		rewrite_forget_echo(&p, packet, CSUM_READY);
+		assert_memory_equal(packet, want, len);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +423,8 @@ int main(void)
 		cmocka_unit_test(rewrites_quotes_cut_at_every_length),
 		cmocka_unit_test(repairs_no_checksum),
 		cmocka_unit_test(makes_targets_by_direction),
+		cmocka_unit_test(forgets_the_echo_alone),
+		cmocka_unit_test(finds_no_echo_where_there_is_none),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

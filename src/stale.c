@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stale: TCP segments that are held for so long that they would do harm.
+ *
+ * A segment in a queue is to its sender one that is under way. It is sent once
+ * (tcp_retransmit_timer() tries again each 500 ms and finds the packet still
+ * in the host), so when it is acknowledged after half a minute TCP takes that
+ * for the round trip, measured on a segment that was never repeated, and no
+ * option in the segment would change that (tcp_clean_rtx_queue()). The timer
+ * is then three times as long, and the next loss costs a minute and a half.
+ *
+ * So a segment that is held for a second is given up: TCP repeats it, backs
+ * off, and takes no sample of what it has repeated but by the time stamps of
+ * the last copy. The copy is held anew. One is kept for longer: the first, where
+ * the sender's own timer has not run out, since nothing else would start the
+ * flow again, and no sample below the timer makes it longer. When the hold is
+ * over and no segment is left, the sender is woken (wake_own()).
+ *
+ * The other end measures too, by the time stamp that a segment of ours gives
+ * back: that of what had come before the hold, whenever ours was made. After a
+ * hold so long it gives none back (rewrite_forget_echo()).
+ *
+ * Owns that rule. Never touches datagrams.
+ */
+#include "daemon.h"
+
+#include "pkt.h"
+
+#define LOOK_MS 100
+#define LOOKUPS_MAX 256 /* in one step: 10 us each */
+
+enum hold_kind stale_kind(const struct pkt *p)
+{
+	if (p->proto != IPPROTO_TCP || p->fragment ||
+	    p->tcp_flags & (PKT_TCP_RST | PKT_TCP_SYN))
+		return HOLD_ANY;
+	return p->payload_len || p->tcp_flags & PKT_TCP_FIN ? HOLD_SEGMENT :
+							      HOLD_ACK;
+}
+
+void stale_begin(struct daemon *d, uint64_t now_ms)
+{
+	if (!d->stale_ms)
+		d->stale_ms = now_ms + STALE_MS;
+}
+
+/* Nobody can wake one that wants to hear of ICMP errors: see wake.c. */
+static bool has_timed_out(struct daemon *d, const struct flow *f,
+			  uint64_t held_ms)
+{
+	struct sockdiag_entry e;
+
+	if (sockdiag_lookup(d->sockdiag, &f->identity, 0, &e))
+		return false;
+	return !e.recverr &&
+	       (e.info.backoff || e.info.rto_us / 1000 <= held_ms);
+}
+
+static void give_up(struct daemon *d, struct flow *f, uint64_t now_ms,
+		    unsigned int *lookups)
+{
+	const struct hold_packet *h =
+		hold_first_segment(&f->transit->held);
+	bool first = false;
+
+	if (h && now_ms - h->at_ms > STALE_MS && *lookups) {
+		--*lookups;
+		first = has_timed_out(d, f, now_ms - h->at_ms);
+	}
+	if (divert_drop_stale(d, f, now_ms - STALE_MS, first))
+		f->transit->stale = true;
+}
+
+void stale_step(struct daemon *d, uint64_t now_ms)
+{
+	unsigned int lookups = LOOKUPS_MAX;
+	struct hold_flow *h, *next;
+
+	if (!d->stale_ms || now_ms < d->stale_ms)
+		return;
+	for (h = LIST_FIRST(&d->hold.waiting); h; h = next) {
+		next = LIST_NEXT(h, in_waiting);
+		give_up(d, h->owner, now_ms, &lookups);
+	}
+	d->stale_ms = LIST_EMPTY(&d->hold.waiting) ? 0 : now_ms + LOOK_MS;
+}
