@@ -80,13 +80,16 @@ def dead(many, timeout):
 
 # --- the judgement --------------------------------------------------------
 
-# What dies without a daemon and cannot be saved: host, event -> why.
-LOST = {}
+# What dies without a daemon and is not to be saved: host (or None), event ->
+# why. It needs a reason in the list all the same.
+LOST = {
+    (None, "vpn_up"): "leave_tunnel is off: nothing goes around a VPN",
+    ("wg_quick", "vpn_down"): "leave_tunnel is off: nothing goes around a VPN",
+}
 # Faults that are known and not yet mended: hosts (at either end) and events
 # where they show, none for all; a pattern of their text; what is wrong. A
 # cell with no others is a TODO and no failure.
 KNOWN = (
-    ((), (), "*half-closed*", "connections that are half closed are not seen"),
     ((), (), "young: * young *", "a flow enters a track that is on the move"),
     ((), ("default_route_flap", "link_flap"), "*",
      "routes into the sink stay cached"),
@@ -100,9 +103,8 @@ KNOWN = (
     (("keepalived",), (), "* v6: *", "an address that was never preferred is "
      "taken for a deprecated one"),
     (("source_rules", "ecmp"), (), "*", "moves that nothing asks for"),
-    (("wg_quick",), (), "*", "rules without a preference come before ours"),
-    ((), ("vpn_up", "vpn_down"), "*",
-     "rules without a preference come before ours"),
+    ((), ("vpn_up", "vpn_down"), "*: dies without a reason: *",
+     "the list does not say that leave_tunnel keeps a connection where it is"),
 )
 
 
@@ -147,7 +149,8 @@ def judge(cell, name, control, row, found):
     brackets = [r for r in row["reasons"] if r[0] == "("]
     if len(brackets) == len(row["reasons"]) or "young" in name and brackets:
         return f"fault: dies without a reason: {why}"
-    if "young" in name or (cell.host, cell.event) in LOST:
+    if ("young" in name or (cell.host, cell.event) in LOST or
+            (None, cell.event) in LOST):
         return "lost: " + why
     return f"fault: could be saved: {why}"
 

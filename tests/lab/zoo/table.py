@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """table: what came out, as a page.
 
-Owns its form. Never leaves a cell out.
+Owns its form, and the file of results that one run leaves for the next.
+Never leaves a fault out.
 """
 import importlib
+import json
+import os
+import re
 
+import cells
+import choice
+from choice import Cell
 from events import EVENTS
 
 HEAD = """# The zoo
@@ -19,9 +26,8 @@ the daemon must live with it, with no gap longer by more than a round trip and
 50 ms (a gap counts where three runs agree); what dies without it must live;
 what is not saved has a reason in `sacipctl list`.
 
-`ok a+b`: a flows live as they do without daemons, b would have died and are
-saved. `ok a+b-c`: c more are lost and have a reason. A letter is a fault, below.
-An empty cell was not run.
+`a+b`: a flows live as they do without daemons, b would have died and are
+saved. `a+b-c`: c more are lost and have a reason. `F1`: a fault, named below.
 """
 
 
@@ -29,66 +35,78 @@ def first_line(doc):
     return " ".join((doc or "").split())
 
 
-def cell_text(row, letters):
+def cell_text(row, names):
     if not row:
-        return ""
+        return "not run"
     result, figures, notes = row
     if result == "skipped":
         return "skipped"
+    if result != "passes":
+        return " ".join(sorted({names[n] for n in notes},
+                               key=lambda x: int(x[1:])))
     text = f"{figures.get('lives', 0)}+{figures.get('saved', 0)}"
-    if figures.get("lost"):
-        text += f"-{figures['lost']}"
-    if result == "passes":
-        return "ok " + text
-    return " ".join(sorted({letters[n] for n in notes}))
+    return text + (f"-{figures['lost']}" if figures.get("lost") else "")
 
 
-def lettered(rows):
-    """A name for each fault: the same text in many cells is one."""
+def brief(cell, fault):
+    """What is known of it, or the fault without its way and figures: the
+    same in many cells is one."""
+    found = cells.known(cell, fault)
+    if found:
+        return found
+    fault = re.sub(r"^(with|young|without): ", "", fault.splitlines()[0])
+    fault = re.sub(r": a gap of .*", ": a gap", fault)
+    return "not explained: " + re.sub(r"\d[\d.]*", "N", fault)[:120]
+
+
+def grid(rows, hosts, at, names):
+    events = list(EVENTS)
+    out = ["| host | " + " | ".join(e.replace("_", " ") for e in events)
+           + " |", "|---" * (len(events) + 1) + "|"]
+    return out + [f"| {h} | " + " | ".join(
+        cell_text(rows.get(at(h, e)), names) for e in events) + " |"
+        for h in hosts]
+
+
+def page(rows):
+    rows = {c: (r, f, [brief(c, n) for n in notes])
+            for c, (r, f, notes) in rows.items()}
     texts = sorted({n for r in rows.values() if r[0] in ("fails", "known")
                     for n in r[2]})
-    return {t: f"f{i + 1}" for i, t in enumerate(texts)}
-
-
-def grid(rows, hosts, at, letters):
-    names = list(EVENTS)
-    out = ["| host | " + " | ".join(x.replace("_", " ") for x in names) + " |",
-           "|---" * (len(names) + 1) + "|"]
-    for h in hosts:
-        out.append(f"| {h} | " + " | ".join(
-            cell_text(rows.get(at(h, e)), letters) for e in names) + " |")
-    return out
-
-
-def write(path, rows):
-    hosts = sorted({c for k in rows for c in (k.host, k.peer)})
-    # the same fault has other figures in each cell: these go
-    rows = {c: (r, f, [brief(n) for n in notes])
-            for c, (r, f, notes) in rows.items()}
-    letters = lettered(rows)
-    Cell = type(next(iter(rows)))
-    out = [HEAD, "## Something happens to the host\n",
-           *grid(rows, hosts, lambda h, e: Cell(h, e, "bare"), letters),
-           "\n## It happens to the peer of the host\n",
-           *grid(rows, [h for h in hosts if h != "bare"],
-                 lambda h, e: Cell("bare", e, h), letters)]
-    if letters:
-        out += ["\n## Faults\n"]
-        out += [f"- {m}: {t}" for t, m in letters.items()]
-    out += ["\n## Hosts\n"]
-    for h in hosts:
-        doc = first_line(importlib.import_module("hosts." + h).__doc__)
-        out.append(f"- {doc}")
-    out += ["\n## Events\n"]
+    names = {t: f"F{i + 1}" for i, t in enumerate(texts)}
+    sides = (("It happens to the host; its peer is bare",
+              choice.HOSTS, lambda h, e: Cell(h, e, "bare")),
+             ("It happens to the bare peer of the host",
+              [h for h in choice.HOSTS if h != "bare"],
+              lambda h, e: Cell("bare", e, h)))
+    out = [HEAD]
+    for title, hosts, at in sides:
+        if any(at(h, e) in rows for h in hosts for e in EVENTS):
+            out += [f"## {title}\n", *grid(rows, hosts, at, names), ""]
+    others = [c for c in choice.few(list(EVENTS)) if c in rows]
+    if others:
+        out += ["## The choice of every check\n",
+                "| host | event | peer | result |", "|---|---|---|---|"]
+        out += [f"| {c.host} | {c.event} | {c.peer} | "
+                f"{cell_text(rows[c], names)} |" for c in others] + [""]
+    if names:
+        out += ["## Faults\n", *(f"- {m}: {t}" for t, m in names.items()), ""]
+    docs = [first_line(importlib.import_module("hosts." + h).__doc__)
+            for h in choice.HOSTS]
+    out += ["## Hosts\n", *(f"- {d}" for d in docs), "", "## Events\n"]
     out += [f"- {e}: {first_line(w.__doc__)}" for e, w in EVENTS.items()]
+    return "\n".join(out) + "\n"
+
+
+def recall(path):
+    """Results of earlier runs, of cells that are still there."""
+    if not os.path.exists(path):
+        return {}
+    with open(path) as f:
+        return {Cell(*k.split(",")): tuple(v)
+                for k, v in json.load(f).items()}
+
+
+def keep(path, rows):
     with open(path, "w") as f:
-        f.write("\n".join(out) + "\n")
-
-
-def brief(fault):
-    """Without the way, the family and the figures."""
-    import re
-    fault = re.sub(r"^(with|young|without): ", "", fault)
-    fault = re.sub(r" v[46]\b", "", fault)
-    fault = re.sub(r": a gap of .*", ": a gap", fault)
-    return re.sub(r"\d[\d.]*", "N", fault.splitlines()[0])[:120]
+        json.dump({",".join(c): r for c, r in rows.items()}, f, indent=0)
