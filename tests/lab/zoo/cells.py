@@ -32,7 +32,7 @@ def run(lab, cell, way, patience=1):
             p.beast.setup(p)
     lab.daemons(mover.host, peer.host)
     many = traffic.start(mover, peer)
-    bare = {} if way == "without" else traffic.protected(many, 6 * patience)
+    bare = {} if way == "without" else traffic.protected(many, 15 * patience)
     if not bare:
         time.sleep(0.3)  # a second look, and time for gaps to be none
     late = traffic.young(mover, peer) if way != "with" else []

@@ -17,6 +17,7 @@ from network import BOTH
 
 PACE_US = 5000
 YOUNG = 30
+FINAL = {"nat"}  # reasons that no time mends
 
 
 class Talk:
@@ -196,15 +197,17 @@ def reasons(flow):
     return sorted(found or {"(no reason)"})
 
 
-def protected(many, timeout=6):
-    """Waits until both ends own each, and no longer than that. Returns the
-    names of those that they do not own, with the reasons."""
+def protected(many, timeout):
+    """Waits until both ends own each, or say that it will not be. Returns
+    the names of those that they do not own, with the reasons."""
     end = time.monotonic() + timeout
     left = list(many)
     while left and time.monotonic() < end:
         left = [t for t in left if not all(
             [e["state"] for e in entries(h, t.flow)] == ["protected"]
             for h in (t.flow.client, t.flow.server))]
+        if left and all(FINAL & set(reasons(t.flow)) for t in left):
+            break
         if left:
             time.sleep(0.1)
     return {t.name: reasons(t.flow) for t in left}
