@@ -319,6 +319,8 @@ struct daemon {
 	struct agenda agenda[AGENDAS];
 	struct keep keep;
 	struct repair repair[REPAIR_MAX];
+	struct pace refresh; /* of what sockets learned of the guards */
+	uint64_t refresh_ms; /* then; 0: nothing to do */
 	struct adopt *adopt; /* at the start, where there is a journal */
 
 	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
@@ -667,6 +669,8 @@ uint64_t repair_next_ms(const struct daemon *d, enum repair_what what,
 			uint64_t now_ms);
 /* One was made. */
 void repair_note(struct daemon *d, enum repair_what what, uint64_t now_ms);
+/* A route may be back: retain_refresh() follows, at the pace of repairs. */
+void repair_refresh_soon(struct daemon *d);
 void repair_step(struct daemon *d, uint64_t now_ms);
 uint64_t repair_deadline_ms(const struct daemon *d); /* 0: none */
 

@@ -140,6 +140,15 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu);
 int retain_gone(struct retain *r, const struct addr *old);
 int retain_back(struct retain *r, const struct addr *old);
 
+/*
+ * A route that was away may be back: what sockets have learned meanwhile, the
+ * guard's, is forgotten. IPv6 only: there a socket keeps a route as long as
+ * that one stays in its own table (rt6_check(): the serial number of its node),
+ * while for IPv4 every change of any table ends them all (fib_flush(),
+ * rt_cache_flush()). One call for each IPv6 peer. 0 or the first -errno.
+ */
+int retain_refresh(struct retain *r);
+
 /* See route_drop_unresolved(). */
 int retain_drop_unresolved(struct retain *r, const struct addr *a,
 			   uint32_t ifindex);

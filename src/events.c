@@ -51,6 +51,8 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 	default:
 		break;
 	}
+	if (e->kind != RTMON_ADDR_REMOVED && e->kind != RTMON_LINK_DOWN)
+		repair_refresh_soon(d);
 	d->look = true;
 }
 

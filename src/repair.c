@@ -155,8 +155,29 @@ int repair_listen(struct daemon *d)
 	return err ? err : listen_to(d, REPAIR_ROUTES);
 }
 
+void repair_refresh_soon(struct daemon *d)
+{
+	if (!d->refresh_ms)
+		d->refresh_ms = pace_next_ms(&d->refresh, loop_now_ms());
+}
+
+static void refresh(struct daemon *d, uint64_t now_ms)
+{
+	int err = retain_refresh(d->retain);
+
+	pace_note(&d->refresh, now_ms);
+	d->refresh_ms = 0;
+	if (!err)
+		return;
+	log_debug(d->log, "a guard's route is not written anew: %s",
+		  strerror(-err));
+	d->refresh_ms = now_ms + PACE_GAP_MAX_MS;
+}
+
 void repair_step(struct daemon *d, uint64_t now_ms)
 {
+	if (d->refresh_ms && now_ms >= d->refresh_ms)
+		refresh(d, now_ms);
 	for (int what = 0; what < REPAIR_MAX; what++) {
 		struct repair *r = &d->repair[what];
 
@@ -170,7 +191,7 @@ void repair_step(struct daemon *d, uint64_t now_ms)
 
 uint64_t repair_deadline_ms(const struct daemon *d)
 {
-	uint64_t ms = 0;
+	uint64_t ms = d->refresh_ms;
 
 	for (int what = 0; what < REPAIR_MAX; what++)
 		if (d->repair[what].deaf_ms &&

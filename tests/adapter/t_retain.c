@@ -1009,6 +1009,58 @@ static void test_mtu_of_the_wire_path(void **state)
 	assert_int_equal(retain_close(r, false), 0);
 }
 
+/* Sent into the sink so far. */
+static long sink_packets(void)
+{
+	FILE *f = popen("ip -s -o link show " ROUTE_SINK
+			" | sed 's/.*TX: *[^\\\\]*\\\\ *[0-9]* *\\([0-9]*\\).*/\\1/'",
+			"r");
+	long n = -1;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%ld", &n), 1);
+	pclose(f);
+	return n;
+}
+
+/* A connected socket sends into the sink while its route is away, and keeps
+ * that route when its own is back, until it is told. */
+static void test_a_route_that_is_back_is_found(void **state)
+{
+	const struct names *n = &names[1];
+	struct retain *r;
+	struct addr old, peer;
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
+				   .sin6_port = htons(7) };
+	struct sockaddr_in6 from = { .sin6_family = AF_INET6 };
+	int fd;
+
+	(void)ready(state);
+	r = open_retain(NULL);
+	old = host_addr(n->old);
+	peer = host_addr("2001:db8:99::1");
+	host_run("ip route add 2001:db8:99::/64 dev va");
+	assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
+	memcpy(&from.sin6_addr, old.byte, sizeof(from.sin6_addr));
+	memcpy(&to.sin6_addr, peer.byte, sizeof(to.sin6_addr));
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, "a", 1, 0), 1);
+	host_run("ip route del 2001:db8:99::/64 dev va");
+	assert_int_equal(send(fd, "b", 1, 0), 1);
+	assert_int_equal(sink_packets(), 1);
+	host_run("ip route add 2001:db8:99::/64 dev va");
+	assert_int_equal(retain_refresh(r), 0);
+	assert_int_equal(send(fd, "c", 1, 0), 1);
+	assert_int_equal(sink_packets(), 1);
+	close(fd);
+	assert_int_equal(retain_unprotect(r, &old, &peer), 0);
+	assert_int_equal(retain_close(r, false), 0);
+	host_run("ip route del 2001:db8:99::/64 dev va");
+}
+
 /* What waits for a link address that nobody tells goes when told to; known
  * ones, and those of the administrator, stay. */
 static void test_drops_what_waits_for_a_neighbour(void **state)
@@ -1097,6 +1149,7 @@ int main(void)
 		TEST(test_delivery_ipv6),
 		TEST(test_reverse_over_two_interfaces),
 		TEST(test_mtu_of_the_wire_path),
+		TEST(test_a_route_that_is_back_is_found),
 		TEST(test_drops_what_waits_for_a_neighbour),
 	};
 

@@ -845,6 +845,12 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 			  ifindex);
 }
 
+int retain_refresh(struct retain *r)
+{
+	(void)r;
+	return 0;
+}
+
 int retain_link_up(struct retain *r, uint32_t ifindex)
 {
 	(void)r, (void)ifindex;
