@@ -143,9 +143,8 @@ int retain_back(struct retain *r, const struct addr *old);
 /*
  * A route that was away may be back: what sockets have learned meanwhile, the
  * guard's, is forgotten. IPv6 only: there a socket keeps a route as long as
- * that one stays in its own table (rt6_check(): the serial number of its node),
- * while for IPv4 every change of any table ends them all (fib_flush(),
- * rt_cache_flush()). One call for each IPv6 peer. 0 or the first -errno.
+ * that one stays in its own table (rt6_check(): the serial number of its node).
+ * One call for each IPv6 peer. 0 or the first -errno.
  */
 int retain_refresh(struct retain *r);
 
