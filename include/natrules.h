@@ -9,8 +9,10 @@
  *
  * Owns a copy of the nat chains at postrouting, read by netlink and read
  * again when the ruleset has changed. Never changes a rule. What a rule asks
- * that cannot be answered for a flow (a set, a mark, an xtables match) counts
- * as answered with yes. x_tables of the legacy kind are not seen.
+ * that cannot be answered for a flow (a set, most xtables matches) counts as
+ * answered with yes. Of the mark each bit is known that no rule at output or
+ * postrouting which the flow may reach sets: it is the socket's.
+ * x_tables of the legacy kind are not seen.
  *
  * Kernel: nf_nat_masquerade_inet_register_notifiers(), nf_nat_inet_fn().
  */
@@ -27,6 +29,7 @@ struct natrules;
 #define NATRULES_CHAINS_MAX 1024
 #define NATRULES_RULES_MAX 16384 /* more: every flow may match */
 #define NATRULES_DEPTH_MAX 16 /* of jumps, as the kernel's */
+#define NATRULES_APPLIED_MAX 100000 /* rules for one question; more: it may */
 #define NATRULES_REFRESH_MS 1000 /* between two looks for changes */
 
 /* 0 or -errno. */
@@ -34,11 +37,11 @@ int natrules_open(struct natrules **out);
 void natrules_close(struct natrules *n); /* NULL is fine */
 
 /*
- * May a source NAT rule match the first packet of `t`, going out of the
- * interface `oif` named `oifname`? Reads the rules again at most once per
+ * May a source NAT rule match the first packet of `t`, of a socket with this
+ * mark, going out of the interface `oif` named `oifname`? Reads the rules again at most once per
  * NATRULES_REFRESH_MS. A kernel without nftables has none: false.
  */
-bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t oif,
-		    const char *oifname, uint64_t now_ms);
+bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
+		    uint32_t oif, const char *oifname, uint64_t now_ms);
 
 #endif

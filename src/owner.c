@@ -90,8 +90,8 @@ static bool is_translated_here(struct daemon *d, const struct flow *f,
 	if (rtmon_lookup(d->rtmon, &query, &route))
 		return false;
 	link = rtmon_link(d->rtmon, route.ifindex);
-	return link && natrules_match(d->natrules, &f->identity, link->ifindex,
-				      link->name, now_ms);
+	return link && natrules_match(d->natrules, &f->identity, f->mark,
+				      link->ifindex, link->name, now_ms);
 }
 
 static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)

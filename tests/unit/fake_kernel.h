@@ -1335,10 +1335,10 @@ void natrules_close(struct natrules *n)
 	(void)n;
 }
 
-bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t oif,
-		    const char *oifname, uint64_t now_ms)
+bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
+		    uint32_t oif, const char *oifname, uint64_t now_ms)
 {
-	(void)n, (void)t, (void)oif, (void)oifname, (void)now_ms;
+	(void)n, (void)t, (void)mark, (void)oif, (void)oifname, (void)now_ms;
 	return false;
 }
 

@@ -98,8 +98,6 @@ KNOWN = (
     (("firewalld", "nixos"), (), "* v6: *",
      "a reverse path filter of IPv6 drops what comes by another interface"),
     (("connmark",), (), "*", "delivery needs a mark that others overwrite"),
-    (("kube_proxy", "tailscale"), (), "*could be saved: nat",
-     "a masquerade by mark is taken for one of every flow"),
     (("keepalived",), (), "* v6: *", "an address that was never preferred is "
      "taken for a deprecated one"),
     (("source_rules", "ecmp"), (), "*", "moves that nothing asks for"),
