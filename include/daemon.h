@@ -632,10 +632,16 @@ void waiting_step(struct daemon *d, uint64_t now_ms);
 /* ---- stale.c ---------------------------------------------------------- */
 
 #define STALE_MS 1000 /* a segment is not held for longer */
+#define STALE_LOOKUPS_MAX 256 /* of sockets in one step: 10 us each */
 
 enum hold_kind stale_kind(const struct pkt *p);
 /* Something is held from now on. */
 void stale_begin(struct daemon *d, uint64_t now_ms);
+/* A hold of more than STALE_MS is over: before what was held is released.
+ * `*lookups` of sockets are left. */
+void stale_end(struct daemon *d, struct flow *f, unsigned int *lookups);
+/* Does the packet give back a time stamp from before such a hold? */
+bool stale_echo(struct flow *f, const struct pkt *p, const uint8_t *data);
 /* Gives up the segments that were held for too long. */
 void stale_step(struct daemon *d, uint64_t now_ms);
 
@@ -653,6 +659,8 @@ void wake_fill(const struct track *t, struct wire_prove *m);
 /* A MOVE of the peer after an outage is being accepted, what we send is held:
  * senders in backoff repeat what was lost, before an acknowledgment comes. */
 void wake_offered(struct track *t);
+/* Does its TCP repeat at once what it has sent, when it is woken? */
+bool wake_can(struct daemon *d, const struct flow *f);
 /* The flow, whose segments were given up, is held no longer: its sender goes
  * on. */
 void wake_own(struct daemon *d, struct flow *f);

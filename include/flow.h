@@ -113,6 +113,8 @@ struct flow_transit {
 	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
 	uint32_t rcv_nxt; /* what our TCP expects next */
 	uint32_t snd_nxt; /* what it sends next, of what was held */
+	uint32_t old_echo; /* TSecr of what was held last; 0 none */
+	bool echo_is_old; /* it was held for long, nothing newer was heard */
 	bool stale; /* its segments were given up, and none went instead */
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
 	uint64_t bytes[FLOW_SIDES];

@@ -47,6 +47,8 @@ int rewrite_packet(struct pkt *p, uint8_t *buf,
  */
 void rewrite_forget_echo(const struct pkt *p, uint8_t *buf,
 			 enum csum_state csum);
+/* The echo reply itself; 0 where there is none. */
+uint32_t rewrite_echo(const struct pkt *p, const uint8_t *buf);
 
 /*
  * Rewrites the packet quoted in an ICMP error (PKT_ICMP_ERROR) and leaves

@@ -383,6 +383,7 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 		return;
 	}
 	COUNT(d, PKT_HELD);
+	f->transit->old_echo = rewrite_echo(pkt, p->data);
 	stale_begin(d, now_ms);
 }
 
@@ -414,7 +415,7 @@ static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
 	}
 	note_rewritten(f, FLOW_OURS, len);
 	COUNT(d, PKT_REWRITTEN_OUT);
-	if (late)
+	if (late || stale_echo(f, &pkt, data))
 		rewrite_forget_echo(&pkt, data, csum);
 	return rewrite_packet(&pkt, data, &to, csum);
 }
@@ -430,6 +431,20 @@ static void accept_plain(struct daemon *d, struct pktq *q, uint64_t id,
 {
 	mark ^= d->conf->mark;
 	pktq_accept(q, id, &mark);
+}
+
+/* One of a flow that is home again. */
+static void pass_plain(struct daemon *d, struct flow *f, struct pktq *q,
+		       struct pktq_packet *p, const struct pkt *pkt)
+{
+	uint32_t mark = p->mark ^ d->conf->mark;
+
+	if (p->full_len > p->len || !stale_echo(f, pkt, p->data)) {
+		accept_plain(d, q, p->id, p->mark);
+		return;
+	}
+	rewrite_forget_echo(pkt, p->data, p->csum);
+	pktq_accept_payload(q, p->id, p->data, p->len, &mark);
 }
 
 /* That which the packet waits in. */
@@ -582,7 +597,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	if (tuple_equal(&wire, &sent)) {
 		if (rtmon_usable(d->rtmon, &wire.local.addr)) {
 			COUNT(d, PKT_PASSED);
-			accept_plain(d, q, p->id, p->mark);
+			pass_plain(d, f, q, p, pkt);
 		} else {
 			drop(d, q, p->id);
 		}

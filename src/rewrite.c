@@ -174,6 +174,20 @@ static uint32_t echo_off(const struct pkt *p, const uint8_t *tcp)
 	return 0;
 }
 
+uint32_t rewrite_echo(const struct pkt *p, const uint8_t *buf)
+{
+	const uint8_t *tcp = buf + p->l4_off;
+	uint32_t be32_echo, off;
+
+	if (p->proto != IPPROTO_TCP || p->payload_off == 0 || p->fragment)
+		return 0;
+	off = echo_off(p, tcp);
+	if (!off)
+		return 0;
+	memcpy(&be32_echo, tcp + off, sizeof(be32_echo));
+	return ntohl(be32_echo);
+}
+
 void rewrite_forget_echo(const struct pkt *p, uint8_t *buf,
 			 enum csum_state csum)
 {

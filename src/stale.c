@@ -18,16 +18,17 @@
  *
  * The other end measures too, by the time stamp that a segment of ours gives
  * back: that of what had come before the hold, whenever ours was made. After a
- * hold so long it gives none back (rewrite_forget_echo()).
+ * hold so long it gives none back (rewrite_forget_echo()), and neither does
+ * what the socket sends until it has heard something newer.
  *
  * Owns that rule. Never touches datagrams.
  */
 #include "daemon.h"
 
 #include "pkt.h"
+#include "rewrite.h"
 
 #define LOOK_MS 100
-#define LOOKUPS_MAX 256 /* in one step: 10 us each */
 
 enum hold_kind stale_kind(const struct pkt *p)
 {
@@ -56,6 +57,30 @@ static bool has_timed_out(struct daemon *d, const struct flow *f,
 	       (e.info.backoff || e.info.rto_us / 1000 <= held_ms);
 }
 
+/* A copy that is held for less than a second would do less harm, and still
+ * be taken for a round trip of that time: who can be woken sends a new one. */
+void stale_end(struct daemon *d, struct flow *f, unsigned int *lookups)
+{
+	if (!f->transit)
+		return;
+	if (f->transit->old_echo)
+		f->transit->echo_is_old = true;
+	if (!*lookups || !hold_first_segment(&f->transit->held))
+		return;
+	--*lookups;
+	if (wake_can(d, f) && divert_drop_stale(d, f, UINT64_MAX, true))
+		f->transit->stale = true;
+}
+
+bool stale_echo(struct flow *f, const struct pkt *p, const uint8_t *data)
+{
+	if (!f->transit || !f->transit->echo_is_old)
+		return false;
+	f->transit->echo_is_old =
+		rewrite_echo(p, data) == f->transit->old_echo;
+	return f->transit->echo_is_old;
+}
+
 static void give_up(struct daemon *d, struct flow *f, uint64_t now_ms,
 		    unsigned int *lookups)
 {
@@ -73,7 +98,7 @@ static void give_up(struct daemon *d, struct flow *f, uint64_t now_ms,
 
 void stale_step(struct daemon *d, uint64_t now_ms)
 {
-	unsigned int lookups = LOOKUPS_MAX;
+	unsigned int lookups = STALE_LOOKUPS_MAX;
 	struct hold_flow *h, *next;
 
 	if (!d->stale_ms || now_ms < d->stale_ms)

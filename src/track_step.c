@@ -230,13 +230,17 @@ int track_apply(struct track *t, const struct migrate_action *action,
 void track_let_go(struct track *t)
 {
 	struct divert_released released;
+	unsigned int lookups = STALE_LOOKUPS_MAX;
 	struct flow *f;
 
 	released.n = 0;
 	released.late = t->gap_ms > STALE_MS;
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		if (!f->hold && released.late)
+			stale_end(t->assoc->d, f, &lookups);
 		if (!f->hold && flow_is_waiting(f))
 			divert_release(t->assoc->d, f, &released);
+	}
 	divert_released(t->assoc->d, &released);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold)

@@ -168,6 +168,13 @@ void wake_fill(const struct track *t, struct wire_prove *m)
 
 /* ---- either, of what it held itself ------------------------------------- */
 
+bool wake_can(struct daemon *d, const struct flow *f)
+{
+	struct sockdiag_entry e;
+
+	return sits_in_backoff(d, f, &e);
+}
+
 void wake_own(struct daemon *d, struct flow *f)
 {
 	struct sockdiag_entry e;
