@@ -142,11 +142,19 @@ struct rtmon_route {
 
 /*
  * Asks the kernel for the route (RTM_GETROUTE). 0, or -errno as the route
- * says: -ENETUNREACH, -EHOSTUNREACH (unreachable), -EACCES (prohibit),
- * -EINVAL (blackhole; or families differ).
+ * says: -ENETUNREACH (also where only a table of our own has one),
+ * -EHOSTUNREACH (unreachable), -EACCES (prohibit), -EINVAL (blackhole; or
+ * families differ).
  */
 int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
 		 struct rtmon_route *route);
+/*
+ * Do packets from `query->src` leave by an interface that has it? By one hop
+ * of a multipath route is enough, and an address on lo is on all of them. 1
+ * yes, 0 no, -errno as above: no route, or to this host; -ENODATA: the kernel
+ * names a nexthop object, and the hop that one packet takes is another's.
+ */
+int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *query);
 /*
  * As rtmon_lookup() without a source, but `route->src` is an address to move
  * to: usable, not deprecated, no link-local one for a destination that is not.

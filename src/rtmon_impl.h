@@ -44,6 +44,7 @@ void rtmon_read_rule(const struct rtmon *rt, const struct nlmsghdr *nlh,
 		     struct rtmon_table *t);
 /* Neither our own nor one that only follows an address. */
 bool rtmon_rule_counts(const struct rtmon *rt, const struct nlmsghdr *nlh);
+bool rtmon_is_own_table(const struct rtmon *rt, uint32_t table);
 bool rtmon_route_counts(const struct rtmon *rt, const struct nlmsghdr *nlh);
 
 const struct rtmon_link *rtmon_find_link(const struct rtmon_table *t,

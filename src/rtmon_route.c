@@ -174,14 +174,13 @@ static int on_route(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
-		 struct rtmon_route *route)
+/* `flags`: RTM_F_*. */
+static int ask(struct rtmon *rt, const struct rtmon_query *q, uint32_t flags,
+	       netlink_callback *cb, void *arg)
 {
 	_Alignas(struct nlmsghdr) char buf[512];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	const struct rtmon_link *link;
 	struct rtmsg *rtm;
-	int err;
 
 	if (!addr_is_set(&q->dst) ||
 	    (addr_is_set(&q->src) && q->src.family != q->dst.family))
@@ -191,8 +190,9 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
 	rtm->rtm_family = (unsigned char)addr_af(&q->dst);
 	rtm->rtm_dst_len = (unsigned char)(addr_size(&q->dst) * 8);
 	/* IPv6 always names the table, and knows no such flag. */
+	rtm->rtm_flags = flags;
 	if (q->dst.family == 4)
-		rtm->rtm_flags = RTM_F_LOOKUP_TABLE;
+		rtm->rtm_flags |= RTM_F_LOOKUP_TABLE;
 	put_addr(nlh, RTA_DST, &q->dst);
 	if (addr_is_set(&q->src)) {
 		rtm->rtm_src_len = (unsigned char)(addr_size(&q->src) * 8);
@@ -204,12 +204,22 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
 		mnl_attr_put_u32(nlh, RTA_UID, q->uid);
 	if (q->oif)
 		mnl_attr_put_u32(nlh, RTA_OIF, q->oif);
+	return netlink_request(rt->command, nlh, cb, arg);
+}
+
+int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
+		 struct rtmon_route *route)
+{
+	const struct rtmon_link *link;
+	int err;
 
 	memset(route, 0, sizeof(*route));
 	route->src = q->src;
-	err = netlink_request(rt->command, nlh, on_route, route);
+	err = ask(rt, q, 0, on_route, route);
 	if (err)
 		return err;
+	if (rtmon_is_own_table(rt, route->table))
+		return -ENETUNREACH;
 	link = rtmon_link(rt, route->ifindex);
 	if (link) {
 		route->tunnel = link->tunnel;
@@ -217,6 +227,89 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
 			route->mtu = link->mtu;
 	}
 	return 0;
+}
+
+/* --- every hop ------------------------------------------------------------ */
+
+struct hops {
+	const struct rtmon *rt;
+	const struct addr *src;
+	uint32_t table;
+	bool any, home;
+};
+
+/* An address on lo is at home on every interface. */
+static void take_hop(struct hops *h, uint32_t ifindex)
+{
+	const struct rtmon *rt = h->rt;
+
+	h->any = true;
+	for (size_t i = 0; i < rt->now.n_addresses && !h->home; i++) {
+		const struct rtmon_address *a = &rt->now.addresses[i];
+
+		h->home = !a->retained && is_usable(rt, a) &&
+			  (a->on_lo || a->ifindex == ifindex) &&
+			  addr_equal(&a->addr, h->src);
+	}
+}
+
+static int take_hop_attr(const struct nlattr *attr, void *arg)
+{
+	const struct rtnexthop *hop = mnl_attr_get_payload(attr);
+	int left = mnl_attr_get_payload_len(attr);
+	struct hops *h = arg;
+
+	switch (mnl_attr_get_type(attr)) {
+	case RTA_OIF:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			take_hop(h, mnl_attr_get_u32(attr));
+		break;
+	case RTA_TABLE:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			h->table = mnl_attr_get_u32(attr);
+		break;
+	case RTA_MULTIPATH:
+		while (RTNH_OK(hop, left)) {
+			take_hop(h, (uint32_t)hop->rtnh_ifindex);
+			left -= RTNH_ALIGN(hop->rtnh_len);
+			hop = RTNH_NEXT(hop);
+		}
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int on_hops(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*rtm) ||
+	    rtm->rtm_type == RTN_LOCAL)
+		return 0;
+	(void)mnl_attr_parse(nlh, sizeof(*rtm), take_hop_attr, arg);
+	return 0;
+}
+
+int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *q)
+{
+	struct hops h = { .rt = rt, .src = &q->src };
+	bool hidden;
+	int err;
+
+	if (!addr_is_set(&q->src))
+		return -EINVAL;
+	/* The entry, not what one packet would get: all hops of it. With
+	 * net.ipv4.nexthop_compat_mode 0 it names an object instead. */
+	err = ask(rt, q, RTM_F_FIB_MATCH, on_hops, &h);
+	hidden = !err && !h.any;
+	if (hidden)
+		err = ask(rt, q, 0, on_hops, &h);
+	if (err)
+		return err;
+	if (!h.any || rtmon_is_own_table(rt, h.table))
+		return -ENETUNREACH;
+	return h.home || !hidden ? h.home : -ENODATA;
 }
 
 /* --- the choice of a source ---------------------------------------------- */

@@ -80,7 +80,7 @@ static bool get_addr(const struct nlattr *attr, uint8_t family, struct addr *a)
 	return false;
 }
 
-static bool is_own_table(const struct rtmon *rt, uint32_t table)
+bool rtmon_is_own_table(const struct rtmon *rt, uint32_t table)
 {
 	return table && table >= rt->config.own_table_first &&
 	       table <= rt->config.own_table_last;
@@ -189,7 +189,7 @@ void rtmon_read_rule(const struct rtmon *rt, const struct nlmsghdr *nlh,
 	    (frh->family != AF_INET && frh->family != AF_INET6))
 		return;
 	read_attrs(nlh, sizeof(*frh), a, RULE_ATTRS);
-	if (is_own_table(rt, get_u32(a[FRA_TABLE], frh->table)))
+	if (rtmon_is_own_table(rt, get_u32(a[FRA_TABLE], frh->table)))
 		return;
 	if (a[FRA_UID_RANGE])
 		t->uid_rules = true;
@@ -205,7 +205,7 @@ bool rtmon_rule_counts(const struct rtmon *rt, const struct nlmsghdr *nlh)
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*frh))
 		return false;
 	read_attrs(nlh, sizeof(*frh), a, RULE_ATTRS);
-	return !is_own_table(rt, get_u32(a[FRA_TABLE], frh->table));
+	return !rtmon_is_own_table(rt, get_u32(a[FRA_TABLE], frh->table));
 }
 
 /* Table local follows the addresses, whose events tell more. */
@@ -220,7 +220,7 @@ bool rtmon_route_counts(const struct rtmon *rt, const struct nlmsghdr *nlh)
 		return false;
 	read_attrs(nlh, sizeof(*rtm), a, ROUTE_ATTRS);
 	table = get_u32(a[RTA_TABLE], rtm->rtm_table);
-	return table != RT_TABLE_LOCAL && !is_own_table(rt, table);
+	return table != RT_TABLE_LOCAL && !rtmon_is_own_table(rt, table);
 }
 
 /* --- the tables ---------------------------------------------------------- */

@@ -494,6 +494,115 @@ static void look_ups_follow_the_rules(void **state)
 	unwatch(t);
 }
 
+/* Of packets from va's and from w0's address, to that destination. */
+static void check_home(struct told *t, const char *dst, int of_va, int of_w0)
+{
+	struct rtmon_query q = query(dst);
+	bool v4 = q.dst.family == 4;
+
+	q.src = host_addr(v4 ? HOST_A4 : HOST_A6);
+	assert_int_equal(rtmon_leads_home(t->rt, &q), of_va);
+	q.src = host_addr(v4 ? "10.4.0.1" : "fd04::1");
+	assert_int_equal(rtmon_leads_home(t->rt, &q), of_w0);
+}
+
+static void packets_leave_by_their_own_interface_or_not(void **state)
+{
+	static const char *const far[] = { "192.0.2.1", "2001:db8::1" };
+	struct rtmon_query q;
+	struct told *t;
+	int home;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	host_run("ip link add w0 type veth peer name w1 && "
+		 "ip link set w1 up && ip link set w0 up && "
+		 "ip addr add 10.4.0.1/24 dev w0 && "
+		 "ip addr add fd04::1/64 dev w0 nodad && "
+		 "ip addr add 10.5.0.1/32 dev lo && "
+		 "ip addr add fd05::1/128 dev lo");
+	while (!usable(t, "10.4.0.1") || !usable(t, "fd04::1")) {
+		assert_true(host_readable(rtmon_fd(t->rt), HOST_WAIT_MS));
+		pump(t);
+	}
+	for (int i = 0; i < 2; i++)
+		check_home(t, far[i], -ENETUNREACH, -ENETUNREACH);
+	host_run("ip route add default via " HOST_B4 " && "
+		 "ip -6 route add default via " HOST_B6);
+	for (int i = 0; i < 2; i++)
+		check_home(t, far[i], 1, 0);
+	/* Source rules. */
+	host_run("ip route add default via 10.4.0.9 table 77 && "
+		 "ip rule add from 10.4.0.1 lookup 77 && "
+		 "ip -6 route add default via fd04::9 table 77 && "
+		 "ip -6 rule add from fd04::1 lookup 77");
+	for (int i = 0; i < 2; i++)
+		check_home(t, far[i], 1, 1);
+	host_run("ip rule del from 10.4.0.1 lookup 77 && "
+		 "ip -6 rule del from fd04::1 lookup 77");
+	/* Both are hops: whichever a packet would get. */
+	host_run("ip route replace default nexthop via " HOST_B4 " "
+		 "nexthop via 10.4.0.9 && ip -6 route del default && "
+		 "ip -6 route add default nexthop via " HOST_B6 " dev va "
+		 "nexthop via fd04::9 dev w0");
+	for (int i = 0; i < 2; i++)
+		check_home(t, far[i], 1, 1);
+	/* The same by objects, whose hops may be hidden. */
+	if (!host_try("ip nexthop add id 1 via " HOST_B4 " dev va && "
+		      "ip nexthop add id 2 via 10.4.0.9 dev w0 && "
+		      "ip nexthop add id 3 group 1/2 && "
+		      "ip route replace default nhid 3 2>/dev/null")) {
+		check_home(t, far[0], 1, 1);
+		host_run("echo 0 > /proc/sys/net/ipv4/nexthop_compat_mode");
+		q = query(far[0]);
+		q.src = host_addr(HOST_A4);
+		home = rtmon_leads_home(t->rt, &q);
+		assert_true(home == 1 || home == -ENODATA);
+		host_run("echo 1 > /proc/sys/net/ipv4/nexthop_compat_mode");
+	}
+	q = query(far[0]);
+	q.src = host_addr("10.5.0.1");
+	assert_int_equal(rtmon_leads_home(t->rt, &q), 1);
+	q = query(far[1]);
+	q.src = host_addr("fd05::1");
+	assert_int_equal(rtmon_leads_home(t->rt, &q), 1);
+	/* To ourselves; and nobody's source. */
+	check_home(t, "10.5.0.1", -ENETUNREACH, -ENETUNREACH);
+	q = query(far[0]);
+	assert_int_equal(rtmon_leads_home(t->rt, &q), -EINVAL);
+	host_run("ip route del default; ip -6 route del default; "
+		 "ip nexthop flush; ip link del w0; ip addr del 10.5.0.1/32 dev lo; "
+		 "ip addr del fd05::1/128 dev lo");
+	unwatch(t);
+}
+
+/* What our guards catch has no route. */
+static void our_own_tables_answer_nothing(void **state)
+{
+	static const char *const far[] = { "192.0.2.1", "2001:db8::1" };
+	struct rtmon_route r;
+	struct rtmon_query q;
+	struct told *t;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	host_run("ip route add 192.0.2.1 dev va table %d && "
+		 "ip -6 route add 2001:db8::1 dev va table %d && "
+		 "ip rule add from " HOST_A4 " lookup %d pref 32800 && "
+		 "ip -6 rule add from " HOST_A6 " lookup %d pref 32800",
+		 OWN_TABLE, OWN_TABLE, OWN_TABLE, OWN_TABLE);
+	for (int i = 0; i < 2; i++) {
+		q = query(far[i]);
+		q.src = host_addr(i ? HOST_A6 : HOST_A4);
+		assert_int_equal(rtmon_lookup(t->rt, &q, &r), -ENETUNREACH);
+		assert_int_equal(rtmon_leads_home(t->rt, &q), -ENETUNREACH);
+	}
+	host_run("ip rule del pref 32800 && ip -6 rule del pref 32800 && "
+		 "ip route flush table %d && ip -6 route flush table %d",
+		 OWN_TABLE, OWN_TABLE);
+	unwatch(t);
+}
+
 static void a_deprecated_source_is_not_chosen(void **state)
 {
 	struct rtmon_query q = query("192.0.2.1");
@@ -579,6 +688,8 @@ int main(void)
 		cmocka_unit_test(broadcasts_are_known),
 		cmocka_unit_test(lost_events_are_made_up_for),
 		cmocka_unit_test(look_ups_follow_the_rules),
+		cmocka_unit_test(packets_leave_by_their_own_interface_or_not),
+		cmocka_unit_test(our_own_tables_answer_nothing),
 		cmocka_unit_test(a_deprecated_source_is_not_chosen),
 		cmocka_unit_test(tunnels_are_recognised),
 	};
