@@ -85,7 +85,8 @@ struct track {
 	uint32_t mark, uid;
 	char ifname[IF_NAMESIZE]; /* where its locator is, or was last */
 	bool tunnel; /* and what that is */
-	bool fresh; /* not looked at since it was made */
+	struct way way; /* by which its packets leave (source_look()) */
+	bool fresh; /* not looked at since it is, or since an end moved */
 	uint64_t ports; /* names given to choices of ports so far */
 	uint32_t moves; /* committed */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
@@ -612,7 +613,7 @@ void handover_session(struct assoc *a, uint64_t now_ms);
 void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet);
 void handover_step(struct daemon *d, uint64_t now_ms);
 uint64_t handover_due_ms(const struct assoc *a); /* for the agenda */
-/* Looks at the tracks that are new. */
+/* Looks at the tracks that are new, or of which an end has moved. */
 void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms);
 /* Asks the peer for a session where its locators and ours are by now. */
 void handover_greet(struct assoc *a, uint64_t now_ms);
@@ -621,6 +622,11 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 /* A new connection of this host wants the flow's wire tuple. */
 void handover_yield_ports(struct daemon *d, struct flow *f,
 			  const struct tuple *wanted, uint64_t now_ms);
+
+/* ---- source.c -------------------------------------------------------- */
+
+/* Looks how packets of our track leave now, and remembers it: way_look(). */
+enum migrate_cause source_look(struct track *t);
 
 /* ---- waiting.c -------------------------------------------------------- */
 

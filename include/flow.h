@@ -143,6 +143,7 @@ struct flow {
 	bool willing : 1; /* counted as a flow that policy allows */
 	bool protected : 1; /* both ends confirmed it */
 	bool kept : 1; /* it stands in the journal */
+	bool preferred : 1; /* so was its address when it was first seen */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;

@@ -35,8 +35,9 @@
 #include "crypto.h"
 #include "flow.h"
 #include "migrate.h"
+#include "way.h"
 
-#define JOURNAL_VERSION 2
+#define JOURNAL_VERSION 3
 #define JOURNAL_RECORD_MAX 4096
 #define JOURNAL_FILE_MAX (64u << 20)
 #define JOURNAL_BOOT_ID_SIZE 16
@@ -82,6 +83,7 @@ struct journal_track {
 	uint64_t ports; /* names given so far */
 	uint32_t moves; /* committed */
 	struct addr wish;
+	struct way way; /* FLOW_OURS */
 	struct mover mover; /* FLOW_OURS */
 	struct follower follower; /* FLOW_THEIRS */
 };

@@ -181,6 +181,8 @@ static bool is_another_socket(const struct flow *f,
 static int enter(struct daemon *d, const struct sockdiag_entry *e,
 		 uint64_t now_ms)
 {
+	const struct rtmon_address *own =
+		rtmon_find(d->rtmon, &e->tuple.local.addr);
 	struct flow *f;
 
 	if (remote_use(d, &e->tuple.remote.addr))
@@ -194,6 +196,7 @@ static int enter(struct daemon *d, const struct sockdiag_entry *e,
 	if (flow_tombstone_lift(&d->flows, &f->identity))
 		divert_undrop(d, &f->identity);
 	claim_init(&f->claim, &f->identity, 0);
+	f->preferred = own && !own->deprecated;
 	update(f, e, now_ms);
 	report_flow_event(d, f, "tracked", "");
 	return 0;

@@ -23,6 +23,15 @@ static void situation(struct track *t, enum migrate_cause cause,
 
 /* ---- carrying out ------------------------------------------------------ */
 
+/* Another way begins, and how is seen before it can change. */
+static void look_anew(struct flow *f)
+{
+	struct track *ours = track_of(f, FLOW_OURS);
+
+	if (ours)
+		ours->fresh = ours->assoc->d->fresh = true;
+}
+
 static void note(struct track *t, const struct migrate_action *act)
 {
 	struct daemon *d = t->assoc->d;
@@ -50,6 +59,7 @@ static void note(struct track *t, const struct migrate_action *act)
 	keep_track_later(t);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		f->moves++;
+		look_anew(f);
 		report_flow_event(d, f, "moved", text);
 	}
 }
@@ -276,32 +286,28 @@ static void situation(struct track *t, enum migrate_cause cause,
 	handover_step_mover(t, &ev, now_ms);
 }
 
-static bool is_deprecated(struct daemon *d, const struct addr *a)
+/* (ii) deprecated and (iii) its packets leave by another interface now. */
+static enum migrate_cause cause_to_move(struct track *t)
 {
-	const struct rtmon_address *own = rtmon_find(d->rtmon, a);
+	const struct addr *current = &mover_current(&t->mover)->addr;
+	enum migrate_cause cause = source_look(t);
 
-	return own && own->deprecated;
+	if (cause == MIGRATE_CAUSE_BETTER_ROUTE &&
+	    addr_equal(&t->wish, current)) /* the operator knows better */
+		return MIGRATE_CAUSE_REFRESH;
+	return cause;
 }
 
-/* (ii) deprecated and (iii) off the interface of the best route. */
-static enum migrate_cause cause_to_move(struct track *t,
-					const struct addr *candidate,
-					uint32_t ifindex)
+/* A move that can wait is to another address, and where the packets leave by
+ * another interface than before, to one of that interface. */
+static bool is_better(struct track *t, enum migrate_cause cause,
+		      const struct addr *source)
 {
-	struct daemon *d = t->assoc->d;
-	const struct addr *current = &mover_current(&t->mover)->addr;
-	const struct rtmon_address *own = rtmon_find(d->rtmon, current);
-
-	if (!addr_is_set(candidate) || addr_equal(candidate, current))
-		return MIGRATE_CAUSE_REFRESH;
-	if (is_deprecated(d, current))
-		return MIGRATE_CAUSE_DEPRECATED;
-	if (addr_equal(&t->wish, current)) /* the operator knows better */
-		return MIGRATE_CAUSE_REFRESH;
-	/* An address on lo belongs to every interface alike. */
-	if (own && !own->on_lo && own->ifindex != ifindex)
-		return MIGRATE_CAUSE_BETTER_ROUTE;
-	return MIGRATE_CAUSE_REFRESH;
+	if (!addr_is_set(source) ||
+	    addr_equal(source, &mover_current(&t->mover)->addr))
+		return false;
+	return cause != MIGRATE_CAUSE_BETTER_ROUTE ||
+	       source_leads_home(t, source);
 }
 
 static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
@@ -311,18 +317,22 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	enum migrate_cause cause = MIGRATE_CAUSE_REFRESH;
 	struct locator candidate;
 	struct addr source;
-	uint32_t ifindex;
 
 	if (LIST_EMPTY(&t->group.flows))
 		return;
 	if (addr_is_set(&t->wish) && !rtmon_usable(d->rtmon, &t->wish))
 		memset(&t->wish, 0, sizeof(t->wish));
 	t->fresh = false;
-	ifindex = source_choose(t, &source);
 	if (!rtmon_usable(d->rtmon, current))
 		cause = MIGRATE_CAUSE_GONE;
 	else if (quiet)
-		cause = cause_to_move(t, &source, ifindex);
+		cause = cause_to_move(t);
+	if (cause == MIGRATE_CAUSE_REFRESH &&
+	    t->mover.state == MOVER_STEADY)
+		return;
+	source_choose(t, &source);
+	if (cause != MIGRATE_CAUSE_GONE && !is_better(t, cause, &source))
+		cause = MIGRATE_CAUSE_REFRESH;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY)
 		return;
@@ -344,17 +354,29 @@ void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet)
 			evaluate(t, now_ms, quiet);
 }
 
+/* While events come in, a move that can wait does; and one that is under way
+ * is not asked again. */
+static void evaluate_fresh(struct track *t, uint64_t now_ms)
+{
+	bool steady = t->mover.state == MOVER_STEADY;
+
+	t->fresh = false;
+	if (!steady || t->assoc->d->quiet_ms)
+		(void)source_look(t);
+	if (steady)
+		evaluate(t, now_ms, !t->assoc->d->quiet_ms);
+}
+
 void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms)
 {
 	struct assoc *a;
 	struct track *t;
 
 	d->fresh = false;
-	/* While events come in, those that can wait do. */
 	LIST_FOREACH(a, &d->assocs, entry)
 		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
 			if (t->fresh)
-				evaluate(t, now_ms, !d->quiet_ms);
+				evaluate_fresh(t, now_ms);
 }
 
 /* Where it was last, and where it is about to be: not what drains (I5). */

@@ -33,8 +33,10 @@ unsigned int outgoing_locators(const struct track *t, struct addr *to,
 /* May our side of this track be at `a`? */
 bool source_is_allowed(struct track *t, const struct addr *a);
 /* The source that the kernel would take for a new connection of these flows,
- * unset where there is none that may be used; its interface, or 0. */
-uint32_t source_choose(struct track *t, struct addr *a);
+ * unset where there is none that may be used. */
+void source_choose(struct track *t, struct addr *a);
+/* Would packets of these flows from `a` leave by an interface that has it? */
+bool source_leads_home(struct track *t, const struct addr *a);
 /* Another usable one that reaches the peer, for when `target` fails. */
 void source_next(struct track *t, const struct addr *target, struct addr *a);
 /* `a` with a choice of ports; unset where no port is free. */

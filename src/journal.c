@@ -236,6 +236,17 @@ static void code_track_key(struct coder *c, struct journal_track_key *k)
 	c->bad |= !k->peer;
 }
 
+static void code_way(struct coder *c, struct way *w)
+{
+	unsigned int began = w->began;
+
+	code_addr(c, &w->from);
+	code_addr(c, &w->to);
+	code_below(c, &began, WAY_LEADS);
+	w->began = (enum way_leads)began;
+	code_bool(c, &w->preferred);
+}
+
 static void code_track(struct coder *c, struct journal_track *t)
 {
 	code_track_key(c, &t->key);
@@ -250,10 +261,12 @@ static void code_track(struct coder *c, struct journal_track *t)
 	code_addr(c, &t->wish);
 	if (c->bad)
 		return;
-	if (t->key.side == FLOW_OURS)
+	if (t->key.side == FLOW_OURS) {
+		code_way(c, &t->way);
 		code_mover(c, &t->mover);
-	else
+	} else {
 		code_follower(c, &t->follower);
+	}
 }
 
 static void code_ports(struct coder *c, struct journal_ports *p)

@@ -250,6 +250,7 @@ static void put_track(struct track *t)
 	r.track.ports = t->ports;
 	r.track.moves = t->moves;
 	r.track.wish = t->wish;
+	r.track.way = t->way;
 	r.track.mover = t->mover;
 	r.track.follower = t->follower;
 	need_all_ports(t);

@@ -58,25 +58,68 @@ bool source_is_allowed(struct track *t, const struct addr *a)
 	return conf_locator_check(d->conf, a, current) == REASON_NONE;
 }
 
-/* The source that the kernel would take for a new connection of these
- * flows; unset where there is none that may be used. */
-uint32_t source_choose(struct track *t, struct addr *a)
+static struct rtmon_query query_of(const struct track *t)
 {
-	struct daemon *d = t->assoc->d;
-	struct rtmon_query query = {
+	return (struct rtmon_query){
 		.dst = *peer_locator(t),
 		.mark = t->mark,
 		.uid = t->uid,
 	};
+}
+
+static enum way_leads leads(struct track *t, const struct addr *from)
+{
+	struct rtmon_query query = query_of(t);
+
+	query.src = *from;
+	COUNT(t->assoc->d, ROUTE_LOOKUPS);
+	switch (rtmon_leads_home(t->assoc->d->rtmon, &query)) {
+	case 1:
+		return WAY_HOME;
+	case 0:
+		return WAY_ABROAD;
+	default:
+		return WAY_NOWHERE;
+	}
+}
+
+enum migrate_cause source_look(struct track *t)
+{
+	const struct addr *current = &mover_current(&t->mover)->addr;
+	const struct rtmon_address *own =
+		rtmon_find(t->assoc->d->rtmon, current);
+	const struct way before = t->way;
+	struct way_now now = { .from = *current, .to = *peer_locator(t) };
+	enum migrate_cause cause;
+
+	note_interface(t);
+	now.leads = leads(t, current);
+	now.deprecated = own && own->deprecated;
+	cause = way_look(&t->way, &now);
+	if (t->kept && (before.began != t->way.began ||
+			before.preferred != t->way.preferred))
+		keep_track_later(t);
+	return cause;
+}
+
+bool source_leads_home(struct track *t, const struct addr *a)
+{
+	return leads(t, a) == WAY_HOME;
+}
+
+/* The source that the kernel would take for a new connection of these
+ * flows; unset where there is none that may be used. */
+void source_choose(struct track *t, struct addr *a)
+{
+	struct daemon *d = t->assoc->d;
+	struct rtmon_query query = query_of(t);
 	struct rtmon_route route;
 
 	memset(a, 0, sizeof(*a));
 	COUNT(d, ROUTE_LOOKUPS);
-	if (rtmon_choose_source(d->rtmon, &query, &route) ||
-	    !source_is_allowed(t, &route.src))
-		return 0;
-	*a = route.src;
-	return route.ifindex;
+	if (!rtmon_choose_source(d->rtmon, &query, &route) &&
+	    source_is_allowed(t, &route.src))
+		*a = route.src;
 }
 
 /* Another usable source that reaches the peer, for when `target` fails. */
@@ -85,11 +128,7 @@ void source_next(struct track *t, const struct addr *target,
 {
 	struct daemon *d = t->assoc->d;
 	const struct rtmon_address *list;
-	struct rtmon_query query = {
-		.dst = *peer_locator(t),
-		.mark = t->mark,
-		.uid = t->uid,
-	};
+	struct rtmon_query query = query_of(t);
 	struct rtmon_route route;
 	size_t n;
 

@@ -108,15 +108,20 @@ static struct track *track_get(struct assoc *a, const struct flow *f)
 
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
 		if (is_joinable(t, f, uid))
-			return t;
-	t = track_new(a, FLOW_OURS, a->next_track, &f->identity.local.addr);
-	if (!t)
-		return NULL;
-	a->next_track++;
-	t->remote = f->identity.remote.addr;
-	t->mark = f->mark;
-	t->uid = uid;
-	t->fresh = true;
+			break;
+	if (!t) {
+		t = track_new(a, FLOW_OURS, a->next_track,
+			      &f->identity.local.addr);
+		if (!t)
+			return NULL;
+		a->next_track++;
+		t->remote = f->identity.remote.addr;
+		t->mark = f->mark;
+		t->uid = uid;
+		t->fresh = true;
+		(void)source_look(t);
+	}
+	t->way.preferred = t->way.preferred || f->preferred;
 	return t;
 }
 
@@ -477,6 +482,7 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 	t->ports = is->ports;
 	t->moves = is->moves;
 	t->wish = is->wish;
+	t->way = is->way;
 	t->book = b;
 	return t;
 }

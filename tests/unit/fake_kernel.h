@@ -165,6 +165,7 @@ struct host {
 	size_t n_link;
 	const struct rtmon_ops *rt_ops;
 	struct addr vanished; /* the kernel's, the daemon has not heard yet */
+	bool source_rules; /* each address leaves by its own interface */
 	int rt_error; /* of the next rtmon_receive() */
 	unsigned int resyncs;
 	/* sockets */
@@ -982,6 +983,19 @@ int rtmon_choose_source(struct rtmon *rt, const struct rtmon_query *query,
 	const struct rtmon_address *a = err ? NULL : rtmon_find(rt, &r->src);
 
 	return err || a->deprecated ? -EADDRNOTAVAIL : 0;
+}
+
+/* Weak hosts: the source does not matter, unless there are source rules. */
+int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *query)
+{
+	const struct rtmon_address *a = rtmon_find(rt, &query->src);
+	struct rtmon_query q = *query;
+	struct rtmon_route r;
+
+	memset(&q.src, 0, sizeof(q.src));
+	if (!a || route(rt, &q, &r))
+		return -ENETUNREACH;
+	return rt->h->source_rules || a->ifindex == r.ifindex;
 }
 
 static void tell(struct host *h, enum rtmon_kind kind,

@@ -85,6 +85,10 @@ static inline struct journal_record mover_record(void)
 	r.track.uid = (uint32_t)-1;
 	memcpy(r.track.ifname, "eth0", 5);
 	r.track.tunnel = true;
+	r.track.way.from = current.addr;
+	r.track.way.to = r.track.remote;
+	r.track.way.began = WAY_HOME;
+	r.track.way.preferred = true;
 	r.track.ports = 5;
 	r.track.moves = 12;
 	r.track.wish = next.addr;

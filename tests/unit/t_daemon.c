@@ -183,9 +183,101 @@ static void an_owned_flow_is_looked_at_once(void **state)
 
 	(void)state;
 	addr_add(&host[0], "10.0.0.9", 2);
+	for (unsigned int ms = 0; !flow_at(&host[0], &t); ms++) {
+		assert_true(ms < 2000);
+		run(1);
+	}
 	addr_deprecate(&host[0], "10.0.0.1");
+	assert_false(both_own(&t));
 	run(5000);
 	assert_true(both_own(&t));
+	check_wire(&t, "10.0.0.9");
+}
+
+static bool has_moved(const struct tuple *t)
+{
+	return !flow_is_plain(flow_at(&host[0], t));
+}
+
+/* As keepalived adds its IPv6 addresses. */
+static void an_address_that_was_never_preferred_is_stayed_at(void **state)
+{
+	struct tuple t;
+
+	(void)state;
+	addr_deprecate(&host[0], "10.0.0.1");
+	addr_add(&host[0], "10.0.0.9", 2);
+	t = connection(40000);
+	run(5000);
+	assert_true(both_own(&t));
+	assert_false(has_moved(&t));
+	addr_add(&host[0], "10.0.0.8", 2);
+	run(5000);
+	assert_false(has_moved(&t));
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
+/* The best route leads elsewhere from the start, as where a client inside the
+ * LAN knows the address of the uplink; and again when the peer has moved. */
+static void where_it_began_is_no_reason_to_move(void **state)
+{
+	struct tuple t;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.9", 3);
+	t = connection(40000);
+	run(5000);
+	assert_true(both_own(&t));
+	assert_false(has_moved(&t));
+	addr_add(&host[0], "10.0.0.8", 4);
+	run(5000);
+	assert_false(has_moved(&t));
+	/* Home, and away from there: a change. */
+	addr_remove(&host[0], "10.0.0.8");
+	addr_remove(&host[0], "10.0.0.9");
+	run(5000);
+	assert_false(has_moved(&t));
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
+/* Whatever a new socket would choose: packets from here leave from here. */
+static void source_rules_are_obeyed(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	host[0].source_rules = true;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(5000);
+	assert_false(has_moved(&t));
+	host[0].source_rules = false;
+	host[0].rt_ops->event(&(struct rtmon_event){
+		.kind = RTMON_ROUTE_CHANGED }, host[0].d);
+	host[0].rt_ops->settled(host[0].d);
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
+/* The way to where the peer is now is looked at as soon as it is there. */
+static void a_better_route_to_a_moved_peer(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[1], "10.0.0.12", 2);
+	addr_remove(&host[1], "10.0.0.2");
+	run(5000);
+	assert_true(has_moved(&t));
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(5000);
 	check_wire(&t, "10.0.0.9");
 }
 
@@ -925,6 +1017,10 @@ int main(void)
 		WORLD(a_proof_may_be_a_window_ahead),
 		WORLD(pairs_are_bounded),
 		WORLD(an_owned_flow_is_looked_at_once),
+		WORLD(an_address_that_was_never_preferred_is_stayed_at),
+		WORLD(where_it_began_is_no_reason_to_move),
+		WORLD(source_rules_are_obeyed),
+		WORLD(a_better_route_to_a_moved_peer),
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),

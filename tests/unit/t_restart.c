@@ -159,6 +159,38 @@ static void what_has_not_moved_is_protected_at_once(void **state)
 	ends(&t);
 }
 
+/* By which interface its packets left: a change while nobody looked is one. */
+static void the_way_is_remembered(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	host_kill(&host[0]);
+	addr_add(&host[0], "10.0.0.9", 3);
+	assert_int_equal(host_start(&host[0]), 0);
+	addr_add(&host[0], "10.0.0.10", 3);
+	run(5000);
+	check_wire(&t, "10.0.0.10");
+	ends(&t);
+}
+
+/* And one that was so from the start is none. */
+static void the_way_is_remembered_as_it_began(void **state)
+{
+	struct tuple t;
+
+	(void)state;
+	addr_add(&host[0], "10.0.0.9", 3);
+	t = connection(40000);
+	run(3000);
+	restart_changes_nothing(&host[0]);
+	addr_add(&host[0], "10.0.0.10", 4);
+	run(5000);
+	assert_true(flow_is_plain(flow_at(&host[0], &t)));
+	ends(&t);
+}
+
 /* ---- in the middle of a handover --------------------------------------------- */
 
 /* Until the state is reached; what is in the post then is lost. */
@@ -706,6 +738,8 @@ int main(void)
 		WORLD(the_peer_restarts),
 		WORLD(both_restart),
 		WORLD(what_has_not_moved_is_protected_at_once),
+		WORLD(the_way_is_remembered),
+		WORLD(the_way_is_remembered_as_it_began),
 		WORLD(killed_while_held),
 		WORLD(killed_while_asked),
 		WORLD(killed_while_switched),

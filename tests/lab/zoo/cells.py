@@ -98,9 +98,6 @@ KNOWN = (
     (("firewalld", "nixos"), (), "* v6: *",
      "a reverse path filter of IPv6 drops what comes by another interface"),
     (("connmark",), (), "*", "delivery needs a mark that others overwrite"),
-    (("keepalived",), (), "* v6: *", "an address that was never preferred is "
-     "taken for a deprecated one"),
-    (("source_rules", "ecmp"), (), "*", "moves that nothing asks for"),
     ((), ("vpn_up", "vpn_down"), "*: dies without a reason: *",
      "the list does not say that leave_tunnel keeps a connection where it is"),
 )

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * way: by which interface a track's packets leave, and whether that has
+ * changed.
+ *
+ * A host may send from an address by an interface that is not the address's
+ * own, or from one that was never preferred, and mean it: a client inside the
+ * LAN that knows the server's uplink address; a service address that
+ * keepalived adds with preferred_lft 0. So only a change is a reason to move.
+ * Pure: what the kernel says is an argument.
+ */
+#ifndef SACIPED_WAY_H
+#define SACIPED_WAY_H
+
+#include <stdbool.h>
+
+#include "addr.h"
+#include "migrate.h"
+
+enum way_leads {
+	WAY_NOWHERE, /* no route, or not looked at yet */
+	WAY_HOME, /* out of an interface that has the source */
+	WAY_ABROAD, /* only out of others */
+	WAY_LEADS
+};
+
+/* All zero: nothing was seen yet. */
+struct way {
+	struct addr from, to;
+	enum way_leads began; /* HOME: they have led there, however long ago */
+	bool preferred; /* `from` was seen so */
+};
+
+/* What the kernel says now of packets of one track. */
+struct way_now {
+	struct addr from, to;
+	enum way_leads leads;
+	bool deprecated; /* `from` */
+};
+
+/*
+ * Notes what is seen. DEPRECATED: the address was preferred before;
+ * BETTER_ROUTE: its packets left by its own interface before, and leave by
+ * another one; else REFRESH: no reason. Another source begins anew, another
+ * destination too, except that it is no news of the source itself.
+ */
+enum migrate_cause way_look(struct way *w, const struct way_now *now);
+
+#endif

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who stays: moves that nothing asks for, and looks that came too early."""
+import time
+
+from flows import echo, udp
+from lab import check, wait_until
+from scenario import Net, nodad, routed, scenario
+
+LOOK_S = 3  # a move that nothing asks for came within one
+
+
+def uplinks(lab, n):
+    """
+        client eth0 .1.2 ---- lan1 ---- router ---- lan2 ---- .2.3 eth0 server
+                                          '-------- lan3 ---- .3.3 eth1
+    """
+    return lab.build(f"""
+        client eth0 {n.cidr(1, 2)} lan1 via {n.ip(1, 1)}
+        router eth0 {n.cidr(1, 1)} lan1
+        router eth1 {n.cidr(2, 1)} lan2
+        router eth2 {n.cidr(3, 1)} lan3
+        server eth0 {n.cidr(2, 3)} lan2 via {n.ip(2, 1)}
+        server eth1 {n.cidr(3, 3)} lan3""")
+
+
+def rule(host, n, *what):
+    host.run("ip", f"-{n.fam}", "rule", *" ".join(map(str, what)).split())
+
+
+def source_rules(server, n):
+    """Each address has a table of its own."""
+    for subnet, dev, table in (2, "eth0", 101), (3, "eth1", 108):
+        server.route(f"default via {n.ip(subnet, 1)} dev {dev} "
+                     f"table {table}")
+        rule(server, n, "add pref", table, "from", n.ip(subnet, 3), "lookup",
+             table)
+
+
+def stays(lab, *flows):
+    """Nothing happens, and nothing moves, nor has moved."""
+    time.sleep(LOOK_S)
+    for f in flows:
+        f.goes_on()
+    if lab.without_daemons:
+        return
+    for f in flows:
+        for h in f.client, f.server:
+            for e in lab.entries(h, f):
+                check(e["state"] == "protected" and e["moves"] == 0,
+                      f"{f} at {h.name} is {e['state']} at "
+                      f"{e['wire']['local']}, {e['moves']} moves")
+
+
+@scenario(fam=(4, 6), control="lives")
+def source_rules_are_obeyed(lab, n):
+    """A connection to the uplink that is not the default one's; until its
+    packets leave by the other."""
+    client, _, server = uplinks(lab, n)
+    source_rules(server, n)
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam, to=n.ip(3, 3)),
+             udp(client, server, fam=n.fam, to=n.ip(3, 3))]
+    lab.protected(*flows)
+    stays(lab, *flows)
+    rule(server, n, "del pref 108")
+    lab.settled(*flows, server=n.ip(2, 3))
+    for f in flows:
+        f.goes_on()
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def multipath_is_no_reason(lab, n):
+    """A default route over both uplinks, source rules for both; then without
+    the rules: one of the hops is the address's own."""
+    client, _, server = uplinks(lab, n)
+    source_rules(server, n)
+    server.ip(f"route del default via {n.ip(2, 1)}")
+    server.route(f"default nexthop via {n.ip(2, 1)} dev eth0 "
+                 f"nexthop via {n.ip(3, 1)} dev eth1")
+    lab.daemons(client, server)
+    flows = [f(client, server, fam=n.fam, to=n.ip(subnet, 3))
+             for subnet in (2, 3) for f in (echo, udp)]
+    lab.protected(*flows)
+    stays(lab, *flows)
+    rule(server, n, "del pref 101")
+    rule(server, n, "del pref 108")
+    stays(lab, *flows)
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_client_inside_the_lan(lab, n):
+    """It knows the address of the server's uplink, and the server answers by
+    the LAN.
+
+        client eth0 .3.9 ---- lan3 ---- .3.3 eth1 server eth0 .2.3 ---- lan2
+                                                  .2.1 router ------------'
+    """
+    client, server, _ = lab.build(f"""
+        client eth0 {n.cidr(3, 9)} lan3 via {n.ip(3, 3)}
+        server eth1 {n.cidr(3, 3)} lan3
+        server eth0 {n.cidr(2, 3)} lan2 via {n.ip(2, 1)}
+        router eth0 {n.cidr(2, 1)} lan2""")
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam, to=n.ip(2, 3)),
+             udp(client, server, fam=n.fam, to=n.ip(2, 3))]
+    lab.protected(*flows)
+    stays(lab, *flows)
+    # an event that concerns nobody: another look
+    server.add("eth1", n.cidr(7, 3), nodad(n))
+    stays(lab, *flows)
+    for f in flows:
+        f.finish()
+
+
+@scenario(control="lives")
+def an_address_that_was_never_preferred(lab):
+    """As keepalived adds its IPv6 addresses.
+
+        client ::2 ---- lan1 ---- router ---- lan2 ---- ::3, ::103 server
+    """
+    n = Net(6)
+    client, _, server = routed(lab, n)
+    vip = n.ip(2, 103)
+    server.add("eth0", vip + "/128", "nodad", "preferred_lft 0")
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=6, to=vip),
+             udp(client, server, fam=6, to=vip)]
+    lab.protected(*flows)
+    stays(lab, *flows)
+    server.add("eth0", n.cidr(2, 13), "nodad")
+    stays(lab, *flows)
+    # preferred for once, then not: that is a change
+    server.ip(f"address change {vip}/128 dev eth0 preferred_lft forever")
+    time.sleep(0.5)
+    server.ip(f"address change {vip}/128 dev eth0 preferred_lft 0")
+    if not lab.without_daemons:
+        for f in flows:
+            wait_until(f"{f} has moved", lambda f=f: lab.entry(
+                server, f)["state"] == "moved")
+    for f in flows:
+        f.goes_on()
+        f.finish()
