@@ -284,6 +284,13 @@ struct repair {
 	bool late; /* they did */
 };
 
+/* The looks at all tracks that follow events: look.c. */
+struct looks {
+	uint64_t last_ms; /* 0 never */
+	uint64_t again_ms; /* the next one, unless events come; 0 none */
+	unsigned int n; /* that were planned since events came */
+};
+
 struct daemon {
 	struct log *log;
 	struct conf *conf;
@@ -324,7 +331,8 @@ struct daemon {
 	uint64_t refresh_ms; /* then; 0: nothing to do */
 	struct adopt *adopt; /* at the start, where there is a journal */
 
-	uint64_t quiet_ms; /* evaluate tracks then; 0 none */
+	uint64_t quiet_ms; /* events are over then; 0: they are */
+	struct looks looks;
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
@@ -627,6 +635,15 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 
 /* Looks how packets of our track leave now, and remembers it: way_look(). */
 enum migrate_cause source_look(struct track *t);
+
+/* ---- look.c ---------------------------------------------------------- */
+
+/* Addresses, links, routes or rules have changed. */
+void look_after_events(struct daemon *d, uint64_t now_ms);
+/* A router answers that did not. */
+void look_for_router(struct daemon *d, uint64_t now_ms);
+uint64_t look_due_ms(const struct daemon *d); /* 0: not */
+void look_step(struct daemon *d, uint64_t now_ms);
 
 /* ---- waiting.c -------------------------------------------------------- */
 

@@ -63,6 +63,7 @@ enum rtmon_kind {
 	RTMON_LINK_DOWN, /* link; also where it is gone */
 	RTMON_ROUTE_CHANGED, /* once a batch; tables local and own don't count */
 	RTMON_RULE_CHANGED, /* once a batch */
+	RTMON_ROUTER_ANSWERS, /* one that did not: routes may be others (IPv6) */
 	RTMON_RESYNCED, /* events were lost; the differences came before this */
 };
 

@@ -45,6 +45,9 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 		if (divert_sources(d, a))
 			retain_gone(d->retain, a);
 		break;
+	case RTMON_ROUTER_ANSWERS:
+		look_for_router(d, loop_now_ms());
+		return;
 	case RTMON_LINK_UP:
 		retain_link_up(d->retain, e->link.ifindex);
 		break;
@@ -66,7 +69,7 @@ static void on_route_settled(void *arg)
 	if (!d->look || d->steps)
 		return;
 	d->look = false;
-	d->quiet_ms = now_ms + QUIET_MS;
+	look_after_events(d, now_ms);
 	handover_step(d, now_ms); /* time comes before events (migrate.h) */
 	discover_prepare(d, now_ms);
 	handover_evaluate(d, now_ms, false);
@@ -206,7 +209,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, agenda_next_ms(&d->agenda[AGENDA_MOVES]));
 	ms = sooner(ms, d->dump_ms);
 	ms = sooner(ms, d->review_ms);
-	ms = sooner(ms, d->quiet_ms);
+	ms = sooner(ms, look_due_ms(d));
 	ms = sooner(ms, d->settle_ms);
 	ms = sooner(ms, d->pins_ms);
 	ms = sooner(ms, d->resync_ms);
@@ -243,10 +246,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 		resync(d, now_ms);
 	on_route_settled(d);
 	handover_step(d, now_ms);
-	if (d->quiet_ms && now_ms >= d->quiet_ms) {
-		d->quiet_ms = 0;
-		handover_evaluate(d, now_ms, true);
-	}
+	look_step(d, now_ms);
 	look_for_flows(d, now_ms);
 	assoc_step(d, now_ms);
 	if (d->fresh)

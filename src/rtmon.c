@@ -157,6 +157,11 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 	case RTM_DELNEXTHOP:
 		rt->routes_changed = true;
 		break;
+	case RTM_NEWNEIGH:
+	case RTM_DELNEIGH:
+		if (rtmon_router_answers(rt, nlh))
+			tell(rt, RTMON_ROUTER_ANSWERS, NULL, NULL, NULL);
+		break;
 	case RTM_NEWRULE:
 	case RTM_DELRULE:
 		if (rtmon_rule_counts(rt, nlh))
@@ -279,6 +284,7 @@ static int read_anew(struct rtmon *rt)
 	tell_differences(rt, &old);
 	rtmon_free_table(&old);
 	rt->routes_changed = rt->rules_changed = true;
+	rt->n_routers = 0;
 	return 0;
 }
 
@@ -331,7 +337,7 @@ int rtmon_open(struct rtmon **out, const struct rtmon_config *config,
 	static const unsigned groups[] = {
 		RTNLGRP_LINK,	     RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
 		RTNLGRP_IPV4_ROUTE,  RTNLGRP_IPV6_ROUTE,  RTNLGRP_IPV4_RULE,
-		RTNLGRP_IPV6_RULE,   RTNLGRP_NEXTHOP,
+		RTNLGRP_IPV6_RULE,   RTNLGRP_NEXTHOP,	  RTNLGRP_NEIGH,
 	};
 	struct rtmon *rt = calloc(1, sizeof(*rt));
 	int err;
@@ -347,6 +353,8 @@ int rtmon_open(struct rtmon **out, const struct rtmon_config *config,
 	if (!err)
 		err = netlink_open(&rt->events, NETLINK_ROUTE, groups,
 				   sizeof(groups) / sizeof(groups[0]));
+	if (!err)
+		err = rtmon_hear_routers(rt);
 	if (!err)
 		err = netlink_set_buffer(rt->events, rt->event_buffer);
 	if (!err)

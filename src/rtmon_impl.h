@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * rtmon_impl: what the parts of rtmon share: rtmon.c watches, rtmon_table.c
- * reads messages and keeps the tables, rtmon_route.c answers questions. Nobody
- * else includes this.
+ * reads messages and keeps the tables, rtmon_router.c hears of routers,
+ * rtmon_route.c answers questions. Nobody else includes this.
  */
 #ifndef SACIPED_RTMON_IMPL_H
 #define SACIPED_RTMON_IMPL_H
@@ -20,12 +20,22 @@ struct rtmon_table {
 	bool uid_rules, mark_rules;
 };
 
+#define RTMON_ROUTERS_MAX 64
+
+/* Which have an entry that is valid, as far as events told: IPv6. */
+struct rtmon_router {
+	struct addr addr;
+	uint32_t ifindex;
+};
+
 struct rtmon {
 	struct netlink *command, *events;
 	struct rtmon_config config;
 	const struct rtmon_ops *ops;
 	void *arg;
 	struct rtmon_table now;
+	struct rtmon_router routers[RTMON_ROUTERS_MAX]; /* that answer */
+	unsigned int n_routers, next_router;
 	uint64_t resyncs;
 	int event_buffer;
 	/* Noted in the course of one batch. */
@@ -56,6 +66,12 @@ struct rtmon_address *rtmon_find_address(const struct rtmon_table *t,
 bool rtmon_add_address(struct rtmon_table *t, const struct rtmon_address *a);
 bool rtmon_same_flags(const struct rtmon_address *a,
 		      const struct rtmon_address *b);
+
+/* rtmon_router.c: only routers' neighbour entries are told. 0 or -errno. */
+int rtmon_hear_routers(struct rtmon *rt);
+/* Is it a router's that did not answer, or was not known to? */
+bool rtmon_router_answers(struct rtmon *rt, const struct nlmsghdr *nlh);
+
 void rtmon_free_table(struct rtmon_table *t);
 
 #endif

@@ -576,6 +576,50 @@ static void packets_leave_by_their_own_interface_or_not(void **state)
 	unwatch(t);
 }
 
+/* It answers, and one that did is no news; nor is what is no router. */
+static void a_router_that_answers_again_is_told_of(void **state)
+{
+	struct told *t;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	host_run("ip -6 neigh add fd09::99 lladdr 02:00:00:00:00:99 dev va "
+		 "nud reachable");
+	host_run("ip neigh add 10.9.0.99 lladdr 02:00:00:00:00:99 dev va "
+		 "nud reachable");
+	assert_false(host_readable(rtmon_fd(t->rt), 0));
+	host_run("ip -6 neigh replace fd09::99 lladdr 02:00:00:00:00:99 "
+		 "dev va router nud reachable");
+	pump(t);
+	assert_int_equal(t->n, 1);
+	assert_int_equal(t->events[0].kind, RTMON_ROUTER_ANSWERS);
+	assert_int_equal(t->settled, 1);
+	host_run("ip -6 neigh change fd09::99 lladdr 02:00:00:00:00:99 dev va "
+		 "router nud stale");
+	pump(t);
+	assert_int_equal(t->n, 1);
+	host_run("ip -6 neigh change fd09::99 dev va router nud failed");
+	pump(t);
+	assert_int_equal(t->n, 1);
+	host_run("ip -6 neigh change fd09::99 lladdr 02:00:00:00:00:99 dev va "
+		 "router nud stale");
+	pump(t);
+	assert_int_equal(t->n, 2);
+	/* More than are remembered: the last ones are, and all are told of. */
+	host_run("ip -6 neigh del fd09::99 dev va; for i in $(seq 70); do "
+		 "echo \"neigh add fd09::1:$i lladdr 02:00:00:00:00:99 dev va "
+		 "router nud stale\"; done | ip -6 -batch -");
+	pump(t);
+	assert_int_equal(t->n, 72);
+	host_run("ip -6 neigh change fd09::1:70 lladdr 02:00:00:00:00:99 "
+		 "dev va router nud reachable");
+	pump(t);
+	assert_int_equal(t->n, 72);
+	host_run("ip -6 neigh flush dev va nud all; "
+		 "ip neigh del 10.9.0.99 dev va");
+	unwatch(t);
+}
+
 /* What our guards catch has no route. */
 static void our_own_tables_answer_nothing(void **state)
 {
@@ -690,6 +734,7 @@ int main(void)
 		cmocka_unit_test(look_ups_follow_the_rules),
 		cmocka_unit_test(packets_leave_by_their_own_interface_or_not),
 		cmocka_unit_test(our_own_tables_answer_nothing),
+		cmocka_unit_test(a_router_that_answers_again_is_told_of),
 		cmocka_unit_test(a_deprecated_source_is_not_chosen),
 		cmocka_unit_test(tunnels_are_recognised),
 	};

@@ -199,6 +199,12 @@ static bool has_moved(const struct tuple *t)
 	return !flow_is_plain(flow_at(&host[0], t));
 }
 
+static void tell_settled(struct host *h, enum rtmon_kind kind)
+{
+	tell(h, kind, NULL);
+	h->rt_ops->settled(h->d);
+}
+
 /* As keepalived adds its IPv6 addresses. */
 static void an_address_that_was_never_preferred_is_stayed_at(void **state)
 {
@@ -257,10 +263,59 @@ static void source_rules_are_obeyed(void **state)
 	run(5000);
 	assert_false(has_moved(&t));
 	host[0].source_rules = false;
-	host[0].rt_ops->event(&(struct rtmon_event){
-		.kind = RTMON_ROUTE_CHANGED }, host[0].d);
-	host[0].rt_ops->settled(host[0].d);
+	tell_settled(&host[0], RTMON_ROUTE_CHANGED);
 	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
+/* The kernel chooses a route by which routers answer, and says nothing. */
+static void a_look_that_came_too_early_is_repeated(void **state)
+{
+	struct tuple t = connection(40000);
+	uint64_t looks, before;
+
+	(void)state;
+	host[0].source_rules = true;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(1000);
+	assert_false(has_moved(&t));
+	host[0].source_rules = false;
+	run(3000);
+	assert_false(has_moved(&t));
+	run(2000);
+	check_wire(&t, "10.0.0.9");
+	run(100000);
+	looks = host[0].d->counters.value[COUNTER_ROUTE_LOOKUPS];
+	run(100000);
+	before = looks;
+	looks = host[0].d->counters.value[COUNTER_ROUTE_LOOKUPS];
+	assert_int_equal(looks, before); /* it has an end */
+	/* Routers that come and go as fast as they can: one a second. */
+	for (int i = 0; i < 10000; i += 10) {
+		tell_settled(&host[0], RTMON_ROUTER_ANSWERS);
+		run(10);
+	}
+	before = looks;
+	looks = host[0].d->counters.value[COUNTER_ROUTE_LOOKUPS];
+	assert_in_range(looks - before, 9, 11);
+}
+
+static void a_router_that_answers_is_looked_at_soon(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	host[0].source_rules = true;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(100000);
+	assert_true(both_own(&t));
+	assert_false(has_moved(&t));
+	host[0].source_rules = false;
+	tell_settled(&host[0], RTMON_ROUTER_ANSWERS);
+	run(300);
 	check_wire(&t, "10.0.0.9");
 }
 
@@ -1021,6 +1076,8 @@ int main(void)
 		WORLD(where_it_began_is_no_reason_to_move),
 		WORLD(source_rules_are_obeyed),
 		WORLD(a_better_route_to_a_moved_peer),
+		WORLD(a_look_that_came_too_early_is_repeated),
+		WORLD(a_router_that_answers_is_looked_at_soon),
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),

@@ -143,3 +143,44 @@ def an_address_that_was_never_preferred(lab):
     for f in flows:
         f.goes_on()
         f.finish()
+
+
+@scenario(control="dies", timeout=90)
+def the_cable_is_back_before_its_router_answers(lab):
+    """The kernel passes over a router whose entry has failed, so the first
+    look finds the Wi-Fi; the route is another one when the router answers.
+
+        client eth0 ::2 (cable) ---- lan1 ---- router ---- lan2 ---- ::3 server
+        client eth1 ::9 (Wi-Fi) ---- lan3 ------'
+    """
+    n = Net(6)
+    client, router, server = routed(lab, n)
+    client.run("ip", "-6", "route", "del", "default")
+    client.route(f"default via {n.ip(1, 1)} dev eth0 metric 100")
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=6), udp(client, server, fam=6)]
+    lab.protected(*flows)
+    client.add("eth1", n.cidr(3, 9), "nodad")
+    client.route(f"default via {n.ip(3, 1)} dev eth1 metric 600")
+    client.link("eth0", "down")
+    lab.settled(*flows, client=n.ip(3, 9))
+    router.run("nft", "table ip6 quiet { chain in { type filter hook input "
+               "priority 0; iifname eth0 icmpv6 type { nd-neighbor-solicit, "
+               "nd-neighbor-advert } drop; }; }")
+    client.link("eth0", "up")
+    client.add("eth0", n.cidr(1, 12), "nodad")
+    ping = ("ping", "-6", "-c1", "-W4", n.ip(1, 1))
+    client.run(*ping, check=False)
+    check("FAILED" in client.run("ip", "-6", "neigh", "show", n.ip(1, 1), "dev",
+                                 "eth0").stdout_text, "the router answers")
+    client.route(f"default via {n.ip(1, 1)} dev eth0 metric 100")
+    time.sleep(0.5)  # the look is over
+    for f in flows:
+        f.goes_on()
+    lab.settled(*flows, client=n.ip(3, 9))
+    router.run("nft", "delete table ip6 quiet")
+    client.run(*ping)
+    lab.settled(*flows, client=n.ip(1, 12), timeout=2)  # a pause is 5 s
+    for f in flows:
+        f.goes_on()
+        f.finish()

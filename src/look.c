@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * look: when all tracks are looked at, for moves that can wait.
+ *
+ * Owns the times: once events have been quiet; after that a few times more,
+ * ever later, as that look may have come before the network was as it will
+ * be (a router that does not answer yet, IPv4 and IPv6 alike); and when a
+ * router answers. Never looks by itself at what is gone, which cannot wait.
+ */
+#include "daemon.h"
+
+#define AGAIN_MS 5000ULL /* doubled each time */
+#define AGAIN_TIMES 4
+#define ROUTER_PAUSE_MS 1000 /* from one look to one that a router causes */
+
+static void look(struct daemon *d, uint64_t now_ms)
+{
+	struct looks *l = &d->looks;
+
+	l->last_ms = now_ms;
+	l->again_ms = 0;
+	if (l->n < AGAIN_TIMES)
+		l->again_ms = now_ms + (AGAIN_MS << l->n++);
+	handover_evaluate(d, now_ms, true);
+}
+
+void look_after_events(struct daemon *d, uint64_t now_ms)
+{
+	d->quiet_ms = now_ms + QUIET_MS;
+	d->looks.n = 0;
+}
+
+void look_for_router(struct daemon *d, uint64_t now_ms)
+{
+	struct looks *l = &d->looks;
+	uint64_t at_ms = now_ms + QUIET_MS;
+
+	if (l->last_ms && at_ms < l->last_ms + ROUTER_PAUSE_MS)
+		at_ms = l->last_ms + ROUTER_PAUSE_MS;
+	if (!l->again_ms || at_ms < l->again_ms)
+		l->again_ms = at_ms;
+}
+
+uint64_t look_due_ms(const struct daemon *d)
+{
+	return d->quiet_ms ? d->quiet_ms : d->looks.again_ms;
+}
+
+void look_step(struct daemon *d, uint64_t now_ms)
+{
+	uint64_t due_ms = look_due_ms(d);
+
+	if (!due_ms || now_ms < due_ms)
+		return;
+	d->quiet_ms = 0;
+	look(d, now_ms);
+}
