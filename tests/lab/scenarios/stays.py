@@ -90,19 +90,21 @@ def multipath_is_no_reason(lab, n):
         f.finish()
 
 
-@scenario(fam=(4, 6), control="lives")
+@scenario(fam=(4, 6), control="dies")
 def a_client_inside_the_lan(lab, n):
     """It knows the address of the server's uplink, and the server answers by
-    the LAN.
+    the LAN; then it leaves.
 
         client eth0 .3.9 ---- lan3 ---- .3.3 eth1 server eth0 .2.3 ---- lan2
-                                                  .2.1 router ------------'
+        client eth1, then .1.9 -- lan1 -- .1.1 router .2.1 --------------'
     """
     client, server, _ = lab.build(f"""
         client eth0 {n.cidr(3, 9)} lan3 via {n.ip(3, 3)}
+        client eth1 - lan1
         server eth1 {n.cidr(3, 3)} lan3
         server eth0 {n.cidr(2, 3)} lan2 via {n.ip(2, 1)}
-        router eth0 {n.cidr(2, 1)} lan2""")
+        router eth0 {n.cidr(2, 1)} lan2
+        router eth1 {n.cidr(1, 1)} lan1""")
     lab.daemons(client, server)
     flows = [echo(client, server, fam=n.fam, to=n.ip(2, 3)),
              udp(client, server, fam=n.fam, to=n.ip(2, 3))]
@@ -111,7 +113,12 @@ def a_client_inside_the_lan(lab, n):
     # an event that concerns nobody: another look
     server.add("eth1", n.cidr(7, 3), nodad(n))
     stays(lab, *flows)
+    client.link("eth0", "down")
+    client.add("eth1", n.cidr(1, 9), nodad(n))
+    client.route("default via", n.ip(1, 1), "dev eth1")
+    lab.settled(*flows, client=n.ip(1, 9))
     for f in flows:
+        f.goes_on()
         f.finish()
 
 
