@@ -95,9 +95,11 @@ void rule_write_payload(struct maker *m, uint32_t reg, uint32_t base,
 /* Of a byte behind the transport header: (byte & mask) == value. */
 void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
 			       uint8_t value);
-/* The packet's mark has this bit or not / gets it; other bits stay. */
+/* The packet's mark has this bit or not / gets it / loses it; other bits
+ * stay. */
 void rule_match_mark(struct maker *m, uint32_t bit, bool set);
 void rule_set_mark(struct maker *m, uint32_t bit);
+void rule_clear_mark(struct maker *m, uint32_t bit);
 
 void rule_count(struct maker *m, const char *counter);
 /* NF_ACCEPT, NF_DROP, or NFT_JUMP, NFT_GOTO with a chain. */

@@ -31,6 +31,8 @@ struct batch;
 #define RULESET_HOOK_IN "prerouting"
 #define RULESET_HOOK_OUT "output"
 #define RULESET_HOOK_SENT "rewritten" /* where the kernel does not */
+#define RULESET_HOOK_MARKS_IN "marks_in" /* behind all others */
+#define RULESET_HOOK_MARKS_OUT "marks_out"
 
 #define RULESET_TAG_SIZE 16
 
@@ -82,7 +84,9 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
  */
 #define RULESET_PROTECTED(family) ((family) == 4 ? 0x1u : 0x2u)
 #define RULESET_MOVED(family) ((family) == 4 ? 0x4u : 0x8u)
-#define RULESET_WHOLE_SHAPE 0xfu
+/* The hooks behind all others are there: from the first that moves on. */
+#define RULESET_MARKS 0x20u
+#define RULESET_WHOLE_SHAPE 0x2fu
 #define RULESET_UNKNOWN_SHAPE 0x10u /* of an earlier process: put all anew */
 
 /* Leads from one shape, a set of these bits, to another. */

@@ -21,7 +21,7 @@
 #include "addr.h"
 
 #define STEER_TABLE "sacip"
-#define STEER_MARK_DEFAULT 0x10000000u /* no other known tool uses bit 28 */
+#define STEER_MARK_DEFAULT 0x10000000u /* Calico: with egress gateways only */
 #define STEER_QUEUE_DEFAULT 1021 /* inbound; outbound is the next one */
 
 /* Bounds of the sets in the kernel. Keep the caller's own bounds below:

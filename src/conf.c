@@ -66,7 +66,7 @@ void conf_init(struct conf *conf)
 	strcpy(conf->runtime_dir, "/run/saciped");
 	strcpy(conf->state_dir, "/var/lib/saciped");
 	conf->port = 1021;
-	conf->mark = 0x01000000;
+	conf->mark = STEER_MARK_DEFAULT;
 	conf->table = 1021;
 	conf->queue = 1021;
 	conf->queues = 4;

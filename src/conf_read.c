@@ -111,7 +111,7 @@ int conf_read_mark(struct conf_reader *r, const config_setting_t *s,
 	if (v & (v - 1))
 		return conf_read_fail(r, line_of(s),
 				      "mark: must be exactly one bit,"
-				      " such as 0x01000000");
+				      " such as 0x10000000");
 	*(uint32_t *)member(r, k) = v;
 	return 0;
 }

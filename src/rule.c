@@ -411,18 +411,28 @@ void rule_match_mark(struct maker *m, uint32_t bit, bool set)
 	rule_compare_u32(m, NFT_CMP_EQ, set ? bit : none);
 }
 
-void rule_set_mark(struct maker *m, uint32_t bit)
+static void change_mark(struct maker *m, uint32_t bit, bool set)
 {
-	const uint32_t others = ~bit;
+	const uint32_t others = ~bit, value = set ? bit : 0;
 	struct nftnl_expr *e;
 
 	rule_load_meta(m, NFT_META_MARK, NFT_REG_1);
-	mask_and_toggle(m, &others, &bit, sizeof(bit));
+	mask_and_toggle(m, &others, &value, sizeof(bit));
 	e = add(m, "meta");
 	if (!e)
 		return;
 	nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, NFT_META_MARK);
 	nftnl_expr_set_u32(e, NFTNL_EXPR_META_SREG, NFT_REG_1);
+}
+
+void rule_set_mark(struct maker *m, uint32_t bit)
+{
+	change_mark(m, bit, true);
+}
+
+void rule_clear_mark(struct maker *m, uint32_t bit)
+{
+	change_mark(m, bit, false);
 }
 
 void rule_count(struct maker *m, const char *counter)

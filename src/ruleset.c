@@ -40,7 +40,6 @@
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 #define PORTS_REG NFT_REG32_11 /* behind the key of IPv6 */
-#define LO_IFINDEX 1 /* in every network namespace */
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
 /* In the order of nft/sacip.nft; put_moved_chains() fills them. */
@@ -57,15 +56,14 @@ static uint8_t nfproto(uint8_t family)
 
 /* --- matches -------------------------------------------------------------- */
 
-static void match_family(struct maker *m, uint8_t family)
+void ruleset_match_family(struct maker *m, uint8_t family)
 {
 	rule_load_meta(m, NFT_META_NFPROTO, NFT_REG_1);
 	rule_compare_u8(m, nfproto(family));
 }
 
-/* Our own address of a packet that goes this way, or the remote one. */
-static void load_addr(struct maker *m, uint8_t family, enum steer_map way,
-		      bool remote, uint32_t reg)
+void ruleset_load_addr(struct maker *m, uint8_t family, enum steer_map way,
+		       bool remote, uint32_t reg)
 {
 	bool is_source = (way == STEER_SEND) != remote;
 	uint32_t offset = family == 4 ? 12 : 8; /* of the source */
@@ -81,8 +79,8 @@ static void load_tuple(struct maker *m, uint8_t family, enum steer_map way)
 	uint32_t words = ruleset_addr_len(family) / 4;
 	uint32_t reg = NFT_REG32_00;
 
-	load_addr(m, family, way, false, reg);
-	load_addr(m, family, way, true, reg += words);
+	ruleset_load_addr(m, family, way, false, reg);
+	ruleset_load_addr(m, family, way, true, reg += words);
 	rule_load_meta(m, NFT_META_L4PROTO, reg += words);
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
 			  way == STEER_SEND ? 0 : 2, 2, ++reg);
@@ -90,8 +88,8 @@ static void load_tuple(struct maker *m, uint8_t family, enum steer_map way)
 			  way == STEER_SEND ? 2 : 0, 2, ++reg);
 }
 
-static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
-			  enum steer_map way)
+void ruleset_look_up_tuple(struct maker *m, enum steer_set set,
+			   uint8_t family, enum steer_map way)
 {
 	load_tuple(m, family, way);
 	rule_look_up(m, ruleset_set_name(set, family));
@@ -100,46 +98,45 @@ static void look_up_tuple(struct maker *m, enum steer_set set, uint8_t family,
 static void match_tuple(struct maker *m, enum steer_set set, uint8_t family,
 			enum steer_map way)
 {
-	match_family(m, family);
-	look_up_tuple(m, set, family, way);
+	ruleset_match_family(m, family);
+	ruleset_look_up_tuple(m, set, family, way);
 }
 
-/* A protected flow whose local address is not on this host any more. */
-static void match_tripwire(struct maker *m, uint8_t family, enum steer_map way)
+void ruleset_match_tripwire(struct maker *m, uint8_t family,
+			    enum steer_map way)
 {
-	match_family(m, family);
-	load_addr(m, family, way, false, NFT_REG_1);
+	ruleset_match_family(m, family);
+	ruleset_load_addr(m, family, way, false, NFT_REG_1);
 	rule_look_up(m, ruleset_addr_set_name(STEER_SRC, family));
 	rule_load_fib_type(m, way == STEER_SEND, NFT_REG_1);
 	rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
-	look_up_tuple(m, STEER_PROT, family, way);
+	ruleset_look_up_tuple(m, STEER_PROT, family, way);
 }
 
 /* The sender may be any router, but not ourselves (wake.c). */
 static void match_icmp_error(struct maker *m, const struct ruleset_conf *conf,
 			     uint8_t family)
 {
-	match_family(m, family);
+	ruleset_match_family(m, family);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
-	load_addr(m, family, STEER_RECV, false, NFT_REG_1);
+	ruleset_load_addr(m, family, STEER_RECV, false, NFT_REG_1);
 	rule_look_up(m, ruleset_addr_set_name(STEER_WIRE, family));
 	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, NFT_REG_1);
 	rule_look_up(m, ruleset_icmp_set_name(family));
 	rule_match_mark(m, conf->mark, false);
 }
 
-/* Do any flows between these two addresses need more than a look? */
-static void match_pair(struct maker *m, uint8_t family, enum steer_map way)
+void ruleset_match_pair(struct maker *m, uint8_t family, enum steer_map way)
 {
-	match_family(m, family);
-	load_addr(m, family, way, false, NFT_REG32_00);
-	load_addr(m, family, way, true,
-		  NFT_REG32_00 + ruleset_addr_len(family) / 4);
+	ruleset_match_family(m, family);
+	ruleset_load_addr(m, family, way, false, NFT_REG32_00);
+	ruleset_load_addr(m, family, way, true,
+			  NFT_REG32_00 + ruleset_addr_len(family) / 4);
 	rule_look_up(m, ruleset_pair_set_name(way == STEER_SEND, family));
 }
 
-static void mark_and_accept(struct maker *m, uint32_t mark)
+void ruleset_mark_and_accept(struct maker *m, uint32_t mark)
 {
 	rule_set_mark(m, mark);
 	rule_verdict(m, NF_ACCEPT, NULL);
@@ -176,7 +173,7 @@ static void end_rewriting(struct maker *m, const struct ruleset_conf *conf,
 			  enum steer_map way)
 {
 	if (way == STEER_RECV) {
-		mark_and_accept(m, conf->mark);
+		ruleset_mark_and_accept(m, conf->mark);
 		return;
 	}
 	rule_load_fib_type(m, true, NFT_REG_1);
@@ -189,7 +186,7 @@ static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
 {
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
-		match_family(m, families[i]);
+		ruleset_match_family(m, families[i]);
 		load_tuple(m, families[i], way);
 		rule_map(m, ruleset_map_name(way, families[i]));
 		write_addrs(m, families[i]);
@@ -209,7 +206,7 @@ static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 			     uint8_t proto, uint32_t checksum)
 {
 	rule_start(m, chain);
-	match_family(m, family);
+	ruleset_match_family(m, family);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, proto);
 	if (proto == IPPROTO_UDP && checksum == RULE_NO_CHECKSUM) {
@@ -260,7 +257,7 @@ static void fill_work(struct maker *m, const struct ruleset_conf *conf,
 {
 	for (int i = 0; conf->workers && i < 2; i++) {
 		rule_start(m, chain);
-		match_family(m, families[i]);
+		ruleset_match_family(m, families[i]);
 		load_tuple(m, families[i], way);
 		rule_map_to(m, ruleset_worker_map_name(way, families[i]),
 			    NFT_REG_VERDICT);
@@ -279,7 +276,7 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_pair(m, families[i], STEER_RECV);
+		ruleset_match_pair(m, families[i], STEER_RECV);
 		rule_verdict(m, NFT_JUMP, "inbound");
 		rule_end(m);
 		rule_start(m, chain);
@@ -291,9 +288,9 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_PROTECTED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_tripwire(m, families[i], STEER_RECV);
+		ruleset_match_tripwire(m, families[i], STEER_RECV);
 		rule_count(m, "tripwire_in");
-		mark_and_accept(m, conf->mark);
+		ruleset_mark_and_accept(m, conf->mark);
 		rule_end(m);
 	}
 }
@@ -317,7 +314,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 
 	rule_start(m, chain);
 	rule_load_meta(m, NFT_META_IIF, NFT_REG_1);
-	rule_compare_u32(m, NFT_CMP_EQ, LO_IFINDEX);
+	rule_compare_u32(m, NFT_CMP_EQ, RULESET_LO_IFINDEX);
 	rule_match_mark(m, conf->mark, true);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
@@ -351,7 +348,7 @@ static void fill_inbound_steered(struct maker *m,
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		match_tuple(m, STEER_PASS, families[i], STEER_RECV);
-		mark_and_accept(m, conf->mark);
+		ruleset_mark_and_accept(m, conf->mark);
 		rule_end(m);
 	}
 	fill_inbound_drop(m);
@@ -383,7 +380,7 @@ static void fill_output(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_pair(m, families[i], STEER_SEND);
+		ruleset_match_pair(m, families[i], STEER_SEND);
 		rule_verdict(m, NFT_JUMP, "outbound");
 		rule_end(m);
 	}
@@ -391,7 +388,7 @@ static void fill_output(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_PROTECTED(families[i])))
 			continue;
 		rule_start(m, chain);
-		match_tripwire(m, families[i], STEER_SEND);
+		ruleset_match_tripwire(m, families[i], STEER_SEND);
 		rule_count(m, "tripwire_out");
 		queue(m, conf, STEER_SEND);
 		rule_end(m);
@@ -407,13 +404,13 @@ static void fill_rewritten(struct maker *m, const struct ruleset_conf *conf,
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
 		rule_start(m, RULESET_HOOK_SENT);
-		match_family(m, families[i]);
-		load_addr(m, families[i], STEER_SEND, false, NFT_REG_1);
+		ruleset_match_family(m, families[i]);
+		ruleset_load_addr(m, families[i], STEER_SEND, false, NFT_REG_1);
 		rule_look_up(m, ruleset_addr_set_name(STEER_WIRE,
 						      families[i]));
 		rule_load_fib_type(m, true, NFT_REG_1);
 		rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
-		look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
+		ruleset_look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
 		rule_count(m, "tripwire_out");
 		queue_to(m, conf, conf->workers ? conf->queue_strays :
 						  conf->queue_out);
@@ -430,10 +427,10 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 	/* Rewritten, and not accepted because its new source is gone too. */
 	for (int i = 0; conf->maps && i < 2; i++) {
 		rule_start(m, chain);
-		match_family(m, families[i]);
+		ruleset_match_family(m, families[i]);
 		rule_load_fib_type(m, true, NFT_REG_1);
 		rule_compare_u32(m, NFT_CMP_NEQ, RTN_LOCAL);
-		look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
+		ruleset_look_up_tuple(m, STEER_IN, families[i], STEER_SEND);
 		rule_count(m, "tripwire_out");
 		queue(m, conf, STEER_SEND);
 		rule_end(m);
@@ -579,9 +576,7 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 			rule_put_chain_del(&m, RULESET_HOOK_SENT);
 	}
 	put_moved_chains(&m, conf, from, to);
-	if (!to)
-		return;
-	if (!from) {
+	if (to && !from) {
 		rule_put_base_chain(&m, RULESET_HOOK_IN, "filter",
 				    NF_INET_PRE_ROUTING, PRIORITY_PREROUTING);
 		rule_put_base_chain(&m, RULESET_HOOK_OUT, "route", NF_INET_LOCAL_OUT,
@@ -591,6 +586,9 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 					    NF_INET_LOCAL_OUT,
 					    PRIORITY_OUTPUT + 1);
 	}
+	ruleset_put_marks(&m, conf, from, to);
+	if (!to)
+		return;
 	fill_prerouting(&m, conf, to);
 	fill_output(&m, conf, to);
 	if (!conf->maps)

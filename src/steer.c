@@ -303,7 +303,7 @@ void steer_open_pair(struct steer *s, const struct tuple *t, bool inbound,
 	uint8_t key[BATCH_KEY_MAX];
 	size_t len = pair_key(&t->local.addr, &t->remote.addr, key);
 
-	s->shape_next |= RULESET_MOVED(family);
+	s->shape_next |= RULESET_MOVED(family) | RULESET_MARKS;
 	if (memcmp(s->pair_key, key, sizeof(key))) {
 		memcpy(s->pair_key, key, sizeof(key));
 		s->pair_in = s->pair_out = false;

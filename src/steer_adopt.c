@@ -19,7 +19,7 @@ struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
-	unsigned int hook_in, hook_out, hook_sent, moved; /* rules */
+	unsigned int hook_in, hook_out, hook_last, moved; /* rules */
 };
 
 static int on_table(const struct nlmsghdr *nlh, void *arg)
@@ -51,8 +51,10 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 		f->hook_in++;
 	if (steer_is_text(chain, RULESET_HOOK_OUT))
 		f->hook_out++;
-	if (steer_is_text(chain, RULESET_HOOK_SENT))
-		f->hook_sent++;
+	if (steer_is_text(chain, RULESET_HOOK_SENT) ||
+	    steer_is_text(chain, RULESET_HOOK_MARKS_IN) ||
+	    steer_is_text(chain, RULESET_HOOK_MARKS_OUT))
+		f->hook_last++;
 	if (ruleset_is_moved_chain(mnl_attr_get_str(chain)))
 		f->moved++;
 	return 0;
@@ -81,7 +83,7 @@ int steer_look_for_own(struct steer *s)
 	s->adoptable = !err && !f.hook_in == !f.hook_out &&
 		       (!f.moved || (f.hook_in && f.moved == moved)) &&
 		       print.rules == rules + f.hook_in + f.hook_out +
-					      f.hook_sent + f.moved;
+					      f.hook_last + f.moved;
 	s->adoptable_whole = f.whole;
 	/* Their rules are put anew in any case. */
 	s->adoptable_shape = f.hook_in ? RULESET_UNKNOWN_SHAPE : 0;

@@ -343,6 +343,20 @@ static void check_in(struct scene *s, int raw, vary *change, uint64_t seed)
 	expect_delivered(raw, &to, want, len);
 }
 
+/* To host a, on a tuple that is nobody's. */
+static void check_plain(struct scene *s, int raw, const struct tuple *t,
+			uint64_t seed)
+{
+	struct packet_spec spec = spec_of(t, false, seed);
+	uint8_t sent[2048];
+	uint32_t len = build(&spec, sent);
+
+	host_enter(s->hosts->b);
+	inject(sent, len, &spec);
+	host_enter(s->hosts->a);
+	expect_delivered(raw, &spec, sent, len);
+}
+
 static void check_varied(void **state, vary *change, const uint8_t *proto,
 			 size_t n_protos)
 {
@@ -881,6 +895,122 @@ static void test_other_bits_of_the_mark_stay(void **state)
 	scene_close(&s);
 }
 
+/*
+ * Rules as clouds, load balancers and VPNs have them: the mark of a connection
+ * becomes that of its packets. `late` counts what has our bit at last.
+ */
+static void probe_wipes(const char *chain)
+{
+	host_run("nft 'table inet probe { counter marked { }; %s; "
+		 "chain late { type filter hook input priority 0; "
+		 "  meta mark & 0x90000005 == 0x90000005 "
+		 "    counter name marked; }; }'", chain);
+}
+
+static void test_our_bit_outlives_a_restored_mark(void **state)
+{
+	static const char *const wipes[] = {
+		"chain wipe { type filter hook prerouting priority mangle; "
+		"meta mark set ct mark; meta mark set 0x80000005; }",
+		"chain wipe { type filter hook prerouting priority 2147483647; "
+		"meta mark set 0x80000005; }",
+	};
+	struct scene s;
+
+	SCENE(&s, state);
+	for (unsigned int i = 0; i < 2 * 2 * PORTED_ALL * 2; i++) {
+		int raw;
+
+		scene_flow(&s, &families[i & 1], protos[i / 2 & 1], i / 4 & 3);
+		probe_wipes(wipes[i / 16]);
+		raw = raw_open(&s.identity);
+		check_in(&s, raw, as_it_is, i + 1);
+		assert_int_equal(marked(), 1);
+		close(raw);
+		host_run("nft delete table inet probe");
+		scene_no_flow(&s);
+	}
+	scene_close(&s);
+}
+
+/* It is not on what does not move. */
+static void test_nobody_else_gets_our_bit(void **state)
+{
+	struct scene s;
+
+	SCENE(&s, state);
+	probe_wipes("chain wipe { type filter hook prerouting priority -350; "
+		    "meta mark set 0x80000005; }");
+	for (unsigned int i = 0; i < 2 * 2; i++) {
+		struct tuple other;
+		int raw;
+
+		scene_flow(&s, &families[i & 1], protos[i / 2], 0);
+		other = s.identity;
+		other.local.port++;
+		raw = raw_open(&other);
+		check_plain(&s, raw, &other, i);
+		assert_int_equal(marked(), 0);
+		close(raw);
+		scene_no_flow(&s);
+	}
+	host_run("nft delete table inet probe");
+	scene_close(&s);
+}
+
+/* Where our bit was saved with the connection's mark, it comes back on what is
+ * sent: the way there must not depend on it. */
+static void test_our_bit_is_not_sent_by(void **state)
+{
+	struct scene s;
+
+	SCENE(&s, state);
+	host_run("nft 'table inet probe { counter marked { }; "
+		 "chain restore { type route hook output priority 0; "
+		 "  meta mark set 0x90000005; }; "
+		 "chain late { type filter hook postrouting priority 0; "
+		 "  meta mark 0x80000005 counter name marked; }; }'");
+	for (unsigned int i = 0; i < 2 * 2 * PORTED_ALL; i++) {
+		scene_flow(&s, &families[i & 1], protos[i / 2 & 1], i / 4);
+		check_out(&s, as_it_is, i + 1);
+		assert_int_equal(marked(), i + 1);
+		scene_no_flow(&s);
+	}
+	host_run("nft delete table inet probe");
+	scene_close(&s);
+}
+
+/* What the daemon itself sends to a flow's socket comes over lo by our mark
+ * alone where the address is gone, whatever others make of it on the way. */
+static void test_what_is_injected_keeps_our_bit(void **state)
+{
+	struct scene s;
+
+	SCENE(&s, state);
+	for (unsigned int i = 0; i < 2 * 2; i++) {
+		struct packet_spec spec;
+		uint8_t sent[2048];
+		uint32_t len;
+		int raw;
+
+		scene_flow(&s, &families[i & 1], protos[i / 2], 0);
+		probe_wipes("chain out { type route hook output priority 0; "
+			    "meta mark set 0; }; "
+			    "chain wipe { type filter hook prerouting "
+			    "priority 0; meta mark set 0x80000005; }");
+		raw = raw_open(&s.identity);
+		spec = spec_of(&s.identity, false, i + 1);
+		len = build(&spec, sent);
+		inject(sent, len, &spec);
+		expect_delivered(raw, &spec, sent, len);
+		assert_int_equal(marked(), 1);
+		close(raw);
+		host_run("nft delete table inet probe");
+		scene_no_flow(&s);
+	}
+	scene_close(&s);
+}
+
 /* --- counts --------------------------------------------------------------- */
 
 struct counts {
@@ -1090,6 +1220,10 @@ int main(void)
 		TEST(test_a_source_that_is_gone_is_queued),
 		TEST(test_nothing_is_translated_twice),
 		TEST(test_other_bits_of_the_mark_stay),
+		TEST(test_our_bit_outlives_a_restored_mark),
+		TEST(test_nobody_else_gets_our_bit),
+		TEST(test_our_bit_is_not_sent_by),
+		TEST(test_what_is_injected_keeps_our_bit),
 		TEST(test_elements_count),
 		TEST(test_nothing_is_lost_or_leaks_between),
 	};

@@ -881,15 +881,21 @@ static void test_hooks_have_what_is_needed(void **state)
 	add_one(s.steer, STEER_PROT, &s.flow.tuple);
 	host_run(COUNT_RULES("prerouting") "1");
 	host_run(COUNT_RULES("output") "1");
+	host_run("! nft list chain inet sacip marks_in 2>/dev/null");
+	host_run("! nft list chain inet sacip marks_out 2>/dev/null");
 	add_one(s.steer, STEER_OUT, &s.flow.tuple);
 	host_run(COUNT_RULES("prerouting") "3");
 	host_run(COUNT_RULES("output") "2");
+	host_run(COUNT_RULES("marks_in") "3");
+	host_run(COUNT_RULES("marks_out") "2");
 	assert_false(outbound_passes(&s));
 	/* Told too early on purpose: only so it can be seen. */
 	steer_begin(s.steer);
 	steer_idle(s.steer);
 	assert_int_equal(steer_commit(s.steer), 0);
 	host_run(COUNT_RULES("prerouting") "1");
+	host_run(COUNT_RULES("marks_in") "0");
+	host_run(COUNT_RULES("marks_out") "0");
 	assert_true(outbound_passes(&s));
 	/* The next one that is added opens it. */
 	add_one(s.steer, STEER_OUT, &s.flow.tuple);
@@ -906,6 +912,8 @@ static void test_hooks_have_what_is_needed(void **state)
 	steer_rest(s.steer);
 	assert_int_equal(steer_commit(s.steer), 0);
 	host_run("! nft list chain inet sacip output 2>/dev/null");
+	host_run("! nft list chain inet sacip marks_in 2>/dev/null");
+	host_run("! nft list chain inet sacip marks_out 2>/dev/null");
 	assert_true(outbound_passes(&s));
 	close_scene(&s);
 }
