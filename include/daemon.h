@@ -693,6 +693,8 @@ void wake_senders(struct track *t, const struct wire_prove *m);
 /* ---- repair.c --------------------------------------------------------- */
 
 /* Hears of the losses from now on. 0 or -errno. */
+/* Has our rules stand in front of others'; says so where it matters. */
+void repair_place(struct daemon *d);
 int repair_listen(struct daemon *d);
 /* When a repair may be made, now or later: who undoes all of them makes us
  * slow. */

@@ -12,6 +12,7 @@
  *   pref   rule                              there
  *   1021   fwmark MARK/MARK lookup N+1       while open
  *   1022   from OLD lookup N                 from gone to back
+ *          (or both in front of others': retain_place)
  *   32800  from OLD lookup N                 while protected (behind main
  *                                            32766 and default 32767)
  *   32800  from WIRE lookup N                while sent by
@@ -27,11 +28,11 @@
  * bound to the same port on all addresses, and for IPv6 ones the host sends
  * "unreachable route", quoting them, to whoever has OLD by now. Both seen.
  *
- * Relation to others: Tailscale's rules (5210 to 5270), AWS's and most of
- * kube's (512 is earlier, but matches pods' destinations only) and wg-quick's
- * when it was up first (32764, 32765) stand behind 1022. A rule added later
- * without a preference (wg-quick) is put by the kernel in front of ours; then
- * for its traffic the nftables table is the only guard.
+ * Relation to others: Tailscale's rules (5210 to 5270) and wg-quick's when it
+ * was up first (32764, 32765) stand behind 1022. Those that came later without a
+ * preference, and those with a smaller one, come before ours, and would take
+ * our packets (wg-quick's "lookup main suppress_prefixlength 0"): ours step in
+ * front of them, and back when they are gone.
  *
  * Calls are counted: one retain_unprotect() for every retain_protect().
  * Not thread-safe.
@@ -43,6 +44,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "route.h"
 
 #define RETAIN_TABLE_DEFAULT 1021 /* N; N+1 is ours too */
 #define RETAIN_PROTO 221 /* rtm_protocol, FRA_PROTOCOL */
@@ -88,10 +90,23 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 struct retain_lost {
 	unsigned int rules, routes, addresses, devices;
 	bool unknown; /* events were lost: all was put there again */
+	bool displaced; /* rules of others came or went: retain_place() */
 	struct addr last; /* that the last one was for; may be unset */
 };
 int retain_watch_fd(const struct retain *r);
 int retain_watch(struct retain *r, struct retain_lost *lost);
+/*
+ * Has our rules stand in front of all others but `local`, as far as there is
+ * room: at the start, and when retain_watch() tells. What of it was news:
+ */
+struct retain_placed {
+	unsigned int moved; /* families in which ours stand elsewhere now */
+	uint32_t preference; /* the mark's in the last of them ... */
+	struct route_other first; /* ... and what is behind; unset: by default */
+	bool blocked; /* there is one without room in front of it */
+	struct route_other blocking;
+};
+int retain_place(struct retain *r, struct retain_placed *to);
 /* Removes everything of ours unless `keep` (a restart: the guards stand).
  * Frees `r` in any case; 0 or the first -errno. NULL is fine. */
 int retain_close(struct retain *r, bool keep);

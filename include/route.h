@@ -87,10 +87,23 @@ bool route_read_lost(const struct nlmsghdr *nlh, struct route_object *o);
 uint32_t route_read_lost_link(const struct nlmsghdr *nlh);
 /*
  * Makes an event socket hear only of what may be ours and was deleted by
- * another than `own_port` (whose netlink port that is): other people's routes
- * come and go by the thousand. 0 or -errno.
+ * another than `own_port` (whose netlink port that is), and of rules: other
+ * people's routes come and go by the thousand. 0 or -errno.
  */
 int route_hear_losses(struct netlink *events, uint32_t own_port);
+
+/* A policy rule of somebody else; not the one to table local. */
+struct route_other {
+	int family;
+	uint32_t preference, table;
+	uint32_t mark, mask; /* both 0: any */
+};
+/* Does this event, or message of a dump, tell of one? */
+bool route_read_other(const struct nlmsghdr *nlh, struct route_other *o);
+typedef void route_other_cb(const struct route_other *o, void *arg);
+/* All of them, first ones first. 0 or -errno. */
+int route_others(struct netlink *nl, int family, route_other_cb *cb,
+		 void *arg);
 
 typedef bool route_keep(const struct route_object *o, void *arg);
 

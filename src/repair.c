@@ -9,6 +9,7 @@
  */
 #include "daemon.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -95,6 +96,7 @@ static int read_losses(struct daemon *d, struct retain_lost *sum)
 	memset(sum, 0, sizeof(*sum));
 	for (int i = 0; i < READS_MAX; i++) {
 		n = retain_watch(d->retain, &lost);
+		sum->displaced |= lost.displaced;
 		if (n <= 0)
 			break;
 		all += n;
@@ -109,6 +111,33 @@ static int read_losses(struct daemon *d, struct retain_lost *sum)
 	return all;
 }
 
+/* How many families' rules had to move. */
+static unsigned int place(struct daemon *d)
+{
+	struct retain_placed p;
+	int err = retain_place(d->retain, &p);
+
+	if (err)
+		log_warn(d->log, "our rules cannot be put in front of others': "
+			 "%s", strerror(-err));
+	if (p.moved && p.first.preference)
+		log_info(d->log, "a rule of others (preference %" PRIu32
+			 ", table %" PRIu32 ") came before ours: these have "
+			 "%" PRIu32 " and the next one now",
+			 p.first.preference, p.first.table, p.preference);
+	if (p.blocked)
+		log_warn(d->log, "a rule of others (preference %" PRIu32
+			 ", table %" PRIu32 ") leaves no room for ours in front "
+			 "of it: it may take packets of moved flows",
+			 p.blocking.preference, p.blocking.table);
+	return err ? 0 : p.moved;
+}
+
+void repair_place(struct daemon *d)
+{
+	(void)place(d);
+}
+
 static void on_losses(uint32_t events, void *arg)
 {
 	struct daemon *d = arg;
@@ -121,6 +150,8 @@ static void on_losses(uint32_t events, void *arg)
 	if (must_wait(d, REPAIR_ROUTES))
 		return;
 	n = read_losses(d, &lost);
+	if (lost.displaced && place(d))
+		repair_note(d, REPAIR_ROUTES, loop_now_ms());
 	if (!n) {
 		d->repair[REPAIR_ROUTES].late = false;
 		return;

@@ -134,6 +134,22 @@ struct route_rule retain_rule_of(const struct retain *r, const struct old *o,
 	};
 }
 
+struct route_rule retain_mark_rule(const struct retain *r, int family)
+{
+	return (struct route_rule){
+		.family = family,
+		.mark = r->conf.mark,
+		.table = r->conf.table + 1,
+		.preference = retain_preference(r, family, false),
+	};
+}
+
+struct route_rule retain_gone_rule(const struct retain *r, const struct old *o)
+{
+	return retain_rule_of(r, o, retain_preference(r, addr_af(&o->addr),
+						      true));
+}
+
 struct route_entry retain_delivery_to(const struct retain *r,
 				      const struct old *o)
 {
@@ -161,7 +177,7 @@ struct route_entry retain_guard_to(const struct retain *r,
 /* Goes on past errors: whatever can go, goes. */
 static int old_take_down(struct retain *r, struct old *o)
 {
-	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
+	struct route_rule rule = retain_gone_rule(r, o);
 	struct route_entry entry = retain_delivery_to(r, o);
 	int err = 0;
 
@@ -363,7 +379,7 @@ int retain_gone(struct retain *r, const struct addr *old)
 
 	if (!o || !o->uses)
 		return -ENOENT;
-	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
+	rule = retain_gone_rule(r, o);
 	err = route_put_rule(r->nl, &rule);
 	o->gone |= !err;
 	return err;
@@ -377,7 +393,7 @@ int retain_back(struct retain *r, const struct addr *old)
 
 	if (!o || !o->uses)
 		return -ENOENT;
-	rule = retain_rule_of(r, o, RETAIN_PREF_GONE);
+	rule = retain_gone_rule(r, o);
 	err = route_del_rule(r->nl, &rule);
 	o->gone &= !!err;
 	return err;
@@ -514,17 +530,12 @@ static bool set_src_valid_mark(void)
 
 int retain_put_mark_rules(struct retain *r)
 {
-	struct route_rule rule = {
-		.family = AF_INET,
-		.mark = r->conf.mark,
-		.table = r->conf.table + 1,
-		.preference = RETAIN_PREF_MARK,
-	};
+	struct route_rule rule = retain_mark_rule(r, AF_INET);
 	int err = route_put_rule(r->nl, &rule);
 
 	if (err)
 		return err;
-	rule.family = AF_INET6;
+	rule = retain_mark_rule(r, AF_INET6);
 	err = route_put_rule(r->nl, &rule);
 	r->ipv6 = !err;
 	return err == -EAFNOSUPPORT || err == -EOPNOTSUPP ? 0 : err;
@@ -550,6 +561,9 @@ int retain_open(struct retain **out, const struct retain_conf *conf,
 	if (!r)
 		return -ENOMEM;
 	r->conf = *conf;
+	for (int i = 0; i < 2; i++)
+		r->place[i].preference = RETAIN_PREF_MARK;
+	r->displaced = true;
 	err = netlink_open(&r->nl, NETLINK_ROUTE, NULL, 0);
 	if (!err)
 		err = retain_hear_losses(r);
@@ -582,13 +596,17 @@ bool retain_uses(const struct route_object *object, void *arg)
 
 	switch (object->kind) {
 	case ROUTE_RULE:
-		if (rule->preference == RETAIN_PREF_MARK)
+		if (rule->mark)
 			return rule->mark == r->conf.mark &&
-			       rule->table == r->conf.table + 1;
+			       rule->table == r->conf.table + 1 &&
+			       rule->preference ==
+				       retain_preference(r, rule->family,
+							 false);
 		o = retain_find_old(r, &rule->from);
 		return o && rule->table == r->conf.table &&
 		       (rule->preference == RETAIN_PREF_LAST ||
-			(rule->preference == RETAIN_PREF_GONE && o->gone));
+			(rule->preference == retain_gone_rule(r, o).preference &&
+			 o->gone));
 	case ROUTE_ENTRY:
 		p = retain_find_peer(r, &entry->to);
 		if (entry->table == r->conf.table)

@@ -30,12 +30,20 @@ struct peer {
 	UT_hash_handle hh;
 };
 
+/* Of one family: where our rules stand in front of others'. */
+struct place {
+	uint32_t preference; /* the mark's; those of gone addresses follow */
+	uint32_t blocking; /* of one in front that was told, plus one; or 0 */
+};
+
 struct retain {
 	struct netlink *nl;
 	struct netlink *events; /* what others take away */
 	struct retain_lost *lost; /* while the events are read */
 	struct retain_conf conf;
 	bool ipv6;
+	struct place place[2]; /* IPv4, IPv6 */
+	bool displaced; /* heard of rules that may be in front of ours */
 	uint32_t sink; /* ifindex where the guard's routes end */
 	struct old *olds;
 	struct peer *peers;
@@ -47,6 +55,9 @@ struct peer *retain_find_peer(struct retain *r, const struct addr *a);
 /* What stands in the kernel for them. */
 struct route_rule retain_rule_of(const struct retain *r, const struct old *o,
 				 uint32_t preference);
+struct route_rule retain_mark_rule(const struct retain *r, int family);
+struct route_rule retain_gone_rule(const struct retain *r,
+				   const struct old *o);
 struct route_entry retain_delivery_to(const struct retain *r,
 				      const struct old *o);
 struct route_entry retain_guard_to(const struct retain *r,
@@ -55,6 +66,11 @@ int retain_write_reverse(struct retain *r, const struct peer *p);
 int retain_put_mark_rules(struct retain *r);
 /* Is it what this one has put there, or would? (`arg`: struct retain) */
 bool retain_uses(const struct route_object *object, void *arg);
+/* retain_place.c: the present preference of the mark's rule, or of addresses
+ * that are gone. */
+uint32_t retain_preference(const struct retain *r, int family, bool of_gone);
+/* Is this event about a rule of others that is, or was, in front of ours? */
+bool retain_displaces(const struct nlmsghdr *nlh);
 /* retain_watch.c: opens the events. 0 or -errno. */
 int retain_hear_losses(struct retain *r);
 

@@ -62,7 +62,7 @@ static void restore_all(struct retain *r)
 	struct old *o, *next_old;
 	struct peer *p, *next_peer;
 
-	r->lost->unknown = true;
+	r->lost->unknown = r->displaced = true;
 	(void)retain_put_mark_rules(r);
 	(void)restore_sink(r);
 	HASH_ITER(hh, r->peers, p, next_peer)
@@ -78,7 +78,7 @@ static void restore_all(struct retain *r)
 		if (o->copied)
 			(void)route_put_copy(r->nl, &o->addr);
 		(void)route_put_entry(r->nl, &entry);
-		rule.preference = RETAIN_PREF_GONE;
+		rule = retain_gone_rule(r, o);
 		if (o->gone)
 			(void)route_put_rule(r->nl, &rule);
 	}
@@ -124,6 +124,8 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 	else if (route_read_lost(nlh, &lost) && is_needed(r, &lost) &&
 		 !restore(r, &lost))
 		count(r->lost, &lost);
+	else
+		r->displaced |= retain_displaces(nlh);
 	return 0;
 }
 
@@ -144,6 +146,7 @@ int retain_watch(struct retain *r, struct retain_lost *lost)
 		err = 0;
 	}
 	r->lost = NULL;
+	lost->displaced = r->displaced;
 	return err ? err : (int)(lost->rules + lost->routes + lost->addresses +
 				 lost->devices + lost->unknown);
 }

@@ -509,7 +509,7 @@ uint32_t route_read_lost_link(const struct nlmsghdr *nlh)
 
 int route_hear_losses(struct netlink *events, uint32_t own_port)
 {
-	enum { TAKE = 9, LEAVE = 10 }; /* at the end of the program */
+	enum { TAKE = 10, LEAVE = 11 }; /* at the end of the program */
 	const uint8_t protocol_at = NLMSG_HDRLEN +
 				    offsetof(struct rtmsg, rtm_protocol);
 	/* Loads are big-endian, and these fields are the host's own. */
@@ -520,17 +520,19 @@ int route_hear_losses(struct netlink *events, uint32_t own_port)
 			 LEAVE - 2, 0),
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS,
 			 offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELRULE),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWRULE),
 			 TAKE - 4, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELRULE),
 			 TAKE - 5, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR),
 			 TAKE - 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK),
+			 TAKE - 7, 0),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0,
-			 LEAVE - 7),
+			 LEAVE - 8),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, protocol_at),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RETAIN_PROTO, TAKE - 9,
-			 LEAVE - 9),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RETAIN_PROTO, TAKE - 10,
+			 LEAVE - 10),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};

@@ -393,6 +393,151 @@ static void test_puts_back_what_others_take(void **state)
 	assert_int_equal(retain_close(r, false), 0);
 }
 
+/* --- rules of others ------------------------------------------------------ */
+
+/* The preferences that our two rules in front have now. */
+static void expect_place(const struct names *n, unsigned int mark)
+{
+	host_run("ip %s rule | grep -q '^%u:.*fwmark .* lookup %d'", n->family,
+		 mark, TABLE + 1);
+	host_run("ip %s rule | grep -q '^%u:.*from %s lookup %d'", n->family,
+		 mark + 1, n->old, TABLE);
+	host_run("test $(ip %s rule | grep -c 'fwmark .* lookup %d') = 1",
+		 n->family, TABLE + 1);
+	host_run("test $(ip %s rule | grep -c 'from %s lookup %d') = 2",
+		 n->family, n->old, TABLE);
+}
+
+static struct retain_placed displaced(struct retain *r)
+{
+	struct retain_placed p;
+	struct retain_lost lost;
+
+	assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
+	assert_int_equal(retain_watch(r, &lost), 0);
+	assert_true(lost.displaced);
+	assert_int_equal(retain_place(r, &p), 0);
+	return p;
+}
+
+/* As wg-quick does it: the second one is to come before the first. */
+#define VPN_UP(n)                                             \
+	"ip %s rule add not fwmark 51820 table 51820 && "    \
+	"ip %s rule add table main suppress_prefixlength 0", \
+		(n)->family, (n)->family
+#define VPN_DOWN(n)                                              \
+	"ip %s rule del table main suppress_prefixlength 0; " \
+	"ip %s rule del not fwmark 51820 table 51820",        \
+		(n)->family, (n)->family
+
+static void test_stays_in_front_of_others(void **state)
+{
+	struct retain_placed p;
+	struct retain_lost lost;
+	struct retain *r;
+	char *before, *full;
+
+	(void)ready(state);
+	before = dump();
+	r = open_retain(NULL);
+	assert_int_equal(retain_place(r, &p), 0);
+	assert_int_equal(p.moved, 0);
+	protect(r, 0);
+	for (int i = 0; i < 2; i++)
+		gone(r, &names[i]);
+	full = dump();
+	for (int i = 0; i < 2; i++) {
+		expect_place(&names[i], RETAIN_PREF_MARK);
+		host_run(VPN_UP(&names[i]));
+		p = displaced(r);
+		assert_int_equal(p.moved, 1);
+		assert_false(p.blocked);
+		assert_int_equal(p.first.preference, 1019);
+		assert_int_equal(p.first.table, 254);
+		expect_place(&names[i], 1017);
+		/* Nothing of that is news, and one more is in front of it. */
+		assert_int_equal(retain_place(r, &p), 0);
+		assert_int_equal(p.moved, 0);
+		host_run("ip %s rule add fwmark 5 table 5", names[i].family);
+		assert_int_equal(displaced(r).moved, 1);
+		expect_place(&names[i], 1014);
+		host_run("ip %s rule del fwmark 5 table 5", names[i].family);
+		assert_int_equal(displaced(r).moved, 1);
+		expect_place(&names[i], 1017);
+		/* Those behind are nobody's business. */
+		host_run("ip %s rule add pref 1023 table 5 && "
+			 "ip %s rule del pref 1023", names[i].family,
+			 names[i].family);
+		assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
+		assert_int_equal(retain_watch(r, &lost), 0);
+		assert_false(lost.displaced);
+		/* What others take away comes back where it was. */
+		host_run("ip %s rule del pref 1017 && ip %s rule del pref 1018",
+			 names[i].family, names[i].family);
+		assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
+		assert_int_equal(retain_watch(r, &lost), 2);
+		expect_place(&names[i], 1017);
+		assert_int_equal(retain_sweep(r), 0);
+		expect_place(&names[i], 1017);
+		host_run(VPN_DOWN(&names[i]));
+		assert_int_equal(displaced(r).moved, 1);
+	}
+	expect_dump(full);
+	unprotect(r);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
+static void test_leaves_room_for_others(void **state)
+{
+	struct retain_placed p;
+	struct retain *r;
+	char *before;
+
+	(void)ready(state);
+	host_run("ip rule add pref 18 table 5 && ip rule add pref 17 table 7");
+	before = dump();
+	r = open_retain(NULL);
+	protect(r, 0);
+	gone(r, &names[0]);
+	assert_int_equal(retain_place(r, &p), 0);
+	assert_int_equal(p.moved, 1);
+	expect_place(&names[0], 16);
+	assert_true(p.blocked);
+	assert_int_equal(p.blocking.preference, 17);
+	assert_int_equal(p.blocking.table, 7);
+	/* Told once. */
+	assert_int_equal(retain_place(r, &p), 0);
+	assert_false(p.blocked);
+	unprotect(r);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
+/* Another that wants to be the first too: both come to rest. */
+static void test_a_fight_has_an_end(void **state)
+{
+	unsigned int times = 0;
+	struct retain_placed p;
+	struct retain *r;
+
+	(void)ready(state);
+	r = open_retain(NULL);
+	protect(r, 0);
+	gone(r, &names[0]);
+	for (bool over = false; !over; times++) {
+		host_run("ip rule add table 5");
+		p = displaced(r);
+		over = p.blocked;
+		assert_in_range(times, 0, 400);
+	}
+	printf("# over after %u times\n", times);
+	host_run("while ip rule del table 5 2>/dev/null; do :; done");
+	(void)displaced(r);
+	expect_place(&names[0], RETAIN_PREF_MARK);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 static void test_many_peers_are_swept(void **state)
 {
 	struct addr old, peer;
@@ -1126,6 +1271,9 @@ int main(void)
 		TEST(test_sweeps_after_a_crash),
 		TEST(test_wires_are_counted),
 		TEST(test_puts_back_what_others_take),
+		TEST(test_stays_in_front_of_others),
+		TEST(test_leaves_room_for_others),
+		TEST(test_a_fight_has_an_end),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),
 		TEST(test_the_interfaces_route_survives),

@@ -772,6 +772,13 @@ int retain_watch(struct retain *r, struct retain_lost *lost)
 	return (int)lost->rules;
 }
 
+int retain_place(struct retain *r, struct retain_placed *to)
+{
+	(void)r;
+	memset(to, 0, sizeof(*to));
+	return 0;
+}
+
 int retain_sweep(struct retain *r)
 {
 	(void)r;

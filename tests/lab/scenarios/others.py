@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rules of other programs on the same host, which mean no harm."""
 from flows import copy, echo, udp
+from lab import check, wait_until
 from scenario import lan, nodad, routed, scenario
 
 # Every packet gets the mark of its connection, and a connection the mark of
@@ -84,3 +85,90 @@ def connection_marks_saved(lab, n):
     lab.settled(*flows, client=n.ip(1, 9))
     for f in flows:
         f.goes_on().finish()
+
+
+# wg-quick's, for a full tunnel. Without a preference: the kernel puts the
+# second one in front of the first, and both in front of all but `local`.
+INTO_IT = "route", "add", "default", "dev", "lo", "table", "51820"
+VPN = "not fwmark 51820 table 51820", "table main suppress_prefixlength 0"
+
+
+def rule(h, n, what):
+    h.run("ip", f"-{n.fam}", "rule", *what.split())
+
+
+def vpn(n, *hosts, up=True):
+    for h in hosts:
+        for x in VPN:
+            rule(h, n, ("add " if up else "del ") + x)
+
+
+def places(h, n):
+    """Preferences of all rules, and the first of ours."""
+    rules = [x.split(":\t") for x in h.run(
+        "ip", f"-{n.fam}", "rule").stdout_text.splitlines()]
+    return ([int(p) for p, _ in rules],
+            next(int(p) for p, x in rules if "lookup 1022" in x))
+
+
+def ours_is_first(h, n):
+    every, ours = places(h, n)
+    return every[1] == ours
+
+
+@scenario(fam=(4, 6))
+def rules_without_a_preference(lab, n):
+    """A VPN comes up when flows have moved, and goes down again. What comes
+    for them is no longer led to table main."""
+    client, server = lan(lab, n)
+    for h in client, server:
+        h.run("ip", f"-{n.fam}", *INTO_IT)
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    before = [places(h, n) for h in (client, server)]
+    for _ in range(3):
+        vpn(n, client, server)
+        for h in client, server:
+            wait_until("ours are the first",
+                       lambda h=h: ours_is_first(h, n), 2)
+        for f in flows:
+            f.goes_on()
+        vpn(n, client, server, up=False)
+        for h, was in zip((client, server), before):
+            wait_until("ours are where they were",
+                       lambda h=h, was=was: places(h, n) == was, 2)
+    # and while it is up
+    vpn(n, client, server)
+    client.replace("eth0", n.cidr(1, 9), n.cidr(1, 10), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 10))
+    for f in flows:
+        f.goes_on().finish()
+    vpn(n, client, server, up=False)
+
+
+@scenario(fam=(4, 6))
+def rules_in_front_at_the_start(lab, n):
+    """The daemon starts, and starts again, when the VPN is up."""
+    client, server = lan(lab, n)
+    client.run("ip", f"-{n.fam}", *INTO_IT)
+    vpn(n, client)
+    rule(client, n, "add pref 900 fwmark 5 table 5")
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(*flows, client=n.ip(1, 9))
+    was = places(client, n)
+    check(was[1] == 898, f"ours have {was[1]}")
+    client.daemon.kill()
+    client.daemon.start()
+    for f in flows:
+        f.goes_on()
+    wait_until("nothing is left over", lambda: places(client, n) == was, 2)
+    for f in flows:
+        f.finish()
+    rule(client, n, "del pref 900")
+    vpn(n, client, up=False)
