@@ -20,7 +20,8 @@
  *                                            those that are sent to
  *   N+1    local OLD dev lo                  while protected
  *   N+1    PEER dev IF [...]                 retain_reverse, IPv4
- *   lo     OLD/32 scope host label lo:sacip  while protected, IPv4
+ *   lo     OLD peer 127.x scope host label lo:sacip   while protected, IPv4,
+ *                                            and nobody else has OLD there
  *
  * sacip-sink is a device that swallows everything (a dummy; or a bridge without
  * ports). Routes to lo are second best, taken where the kernel has neither:
@@ -154,6 +155,10 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu);
  */
 int retain_gone(struct retain *r, const struct addr *old);
 int retain_back(struct retain *r, const struct addr *old);
+/* Others have put `old` on lo, or taken it away there: what is not theirs any
+ * more is kept by a copy of ours, and the other way round. -ENOENT as above, or
+ * the kernel's -errno. */
+int retain_on_lo(struct retain *r, const struct addr *old);
 
 /*
  * A route that was away may be back: what sockets have learned meanwhile, the

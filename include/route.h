@@ -48,9 +48,10 @@ int route_put_entry(struct netlink *nl, const struct route_entry *r);
 int route_del_entry(struct netlink *nl, const struct route_entry *r);
 
 /*
- * Puts a copy of an IPv4 address on lo: /32, scope host, and without the
- * `local` route that the kernel makes for it. -EEXIST where lo has it
- * already from someone else: then it is left alone, route and all.
+ * Puts a copy of an IPv4 address on lo: scope host, and without the `local`
+ * route that the kernel makes for it. It is in nobody's way who puts the same
+ * address there. -EEXIST where lo has it already from someone else: then
+ * nothing is done, as the route is his.
  */
 int route_put_copy(struct netlink *nl, const struct addr *a);
 int route_del_copy(struct netlink *nl, const struct addr *a);

@@ -51,8 +51,8 @@ struct rtmon_address {
 	bool permanent; /* no lifetime */
 	bool on_lo; /* of the loopback interface, and of no other: not being
 		     * on the best route's interface is no reason to move */
-	bool retained; /* on lo, IPv4, /32, scope host, not 127/8: the form
-			* of what `retain` keeps. No address for new use */
+	bool retained; /* on lo, with the label of what `retain` keeps: no
+			* address for new use */
 };
 
 enum rtmon_kind {

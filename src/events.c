@@ -26,17 +26,17 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 	const struct addr *a = &e->address.addr;
 	char text[ADDR_TEXT_MAX];
 
+	if (e->address.retained)
+		return; /* our own copy */
+	if (e->address.on_lo && divert_sources(d, a))
+		retain_on_lo(d->retain, a);
 	switch (e->kind) {
 	case RTMON_ADDR_ADDED:
 	case RTMON_ADDR_CHANGED:
-		if (e->address.on_lo)
-			return;
 		if (divert_sources(d, a) && rtmon_find(d->rtmon, a))
 			retain_back(d->retain, a);
 		break;
 	case RTMON_ADDR_REMOVED:
-		if (e->address.on_lo)
-			return;
 		if (rtmon_find(d->rtmon, a))
 			break;
 		log_info(d->log, "%s has left its interface",

@@ -193,18 +193,28 @@ static int old_take_down(struct retain *r, struct old *o)
 	return err;
 }
 
+/* What is of someone else is his, route and all. */
+static int copy_set_up(struct retain *r, struct old *o)
+{
+	int err = route_put_copy(r->nl, &o->addr);
+
+	if (err == -EEXIST) {
+		err = o->copied ? route_del_copy(r->nl, &o->addr) : 0;
+		o->copied = err;
+	} else {
+		o->copied = !err;
+	}
+	return err;
+}
+
 static int old_set_up(struct retain *r, struct old *o)
 {
 	struct route_rule rule = retain_rule_of(r, o, RETAIN_PREF_LAST);
 	struct route_entry entry = retain_delivery_to(r, o);
 	int err = 0;
 
-	if (o->addr.family == 4) {
-		err = route_put_copy(r->nl, &o->addr);
-		o->copied = !err;
-		if (err == -EEXIST) /* of someone else, who keeps it */
-			err = 0;
-	}
+	if (o->addr.family == 4)
+		err = copy_set_up(r, o);
 	if (!err)
 		err = route_put_entry(r->nl, &entry);
 	if (!err)
@@ -397,6 +407,15 @@ int retain_back(struct retain *r, const struct addr *old)
 	err = route_del_rule(r->nl, &rule);
 	o->gone &= !!err;
 	return err;
+}
+
+int retain_on_lo(struct retain *r, const struct addr *old)
+{
+	struct old *o = retain_find_old(r, old);
+
+	if (!o || !o->uses)
+		return -ENOENT;
+	return old->family == 4 ? copy_set_up(r, o) : 0;
 }
 
 /* --- the way back, as rp_filter sees it ----------------------------------- */
@@ -617,7 +636,7 @@ bool retain_uses(const struct route_object *object, void *arg)
 		return entry->local ? o && o->uses : p && p->hops;
 	case ROUTE_COPY:
 		o = retain_find_old(r, &object->copy);
-		return o && o->uses;
+		return o && o->copied;
 	}
 	return false;
 }

@@ -84,16 +84,6 @@ static void restore_all(struct retain *r)
 	}
 }
 
-static bool is_needed(struct retain *r, const struct route_object *o)
-{
-	const struct old *old;
-
-	if (o->kind != ROUTE_COPY)
-		return retain_uses(o, r);
-	old = retain_find_old(r, &o->copy);
-	return old && old->copied;
-}
-
 static void count(struct retain_lost *to, const struct route_object *lost)
 {
 	switch (lost->kind) {
@@ -121,7 +111,7 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 	if (route_read_lost_link(nlh) == r->sink &&
 	    r->sink != ROUTE_LO_IFINDEX)
 		r->lost->devices += !restore_sink(r);
-	else if (route_read_lost(nlh, &lost) && is_needed(r, &lost) &&
+	else if (route_read_lost(nlh, &lost) && retain_uses(&lost, r) &&
 		 !restore(r, &lost))
 		count(r->lost, &lost);
 	else

@@ -176,11 +176,28 @@ int route_del_entry(struct netlink *nl, const struct route_entry *r)
 
 /* --- copies of addresses on lo -------------------------------------------- */
 
+/*
+ * The kernel refuses an address that lo has already, from whoever comes second
+ * (inet_insert_ifa()), and routing daemons announce what they find there. With
+ * another far end ours is in nobody's way: by what is compared it differs, and
+ * 127/8 is announced by none.
+ */
+static struct addr far_end(const struct addr *a)
+{
+	struct addr far = { .family = 4, .byte = { 127 } };
+
+	far.byte[1] = a->byte[1] ^ a->byte[0];
+	far.byte[2] = a->byte[2];
+	far.byte[3] = a->byte[3];
+	return far;
+}
+
 static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
 		       const struct addr *a)
 {
 	union message m;
 	struct ifaddrmsg *ifa = start(&m, type, flags, sizeof(*ifa));
+	struct addr far = far_end(a);
 
 	ifa->ifa_family = AF_INET;
 	ifa->ifa_prefixlen = 32;
@@ -188,9 +205,32 @@ static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
 	ifa->ifa_scope = RT_SCOPE_HOST;
 	ifa->ifa_index = ROUTE_LO_IFINDEX;
 	put_addr(&m, IFA_LOCAL, a);
-	put_addr(&m, IFA_ADDRESS, a);
+	put_addr(&m, IFA_ADDRESS, &far);
+	mnl_attr_put_u32(&m.nlh, IFA_FLAGS, IFA_F_PERMANENT |
+						    IFA_F_NOPREFIXROUTE);
 	mnl_attr_put_strz(&m.nlh, IFA_LABEL, RETAIN_LABEL);
 	return ask(nl, &m);
+}
+
+struct lo_search {
+	const struct addr *wanted;
+	bool found;
+};
+
+static int on_lo_addr(const struct nlmsghdr *nlh, void *arg);
+
+/* Has lo got it from someone else? -errno where the kernel does not say. */
+static int others_have(struct netlink *nl, const struct addr *a)
+{
+	struct lo_search search = { .wanted = a };
+	union message m;
+	struct ifaddrmsg *ifa = start(&m, RTM_GETADDR, NLM_F_DUMP,
+				      sizeof(*ifa));
+	int err;
+
+	ifa->ifa_family = AF_INET;
+	err = netlink_request(nl, &m.nlh, on_lo_addr, &search);
+	return err ? err : search.found;
 }
 
 /*
@@ -211,15 +251,14 @@ static int del_local_route(struct netlink *nl, const struct addr *a)
 	return ask(nl, &m);
 }
 
-static bool has_copy(struct netlink *nl, const struct addr *a);
-
 int route_put_copy(struct netlink *nl, const struct addr *a)
 {
-	int err = change_copy(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, a);
+	int err = others_have(nl, a);
 
-	if (err == -EEXIST && has_copy(nl, a))
-		err = 0;
 	if (err)
+		return err > 0 ? -EEXIST : err;
+	err = change_copy(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, a);
+	if (err && err != -EEXIST) /* there already: it is ours */
 		return err;
 	err = del_local_route(nl, a);
 	if (err)
@@ -459,20 +498,42 @@ static int on_entry(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-static int on_copy(const struct nlmsghdr *nlh, void *arg)
+/* The address, where this one is on lo; unset else. */
+static struct addr read_lo_addr(const struct nlmsghdr *nlh, bool *ours)
 {
 	const struct nlattr *tb[IFA_LABEL + 1];
 	const struct ifaddrmsg *ifa = parse(nlh, sizeof(*ifa), tb, IFA_LABEL);
-	struct route_object o = { .kind = ROUTE_COPY };
 
+	*ours = false;
 	if (!ifa || ifa->ifa_family != AF_INET ||
-	    ifa->ifa_index != ROUTE_LO_IFINDEX || !tb[IFA_LABEL] ||
-	    mnl_attr_get_payload_len(tb[IFA_LABEL]) != sizeof(RETAIN_LABEL) ||
-	    memcmp(mnl_attr_get_payload(tb[IFA_LABEL]), RETAIN_LABEL,
-		   sizeof(RETAIN_LABEL)))
-		return 0;
-	o.copy = addr_value(tb[IFA_LOCAL], AF_INET);
-	collect(arg, &o);
+	    ifa->ifa_index != ROUTE_LO_IFINDEX)
+		return addr_value(NULL, AF_INET);
+	*ours = tb[IFA_LABEL] &&
+		mnl_attr_get_payload_len(tb[IFA_LABEL]) ==
+			sizeof(RETAIN_LABEL) &&
+		!memcmp(mnl_attr_get_payload(tb[IFA_LABEL]), RETAIN_LABEL,
+			sizeof(RETAIN_LABEL));
+	return addr_value(tb[IFA_LOCAL], AF_INET);
+}
+
+static int on_lo_addr(const struct nlmsghdr *nlh, void *arg)
+{
+	struct lo_search *search = arg;
+	bool ours;
+	struct addr a = read_lo_addr(nlh, &ours);
+
+	search->found |= !ours && addr_equal(&a, search->wanted);
+	return 0;
+}
+
+static int on_copy(const struct nlmsghdr *nlh, void *arg)
+{
+	struct route_object o = { .kind = ROUTE_COPY };
+	bool ours;
+
+	o.copy = read_lo_addr(nlh, &ours);
+	if (ours)
+		collect(arg, &o);
 	return 0;
 }
 
@@ -569,19 +630,6 @@ static int look(struct netlink *nl, enum route_kind kind, int family,
 	*hdr = (uint8_t)family; /* the first byte of all three */
 	sweep->n = 0;
 	return netlink_request(nl, &m.nlh, dump[kind].cb, sweep);
-}
-
-static bool is_other(const struct route_object *o, void *arg)
-{
-	return !addr_equal(&o->copy, arg);
-}
-
-static bool has_copy(struct netlink *nl, const struct addr *a)
-{
-	struct addr wanted = *a;
-	struct sweep sweep = { .keep = is_other, .arg = &wanted };
-
-	return !look(nl, ROUTE_COPY, AF_INET, &sweep) && sweep.n;
 }
 
 static int remove_all(struct netlink *nl, const struct sweep *sweep)

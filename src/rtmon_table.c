@@ -5,6 +5,7 @@
  * Owns the reading of rtnetlink messages and the bounded tables. Never asks
  * the kernel, never tells anybody.
  */
+#include "retain.h" /* RETAIN_LABEL */
 #include "rtmon_impl.h"
 
 #include <errno.h>
@@ -171,10 +172,10 @@ bool rtmon_read_address(const struct rtmon_table *t,
 	to->permanent = flags & IFA_F_PERMANENT;
 	link = rtmon_find_link(t, ifa->ifa_index);
 	to->on_lo = link && link->loopback;
-	to->retained = to->on_lo && to->addr.family == 4 &&
-		       ifa->ifa_prefixlen == 32 &&
-		       ifa->ifa_scope == RT_SCOPE_HOST &&
-		       addr_classify(&to->addr) != ADDR_LOOPBACK;
+	to->retained = to->on_lo && a[IFA_LABEL] &&
+		       mnl_attr_validate(a[IFA_LABEL],
+					 MNL_TYPE_NUL_STRING) == 0 &&
+		       !strcmp(mnl_attr_get_str(a[IFA_LABEL]), RETAIN_LABEL);
 	return true;
 }
 
@@ -265,12 +266,13 @@ struct rtmon_link *rtmon_place_link(struct rtmon_table *t, uint32_t ifindex)
 	return link;
 }
 
-/* An address may be on two interfaces, and on one with two masks. */
+/* An address may be on two interfaces, on one with two masks, and on lo as
+ * another's and as retained. */
 static bool same_address(const struct rtmon_address *a,
 			 const struct rtmon_address *b)
 {
 	return a->ifindex == b->ifindex && a->prefixlen == b->prefixlen &&
-	       addr_equal(&a->addr, &b->addr);
+	       a->retained == b->retained && addr_equal(&a->addr, &b->addr);
 }
 
 bool rtmon_same_flags(const struct rtmon_address *a,

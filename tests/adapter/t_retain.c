@@ -386,7 +386,7 @@ static void test_puts_back_what_others_take(void **state)
 	expect_restored(r, "ip route flush table 7001");
 	expect_restored(r, "ip -6 route flush table 7000");
 	expect_restored(r, "ip -6 route flush table 7001");
-	expect_restored(r, "ip addr del " HOST_A4 "/32 dev lo");
+	expect_restored(r, "ip addr flush dev lo label lo:sacip");
 	expect_restored(r, "ip link del " ROUTE_SINK);
 	unprotect(r);
 	assert_false(host_readable(retain_watch_fd(r), 0));
@@ -584,6 +584,80 @@ static void test_an_address_on_lo_stays_its_owners(void **state)
 	assert_int_equal(retain_unprotect(r, &old, &peer), 0);
 	assert_int_equal(retain_close(r, false), 0);
 	expect_dump(before);
+}
+
+/* A service address, announced and withdrawn and announced again. */
+static void test_a_copy_is_in_nobodys_way(void **state)
+{
+	const char *add = "ip addr add 192.0.2.7/32 dev lo";
+	const char *del = "ip addr del 192.0.2.7/32 dev lo";
+	struct addr old, peer;
+	struct retain *r;
+	char *without, *with, *kept, *yielded;
+
+	(void)ready(state);
+	without = dump();
+	host_run("%s", add);
+	with = dump();
+	r = open_retain(NULL);
+	old = host_addr("192.0.2.7");
+	peer = host_addr(HOST_B4);
+	assert_int_equal(retain_on_lo(r, &old), -ENOENT);
+	assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
+	yielded = dump();
+	for (int i = 0; i < 2; i++) {
+		host_run("%s", del);
+		assert_int_equal(retain_on_lo(r, &old), 0);
+		kept = dump();
+		assert_non_null(strstr(kept, "lo:sacip"));
+		assert_null(strstr(kept, "local 192.0.2.7 dev lo table local"));
+		assert_int_equal(retain_on_lo(r, &old), 0);
+		expect_dump(kept);
+		/* Not "File exists": this one is his. */
+		host_run("%s", add);
+		assert_int_equal(retain_on_lo(r, &old), 0);
+		assert_int_equal(retain_on_lo(r, &old), 0);
+		kept = dump();
+		assert_string_equal(kept, yielded);
+		free(kept);
+	}
+	/* Both, at the end: what is left is all of his. */
+	host_run("%s", del);
+	assert_int_equal(retain_on_lo(r, &old), 0);
+	host_run("%s", add);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(with);
+	host_run("%s", del);
+	expect_dump(without);
+	free(yielded);
+}
+
+/* Nobody is there to hear that he has put it there again. */
+static void test_a_copy_of_the_dead_goes(void **state)
+{
+	struct addr old, peer;
+	struct retain *r;
+	char *with;
+	int status;
+	pid_t pid;
+
+	(void)ready(state);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(protect_and_die());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	host_run("ip addr add " HOST_A4 "/32 dev lo");
+	r = open_retain(NULL);
+	old = host_addr(HOST_A4);
+	peer = host_addr(HOST_B4);
+	assert_int_equal(retain_protect(r, &old, &peer, 1400), 0);
+	assert_int_equal(retain_sweep(r), 0);
+	with = dump();
+	assert_null(strstr(with, "lo:sacip"));
+	assert_non_null(strstr(with, "local " HOST_A4 " dev lo table local"));
+	free(with);
+	assert_int_equal(retain_close(r, false), 0);
 }
 
 static void test_the_interfaces_route_survives(void **state)
@@ -1276,6 +1350,8 @@ int main(void)
 		TEST(test_a_fight_has_an_end),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),
+		TEST(test_a_copy_is_in_nobodys_way),
+		TEST(test_a_copy_of_the_dead_goes),
 		TEST(test_the_interfaces_route_survives),
 		TEST(test_ipv4_without_us),
 		TEST(test_ipv6_without_us),

@@ -310,7 +310,8 @@ static void our_own_work_is_no_news(void **state)
 	assert_int_equal(t->settled, 0);
 	assert_false(rtmon_has_mark_rules(t->rt));
 
-	host_run("ip addr add 10.66.0.1/32 dev lo scope host && "
+	host_run("ip addr add 10.66.0.1 peer 127.66.0.1/32 dev lo "
+		 "scope host label lo:sacip && "
 		 "ip route del local 10.66.0.1 dev lo table local");
 	e = wait_for(t, RTMON_ADDR_ADDED, "10.66.0.1");
 	assert_true(e.address.on_lo && e.address.retained);
@@ -326,14 +327,21 @@ static void our_own_work_is_no_news(void **state)
 	host_run("ip addr del 10.66.0.1/24 dev va");
 	pump(t);
 	assert_null(rtmon_find(t->rt, &a));
-	host_run("ip addr del 10.66.0.1/32 dev lo");
-	/* An anycast address that the administrator has put there. */
-	host_run("ip addr add 10.66.0.2/32 dev lo");
-	a = host_addr("10.66.0.2");
+	/* An anycast address that the administrator has put there, whatever
+	 * it looks like and whether we keep it or not. */
+	forget(t);
+	host_run("ip addr add 10.66.0.1/32 dev lo scope host");
+	e = wait_for(t, RTMON_ADDR_ADDED, "10.66.0.1");
+	assert_true(e.address.on_lo && !e.address.retained);
+	assert_true(rtmon_usable(t->rt, &a));
+	host_run("ip addr flush dev lo label lo:sacip");
 	pump(t);
 	assert_true(rtmon_usable(t->rt, &a));
-	assert_true(rtmon_find(t->rt, &a)->on_lo);
-	host_run("ip addr del 10.66.0.2/32 dev lo");
+	forget(t);
+	host_run("ip addr del 10.66.0.1/32 dev lo");
+	e = wait_for(t, RTMON_ADDR_REMOVED, "10.66.0.1");
+	assert_true(e.address.on_lo && !e.address.retained);
+	assert_null(rtmon_find(t->rt, &a));
 	host_run("ip rule del pref 1021; ip rule del pref 1022; "
 		 "ip route flush table 1021; ip route flush table 1022");
 	unwatch(t);

@@ -839,6 +839,13 @@ int retain_back(struct retain *r, const struct addr *old)
 	return 0;
 }
 
+int retain_on_lo(struct retain *r, const struct addr *old)
+{
+	(void)r;
+	(void)old;
+	return 0;
+}
+
 int retain_reverse(struct retain *r, const struct addr *peer,
 		   uint32_t ifindex)
 {

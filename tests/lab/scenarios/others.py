@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rules of other programs on the same host, which mean no harm."""
+import time
+
 from flows import copy, echo, udp
 from lab import check, wait_until
 from scenario import lan, nodad, routed, scenario
@@ -172,3 +174,45 @@ def rules_in_front_at_the_start(lab, n):
         f.finish()
     rule(client, n, "del pref 900")
     vpn(n, client, up=False)
+
+
+@scenario(fam=(4, 6))
+def service_address_on_lo(lab, n):
+    """Announced by a routing daemon, withdrawn, and announced again: what is
+    connected to it lives on, and it is there for those who come then.
+
+        client .1.2, .99.2 on lo ---- router ---- .2.3 server
+    """
+    client, router, server = routed(lab, n)
+    service = n.ip(99, 2)
+    on_lo = f"address %s {service}/{32 if n.fam == 4 else 128} dev lo "
+
+    def announce(up):
+        client.ip(on_lo % ("add" if up else "del") + nodad(n) * up)
+        router.ip(f"route {'replace' if up else 'del'} {service} via "
+                  f"{n.ip(1, 2)}")
+
+    announce(True)
+    client.addresses.append(service)
+    lab.daemons(client, server)
+    flows = [echo(server, client, to=service, fam=n.fam),
+             copy(server, client, "up", to=service, fam=n.fam)]
+    lab.protected(*flows)
+    for _ in range(2):
+        leaks = lab.capture(router, "eth0", "(tcp or udp) and not port 1021 "
+                            f"and {n.proto} host {service}")
+        announce(False)
+        lab.settled(*flows, server=n.ip(1, 2))
+        for f in flows:
+            f.goes_on()
+        settled = time.time_ns()
+        time.sleep(0.3)
+        leaks.none("untranslated", settled)
+        announce(True)
+        new = echo(server, client, to=service, fam=n.fam)
+        lab.protected(new)
+        for f in new, *flows:
+            f.goes_on()
+        flows.append(new)
+    for f in flows:
+        f.finish()

@@ -105,8 +105,8 @@ def retained_address_deleted(lab, n):
     """Its copy on lo: without it TCP could not send. (Whoever sends a datagram
     in between is told ENETUNREACH by the kernel; nobody can undo that.)"""
     client, server, flows = moved(lab, n, (echo, copy))
-    repairs(lab, client, n, rf"inet {n.ip(1, 2)}/32", flows,
-            f"address del {n.ip(1, 2)}/32 dev lo")
+    repairs(lab, client, n, rf"inet {n.ip(1, 2)} peer", flows,
+            "address flush dev lo label lo:sacip")
 
 
 @scenario(fam=(4, 6))
