@@ -27,6 +27,7 @@
 #include "log.h"
 #include "loop.h"
 #include "migrate.h"
+#include "markuse.h"
 #include "natrules.h"
 #include "pace.h"
 #include "peer.h"
@@ -693,8 +694,9 @@ void wake_senders(struct track *t, const struct wire_prove *m);
 /* ---- repair.c --------------------------------------------------------- */
 
 /* Hears of the losses from now on. 0 or -errno. */
-/* Has our rules stand in front of others'; says so where it matters. */
-void repair_place(struct daemon *d);
+/* Has our rules stand in front of others', and names those that use our bit of
+ * the mark. */
+void repair_look(struct daemon *d);
 int repair_listen(struct daemon *d);
 /* When a repair may be made, now or later: who undoes all of them makes us
  * slow. */

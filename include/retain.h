@@ -106,6 +106,8 @@ struct retain_placed {
 	struct route_other first; /* ... and what is behind; unset: by default */
 	bool blocked; /* there is one without room in front of it */
 	struct route_other blocking;
+	bool marked; /* there is one that uses our bit of the mark */
+	struct route_other marking;
 };
 int retain_place(struct retain *r, struct retain_placed *to);
 /* Removes everything of ours unless `keep` (a restart: the guards stand).

@@ -108,7 +108,7 @@ static int start_kernel(struct daemon *d)
 	err = retain_open(&d->retain, &retain, &info);
 	if (err)
 		return fail(d, "routing rules", err);
-	repair_place(d);
+	repair_look(d);
 	if (!info.src_valid_mark)
 		log_warn(d->log, "net.ipv4.conf.all.src_valid_mark is 0: with "
 			 "rp_filter = 1 moved flows stop; see "

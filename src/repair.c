@@ -130,12 +130,29 @@ static unsigned int place(struct daemon *d)
 			 ", table %" PRIu32 ") leaves no room for ours in front "
 			 "of it: it may take packets of moved flows",
 			 p.blocking.preference, p.blocking.table);
+	if (p.marked)
+		log_warn(d->log, "a rule of others (preference %" PRIu32
+			 ", fwmark %#" PRIx32 "/%#" PRIx32 ") uses our bit of "
+			 "the mark: one of the two must change, see `mark`",
+			 p.marking.preference, p.marking.mark, p.marking.mask);
 	return err ? 0 : p.moved;
 }
 
-void repair_place(struct daemon *d)
+void repair_look(struct daemon *d)
 {
+	struct markuse use;
+	int err = markuse_look(d->conf->mark, &use);
+
 	(void)place(d);
+	if (err)
+		log_warn(d->log, "who uses our bit of the mark is not known: "
+			 "%s", strerror(-err));
+	else if (use.rules)
+		log_warn(d->log, "%u rules of others use our bit of the mark, "
+			 "the first in chain %s of table %s %s (handle %" PRIu64
+			 "): one of the two must change, see `mark`",
+			 use.rules, use.chain, use.family, use.table,
+			 use.handle);
 }
 
 static void on_losses(uint32_t events, void *arg)

@@ -33,7 +33,9 @@ struct peer {
 /* Of one family: where our rules stand in front of others'. */
 struct place {
 	uint32_t preference; /* the mark's; those of gone addresses follow */
-	uint32_t blocking; /* of one in front that was told, plus one; or 0 */
+	/* Preferences of those of others that were told, plus one, or 0. */
+	uint64_t blocking; /* in front of ours */
+	uint64_t marking; /* uses our bit */
 };
 
 struct retain {
@@ -69,8 +71,9 @@ bool retain_uses(const struct route_object *object, void *arg);
 /* retain_place.c: the present preference of the mark's rule, or of addresses
  * that are gone. */
 uint32_t retain_preference(const struct retain *r, int family, bool of_gone);
-/* Is this event about a rule of others that is, or was, in front of ours? */
-bool retain_displaces(const struct nlmsghdr *nlh);
+/* Is this event about a rule of others that is, or was, in front of ours, or
+ * uses our bit? */
+bool retain_displaces(const struct retain *r, const struct nlmsghdr *nlh);
 /* retain_watch.c: opens the events. 0 or -errno. */
 int retain_hear_losses(struct retain *r);
 

@@ -9,6 +9,7 @@
  */
 #include "retain_impl.h"
 
+#include "markuse.h"
 #include "netlink.h"
 
 #include <errno.h>
@@ -22,15 +23,21 @@
 _Static_assert(RETAIN_PREF_GONE == RETAIN_PREF_MARK + 1, "one follows");
 
 struct search {
+	uint32_t mark; /* our bit */
 	struct route_other first; /* with room in front */
 	struct route_other blocking; /* without */
-	bool found, blocked;
+	struct route_other marking; /* uses our bit */
+	bool found, blocked, marked;
 };
 
 static void on_other(const struct route_other *o, void *arg)
 {
 	struct search *s = arg;
 
+	if (!s->marked && markuse_tests(o->mark, o->mask, s->mark)) {
+		s->marking = *o;
+		s->marked = true;
+	}
 	if (o->preference < ROOM + OURS) {
 		if (!s->blocked)
 			s->blocking = *o;
@@ -83,15 +90,25 @@ static int move(struct retain *r, int family, uint32_t preference)
 	return err;
 }
 
+/* One that is there, and was not when it was last told. */
+static bool is_news(uint64_t *told, bool there, const struct route_other *o)
+{
+	uint64_t now = there ? o->preference + UINT64_C(1) : 0;
+	bool news = now && now != *told;
+
+	*told = now;
+	return news;
+}
+
 static int place(struct retain *r, int family, struct retain_placed *to)
 {
 	struct place *p = &r->place[family == AF_INET6];
 	struct search s;
 	uint32_t want = RETAIN_PREF_MARK;
-	bool news;
 	int err;
 
 	memset(&s, 0, sizeof(s));
+	s.mark = r->conf.mark;
 	err = route_others(r->nl, family, on_other, &s);
 	if (err == -EOPNOTSUPP || err == -EAFNOSUPPORT)
 		return 0;
@@ -99,11 +116,13 @@ static int place(struct retain *r, int family, struct retain_placed *to)
 		return err;
 	if (s.found)
 		want = s.first.preference - OURS;
-	news = s.blocked && p->blocking != s.blocking.preference + 1;
-	p->blocking = s.blocked ? s.blocking.preference + 1 : 0;
-	if (news) {
+	if (is_news(&p->blocking, s.blocked, &s.blocking)) {
 		to->blocked = true;
 		to->blocking = s.blocking;
+	}
+	if (is_news(&p->marking, s.marked, &s.marking)) {
+		to->marked = true;
+		to->marking = s.marking;
 	}
 	if (want == p->preference)
 		return 0;
@@ -125,9 +144,11 @@ int retain_place(struct retain *r, struct retain_placed *to)
 	return err;
 }
 
-bool retain_displaces(const struct nlmsghdr *nlh)
+bool retain_displaces(const struct retain *r, const struct nlmsghdr *nlh)
 {
 	struct route_other o;
 
-	return route_read_other(nlh, &o) && o.preference <= RETAIN_PREF_GONE;
+	return route_read_other(nlh, &o) &&
+	       (o.preference <= RETAIN_PREF_GONE ||
+		markuse_tests(o.mark, o.mask, r->conf.mark));
 }

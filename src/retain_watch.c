@@ -115,7 +115,7 @@ static int on_event(const struct nlmsghdr *nlh, void *arg)
 		 !restore(r, &lost))
 		count(r->lost, &lost);
 	else
-		r->displaced |= retain_displaces(nlh);
+		r->displaced |= retain_displaces(r, nlh);
 	return 0;
 }
 

@@ -514,6 +514,40 @@ static void test_leaves_room_for_others(void **state)
 	expect_dump(before);
 }
 
+/* Calico's eBPF or a VPN may have the bit; it is said once, for each. */
+static void test_names_who_uses_our_bit(void **state)
+{
+	static const char *const harmless[] = { "0x51820", "0x80000/0xff0000",
+						"0x1/0x1" };
+	struct retain_placed p;
+	struct retain_lost lost;
+	struct retain *r;
+
+	(void)ready(state);
+	r = open_retain(NULL);
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(*harmless); i++)
+		host_run("ip rule add pref 5210 fwmark %s lookup 5",
+			 harmless[i]);
+	assert_true(host_readable(retain_watch_fd(r), HOST_WAIT_MS));
+	assert_int_equal(retain_place(r, &p), 0);
+	assert_false(p.marked);
+	assert_int_equal(retain_watch(r, &lost), 0);
+	assert_false(lost.displaced);
+	host_run("ip -6 rule add pref 5211 fwmark 0x30000000/0xf0000000 "
+		 "lookup 5");
+	p = displaced(r);
+	assert_int_equal(p.moved, 0);
+	assert_true(p.marked);
+	assert_int_equal(p.marking.preference, 5211);
+	assert_int_equal(p.marking.mark, 0x30000000);
+	assert_int_equal(p.marking.mask, 0xf0000000);
+	assert_int_equal(retain_place(r, &p), 0);
+	assert_false(p.marked);
+	host_run("ip -6 rule del pref 5211");
+	assert_false(displaced(r).marked);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 /* Another that wants to be the first too: both come to rest. */
 static void test_a_fight_has_an_end(void **state)
 {
@@ -1347,6 +1381,7 @@ int main(void)
 		TEST(test_puts_back_what_others_take),
 		TEST(test_stays_in_front_of_others),
 		TEST(test_leaves_room_for_others),
+		TEST(test_names_who_uses_our_bit),
 		TEST(test_a_fight_has_an_end),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rules of other programs on the same host, which mean no harm."""
+import re
+import signal
 import time
 
 from flows import copy, echo, udp
 from lab import check, wait_until
-from scenario import lan, nodad, routed, scenario
+from scenario import Net, lan, nodad, routed, scenario
 
 # Every packet gets the mark of its connection, and a connection the mark of
 # its packets: several uplinks, VPNs and clouds are set up so.
@@ -216,3 +218,30 @@ def service_address_on_lo(lab, n):
         flows.append(new)
     for f in flows:
         f.finish()
+
+
+@scenario()
+def our_bit_is_somebody_elses(lab):
+    """Named at the start, when it comes, and where the file is read again."""
+    host, = lab.build("host eth0 10.1.0.2/24 lan")
+    rule(host, Net(4), "add pref 5000 fwmark 0x10000000/0x30000000 table 5")
+    lab.daemons(host)
+
+    def named(what):
+        wait_until(f"{what} is named", lambda: any(
+            what in line and re.search("uses? our bit", line)
+            for line in host.daemon.process.text().splitlines()), 3)
+    named("preference 5000, fwmark 0x10000000/0x30000000")
+    rule(host, Net(6), "add pref 5001 fwmark 0x10000000/0x10000000 table 5")
+    named("preference 5001")
+    host.run("nft", "-f", "-", input="""
+table inet cloud {
+	chain uplinks {
+		meta mark set meta mark or 0x10000000
+	}
+}
+""")
+    host.daemon.process.signal(signal.SIGHUP)
+    named("chain uplinks of table inet cloud")
+    rule(host, Net(6), "del pref 5001")
+    rule(host, Net(4), "del pref 5000")
