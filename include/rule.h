@@ -75,6 +75,7 @@ void rule_load_fib_type(struct maker *m, bool of_source, uint32_t reg);
 void rule_compare_u8(struct maker *m, uint8_t value);
 void rule_compare_be16(struct maker *m, uint16_t value);
 void rule_compare_u32(struct maker *m, uint32_t op, uint32_t value);
+void rule_compare_name(struct maker *m, const char *name); /* interface's */
 void rule_look_up(struct maker *m, const char *set);
 /* What a map holds for that key goes to the registers from NFT_REG_1 on; the
  * rule goes on where there is something. */

@@ -25,11 +25,12 @@ struct batch;
 /* Named counters, in the order of struct steer_counters. */
 #define RULESET_COUNTERS                                              \
 	"untranslated", "tombstones", "tripwire_in", "tripwire_out", \
-		"reserved"
+		"reserved", "unrouted"
 
 #define RULESET_DEFRAG_CHAIN "defrag"
 #define RULESET_HOOK_IN "prerouting"
 #define RULESET_HOOK_OUT "output"
+#define RULESET_HOOK_ROUTED "postrouting"
 #define RULESET_HOOK_SENT "rewritten" /* where the kernel does not */
 #define RULESET_HOOK_MARKS_IN "marks_in" /* behind all others */
 #define RULESET_HOOK_MARKS_OUT "marks_out"

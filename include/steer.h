@@ -112,6 +112,7 @@ struct steer_counters {
 	uint64_t tripwire_in; /* address gone: marked and delivered */
 	uint64_t tripwire_out; /* address gone: queued */
 	uint64_t reserved; /* new local connection on a wire tuple: queued */
+	uint64_t unrouted; /* TCP, no route but the guard's: told so */
 };
 
 /*

@@ -18,6 +18,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/xt_NFQUEUE.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -325,6 +326,14 @@ void rule_compare_be16(struct maker *m, uint16_t value)
 void rule_compare_u32(struct maker *m, uint32_t op, uint32_t value)
 {
 	compare(m, op, &value, sizeof(value));
+}
+
+void rule_compare_name(struct maker *m, const char *name)
+{
+	char text[IFNAMSIZ] = "";
+
+	strncpy(text, name, sizeof(text) - 1);
+	compare(m, NFT_CMP_EQ, text, sizeof(text));
 }
 
 void rule_look_up(struct maker *m, const char *set)

@@ -18,6 +18,7 @@
 
 #include "batch.h"
 #include "crypto.h"
+#include "route.h"
 #include "rule.h"
 
 #include <errno.h>
@@ -418,6 +419,26 @@ static void fill_rewritten(struct maker *m, const struct ruleset_conf *conf,
 	}
 }
 
+/*
+ * What has found no route but the guard's is lost. TCP has to know: a segment
+ * that it takes for sent costs it a timeout, and each timeout doubles the next,
+ * while one that fails in the host is sent again as if there were no guard
+ * (tcp_write_xmit() does not advance). The error is seen by TCP alone, never
+ * by who wrote the data. Not so that of a datagram: it goes the silent way.
+ * (In the output hook oif stays that of before a packet was rewritten.)
+ */
+static void fill_postrouting(struct maker *m)
+{
+	rule_start(m, RULESET_HOOK_ROUTED);
+	rule_load_meta(m, NFT_META_OIFNAME, NFT_REG_1);
+	rule_compare_name(m, ROUTE_SINK);
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, IPPROTO_TCP);
+	rule_count(m, "unrouted");
+	rule_verdict(m, NF_DROP, NULL);
+	rule_end(m);
+}
+
 static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
@@ -558,6 +579,19 @@ bool ruleset_is_moved_chain(const char *name)
 	return false;
 }
 
+static void put_hooks(struct maker *m, const struct ruleset_conf *conf)
+{
+	rule_put_base_chain(m, RULESET_HOOK_IN, "filter", NF_INET_PRE_ROUTING,
+			    PRIORITY_PREROUTING);
+	rule_put_base_chain(m, RULESET_HOOK_OUT, "route", NF_INET_LOCAL_OUT,
+			    PRIORITY_OUTPUT);
+	rule_put_base_chain(m, RULESET_HOOK_ROUTED, "filter",
+			    NF_INET_POST_ROUTING, PRIORITY_OUTPUT);
+	if (!conf->maps)
+		rule_put_base_chain(m, RULESET_HOOK_SENT, "filter",
+				    NF_INET_LOCAL_OUT, PRIORITY_OUTPUT + 1);
+}
+
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		       unsigned int from, unsigned int to)
 {
@@ -566,31 +600,26 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 	if (from) {
 		rule_put_chain_flush(&m, RULESET_HOOK_IN);
 		rule_put_chain_flush(&m, RULESET_HOOK_OUT);
+		rule_put_chain_flush(&m, RULESET_HOOK_ROUTED);
 	}
 	if (from && !conf->maps)
 		rule_put_chain_flush(&m, RULESET_HOOK_SENT);
 	if (from && !to) {
 		rule_put_chain_del(&m, RULESET_HOOK_IN);
 		rule_put_chain_del(&m, RULESET_HOOK_OUT);
+		rule_put_chain_del(&m, RULESET_HOOK_ROUTED);
 		if (!conf->maps)
 			rule_put_chain_del(&m, RULESET_HOOK_SENT);
 	}
 	put_moved_chains(&m, conf, from, to);
-	if (to && !from) {
-		rule_put_base_chain(&m, RULESET_HOOK_IN, "filter",
-				    NF_INET_PRE_ROUTING, PRIORITY_PREROUTING);
-		rule_put_base_chain(&m, RULESET_HOOK_OUT, "route", NF_INET_LOCAL_OUT,
-				    PRIORITY_OUTPUT);
-		if (!conf->maps)
-			rule_put_base_chain(&m, RULESET_HOOK_SENT, "filter",
-					    NF_INET_LOCAL_OUT,
-					    PRIORITY_OUTPUT + 1);
-	}
+	if (to && !from)
+		put_hooks(&m, conf);
 	ruleset_put_marks(&m, conf, from, to);
 	if (!to)
 		return;
 	fill_prerouting(&m, conf, to);
 	fill_output(&m, conf, to);
+	fill_postrouting(&m);
 	if (!conf->maps)
 		fill_rewritten(&m, conf, to);
 }

@@ -51,7 +51,8 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 		f->hook_in++;
 	if (steer_is_text(chain, RULESET_HOOK_OUT))
 		f->hook_out++;
-	if (steer_is_text(chain, RULESET_HOOK_SENT) ||
+	if (steer_is_text(chain, RULESET_HOOK_ROUTED) ||
+	    steer_is_text(chain, RULESET_HOOK_SENT) ||
 	    steer_is_text(chain, RULESET_HOOK_MARKS_IN) ||
 	    steer_is_text(chain, RULESET_HOOK_MARKS_OUT))
 		f->hook_last++;

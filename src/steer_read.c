@@ -109,7 +109,7 @@ static int on_counter(const struct nlmsghdr *nlh, void *arg)
 	struct steer_counters *c = arg;
 	uint64_t *const value[] = { &c->untranslated, &c->tombstones,
 				    &c->tripwire_in, &c->tripwire_out,
-				    &c->reserved };
+				    &c->reserved, &c->unrouted };
 
 	_Static_assert(sizeof(name) / sizeof(name[0]) ==
 			       sizeof(value) / sizeof(value[0]),

@@ -12,11 +12,13 @@
 #include "host.h"
 #include "netlink.h"
 #include "pktq.h"
+#include "route.h"
 
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/tcp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -918,6 +920,49 @@ static void test_hooks_have_what_is_needed(void **state)
 	close_scene(&s);
 }
 
+/* Of a route to the guard's device TCP hears that it leads nowhere: what it
+ * has sent is not on its way. A datagram goes as if it were. */
+static void without_a_route(void **state, bool v6)
+{
+	struct scene s = open_scene(state, v6, &conf);
+	struct steer_counters c;
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int fd, far;
+
+	host_pair(s.hosts, v6 ? HOST_A6 : HOST_A4, v6 ? HOST_B6 : HOST_B4,
+		  &fd, &far);
+	add_one(s.steer, STEER_PROT, &s.flow.tuple);
+	assert_true(outbound_passes(&s));
+	host_run("ip link add " ROUTE_SINK " type bridge && "
+		 "ip link set " ROUTE_SINK " arp off up && "
+		 "ip route add %s dev " ROUTE_SINK, v6 ? HOST_B6 : HOST_B4);
+	assert_int_equal(send(fd, "s", 1, 0), 1);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len),
+			 0);
+	assert_int_equal(info.tcpi_unacked, 0);
+	assert_int_equal(info.tcpi_notsent_bytes, 1);
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.unrouted, 1);
+	assert_int_equal(send(s.flow.a, "d", 1, 0), 1);
+	assert_int_equal(steer_counters(s.steer, &c), 0);
+	assert_int_equal(c.unrouted, 1);
+	host_run("ip link del " ROUTE_SINK);
+	close(fd);
+	close(far);
+	close_scene(&s);
+}
+
+static void test_tcp_hears_of_no_route(void **state)
+{
+	without_a_route(state, false);
+}
+
+static void test_tcp_hears_of_no_route_v6(void **state)
+{
+	without_a_route(state, true);
+}
+
 static void test_tombstones_end(void **state)
 {
 	struct scene s = open_scene(state, false, &conf);
@@ -1278,6 +1323,8 @@ int main(void)
 		TEST(test_sets_ipv4),
 		TEST(test_sets_ipv6),
 		TEST(test_hooks_have_what_is_needed),
+		TEST(test_tcp_hears_of_no_route),
+		TEST(test_tcp_hears_of_no_route_v6),
 		TEST(test_tombstones_end),
 		TEST(test_no_gap_between_in_and_drop),
 		TEST(test_icmp_errors_to_a_locator),

@@ -5,7 +5,7 @@ import time
 
 from flows import echo, stream, udp
 from lab import check, wait_until
-from scenario import lan, nodad, routed, scenario
+from scenario import lan, nodad, scenario
 
 GRACE_NS = 1000000  # what was on its way through the cable already
 RTT_MAX_MS = 150  # a send that failed in the kernel comes back after 200
@@ -226,30 +226,5 @@ def peer_stopped_in_a_handover(lab, n):
     lab.settled(*flows, client=n.ip(1, 9), timeout=15)
     for f in flows:
         f.goes_on()
-    for f in flows:
-        f.finish()
-
-
-@scenario(fam=(4, 6))
-def only_the_default_route_goes(lab, n):
-    """
-        client .1.2 ---- lan1 ---- .1.1 router .2.1 ---- lan2 ---- .2.3 server
-
-    The route is away for a second and comes back, the address stays: what a
-    socket learned meanwhile, the guard's route, is forgotten with it.
-    """
-    client, _, server = routed(lab, n)
-    lab.daemons(client, server)
-    flows = [udp(client, server, "up", fam=n.fam), udp(client, server,
-                                                       fam=n.fam),
-             echo(client, server, fam=n.fam),
-             stream(client, server, "up", fam=n.fam)]
-    lab.protected(*flows)
-    for _ in range(2):
-        client.ip(f"route del default via {n.ip(1, 1)}")
-        time.sleep(1)
-        client.route("default via", n.ip(1, 1), "dev eth0")
-        for f in flows:
-            f.goes_on(timeout=5)
     for f in flows:
         f.finish()

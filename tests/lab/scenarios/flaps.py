@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What goes and comes back: routes, links, addresses. Two hosts without a
+daemon live beside the two with, the same happens to both at the same time, and
+whoever has a daemon must not be worse off."""
+import time
+
+from flows import copy, echo, stream, udp
+from lab import Died, check
+from scenario import nodad, scenario
+
+SLACK_MS = 50
+RTT_MS = 1
+ROUNDS = 3
+
+
+class Twins:
+    """
+        client .1.2 ---- lan1 ---- .1.1 router .2.1 ---- lan2 ---- .2.3 server
+        plain  .1.5 -/                                       \\---- .2.5 bystander
+    """
+
+    def __init__(self, lab, n):
+        self.lab, self.n, self.rounds = lab, n, []
+        self.client, _, server, self.plain, bystander = lab.build(f"""
+            client    eth0 {n.cidr(1, 2)} lan1 via {n.ip(1, 1)}
+            router    eth0 {n.cidr(1, 1)} lan1
+            router    eth1 {n.cidr(2, 1)} lan2
+            server    eth0 {n.cidr(2, 3)} lan2 via {n.ip(2, 1)}
+            plain     eth0 {n.cidr(1, 5)} lan1 via {n.ip(1, 1)}
+            bystander eth0 {n.cidr(2, 5)} lan2 via {n.ip(2, 1)}""")
+        lab.daemons(self.client, server)
+        self.pairs = [[how(a, b, **kw) for a, b in (
+            (self.client, server), (self.plain, bystander))]
+            for how, kw in ((echo, {"fam": n.fam}),
+                            (copy, {"kind": "up", "fam": n.fam}),
+                            (stream, {"kind": "up", "fam": n.fam}),
+                            (stream, {"kind": "down", "fam": n.fam}),
+                            (udp, {"kind": "up", "fam": n.fam}),
+                            (udp, {"fam": n.fam}))]
+        lab.protected(*(ours for ours, _ in self.pairs))
+
+    def both(self, *steps):
+        for host, own in (self.client, 2), (self.plain, 5):
+            for step in steps:
+                step(host, own)
+
+    def no_default(self, host, _):
+        host.ip(f"route del default via {self.n.ip(1, 1)}")
+
+    def default(self, host, _):
+        host.route("default via", self.n.ip(1, 1), "dev eth0")
+
+    def again(self, host, own):
+        """IPv4 loses the route with the address."""
+        cidr = self.n.cidr(1, own)
+        host.ip(f"address del {cidr} dev eth0",
+                f"address add {cidr} dev eth0 {nodad(self.n)}",
+                f"route replace default via {self.n.ip(1, 1)} dev eth0")
+
+    def no_route_for_a_second(self):
+        self.both(self.no_default)
+        time.sleep(1)
+        self.both(self.default)
+
+    def round(self, event):
+        flows = [f for pair in self.pairs for f in pair]
+        for f in flows:
+            f.goes_on()
+            f.forget_gap()
+        event()
+        for f in flows:
+            f.goes_on(timeout=8)
+        self.rounds.append([[f.gap_ms for f in pair] for pair in self.pairs])
+
+    def compare(self, event, rounds=ROUNDS):
+        """The best of some rounds: other programs run on the machine. Returns
+        what was measured."""
+        for _ in range(rounds):
+            self.round(event)
+        text, longer = [], []
+        for i, (ours, _) in enumerate(self.pairs):
+            gaps = [r[i] for r in self.rounds]
+            text.append(f"{ours.proto} {ours.kind} " + ", ".join(
+                f"{a:.0f} ms ({b:.0f} without)" for a, b in gaps))
+            if min(a - b for a, b in gaps) > RTT_MS + SLACK_MS:
+                longer.append(text[-1])
+        print("\n".join(text))
+        check(not longer or self.lab.without_daemons,
+              f"longer than without: {'; '.join(longer)}")
+        for pair in self.pairs:
+            for f in pair:
+                self.finish(f)
+        return "; ".join(text)
+
+    @staticmethod
+    def finish(f):
+        try:
+            f.finish()
+        except Died as e:
+            # said to a datagram while there was no route: an answer, no end
+            if f.proto != "udp" or "UNREACH" not in str(e):
+                raise
+
+
+@scenario(fam=(4, 6), alone=True)
+def only_the_default_route_goes(lab, n):
+    """The route is away for a second, the address stays. What a socket learns
+    meanwhile, the guard's route, is forgotten when its own is back; and TCP
+    knows that nothing was sent."""
+    twins = Twins(lab, n)
+
+    return twins.compare(twins.no_route_for_a_second)
+
+
+@scenario(fam=(4, 6), alone=True)
+def the_default_route_goes_after_a_move(lab, n):
+    """The same where packets are rewritten, and take the guard's route then."""
+    twins = Twins(lab, n)
+    twins.client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    twins.default(twins.client, 9)
+    lab.settled(*(ours for ours, _ in twins.pairs), client=n.ip(1, 9))
+    return twins.compare(twins.no_route_for_a_second)
+
+
+@scenario(fam=(4, 6), alone=True)
+def an_address_goes_and_returns_at_once(lab, n):
+    """In one step, as who sets up an interface anew does it: what was sent in
+    between has learned the guard's route."""
+    twins = Twins(lab, n)
+
+    def event():
+        for _ in range(5):
+            twins.both(twins.again)
+            time.sleep(0.05)
+    return twins.compare(event)
