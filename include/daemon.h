@@ -328,8 +328,8 @@ struct daemon {
 	struct agenda agenda[AGENDAS];
 	struct keep keep;
 	struct repair repair[REPAIR_MAX];
-	struct pace refresh; /* of what sockets learned of the guards */
-	uint64_t refresh_ms; /* then; 0: nothing to do */
+	uint64_t refresh_ms; /* retain_refresh() then; 0: nothing to do */
+	uint64_t refresh_next_ms; /* not before */
 	struct adopt *adopt; /* at the start, where there is a journal */
 
 	uint64_t quiet_ms; /* events are over then; 0: they are */
@@ -704,7 +704,8 @@ uint64_t repair_next_ms(const struct daemon *d, enum repair_what what,
 			uint64_t now_ms);
 /* One was made. */
 void repair_note(struct daemon *d, enum repair_what what, uint64_t now_ms);
-/* A route may be back: retain_refresh() follows, at the pace of repairs. */
+/* A route may be back: retain_refresh() follows, at once or, where that was a
+ * moment ago, a little later. */
 void repair_refresh_soon(struct daemon *d);
 void repair_step(struct daemon *d, uint64_t now_ms);
 uint64_t repair_deadline_ms(const struct daemon *d); /* 0: none */

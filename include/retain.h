@@ -166,7 +166,7 @@ int retain_on_lo(struct retain *r, const struct addr *old);
  * A route that was away may be back: what sockets have learned meanwhile, the
  * guard's, is forgotten. IPv6 only: there a socket keeps a route as long as
  * that one stays in its own table (rt6_check(): the serial number of its node).
- * One call for each IPv6 peer. 0 or the first -errno.
+ * In a few system calls for all IPv6 peers. 0 or the first -errno.
  */
 int retain_refresh(struct retain *r);
 

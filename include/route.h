@@ -6,7 +6,7 @@
  * RETAIN_PROTO on rules and routes, label RETAIN_LABEL on addresses. Knows no
  * reasons and keeps nothing.
  *
- * Every call waits for the kernel's answer; to add what is there, or to
+ * Every call returns after the kernel's answer; to add what is there, or to
  * delete what is not, is success. Else the kernel's -errno.
  */
 #ifndef SACIPED_ROUTE_H
@@ -46,6 +46,10 @@ struct route_entry {
 /* Replaces the one to the same address in that table. */
 int route_put_entry(struct netlink *nl, const struct route_entry *r);
 int route_del_entry(struct netlink *nl, const struct route_entry *r);
+/* The same for many, a few hundred in one system call: `next` fills in one, or
+ * says that there is none. Goes on past errors; 0 or the first -errno. */
+typedef bool route_next(struct route_entry *r, void *arg);
+int route_put_entries(struct netlink *nl, route_next *next, void *arg);
 
 /*
  * Puts a copy of an IPv4 address on lo: scope host, and without the `local`

@@ -15,6 +15,9 @@
 
 /* What had gathered is read in so many parts. */
 #define READS_MAX 16
+/* Each is told to whoever listens to routes. */
+#define REFRESH_GAP_MS 20
+#define REFRESH_PART 20
 
 static int fd_of(const struct daemon *d, enum repair_what what)
 {
@@ -205,16 +208,22 @@ int repair_listen(struct daemon *d)
 
 void repair_refresh_soon(struct daemon *d)
 {
+	uint64_t now_ms = loop_now_ms();
+
 	if (!d->refresh_ms)
-		d->refresh_ms = pace_next_ms(&d->refresh, loop_now_ms());
+		d->refresh_ms = d->refresh_next_ms > now_ms ?
+			d->refresh_next_ms : now_ms;
 }
 
+/* Where routes come and go all the time it takes a part of ours. */
 static void refresh(struct daemon *d, uint64_t now_ms)
 {
 	int err = retain_refresh(d->retain);
+	uint64_t took_ms = loop_now_ms() - now_ms;
 
-	pace_note(&d->refresh, now_ms);
 	d->refresh_ms = 0;
+	d->refresh_next_ms = now_ms + REFRESH_GAP_MS +
+			     REFRESH_PART * took_ms;
 	if (!err)
 		return;
 	log_debug(d->log, "a guard's route is not written anew: %s",

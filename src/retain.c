@@ -367,20 +367,6 @@ int retain_set_mtu(struct retain *r, const struct addr *peer, uint32_t mtu)
 	return err;
 }
 
-int retain_refresh(struct retain *r)
-{
-	struct peer *p, *next;
-	int err = 0;
-
-	HASH_ITER(hh, r->peers, p, next) {
-		struct route_entry entry = retain_guard_to(r, p);
-
-		if (p->uses && p->addr.family == 6)
-			err = first_of(err, route_put_entry(r->nl, &entry));
-	}
-	return err;
-}
-
 int retain_gone(struct retain *r, const struct addr *old)
 {
 	struct old *o = retain_find_old(r, old);

@@ -8,6 +8,7 @@
 
 #include "netlink.h"
 #include "retain.h"
+#include "route_impl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,18 +24,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define MESSAGE_MAX 512
 #define SINK_MTU 65535 /* that of the path is in the routes */
 #define SWEEP_MAX 128 /* objects that one dump collects for removal */
 #define SWEEP_ROUNDS 1024 /* dumps, at most, until none is left */
 
-union message {
-	struct nlmsghdr nlh;
-	char bytes[MESSAGE_MAX];
-};
-
 /* The body that follows the header, zeroed. */
-static void *start(union message *m, uint16_t type, uint16_t flags,
+static void *start(union route_message *m, uint16_t type, uint16_t flags,
 		   size_t body)
 {
 	mnl_nlmsg_put_header(m);
@@ -43,12 +38,12 @@ static void *start(union message *m, uint16_t type, uint16_t flags,
 	return mnl_nlmsg_put_extra_header(&m->nlh, body);
 }
 
-static void put_addr(union message *m, uint16_t type, const struct addr *a)
+static void put_addr(union route_message *m, uint16_t type, const struct addr *a)
 {
 	mnl_attr_put(&m->nlh, type, addr_size(a), a->byte);
 }
 
-static int ask(struct netlink *nl, union message *m)
+static int ask(struct netlink *nl, union route_message *m)
 {
 	int err = netlink_request(nl, &m->nlh, NULL, NULL);
 	uint16_t type = m->nlh.nlmsg_type;
@@ -73,7 +68,7 @@ static int ask(struct netlink *nl, union message *m)
 static int change_rule(struct netlink *nl, uint16_t type, uint16_t flags,
 		       const struct route_rule *r)
 {
-	union message m;
+	union route_message m;
 	struct fib_rule_hdr *rule = start(&m, type, flags, sizeof(*rule));
 
 	rule->family = (uint8_t)r->family;
@@ -107,7 +102,7 @@ int route_del_rule(struct netlink *nl, const struct route_rule *r)
 
 /* --- routes --------------------------------------------------------------- */
 
-static struct rtmsg *start_route(union message *m, uint16_t type,
+static struct rtmsg *start_route(union route_message *m, uint16_t type,
 				 uint16_t flags, const struct addr *to,
 				 uint32_t table)
 {
@@ -121,7 +116,7 @@ static struct rtmsg *start_route(union message *m, uint16_t type,
 	return rt;
 }
 
-static void put_hops(union message *m, const struct route_entry *r)
+static void put_hops(union route_message *m, const struct route_entry *r)
 {
 	struct nlattr *nest;
 
@@ -141,31 +136,38 @@ static void put_hops(union message *m, const struct route_entry *r)
 	mnl_attr_nest_end(&m->nlh, nest);
 }
 
-int route_put_entry(struct netlink *nl, const struct route_entry *r)
+int route_build_entry(union route_message *m, const struct route_entry *r)
 {
-	union message m;
 	struct rtmsg *rt;
 	struct nlattr *nest;
 
 	if (!r->hops || r->hops > ROUTE_HOPS_MAX)
 		return -EINVAL;
-	rt = start_route(&m, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE,
+	rt = start_route(m, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE,
 			 &r->to, r->table);
 	rt->rtm_protocol = RETAIN_PROTO;
 	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
 	rt->rtm_scope = r->local ? RT_SCOPE_HOST : RT_SCOPE_LINK;
-	put_hops(&m, r);
+	put_hops(m, r);
 	if (r->mtu) {
-		nest = mnl_attr_nest_start(&m.nlh, RTA_METRICS);
-		mnl_attr_put_u32(&m.nlh, RTAX_MTU, r->mtu);
-		mnl_attr_nest_end(&m.nlh, nest);
+		nest = mnl_attr_nest_start(&m->nlh, RTA_METRICS);
+		mnl_attr_put_u32(&m->nlh, RTAX_MTU, r->mtu);
+		mnl_attr_nest_end(&m->nlh, nest);
 	}
-	return ask(nl, &m);
+	return 0;
+}
+
+int route_put_entry(struct netlink *nl, const struct route_entry *r)
+{
+	union route_message m;
+	int err = route_build_entry(&m, r);
+
+	return err ? err : ask(nl, &m);
 }
 
 int route_del_entry(struct netlink *nl, const struct route_entry *r)
 {
-	union message m;
+	union route_message m;
 	struct rtmsg *rt = start_route(&m, RTM_DELROUTE, 0, &r->to, r->table);
 
 	rt->rtm_protocol = RETAIN_PROTO;
@@ -195,7 +197,7 @@ static struct addr far_end(const struct addr *a)
 static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
 		       const struct addr *a)
 {
-	union message m;
+	union route_message m;
 	struct ifaddrmsg *ifa = start(&m, type, flags, sizeof(*ifa));
 	struct addr far = far_end(a);
 
@@ -223,7 +225,7 @@ static int on_lo_addr(const struct nlmsghdr *nlh, void *arg);
 static int others_have(struct netlink *nl, const struct addr *a)
 {
 	struct lo_search search = { .wanted = a };
-	union message m;
+	union route_message m;
 	struct ifaddrmsg *ifa = start(&m, RTM_GETADDR, NLM_F_DUMP,
 				      sizeof(*ifa));
 	int err;
@@ -241,7 +243,7 @@ static int others_have(struct netlink *nl, const struct addr *a)
  */
 static int del_local_route(struct netlink *nl, const struct addr *a)
 {
-	union message m;
+	union route_message m;
 	struct rtmsg *rt =
 		start_route(&m, RTM_DELROUTE, 0, a, RT_TABLE_LOCAL);
 
@@ -282,7 +284,7 @@ static int on_neighbour(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
-static void neighbour(union message *m, uint16_t type, const struct addr *a,
+static void neighbour(union route_message *m, uint16_t type, const struct addr *a,
 		      uint32_t ifindex)
 {
 	struct ndmsg *nd = start(m, type, 0, sizeof(*nd));
@@ -296,7 +298,7 @@ int route_drop_unresolved(struct netlink *nl, const struct addr *a,
 			  uint32_t ifindex)
 {
 	uint16_t state = NUD_NONE;
-	union message m;
+	union route_message m;
 	int err;
 
 	neighbour(&m, RTM_GETNEIGH, a, ifindex);
@@ -315,7 +317,7 @@ int route_drop_unresolved(struct netlink *nl, const struct addr *a,
 
 static int make_sink(struct netlink *nl, const char *kind)
 {
-	union message m;
+	union route_message m;
 	struct ifinfomsg *link = start(&m, RTM_NEWLINK,
 				       NLM_F_CREATE | NLM_F_EXCL,
 				       sizeof(*link));
@@ -334,7 +336,7 @@ static int make_sink(struct netlink *nl, const char *kind)
  * before that. In one request do_setlink() would bring it up first. */
 static int mute_sink(struct netlink *nl)
 {
-	union message m;
+	union route_message m;
 	struct ifinfomsg *link = start(&m, RTM_NEWLINK, 0, sizeof(*link));
 	struct nlattr *spec, *inet6;
 	int err;
@@ -354,7 +356,7 @@ static int mute_sink(struct netlink *nl)
 static int raise_sink(struct netlink *nl)
 {
 	const unsigned int flags = IFF_UP | IFF_NOARP;
-	union message m;
+	union route_message m;
 	struct ifinfomsg *link = start(&m, RTM_NEWLINK, 0, sizeof(*link));
 
 	link->ifi_flags = flags;
@@ -385,7 +387,7 @@ int route_put_sink(struct netlink *nl, uint32_t *ifindex)
 
 int route_del_sink(struct netlink *nl)
 {
-	union message m;
+	union route_message m;
 	struct ifinfomsg *link = start(&m, RTM_DELLINK, 0, sizeof(*link));
 
 	(void)link;
@@ -624,7 +626,7 @@ static int look(struct netlink *nl, enum route_kind kind, int family,
 		[ROUTE_COPY] = { RTM_GETADDR, sizeof(struct ifaddrmsg),
 				 on_copy },
 	};
-	union message m;
+	union route_message m;
 	uint8_t *hdr = start(&m, dump[kind].type, NLM_F_DUMP, dump[kind].body);
 
 	*hdr = (uint8_t)family; /* the first byte of all three */

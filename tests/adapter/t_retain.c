@@ -26,6 +26,7 @@
 #define TABLE 7000
 #define DUMP_MAX 65536
 #define PACE_US 1000
+#define CROWD 2000
 
 static const struct retain_conf conf = { .table = TABLE,
 					 .mark = STEER_MARK_DEFAULT };
@@ -1269,6 +1270,31 @@ static void expect_swallowed(unsigned int packets)
 		 packets);
 }
 
+/* Others' routes, so that it takes more than one call to write all anew. */
+static void crowd(struct retain *r, const struct addr *old, bool protect)
+{
+	struct addr peer = host_addr("2001:db8:98::");
+
+	for (int i = 0; i < CROWD; i++) {
+		peer.byte[14] = (uint8_t)(i >> 8);
+		peer.byte[15] = (uint8_t)i;
+		assert_int_equal(protect ? retain_protect(r, old, &peer, 1400) :
+					   retain_unprotect(r, old, &peer), 0);
+	}
+}
+
+static int guards(void)
+{
+	FILE *f = popen("ip -6 route show table 7000 | grep -c ' mtu 1400 '",
+			"r");
+	int n = -1;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &n), 1);
+	pclose(f);
+	return n;
+}
+
 /* A connected socket sends into the sink while its route is away, and keeps
  * that route when its own is back, until it is told. */
 static void test_a_route_that_is_back_is_found(void **state)
@@ -1279,6 +1305,7 @@ static void test_a_route_that_is_back_is_found(void **state)
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
 				   .sin6_port = htons(7) };
 	struct sockaddr_in6 from = { .sin6_family = AF_INET6 };
+	double start;
 	int fd;
 
 	(void)ready(state);
@@ -1289,6 +1316,7 @@ static void test_a_route_that_is_back_is_found(void **state)
 		 "postrouting priority 0; oifname %s udp dport 7 counter; }; }'",
 		 ROUTE_SINK);
 	host_run("ip route add 2001:db8:99::/64 dev va");
+	crowd(r, &old, true);
 	assert_int_equal(retain_protect(r, &old, &peer, 0), 0);
 	memcpy(&from.sin6_addr, old.byte, sizeof(from.sin6_addr));
 	memcpy(&to.sin6_addr, peer.byte, sizeof(to.sin6_addr));
@@ -1301,10 +1329,15 @@ static void test_a_route_that_is_back_is_found(void **state)
 	assert_int_equal(send(fd, "b", 1, 0), 1);
 	expect_swallowed(1);
 	host_run("ip route add 2001:db8:99::/64 dev va");
+	start = seconds();
 	assert_int_equal(retain_refresh(r), 0);
+	printf("# %d routes written anew in %.1f ms\n", CROWD + 1,
+	       (seconds() - start) * 1e3);
 	assert_int_equal(send(fd, "c", 1, 0), 1);
 	expect_swallowed(1);
+	assert_int_equal(guards(), CROWD);
 	close(fd);
+	crowd(r, &old, false);
 	assert_int_equal(retain_unprotect(r, &old, &peer), 0);
 	assert_int_equal(retain_close(r, false), 0);
 	host_run("ip route del 2001:db8:99::/64 dev va");

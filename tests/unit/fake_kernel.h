@@ -192,6 +192,9 @@ struct host {
 	bool without_maps;
 	bool watched; /* the table can be changed by others */
 	unsigned int lost[REPAIR_MAX]; /* by them; not read yet */
+	unsigned int refreshes;
+	int refresh_error;
+	bool no_route; /* from anywhere */
 	int steer_error; /* of the next commits */
 	bool no_room_in; /* IN is full */
 	unsigned int builds, commits, idles;
@@ -862,8 +865,8 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 
 int retain_refresh(struct retain *r)
 {
-	(void)r;
-	return 0;
+	r->h->refreshes++;
+	return r->h->refresh_error;
 }
 
 int retain_link_up(struct retain *r, uint32_t ifindex)
@@ -966,7 +969,7 @@ static int route(struct rtmon *rt, const struct rtmon_query *q,
 	const struct rtmon_address *best = NULL;
 
 	memset(r, 0, sizeof(*r));
-	for (size_t i = 0; i < h->n_addr; i++) {
+	for (size_t i = 0; i < h->n_addr && !h->no_route; i++) {
 		const struct rtmon_address *a = &h->addr[i];
 
 		if (a->addr.family != q->dst.family || a->tentative ||

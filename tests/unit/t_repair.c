@@ -114,6 +114,65 @@ static void a_missing_table_is_built_no_faster(void **state)
 	assert_in_range(host[0].builds - builds, 10, 30);
 }
 
+static void event(struct host *h, enum rtmon_kind kind)
+{
+	tell(h, kind, &h->addr[0]);
+	h->rt_ops->settled(h->d);
+	settle();
+}
+
+/* What may bring a route back has the guard's forgotten, and at once. */
+static void a_route_that_may_be_back_is_found(void **state)
+{
+	static const enum rtmon_kind better[] = {
+		RTMON_ADDR_ADDED, RTMON_ADDR_CHANGED, RTMON_LINK_UP,
+		RTMON_ROUTE_CHANGED, RTMON_RULE_CHANGED, RTMON_RESYNCED,
+	};
+	struct host *h = watched();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(better) / sizeof(*better); i++) {
+		h->refreshes = 0;
+		event(h, better[i]);
+		assert_int_equal(h->refreshes, 1);
+		run(100);
+		assert_int_equal(h->refreshes, 1);
+	}
+	event(h, RTMON_ADDR_REMOVED);
+	event(h, RTMON_LINK_DOWN);
+	run(100);
+	assert_int_equal(h->refreshes, 1);
+}
+
+/* Neither for every event where they never end, nor much later than the last;
+ * and what failed is done once more. */
+static void routes_that_flap_cost_little(void **state)
+{
+	struct host *h = watched();
+
+	(void)state;
+	h->refreshes = 0;
+	for (int ms = 0; ms < 2000; ms++) {
+		event(h, RTMON_ROUTE_CHANGED);
+		clock_ms++;
+	}
+	assert_in_range(h->refreshes, 50, 110);
+	run(100);
+	h->refreshes = 0;
+	event(h, RTMON_ROUTE_CHANGED);
+	event(h, RTMON_ROUTE_CHANGED);
+	assert_int_equal(h->refreshes, 1);
+	run(25);
+	assert_int_equal(h->refreshes, 2);
+	h->refresh_error = -ENOBUFS;
+	run(100);
+	event(h, RTMON_ROUTE_CHANGED);
+	assert_int_equal(h->refreshes, 3);
+	h->refresh_error = 0;
+	run(2000);
+	assert_int_equal(h->refreshes, 4);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -123,6 +182,8 @@ int main(void)
 		WORLD(who_takes_routes_all_the_time_is_answered_slowly),
 		WORLD(who_takes_the_table_all_the_time_is_answered_slowly),
 		WORLD(a_missing_table_is_built_no_faster),
+		WORLD(a_route_that_may_be_back_is_found),
+		WORLD(routes_that_flap_cost_little),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -133,6 +133,13 @@ static inline void addr_remove(struct host *h, const char *text)
 	h->rt_ops->settled(h->d);
 }
 
+static inline void routes_change(struct host *h, bool away)
+{
+	h->no_route = away;
+	tell(h, RTMON_ROUTE_CHANGED, NULL);
+	h->rt_ops->settled(h->d);
+}
+
 static inline void addr_deprecate(struct host *h, const char *text)
 {
 	struct addr a = address(text);
