@@ -69,6 +69,13 @@ struct move_parts {
 	struct wire_move_port *port;
 };
 
+/* From our locator to the peer's. */
+enum source_way {
+	SOURCE_WAY_OPEN,
+	SOURCE_WAY_UNRESOLVED, /* its first hop is being asked for */
+	SOURCE_WAY_NONE, /* no route, or only the guard's */
+};
+
 /* Flows that move together, from one of the two ends. */
 struct track {
 	LIST_ENTRY(track) entry;
@@ -90,6 +97,8 @@ struct track {
 	bool fresh; /* not looked at since it is, or since an end moved */
 	uint64_t ports; /* names given to choices of ports so far */
 	uint32_t moves; /* committed */
+	enum source_way open; /* while it is held, ... */
+	uint64_t open_ms; /* ... since */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */
@@ -334,6 +343,7 @@ struct daemon {
 
 	uint64_t quiet_ms; /* events are over then; 0: they are */
 	struct looks looks;
+	uint64_t await_ms; /* look then at what is held at home; 0 none */
 	uint64_t dump_ms; /* next */
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
@@ -624,6 +634,8 @@ void handover_step(struct daemon *d, uint64_t now_ms);
 uint64_t handover_due_ms(const struct assoc *a); /* for the agenda */
 /* Looks at the tracks that are new, or of which an end has moved. */
 void handover_evaluate_fresh(struct daemon *d, uint64_t now_ms);
+/* When it is time for those that wait at home for a route or a gateway. */
+void handover_evaluate_awaiting(struct daemon *d, uint64_t now_ms);
 /* Asks the peer for a session where its locators and ours are by now. */
 void handover_greet(struct assoc *a, uint64_t now_ms);
 /* The operator's wish for a track. 0 or -errno. */

@@ -170,6 +170,8 @@ int retain_on_lo(struct retain *r, const struct addr *old);
  */
 int retain_refresh(struct retain *r);
 
+/* See route_is_known(). */
+bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex);
 /* See route_drop_unresolved(). */
 int retain_drop_unresolved(struct retain *r, const struct addr *a,
 			   uint32_t ifindex);

@@ -76,6 +76,10 @@ int route_del_sink(struct netlink *nl);
 int route_drop_unresolved(struct netlink *nl, const struct addr *a,
 			  uint32_t ifindex);
 
+/* Is this neighbour's link address known? Also true where nobody can tell. */
+bool route_is_known(struct netlink *nl, const struct addr *a,
+		    uint32_t ifindex);
+
 enum route_kind { ROUTE_RULE, ROUTE_ENTRY, ROUTE_COPY };
 
 struct route_object {

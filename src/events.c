@@ -211,6 +211,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->dump_ms);
 	ms = sooner(ms, d->review_ms);
 	ms = sooner(ms, look_due_ms(d));
+	ms = sooner(ms, d->await_ms);
 	ms = sooner(ms, d->settle_ms);
 	ms = sooner(ms, d->pins_ms);
 	ms = sooner(ms, d->resync_ms);
@@ -248,6 +249,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 	on_route_settled(d);
 	handover_step(d, now_ms);
 	look_step(d, now_ms);
+	handover_evaluate_awaiting(d, now_ms);
 	look_for_flows(d, now_ms);
 	assoc_step(d, now_ms);
 	if (d->fresh)

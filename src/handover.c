@@ -16,6 +16,10 @@
 #include "handover_impl.h"
 
 #define ANNOUNCE_POLL_MS 20 /* is FLOWS complete acknowledged? */
+#define UNROUTED_MAX_MS 10000 /* an address without a route */
+#define UNROUTED_LOOK_MS 1000
+#define UNRESOLVED_MAX_MS 50 /* and one whose gateway does not answer */
+#define UNRESOLVED_LOOK_MS 5
 
 static void evaluate(struct track *t, uint64_t now_ms, bool quiet);
 static void situation(struct track *t, enum migrate_cause cause,
@@ -310,6 +314,41 @@ static bool is_better(struct track *t, enum migrate_cause cause,
 	       source_leads_home(t, source);
 }
 
+static void look_again(struct daemon *d, uint64_t at_ms)
+{
+	if (!d->await_ms || at_ms < d->await_ms)
+		d->await_ms = at_ms;
+}
+
+/*
+ * The address is back, and what is held cannot leave yet: a cable comes first,
+ * then addresses, then routes, then the gateway's link address. Without a route
+ * all of it would end in the sink; while a gateway is asked for, a hundred
+ * packets wait for its answer, and push out those before them
+ * (__neigh_event_send()). The route's own event tells; but one that only ports
+ * lead to (ip-rule(8)) is not seen from here, so not for ever.
+ */
+static bool awaits_way(struct track *t, uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	const struct addr *from = &mover_current(&t->mover)->addr;
+	enum source_way way = SOURCE_WAY_OPEN;
+	uint64_t most_ms;
+
+	if (mover_holds(&t->mover))
+		way = source_way(t, from, now_ms);
+	if (way != t->open) {
+		t->open = way;
+		t->open_ms = now_ms;
+	}
+	most_ms = way == SOURCE_WAY_NONE ? UNROUTED_MAX_MS : UNRESOLVED_MAX_MS;
+	if (way == SOURCE_WAY_OPEN || now_ms - t->open_ms >= most_ms)
+		return false;
+	look_again(d, now_ms + (way == SOURCE_WAY_NONE ? UNROUTED_LOOK_MS :
+							 UNRESOLVED_LOOK_MS));
+	return true;
+}
+
 static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 {
 	struct daemon *d = t->assoc->d;
@@ -336,6 +375,8 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY)
 		return;
+	if (cause == MIGRATE_CAUSE_REFRESH && awaits_way(t, now_ms))
+		return;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    addr_equal(&source, current))
 		candidate = *mover_current(&t->mover);
@@ -352,6 +393,14 @@ void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet)
 	LIST_FOREACH(a, &d->assocs, entry)
 		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
 			evaluate(t, now_ms, quiet);
+}
+
+void handover_evaluate_awaiting(struct daemon *d, uint64_t now_ms)
+{
+	if (!d->await_ms || now_ms < d->await_ms)
+		return;
+	d->await_ms = 0;
+	handover_evaluate(d, now_ms, false);
 }
 
 /* While events come in, a move that can wait does; and one that is under way

@@ -37,6 +37,10 @@ bool source_is_allowed(struct track *t, const struct addr *a);
 void source_choose(struct track *t, struct addr *a);
 /* Would packets of these flows from `a` leave by an interface that has it? */
 bool source_leads_home(struct track *t, const struct addr *a);
+/* How what is sent from there gets to the peer now. A gateway that is not known
+ * has something to forward: the kernel asks for it then. */
+enum source_way source_way(struct track *t, const struct addr *from,
+			   uint64_t now_ms);
 /* Another usable one that reaches the peer, for when `target` fails. */
 void source_next(struct track *t, const struct addr *target, struct addr *a);
 /* `a` with a choice of ports; unset where no port is free. */

@@ -627,6 +627,11 @@ bool retain_uses(const struct route_object *object, void *arg)
 	return false;
 }
 
+bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex)
+{
+	return route_is_known(r->nl, a, ifindex);
+}
+
 int retain_drop_unresolved(struct retain *r, const struct addr *a,
 			   uint32_t ifindex)
 {

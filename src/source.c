@@ -122,6 +122,31 @@ void source_choose(struct track *t, struct addr *a)
 		*a = route.src;
 }
 
+enum source_way source_way(struct track *t, const struct addr *from,
+			   uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	struct rtmon_query query = {
+		.src = *from,
+		.dst = *peer_locator(t),
+		.mark = t->mark,
+		.uid = t->uid,
+	};
+	const struct addr *hop = &query.dst;
+	struct rtmon_route route;
+
+	COUNT(d, ROUTE_LOOKUPS);
+	if (rtmon_lookup(d->rtmon, &query, &route) ||
+	    route.table == d->conf->table)
+		return SOURCE_WAY_NONE;
+	if (addr_is_set(&route.gateway))
+		hop = &route.gateway;
+	if (route.tunnel || retain_is_known(d->retain, hop, route.ifindex))
+		return SOURCE_WAY_OPEN;
+	(void)peer_validate_path(t->assoc->peer, now_ms, from, &query.dst);
+	return SOURCE_WAY_UNRESOLVED;
+}
+
 /* Another usable source that reaches the peer, for when `target` fails. */
 void source_next(struct track *t, const struct addr *target,
 			struct addr *a)

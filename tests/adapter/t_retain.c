@@ -1361,16 +1361,19 @@ static void test_drops_what_waits_for_a_neighbour(void **state)
 		const char *family = names[i].family;
 
 		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
+		assert_false(retain_is_known(r, &a, va));
 		/* One packet, and no wait for its answer. */
 		host_run("bash -c 'echo > /dev/udp/%s/9'", nobody[i]);
 		host_run("ip %s neigh show %s | grep -q INCOMPLETE", family,
 			 nobody[i]);
+		assert_false(retain_is_known(r, &a, va));
 		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
 		host_run("test -z \"$(ip %s neigh show %s nud incomplete)\"",
 			 family, nobody[i]);
 		host_run("ip neigh add %s lladdr 02:00:00:00:00:01 dev va",
 			 fixed[i]);
 		a = host_addr(fixed[i]);
+		assert_true(retain_is_known(r, &a, va));
 		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
 		host_run("ip %s neigh show %s | grep -q PERMANENT", family,
 			 fixed[i]);
@@ -1378,6 +1381,7 @@ static void test_drops_what_waits_for_a_neighbour(void **state)
 		assert_int_equal(retain_drop_unresolved(r, &a, va), 0);
 		host_run("ip %s neigh show %s | grep -q lladdr", family,
 			 names[i].peer);
+		assert_true(retain_is_known(r, &a, va));
 	}
 	assert_int_equal(retain_close(r, false), 0);
 }

@@ -195,6 +195,7 @@ struct host {
 	unsigned int refreshes;
 	int refresh_error;
 	bool no_route; /* from anywhere */
+	bool no_gateway; /* answers */
 	int steer_error; /* of the next commits */
 	bool no_room_in; /* IN is full */
 	unsigned int builds, commits, idles;
@@ -861,6 +862,12 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 {
 	return pair_unuse(&r->h->reverse, peer, NULL,
 			  ifindex);
+}
+
+bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex)
+{
+	(void)a, (void)ifindex;
+	return !r->h->no_gateway;
 }
 
 int retain_refresh(struct retain *r)

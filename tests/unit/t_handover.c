@@ -173,6 +173,67 @@ static void a_refused_locator_ends_no_hold(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* A cable comes first, then addresses, then routes: what is held does not go
+ * before the last, or it would end in the guard's device. */
+static void a_hold_ends_when_a_route_leads(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	routes_change(&host[0], true);
+	assert_false(flow_at(&host[0], &t)->hold);
+	addr_remove(&host[0], "10.0.0.1");
+	assert_true(flow_at(&host[0], &t)->hold);
+	run(500);
+	addr_add(&host[0], "10.0.0.1", 2);
+	run(500);
+	assert_true(flow_at(&host[0], &t)->hold);
+	routes_change(&host[0], false);
+	settle();
+	assert_false(flow_at(&host[0], &t)->hold);
+	check_wire(&t, "10.0.0.1");
+}
+
+/* Nor before the gateway is known, which takes a round trip on the link; but
+ * if that is silent the kernel is left to it. */
+static void a_hold_ends_when_the_gateway_answers(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	for (int answers = 1; answers >= 0; answers--) {
+		addr_remove(&host[0], "10.0.0.1");
+		host[0].no_gateway = true;
+		addr_add(&host[0], "10.0.0.1", 2);
+		run(40);
+		assert_true(flow_at(&host[0], &t)->hold);
+		host[0].no_gateway = !answers;
+		run(20);
+		assert_false(flow_at(&host[0], &t)->hold);
+		host[0].no_gateway = false;
+		run(1000);
+	}
+	check_wire(&t, "10.0.0.1");
+}
+
+/* The sockets may have one that nobody who asks can see. */
+static void a_route_is_not_awaited_for_ever(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	routes_change(&host[0], true);
+	addr_remove(&host[0], "10.0.0.1");
+	addr_add(&host[0], "10.0.0.1", 2);
+	run(9000);
+	assert_true(flow_at(&host[0], &t)->hold);
+	run(2500);
+	assert_false(flow_at(&host[0], &t)->hold);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -185,6 +246,9 @@ int main(void)
 		WORLD(looks_for_a_peer_are_bounded),
 		WORLD(a_hold_and_its_locator_go_together),
 		WORLD(a_refused_locator_ends_no_hold),
+		WORLD(a_hold_ends_when_a_route_leads),
+		WORLD(a_hold_ends_when_the_gateway_answers),
+		WORLD(a_route_is_not_awaited_for_ever),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

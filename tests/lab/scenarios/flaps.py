@@ -123,6 +123,23 @@ def the_default_route_goes_after_a_move(lab, n):
 
 
 @scenario(fam=(4, 6), alone=True)
+def the_link_is_out_for_a_second(lab, n):
+    """The cable; a network manager sets the interface up again."""
+    twins = Twins(lab, n)
+
+    def up(host, own):
+        host.link("eth0", "up")
+        host.ip(f"address replace {n.cidr(1, own)} dev eth0 {nodad(n)}",
+                f"route replace default via {n.ip(1, 1)} dev eth0")
+
+    def event():
+        twins.both(lambda host, _: host.link("eth0", "down"))
+        time.sleep(1)
+        twins.both(up)
+    return twins.compare(event)
+
+
+@scenario(fam=(4, 6), alone=True)
 def an_address_goes_and_returns_at_once(lab, n):
     """In one step, as who sets up an interface anew does it: what was sent in
     between has learned the guard's route."""

@@ -91,8 +91,6 @@ LOST = {
 # cell with no others is a TODO and no failure.
 KNOWN = (
     ((), (), "young: * young *", "a flow enters a track that is on the move"),
-    ((), ("default_route_flap", "link_flap"), "*",
-     "routes into the sink stay cached"),
     ((), ("home_again",), "*: a gap of *",
      "a reverse route without its gateway"),
     (("firewalld", "nixos"), (), "* v6: *",
