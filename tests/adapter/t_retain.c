@@ -1336,6 +1336,13 @@ static void test_a_route_that_is_back_is_found(void **state)
 	assert_int_equal(send(fd, "c", 1, 0), 1);
 	expect_swallowed(1);
 	assert_int_equal(guards(), CROWD);
+	/* The rule for an address that is gone ends by itself. */
+	assert_int_equal(retain_gone(r, &old), 0);
+	assert_int_equal(send(fd, "d", 1, 0), 1);
+	expect_swallowed(2);
+	assert_int_equal(retain_back(r, &old), 0);
+	assert_int_equal(send(fd, "e", 1, 0), 1);
+	expect_swallowed(2);
 	close(fd);
 	crowd(r, &old, false);
 	assert_int_equal(retain_unprotect(r, &old, &peer), 0);
