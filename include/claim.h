@@ -37,8 +37,7 @@
  *
  * FLOWS_ACK: an entry with a flow id answers that flow, whichever FLOWS it
  * came in. The k-th entry with id 0 answers the k-th ask (id 0) of the FLOWS
- * whose batch and part it names: NONE "will offer", or why not. Flags of an
- * entry are 0 and ignored. A FLOWS entry without proof only names what is
+ * whose batch and part it names: NONE "will offer", or why not. A FLOWS entry without proof only names what is
  * confirmed (complete lists, a new track): the answer is NONE without proof,
  * or RETRY "prove it to me anew".
  */
@@ -53,6 +52,7 @@
 #include "addr.h"
 #include "crypto.h"
 #include "index.h"
+#include "place.h"
 #include "reason.h"
 #include "wire.h"
 
@@ -60,7 +60,7 @@
 #define CLAIM_WINDOW 144 /* of them, offers of ours not answered yet */
 #define CLAIM_RECORDINGS_MAX 64 /* of them, UDP recordings */
 /* Claims of a peer: what one complete list can name. */
-#define CLAIM_FLOWS_MAX (WIRE_PARTS_MAX * WIRE_FLOWS_MAX) /* 163840 */
+#define CLAIM_FLOWS_MAX (WIRE_PARTS_MAX * WIRE_FLOWS_MAX) /* 114688 */
 #define CLAIM_WRONG_MAX 3 /* wrong proofs bar the key for the flow; a doubtful
 			   * one (on a flow too fast to tell) counts half */
 #define CLAIM_BARS 2 /* keys remembered per flow */
@@ -174,6 +174,13 @@ struct claim_ops {
 	int (*watch)(void *arg, struct claim *c, bool on, void **copies);
 	/* Make the kernel send a segment on this idle TCP flow. */
 	void (*poke)(void *arg, struct claim *c);
+	/* The own track that the flow is in or would enter now, and where it
+	 * is: there we accept the flow. NULL: c->own_track, at the identity. */
+	void (*place)(void *arg, struct claim *c, struct wire_place *own);
+	/* May the flow enter the peer's track where the peer says that it is?
+	 * (place.h; NULL: it may.) */
+	enum place_answer (*judge)(void *arg, const struct claim *c,
+				   const struct wire_place *peers);
 
 	/* Events; any may be NULL. Inside one, only the claim that it is about
 	 * may be dropped or ended. */
@@ -255,6 +262,8 @@ void claim_table_receive(struct claim_table *t, uint64_t now_ms,
 			 const uint8_t proof_key[CRYPTO_KEY_SIZE]);
 uint64_t claim_table_deadline_ms(const struct claim_table *t);
 void claim_table_step(struct claim_table *t, uint64_t now_ms);
+/* A track rests again: what was put off for one is tried now. */
+void claim_table_settled(struct claim_table *t, uint64_t now_ms);
 /* A path was validated, or a session came up: what waits is tried now, and
  * unanswered exchanges start over. */
 void claim_table_kick(struct claim_table *t, uint64_t now_ms);

@@ -565,6 +565,11 @@ struct track *track_find(const struct assoc *a, enum flow_side side,
 			 uint32_t id);
 /* The number of one of our tracks that the flow, not moved, may join. */
 uint32_t track_for(struct assoc *a, const struct flow *f);
+/* That one, or the one that it is in, and where it is. */
+void track_place(struct assoc *a, struct flow *f, struct wire_place *own);
+/* May it enter that track of the peer's, where the peer says it is? */
+enum place_answer track_judge(const struct assoc *a, const struct flow *f,
+			      const struct wire_place *named);
 /* The flow was confirmed: joins its tracks and is protected. */
 void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* It is owned no longer: what it steers is taken away. */

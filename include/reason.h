@@ -42,7 +42,8 @@
 	X(ENDED, ended, "the socket is gone")                                 \
 	X(NO_ADDRESS, no_address, "its address is gone and no other can be used") \
 	X(NO_ANSWER, no_answer, "the peer does not answer the move")          \
-	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved")
+	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved") \
+	X(LATER, later, "its track is moving; asked again")
 
 enum reason {
 #define X(N, n, t) REASON_##N,
@@ -89,6 +90,7 @@ enum reason {
 	X(FLOWS_ENDED, flows_ended)                                           \
 	X(PROOFS_SENT, proofs_sent)                                           \
 	X(PROOFS_WRONG, proofs_wrong)                                         \
+	X(RETRACKS_IGNORED, retracks_ignored)                                 \
 	/* moves */                                                           \
 	X(MOVES_STARTED, moves_started)                                       \
 	X(MOVES_DONE, moves_done)                                             \

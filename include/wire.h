@@ -61,10 +61,10 @@
  * to _MAX where entries have one size).
  */
 #define WIRE_FLOWS_FIXED 10 /* FLOWS, FLOWS_ACK: before the entries */
-#define WIRE_FLOWS_MAX 20 /* 20 with TCP proofs fit */
-#define WIRE_FLOWS_FIT 9 /* 9 with 8 MACs each fit */
+#define WIRE_FLOWS_MAX 14 /* 14 with TCP proofs fit */
+#define WIRE_FLOWS_FIT 8 /* 8 with 8 MACs each fit */
 #define WIRE_FLOWS_ACK_MAX 20
-#define WIRE_FLOWS_ACK_FIT 14
+#define WIRE_FLOWS_ACK_FIT 10
 #define WIRE_FLOW_END_MAX 128
 #define WIRE_MOVE_MAX 100
 #define WIRE_ACCEPT_MAX 120
@@ -168,13 +168,21 @@ struct wire_proof {
 	uint8_t mac[WIRE_PROOF_MACS_MAX][WIRE_PROOF_MAC_SIZE];
 };
 
+/* One of the sender's own tracks, and where it is (place.h). */
+struct wire_place {
+	uint32_t track;
+	uint64_t seq; /* committed */
+	struct addr at; /* the locator of that number */
+	bool ports; /* its flows have other ports there than by identity */
+};
+
 #define WIRE_FLOWS_COMPLETE 0x01 /* what no part names is ended */
+#define WIRE_PLACE_PORTS 0x01
 
 struct wire_flow {
 	uint64_t flow_id; /* 0: please offer it */
-	uint32_t track; /* the sender's own */
+	struct wire_place place;
 	uint8_t proto; /* IPPROTO_TCP or IPPROTO_UDP */
-	uint8_t flags; /* see claim.h */
 	struct endpoint src; /* identity: the sender's end */
 	struct endpoint dst;
 	struct wire_proof proof;
@@ -191,7 +199,7 @@ struct wire_flows {
 
 struct wire_flow_ack {
 	uint64_t flow_id;
-	uint32_t track; /* the sender's own */
+	struct wire_place place;
 	uint8_t reason; /* enum reason; 0 = confirmed */
 	struct wire_proof proof;
 };

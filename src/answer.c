@@ -11,7 +11,7 @@
 
 #include "claim_impl.h"
 
-#define ACK_SIZE (8 + 4 + 1 + 1)
+#define ACK_SIZE (8 + 29 + 1 + 1)
 /* An offerer records for 5 s and then names what it sent. */
 #define LISTEN_MS (CLAIM_RECORD_MS + 3000)
 
@@ -37,8 +37,10 @@ static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
 	/* A flow that was lost keeps its id: it may come back under it. */
 	if (other && other != c)
 		w->answer = REASON_FLOW_OWNED;
+	else if (!claim_may_enter(c, &w->peers))
+		w->answer = REASON_LATER;
 	else
-		claim_confirm(c, now_ms, w->flow_id, w->peer_track);
+		claim_confirm(c, now_ms, w->flow_id, w->peers.track);
 }
 
 void answer_sampled(struct claim *c, uint64_t now_ms)
@@ -104,7 +106,7 @@ static bool answers_send(struct claim_table *t, uint64_t now_ms)
 			m.flows_ack.parts = w->parts;
 		}
 		f->flow_id = w->flow_id;
-		f->track = c->own_track;
+		claim_place(c, &f->place);
 		f->reason = (uint8_t)w->answer;
 		if (w->answer == REASON_NONE)
 			claim_count(t, COUNTER_PROOFS_SENT);
@@ -249,7 +251,7 @@ static struct reply offer_consume(struct claim_table *t, uint64_t now_ms,
 		t->n_mine--;
 		claim_stage(c, STAGE_LINGER, now_ms + LINGER_MS);
 	}
-	w->peer_track = f->track;
+	w->peers = f->place;
 	w->batch = m->batch;
 	w->part = m->part;
 	w->parts = m->parts;
@@ -309,7 +311,8 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	if (f->flow_id == 0)
 		return ask_consume(t, now_ms, c);
 	if (c->confirmed && c->flow_id == f->flow_id) {
-		roster_retrack(c, now_ms, f->track);
+		if (!roster_retrack(c, now_ms, &f->place))
+			return REPLY(REASON_LATER);
 		if (f->proof.kind == WIRE_PROOF_NONE)
 			return REPLY(REASON_NONE);
 	}
@@ -318,11 +321,15 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	return offer_consume(t, now_ms, c, m, f, proof_key);
 }
 
-static uint32_t own_track(struct claim_table *t, uint64_t flow_id)
+static void own_place(struct claim_table *t, const struct wire_flow *f,
+		      struct wire_place *own)
 {
-	const struct claim *c = flow_id ? claim_find(t, flow_id) : NULL;
+	struct claim *c = f->flow_id ? claim_find(t, f->flow_id) : NULL;
 
-	return c ? c->own_track : 0;
+	if (c)
+		claim_place(c, own);
+	else
+		own->at = f->dst.addr;
 }
 
 void answer_receive(struct claim_table *t, uint64_t now_ms,
@@ -344,7 +351,7 @@ void answer_receive(struct claim_table *t, uint64_t now_ms,
 		if (r.later)
 			continue;
 		f->flow_id = m->flow[i].flow_id;
-		f->track = own_track(t, f->flow_id);
+		own_place(t, &m->flow[i], &f->place);
 		f->reason = (uint8_t)r.reason;
 		ack.flows_ack.n++;
 		if (r.reason != REASON_NONE)

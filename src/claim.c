@@ -219,6 +219,7 @@ static uint64_t backoff_ms(enum reason why, unsigned int failures)
 	case REASON_RETRY:
 	case REASON_RECORDING:
 	case REASON_LIMIT:
+	case REASON_LATER:
 		ms = BACKOFF_RETRY_MS;
 		max_ms = BACKOFF_RETRY_MAX_MS;
 		break;
@@ -242,7 +243,7 @@ bool claim_reason_passes(enum reason why)
 	return why == REASON_RETRY || why == REASON_RECORDING ||
 	       why == REASON_NO_PEER || why == REASON_LIMIT ||
 	       why == REASON_SYSTEM || why == REASON_NAT ||
-	       why == REASON_YOUNG;
+	       why == REASON_YOUNG || why == REASON_LATER;
 }
 
 void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)
@@ -374,6 +375,33 @@ bool claim_demerit(struct claim *c, enum verdict v)
 		return false;
 	c->bar_demerits[at] = DEMERITS_MAX;
 	return true;
+}
+
+/* ---- tracks ----------------------------------------------------------- */
+
+void claim_place(struct claim *c, struct wire_place *own)
+{
+	struct claim_table *t = c->table;
+
+	memset(own, 0, sizeof(*own));
+	own->track = c->own_track;
+	own->at = c->tuple->local.addr;
+	if (t && t->ops.place)
+		t->ops.place(t->arg, c, own);
+	c->own_track = own->track;
+}
+
+bool claim_may_enter(struct claim *c, const struct wire_place *peers)
+{
+	struct claim_table *t = c->table;
+	enum place_answer answer = t->ops.judge ?
+		t->ops.judge(t->arg, c, peers) : PLACE_AGREED;
+
+	if (answer == PLACE_LATER)
+		t->counters->refused[REASON_LATER]++;
+	else if (answer == PLACE_REFUSED)
+		claim_count(t, COUNTER_RETRACKS_IGNORED);
+	return answer == PLACE_AGREED;
 }
 
 /* ---- the caller's verbs ----------------------------------------------- */

@@ -62,7 +62,7 @@ struct claim_work {
 	uint8_t ask_at;
 	/* of the other end */
 	uint64_t flow_id;
-	uint32_t peer_track;
+	struct wire_place peers;
 	uint32_t their_nxt;
 	/* TCP: ring of samples, at most one per CLAIM_HISTORY_MS /
 	 * CLAIM_HISTORY, and the newest */
@@ -165,6 +165,10 @@ int claim_confirm(struct claim *c, uint64_t now_ms, uint64_t flow_id,
 		   uint32_t peer_track);
 /* Confirmed no more; event. */
 void claim_lose(struct claim *c, uint64_t now_ms, enum reason why);
+/* The own track that the flow is in or would enter, to be told. */
+void claim_place(struct claim *c, struct wire_place *own);
+/* True where it may enter (or is in) that track of the peer; else counted. */
+bool claim_may_enter(struct claim *c, const struct wire_place *peers);
 /* Offer it again although it is confirmed. */
 void claim_reprove(struct claim *c, uint64_t now_ms);
 /* True where this key is barred for the flow now. */
@@ -232,8 +236,10 @@ void roster_part_answered(struct claim_table *t, uint64_t now_ms,
 			  const struct wire_flows_ack *m);
 /* An entry of FLOWS_ACK about a confirmed flow. */
 void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
-		     uint32_t peer_track);
-void roster_retrack(struct claim *c, uint64_t now_ms, uint32_t peer_track);
+		     const struct wire_place *peers);
+/* It is in that track of the peer. False: it stays where it was. */
+bool roster_retrack(struct claim *c, uint64_t now_ms,
+		    const struct wire_place *peers);
 void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m);
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,

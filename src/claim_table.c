@@ -172,6 +172,17 @@ void claim_table_step(struct claim_table *t, uint64_t now_ms)
 	roster_ended_step(t, now_ms);
 }
 
+void claim_table_settled(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim *c, *next;
+
+	for (c = TAILQ_FIRST(&t->list[CLAIM_BACKOFF]); c; c = next) {
+		next = TAILQ_NEXT(c, entry);
+		if (c->reason == REASON_LATER)
+			claim_wait_turn(c, now_ms);
+	}
+}
+
 void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 {
 	struct claim *c, *next;

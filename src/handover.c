@@ -189,6 +189,11 @@ static unsigned int carry_out_all(struct track *t,
 	return i;
 }
 
+static bool mover_rests(const struct mover *m)
+{
+	return m->state == MOVER_STEADY && m->n_accepted == 1;
+}
+
 static bool asks(const struct migrate_actions *out)
 {
 	for (unsigned int i = 0; i < out->n; i++)
@@ -226,6 +231,13 @@ static void keep_ends(struct track *t, const struct migrate_actions *ran)
 		}
 }
 
+/* What could not enter it yet is tried again. */
+static void settled(struct track *t, uint64_t now_ms)
+{
+	claim_table_settled(t->assoc->claims, now_ms);
+	assoc_touch(t->assoc);
+}
+
 void handover_step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
@@ -244,6 +256,8 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 	else if (asks(&out))
 		wake_ask(t, now_ms);
 	keep_ends(t, &out);
+	if (!mover_rests(&before) && mover_rests(&t->mover))
+		settled(t, now_ms);
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
@@ -267,6 +281,8 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 	if (i < out.n)
 		follower_back(t, &before, &out, i, now_ms);
 	keep_ends(t, &out);
+	if (!place_is_settled(&before) && place_is_settled(&t->follower))
+		settled(t, now_ms);
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 }
 

@@ -11,7 +11,7 @@
 
 #include "claim_impl.h"
 
-#define FLOW_SIZE (8 + 4 + 1 + 1 + WIRE_PATH_SIZE + 1)
+#define FLOW_SIZE (8 + 29 + 1 + WIRE_PATH_SIZE + 1)
 #define ID_TRIES 4
 
 static void stage_pack(struct claim *c, uint64_t now_ms)
@@ -102,19 +102,24 @@ static void quick_retry(struct claim *c, uint64_t now_ms)
 
 /* ---- what a sample decides -------------------------------------------- */
 
-/* The offerer has seen the other end's proof. */
+/* The offerer has seen the other end's proof. Where the track that it names
+ * is elsewhere by now, the flow stays where it is and is offered again. */
 static void offer_proved(struct claim *c, uint64_t now_ms)
 {
-	uint32_t peer_track = c->work->peer_track;
+	const struct wire_place peers = c->work->peers;
 
+	if (!c->confirmed && !claim_may_enter(c, &peers)) {
+		claim_refuse(c, now_ms, REASON_LATER);
+		return;
+	}
 	claim_work_free(c);
 	c->failures = 0;
 	c->unknown_ms = 0;
 	c->doubted = false;
 	if (c->confirmed)
-		roster_retrack(c, now_ms, peer_track);
+		roster_retrack(c, now_ms, &peers);
 	else
-		claim_confirm(c, now_ms, c->flow_id, peer_track);
+		claim_confirm(c, now_ms, c->flow_id, peers.track);
 }
 
 static void check_sampled(struct claim *c, uint64_t now_ms)
@@ -168,13 +173,13 @@ bool offer_pack_due(const struct claim_table *t, enum stage stage,
 	return false;
 }
 
-static void flows_add(struct wire_flows *m, const struct claim *c,
+static void flows_add(struct wire_flows *m, struct claim *c,
 		      const struct wire_proof *p)
 {
 	struct wire_flow *f = &m->flow[m->n++];
 
 	f->flow_id = claim_is_offerer(c->tuple) ? c->flow_id : 0;
-	f->track = c->own_track;
+	claim_place(c, &f->place);
 	f->proto = c->tuple->proto;
 	f->src = c->tuple->local;
 	f->dst = c->tuple->remote;
@@ -302,7 +307,7 @@ static void offer_answer_consume(struct claim *c, uint64_t now_ms,
 {
 	struct claim_work *w = c->work;
 
-	w->peer_track = f->track;
+	w->peers = f->place;
 	switch (reason) {
 	case REASON_NONE:
 		if (f->proof.kind != w->kind)
@@ -377,7 +382,7 @@ void offer_answered(struct claim_table *t, uint64_t now_ms,
 			   c->work->kind != WIRE_PROOF_NONE) {
 			offer_answer_consume(c, now_ms, reason, f);
 		} else if (c->confirmed) {
-			roster_answered(c, now_ms, reason, f->track);
+			roster_answered(c, now_ms, reason, &f->place);
 		}
 	}
 	roster_part_answered(t, now_ms, m);

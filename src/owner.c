@@ -145,6 +145,17 @@ static void on_poke(void *arg, struct claim *c)
 	wake_poke(a->d, c->tuple);
 }
 
+static void on_place(void *arg, struct claim *c, struct wire_place *own)
+{
+	track_place(arg, flow_of_claim(c), own);
+}
+
+static enum place_answer on_judge(void *arg, const struct claim *c,
+				  const struct wire_place *peers)
+{
+	return track_judge(arg, flow_of_claim((struct claim *)c), peers);
+}
+
 static void on_confirmed(void *arg, uint64_t now_ms, struct claim *c)
 {
 	struct assoc *a = arg;
@@ -213,6 +224,8 @@ const struct claim_ops owner_claim_ops = {
 	.path = on_path,
 	.watch = on_watch,
 	.poke = on_poke,
+	.place = on_place,
+	.judge = on_judge,
 	.confirmed = on_confirmed,
 	.refused = on_refused,
 	.retracked = on_retracked,

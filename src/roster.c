@@ -26,13 +26,13 @@ static void bit_set(uint8_t *bits, unsigned int i)
 	bits[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
-static void name_flow(struct wire_flows *m, const struct claim *c)
+static void name_flow(struct wire_flows *m, struct claim *c)
 {
 	struct wire_flow *f = &m->flow[m->n++];
 
 	memset(f, 0, sizeof(*f));
 	f->flow_id = c->flow_id;
-	f->track = c->own_track;
+	claim_place(c, &f->place);
 	f->proto = c->tuple->proto;
 	f->src = c->tuple->local;
 	f->dst = c->tuple->remote;
@@ -47,15 +47,19 @@ static void flows_send(struct claim_table *t, uint64_t now_ms,
 
 /* ---- single flows ----------------------------------------------------- */
 
-void roster_retrack(struct claim *c, uint64_t now_ms, uint32_t peer_track)
+bool roster_retrack(struct claim *c, uint64_t now_ms,
+		    const struct wire_place *peers)
 {
 	struct claim_table *t = c->table;
 
-	if (c->peer_track == peer_track)
-		return;
-	c->peer_track = peer_track;
+	if (c->peer_track == peers->track)
+		return true;
+	if (!claim_may_enter(c, peers))
+		return false;
+	c->peer_track = peers->track;
 	if (t->ops.retracked)
 		t->ops.retracked(t->arg, now_ms, c);
+	return true;
 }
 
 static void tell_again(struct claim *c, uint64_t due_ms)
@@ -109,7 +113,7 @@ void roster_tell_step(struct claim_table *t, uint64_t now_ms)
 }
 
 void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
-		     uint32_t peer_track)
+		     const struct wire_place *peers)
 {
 	switch (reason) {
 	case REASON_NONE:
@@ -119,7 +123,11 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 			claim_enter(c, CLAIM_NO_LIST);
 			c->failures = 0;
 		}
-		roster_retrack(c, now_ms, peer_track);
+		roster_retrack(c, now_ms, peers);
+		break;
+	case REASON_LATER:
+		if (c->list == CLAIM_TELL)
+			tell_again(c, now_ms + TELL_AGAIN_MS);
 		break;
 	case REASON_RETRY:
 		c->doubted = true;

@@ -48,9 +48,8 @@ static void free_unused(struct assoc *a, enum flow_side side)
 }
 
 static struct track *track_new(struct assoc *a, enum flow_side side,
-			       uint32_t id, const struct addr *addr)
+			       uint32_t id, const struct locator *at)
 {
-	struct locator at = { .addr = *addr };
 	struct track *t;
 
 	if (a->n_tracks[side] >= TRACKS_MAX)
@@ -67,9 +66,9 @@ static struct track *track_new(struct assoc *a, enum flow_side side,
 	t->id = id;
 	flow_group_init(&t->group);
 	if (side == FLOW_OURS)
-		mover_init(&t->mover, id, &at);
+		mover_init(&t->mover, id, at);
 	else
-		follower_init(&t->follower, id, &at);
+		follower_init(&t->follower, id, at);
 	LIST_INSERT_HEAD(&a->tracks[side], t, entry);
 	a->n_tracks[side]++;
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
@@ -103,6 +102,7 @@ static bool is_joinable(const struct track *t, const struct flow *f,
 
 static struct track *track_get(struct assoc *a, const struct flow *f)
 {
+	const struct locator at = { .addr = f->identity.local.addr };
 	uint32_t uid = route_uid(a->d, f);
 	struct track *t;
 
@@ -110,8 +110,7 @@ static struct track *track_get(struct assoc *a, const struct flow *f)
 		if (is_joinable(t, f, uid))
 			break;
 	if (!t) {
-		t = track_new(a, FLOW_OURS, a->next_track,
-			      &f->identity.local.addr);
+		t = track_new(a, FLOW_OURS, a->next_track, &at);
 		if (!t)
 			return NULL;
 		a->next_track++;
@@ -130,6 +129,49 @@ uint32_t track_for(struct assoc *a, const struct flow *f)
 	struct track *t = track_get(a, f);
 
 	return t ? t->id : 0;
+}
+
+/* The track that it is in, else one to which its coming changes nothing. */
+void track_place(struct assoc *a, struct flow *f, struct wire_place *own)
+{
+	struct track *t = track_of(f, FLOW_OURS);
+
+	if (!t)
+		t = track_get(a, f);
+	if (t)
+		place_fill(&t->mover, own);
+}
+
+/* To where it is sent now. */
+static struct locator sent_to(const struct flow *f)
+{
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+	struct locator at = { .addr = f->identity.remote.addr };
+
+	if (theirs)
+		return theirs->follower.sending;
+	if (!f->path)
+		return at;
+	at.addr = f->path->send[FLOW_THEIRS].addr;
+	for (unsigned int i = 0; i < f->path->n[FLOW_THEIRS]; i++)
+		if (endpoint_equal(&f->path->end[FLOW_THEIRS][i].at,
+				   &f->path->send[FLOW_THEIRS]))
+			at.ports = f->path->end[FLOW_THEIRS][i].ports;
+	return at;
+}
+
+enum place_answer track_judge(const struct assoc *a, const struct flow *f,
+			      const struct wire_place *named)
+{
+	const struct track *to = track_find(a, FLOW_THEIRS, named->track);
+	const struct track *from = track_of(f, FLOW_THEIRS);
+	const struct place_entry e = {
+		.track = to ? &to->follower : NULL,
+		.from = from ? &from->follower : NULL,
+		.here = sent_to(f),
+	};
+
+	return place_judge(&e, named);
 }
 
 bool track_holds(const struct flow *f)
@@ -345,24 +387,39 @@ static void release_tracks(struct flow *f)
 	}
 }
 
+/* Where the flow is, and held as it is. */
+static struct track *begin_theirs(struct assoc *a, const struct flow *f)
+{
+	const struct locator here = sent_to(f);
+	const struct track *from = track_of(f, FLOW_THEIRS);
+	struct track *t = track_new(a, FLOW_THEIRS, f->claim.peer_track, &here);
+
+	if (!t || !from)
+		return t;
+	t->follower.gone = from->follower.gone;
+	t->follower.holding = from->follower.holding;
+	t->follower.hold_since_ms = from->follower.hold_since_ms;
+	return t;
+}
+
 static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 {
-	struct track *ours = track_find(a, FLOW_OURS, f->claim.own_track);
+	struct track *ours = track_of(f, FLOW_OURS);
 	struct track *theirs = track_find(a, FLOW_THEIRS, f->claim.peer_track);
-	struct track *left[FLOW_SIDES] = {
-		track_of(f, FLOW_OURS), track_of(f, FLOW_THEIRS),
-	};
+	struct track *left = track_of(f, FLOW_THEIRS);
 
+	if (!ours)
+		ours = track_find(a, FLOW_OURS, f->claim.own_track);
 	if (!ours || !(is_joinable(ours, f, route_uid(a->d, f)) ||
 		       f->group[FLOW_OURS] == &ours->group)) {
+		/* It has left while the flow was proved. */
 		ours = track_get(a, f);
 		if (!ours)
 			return -ENOSPC;
 		claim_set_track(&f->claim, now_ms, ours->id);
 	}
 	if (!theirs)
-		theirs = track_new(a, FLOW_THEIRS, f->claim.peer_track,
-				   &f->identity.remote.addr);
+		theirs = begin_theirs(a, f);
 	if (!theirs)
 		return -ENOSPC;
 	if (theirs->follower.sending.addr.family !=
@@ -370,9 +427,8 @@ static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 		return -EAFNOSUPPORT;
 	flow_group_enter(f, FLOW_OURS, &ours->group);
 	flow_group_enter(f, FLOW_THEIRS, &theirs->group);
-	for (int side = 0; side < FLOW_SIDES; side++)
-		if (left[side] && LIST_EMPTY(&left[side]->group.flows))
-			track_free(left[side]);
+	if (left && LIST_EMPTY(&left->group.flows))
+		track_free(left);
 	a->d->fresh = a->d->fresh || ours->fresh;
 	return 0;
 }
@@ -466,7 +522,8 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 {
 	const struct journal_track *is = &b->is;
 	enum flow_side side = (enum flow_side)is->key.side;
-	struct track *t = track_new(a, side, is->key.id, &is->remote);
+	const struct locator at = { .addr = is->remote };
+	struct track *t = track_new(a, side, is->key.id, &at);
 
 	if (!t)
 		return NULL;

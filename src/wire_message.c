@@ -16,8 +16,8 @@
 /* Entries of one size must fit their bound into one datagram. */
 #define BODY_MAX (WIRE_PLAIN_MAX - WIRE_PATH_SIZE)
 #define PROOF_MAX (2 + WIRE_PROOF_MACS_MAX * WIRE_PROOF_MAC_SIZE)
-#define FLOW_MIN 51
-#define FLOW_ACK_MIN 14
+#define FLOW_MIN 75
+#define FLOW_ACK_MIN 39
 _Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <=
 		       BODY_MAX,
 	       "fits");
@@ -187,6 +187,22 @@ static void get_proof(struct decoder *d, struct wire_proof *p)
 	}
 }
 
+static void put_place(struct encoder *e, const struct wire_place *p)
+{
+	buf_put_be32(e->w, p->track);
+	buf_put_be64(e->w, p->seq);
+	put_addr(e, &p->at);
+	buf_put_u8(e->w, p->ports ? WIRE_PLACE_PORTS : 0);
+}
+
+static void get_place(struct decoder *d, struct wire_place *p)
+{
+	p->track = buf_get_be32(&d->r);
+	p->seq = buf_get_be64(&d->r);
+	get_addr(d, &p->at);
+	p->ports = get_flags(d, WIRE_PLACE_PORTS);
+}
+
 static void put_flows(struct encoder *e, const struct wire_flows *m)
 {
 	uint8_t n;
@@ -197,10 +213,9 @@ static void put_flows(struct encoder *e, const struct wire_flows *m)
 	n = put_count(e, m->n, WIRE_FLOWS_MAX);
 	for (const struct wire_flow *f = m->flow; f < m->flow + n; f++) {
 		buf_put_be64(e->w, f->flow_id);
-		buf_put_be32(e->w, f->track);
+		put_place(e, &f->place);
 		must(e, proto_is_valid(f->proto));
 		buf_put_u8(e->w, f->proto);
-		buf_put_u8(e->w, f->flags);
 		put_endpoint(e, &f->src);
 		put_endpoint(e, &f->dst);
 		put_proof(e, &f->proof);
@@ -215,10 +230,9 @@ static void get_flows(struct decoder *d, struct wire_flows *m)
 	m->n = get_count(d, WIRE_FLOWS_MAX, FLOW_MIN);
 	for (struct wire_flow *f = m->flow; f < m->flow + m->n; f++) {
 		f->flow_id = buf_get_be64(&d->r);
-		f->track = buf_get_be32(&d->r);
+		get_place(d, &f->place);
 		f->proto = buf_get_u8(&d->r);
 		refuse(d, !proto_is_valid(f->proto), WIRE_BAD_VALUE);
-		f->flags = buf_get_u8(&d->r);
 		get_endpoint(d, &f->src);
 		get_endpoint(d, &f->dst);
 		get_proof(d, &f->proof);
@@ -235,7 +249,7 @@ static void put_flows_ack(struct encoder *e, const struct wire_flows_ack *m)
 	buf_put_u8(e->w, 0);
 	for (const struct wire_flow_ack *f = m->flow; f < m->flow + n; f++) {
 		buf_put_be64(e->w, f->flow_id);
-		buf_put_be32(e->w, f->track);
+		put_place(e, &f->place);
 		buf_put_u8(e->w, f->reason);
 		put_proof(e, &f->proof);
 	}
@@ -249,7 +263,7 @@ static void get_flows_ack(struct decoder *d, struct wire_flows_ack *m)
 	refuse(d, buf_get_u8(&d->r) != 0, WIRE_NOT_ZERO);
 	for (struct wire_flow_ack *f = m->flow; f < m->flow + m->n; f++) {
 		f->flow_id = buf_get_be64(&d->r);
-		f->track = buf_get_be32(&d->r);
+		get_place(d, &f->place);
 		f->reason = buf_get_u8(&d->r);
 		get_proof(d, &f->proof);
 	}

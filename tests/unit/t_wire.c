@@ -369,11 +369,13 @@ static void values_out_of_range_are_refused(void **state)
 	assert_body_refused(&m, 4, zero, 4, WIRE_BAD_VALUE); /* parts */
 	assert_body_refused(&m, 4, "\0\0\40\1", 4, WIRE_BAD_VALUE);
 	assert_body_refused(&m, 8, "\2", 1, WIRE_BAD_VALUE); /* flags */
-	assert_body_refused(&m, 10 + 12, "\1", 1, WIRE_BAD_VALUE); /* proto */
-	assert_body_refused(&m, 10 + 14, zero, 16, WIRE_BAD_ADDR);
-	assert_body_refused(&m, 10 + 14, zero4, 16, WIRE_BAD_ADDR);
-	assert_body_refused(&m, 10 + 30, zero, 2, WIRE_BAD_ADDR); /* port */
-	assert_body_refused(&m, 10 + 50, "\4", 1, WIRE_BAD_VALUE); /* proof */
+	assert_body_refused(&m, 10 + 20, zero, 16, WIRE_BAD_ADDR); /* at */
+	assert_body_refused(&m, 10 + 36, "\2", 1, WIRE_BAD_VALUE); /* flags */
+	assert_body_refused(&m, 10 + 37, "\1", 1, WIRE_BAD_VALUE); /* proto */
+	assert_body_refused(&m, 10 + 38, zero, 16, WIRE_BAD_ADDR);
+	assert_body_refused(&m, 10 + 38, zero4, 16, WIRE_BAD_ADDR);
+	assert_body_refused(&m, 10 + 54, zero, 2, WIRE_BAD_ADDR); /* port */
+	assert_body_refused(&m, 10 + 74, "\4", 1, WIRE_BAD_VALUE); /* proof */
 	bad = m;
 	bad.flows.part = bad.flows.parts;
 	assert_not_encoded(&bad);
@@ -394,6 +396,9 @@ static void values_out_of_range_are_refused(void **state)
 	memset(&bad.flows.flow[0].dst.addr, 0, sizeof(struct addr));
 	assert_not_encoded(&bad);
 	bad = m;
+	memset(&bad.flows.flow[0].place.at, 0, sizeof(struct addr));
+	assert_not_encoded(&bad);
+	bad = m;
 	bad.flows.flow[0].proof.kind = 4;
 	assert_not_encoded(&bad);
 	bad = m;
@@ -408,11 +413,13 @@ static void values_out_of_range_are_refused(void **state)
 	assert_not_encoded(&bad);
 	bad.flows.n = 1;
 	bad.flows.flow[0].proof.n_macs = WIRE_PROOF_MACS_MAX;
-	assert_body_refused(&bad, 10 + 51, "\11", 1, WIRE_BAD_COUNT);
+	assert_body_refused(&bad, 10 + 75, "\11", 1, WIRE_BAD_COUNT);
 
 	wire_random_full(&seed, WIRE_FLOWS_ACK, &m);
 	assert_body_refused(&m, 4, "\0\1\0\1", 4, WIRE_BAD_VALUE);
 	assert_body_refused(&m, 9, "\1", 1, WIRE_NOT_ZERO);
+	assert_body_refused(&m, 10 + 20, zero4, 16, WIRE_BAD_ADDR); /* at */
+	assert_body_refused(&m, 10 + 36, "\2", 1, WIRE_BAD_VALUE); /* flags */
 
 	wire_random_full(&seed, WIRE_MOVE, &m);
 	assert_body_refused(&m, 12, zero, 16, WIRE_BAD_ADDR); /* from */

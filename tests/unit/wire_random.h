@@ -78,6 +78,15 @@ static inline void wire_random_proof(struct wire_random *x,
 	random_fill(x->seed, p->mac, p->n_macs * sizeof p->mac[0]);
 }
 
+static inline void wire_random_place(struct wire_random *x,
+				     struct wire_place *p)
+{
+	p->track = wire_random_u32(x);
+	p->seq = random_next(x->seed);
+	wire_random_addr(x, &p->at);
+	p->ports = random_next(x->seed) & 1;
+}
+
 static inline void wire_random_flows(struct wire_random *x,
 				     struct wire_flows *m)
 {
@@ -89,7 +98,7 @@ static inline void wire_random_flows(struct wire_random *x,
 		struct wire_flow *f = &m->flow[i];
 
 		f->flow_id = random_next(x->seed);
-		f->track = wire_random_u32(x);
+		wire_random_place(x, &f->place);
 		f->proto = random_next(x->seed) & 1 ? IPPROTO_TCP :
 						      IPPROTO_UDP;
 		wire_random_endpoint(x, &f->src);
@@ -106,7 +115,7 @@ static inline void wire_random_flows_ack(struct wire_random *x,
 	m->n = wire_random_count(x, WIRE_FLOWS_ACK_FIT);
 	for (uint8_t i = 0; i < m->n; i++) {
 		m->flow[i].flow_id = random_next(x->seed);
-		m->flow[i].track = wire_random_u32(x);
+		wire_random_place(x, &m->flow[i].place);
 		m->flow[i].reason = (uint8_t)random_next(x->seed);
 		wire_random_proof(x, &m->flow[i].proof);
 	}

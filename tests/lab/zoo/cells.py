@@ -90,7 +90,6 @@ LOST = {
 # where they show, none for all; a pattern of their text; what is wrong. A
 # cell with no others is a TODO and no failure.
 KNOWN = (
-    ((), (), "young: * young *", "a flow enters a track that is on the move"),
     ((), ("home_again",), "*: a gap of *",
      "a reverse route without its gateway"),
     (("firewalld", "nixos"), (), "* v6: *",
