@@ -99,6 +99,7 @@ struct track {
 	uint32_t moves; /* committed */
 	enum source_way open; /* while it is held, ... */
 	uint64_t open_ms; /* ... since */
+	uint64_t left_seq; /* a flow that lives on left while it was asked */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */

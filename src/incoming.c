@@ -288,6 +288,12 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 				m->accept.refused[0].reason);
 			break;
 		}
+		/* The peer would take along who stays: asked anew. */
+		if (t->left_seq && t->left_seq == m->accept.seq) {
+			ev.type = MOVER_REFUSE;
+			ev.reason = REASON_DIGEST;
+			break;
+		}
 		ev.arrived_on = rx->local.addr;
 		memcpy(ev.challenge, m->accept.challenge,
 		       sizeof(ev.challenge));

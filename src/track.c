@@ -382,6 +382,9 @@ static void release_tracks(struct flow *f)
 		struct track *t = track_of(f, (enum flow_side)side);
 
 		flow_group_enter(f, (enum flow_side)side, NULL);
+		if (t && side == FLOW_OURS && !f->ended &&
+		    t->mover.state == MOVER_ASKED)
+			t->left_seq = t->mover.seq;
 		if (t && LIST_EMPTY(&t->group.flows))
 			track_free(t);
 	}
@@ -541,6 +544,9 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 	t->wish = is->wish;
 	t->way = is->way;
 	t->book = b;
+	/* Who has left since MOVE was sent is not in the journal. */
+	if (side == FLOW_OURS && t->mover.state == MOVER_ASKED)
+		t->left_seq = t->mover.seq;
 	return t;
 }
 

@@ -241,6 +241,26 @@ static void no_flow_moves_by_its_name(void **state)
 	check_agreed(&u);
 }
 
+/* A flow that lives leaves the track that MOVE named it in: no PROVE. */
+static void no_move_takes_along_who_stays(void **state)
+{
+	struct tuple t = connection(40000), u = connection(40001);
+	struct tuple r = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	assert_true(both_own(&u));
+	move(&t, "10.0.0.9");
+	settle_once(); /* MOVE arrives: ACCEPT is in the post */
+	assert_int_equal(track_of(flow_at(&host[1], &r), FLOW_THEIRS)
+				 ->follower.state, FOLLOWER_OFFERED);
+	assoc_let_go(host[0].d, flow_at(&host[0], &u), clock_ms,
+		     REASON_POLICY);
+	run_checked(&u, 5000);
+	check_wire(&t, "10.0.0.9");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +269,7 @@ int main(void)
 		cmocka_unit_test(a_change_of_tracks_changes_nothing_else),
 		WORLD(a_flow_enters_no_track_that_has_moved),
 		WORLD(no_flow_moves_by_its_name),
+		WORLD(no_move_takes_along_who_stays),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
