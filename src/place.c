@@ -4,6 +4,7 @@
  */
 #include "place.h"
 
+#include "migrate_parts.h"
 #include "wire.h"
 
 void place_fill(const struct mover *m, struct wire_place *named)
@@ -45,7 +46,7 @@ enum place_answer place_judge(const struct place_entry *e,
 	const struct follower *to = e->track;
 	const struct follower *from = e->from;
 
-	if (to && to == from)
+	if ((to && to == from) || MUTANT(place_unchecked))
 		return PLACE_AGREED;
 	/* A MOVE under way names the flows that it found. */
 	if (from && from->state != FOLLOWER_STEADY)

@@ -48,11 +48,18 @@ static void check_product(struct world *w, const struct host *h,
 	unsigned int expected = m->n_accepted * p->n_accepted, found = 0;
 	unsigned int accepted = 0;
 
+	if (!e->open)
+		return;
+	if (!e->in)
+		expected = 1;
 	for (unsigned int i = 0; i < e->n; i++) {
 		if (e->tuple[i].tombstone)
 			continue;
 		accepted++;
-		for (unsigned int k = 0; k < expected; k++)
+		if (!e->in)
+			found += locator_equal(&e->tuple[i].own, &e->own) &&
+				 locator_equal(&e->tuple[i].peer, &e->peer);
+		for (unsigned int k = 0; e->in && k < expected; k++)
 			found += locator_equal(&e->tuple[i].own,
 					       &m->accepted[k / p->n_accepted]
 							.locator) &&
@@ -119,13 +126,27 @@ void check_host(struct world *w, struct host *h)
 	}
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		check_product(w, h, f);
-		if (h->flow[f].n_held > 0 && h->up && !h->stopped &&
+		if (h->flow[f].n_held > 0 && h->flow[f].in && h->up && !h->stopped &&
 		    !h->asleep && !h->waking &&
 		    !mover_holds(&h->mover[host_own_track(h, f)]) &&
 		    !follower_holds(&h->follower[host_peer_track(h, f)]))
 			fail(w, "host %d flow %u: held packets forgotten",
 			     h->id, f);
 	}
+}
+
+/* No flow packet to a locator that its owner has not accepted for this flow. */
+static void check_owner(struct world *w, const struct host *h,
+			const struct dgram *d)
+{
+	const struct flow_end *there = &host_peer(w, h)->flow[d->flow];
+	const struct locator at = { sim_addr(d->dst), d->dst_ports };
+
+	if (there->open && there->generation == d->generation &&
+	    !kernel_accepts(there, &at))
+		fail(w, "I1: host %d flow %u: sent to %d/%llu, which its owner does not accept for this flow",
+		     h->id, d->flow, d->dst,
+		     (unsigned long long)d->dst_ports);
 }
 
 void check_data_sent(struct world *w, struct host *h, const struct dgram *d)
@@ -140,6 +161,9 @@ void check_data_sent(struct world *w, struct host *h, const struct dgram *d)
 		     d->flow, (unsigned long long)d->number,
 		     (unsigned long long)h->flow[d->flow].last_sent);
 	if (w->amnesia)
+		return;
+	check_owner(w, h, d);
+	if (!h->flow[d->flow].in)
 		return;
 	if (!h->said[own][d->src % ADDRS])
 		fail(w, "I1: host %d flow %u: sent from %d, which the peer never accepted",
@@ -261,8 +285,22 @@ bool world_is_settled(const struct world *w, const char **why)
 				return false;
 		}
 	}
+	*why = "the two differ about who is in a track";
+	for (unsigned int f = 0; f < FLOWS; f++)
+		if (w->host[0].flow[f].open != w->host[1].flow[f].open ||
+		    w->host[0].flow[f].in != w->host[1].flow[f].in)
+			return false;
 	*why = "nothing";
 	return true;
+}
+
+/* One that is in no track needs its own addresses. */
+static bool can_talk(const struct world *w, unsigned int f)
+{
+	const struct flow_end *e = &w->host[0].flow[f];
+
+	return e->open && (e->in || (host_owns(&w->host[0], &e->own.addr) &&
+				     host_owns(&w->host[1], &e->peer.addr)));
 }
 
 /* Data flows both ways, on every flow. */
@@ -276,7 +314,8 @@ void check_settled(struct world *w)
 	world_run(w, w->now + DELAY_MAX_MS + 1);
 	for (int id = 0; id < HOSTS; id++)
 		for (unsigned int f = 0; f < FLOWS; f++)
-			if (!w->host[id].flow[f].received_any)
+			if (can_talk(w, f) &&
+			    !w->host[id].flow[f].received_any)
 				fail(w, "host %d flow %u: no data after all is settled",
 				     id, f);
 }

@@ -78,6 +78,7 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 	struct challenge_record *c;
 
 	memcpy(d.challenge, a->challenge, sizeof(d.challenge));
+	d.digest = member_digest(h, mover, track);
 	d.track_number[track] = mover ? h->mover[track].track :
 					h->follower[track].track;
 	check_written_down(w, h, mover, track);
@@ -150,6 +151,7 @@ static void execute_other(struct world *w, struct host *h, unsigned int track,
 		post_situation(w, h, track, w->now, MIGRATE_CAUSE_RETRY, &l);
 		break;
 	case MIGRATE_SEND_FLOWS:
+		member_list(w, h);
 		post_situation(w, h, track,
 			       w->now + 2 * w->delay_ms + world_pick(w, 300),
 			       MIGRATE_CAUSE_RETRY, &l);
@@ -412,7 +414,7 @@ struct locator host_candidate(const struct world *w, const struct host *h,
 		return m->target;
 	/* Flow f of either host has its identity on that of its track. */
 	for (unsigned int f = 0; f < FLOWS; f++)
-		if (host_own_track(h, f) == track &&
+		if (h->flow[f].in && host_own_track(h, f) == track &&
 		    addr_equal(&l.addr, &h->flow[f].own.addr))
 			return l;
 	l.ports = m->sending.ports;
@@ -507,6 +509,10 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 			world_post(w, w->now + 1000, d);
 		}
 		break;
+	case D_CLAIM_TIMER:
+	case D_CLOSE:
+		member_event(w, h, d);
+		break;
 	default:
 		break;
 	}
@@ -529,6 +535,19 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	world_post(w, w->now + for_ms, &d);
 }
 
+/* Where the flows of an owner's track begin that `h` has in it. */
+static struct locator first_locator(const struct host *h,
+				    const struct host *owner, unsigned int t)
+{
+	struct locator l = owner->mover[t].current;
+
+	for (unsigned int f = 0; f < FLOWS; f++)
+		if (h->flow[f].in && host_own_track(owner, f) == t)
+			return owner == h ? h->flow[f].own : h->flow[f].peer;
+	l.ports = 0;
+	return l;
+}
+
 /* Without its journal a host begins new tracks, which its peer follows from
  * the beginning, and knows nothing about the peer's. */
 static void forget_everything(struct world *w, struct host *h)
@@ -536,30 +555,37 @@ static void forget_everything(struct world *w, struct host *h)
 	struct host *p = host_peer(w, h);
 
 	for (unsigned int t = 0; t < TRACKS; t++) {
-		unsigned int own = 0, theirs = 0;
+		const struct locator own = first_locator(h, h, t);
+		const struct locator theirs = first_locator(h, p, t);
 
-		while (host_own_track(h, own) != t)
-			own++;
-		while (host_peer_track(h, theirs) != t)
-			theirs++;
-		mover_init(&h->mover_journal[t], ++w->track_numbers,
-			   &h->flow[own].own);
-		follower_init(&p->follower[t], w->track_numbers,
-			      &h->flow[own].own);
+		mover_init(&h->mover_journal[t], ++w->track_numbers, &own);
+		follower_init(&p->follower[t], w->track_numbers, &own);
 		p->follower_journal[t] = p->follower[t];
 		follower_init(&h->follower_journal[t], p->mover[t].track,
-			      &h->flow[theirs].peer);
+			      &theirs);
 		h->last_seq[t] = 0;
 		h->last_committed[t] = 0;
 		h->last_pending[t] = 0;
 		p->last_committed[t] = 0;
 		p->last_pending[t] = 0;
 	}
-	kernel_reconcile(w, p);
+	/* Who is elsewhere finds no track to be proved anew in. */
 	for (unsigned int f = 0; f < FLOWS; f++) {
+		struct flow_end *e = &h->flow[f];
+
 		h->flow[f].n = 0;
-		kernel_flush(w, p, f);
+		e->in = p->flow[f].in = e->open && p->flow[f].open &&
+			locator_equal(&e->own, &h->mover_journal[
+				host_own_track(h, f)].current) &&
+			locator_equal(&e->peer, &h->follower_journal[
+				host_peer_track(h, f)].sending);
+		e->open = p->flow[f].open = e->in;
+		if (!e->open)
+			p->flow[f].n = p->flow[f].n_held = 0;
 	}
+	kernel_reconcile(w, p);
+	for (unsigned int f = 0; f < FLOWS; f++)
+		kernel_flush(w, p, f);
 }
 
 void host_restart(struct world *w, struct host *h, bool amnesia)
@@ -572,6 +598,9 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		h->mover[t] = h->mover_journal[t];
 		h->follower[t] = h->follower_journal[t];
+		/* Who has left since is not in the journal. */
+		h->left_seq[t] = h->mover[t].state == MOVER_ASKED ?
+					 h->mover[t].seq : 0;
 	}
 	host_disturb(w, h);
 	kernel_reconcile(w, h);
@@ -609,6 +638,7 @@ void host_init(struct world *w, int id, const uint8_t first[TRACKS],
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		h->flow[f].own = own[host_own_track(h, f)];
 		h->flow[f].peer = peer[host_peer_track(h, f)];
+		h->flow[f].open = h->flow[f].in = true;
 		kernel_accept(w, &h->flow[f], &h->flow[f].own,
 			      &h->flow[f].peer);
 	}

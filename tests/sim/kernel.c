@@ -58,6 +58,8 @@ void kernel_accept_locator(struct world *w, struct host *h, bool mover,
 		struct mover *m = &h->mover[host_own_track(h, f)];
 		struct follower *p = &h->follower[host_peer_track(h, f)];
 
+		if (!h->flow[f].in)
+			continue;
 		if (mover && host_own_track(h, f) == track)
 			for (unsigned int i = 0; i < p->n_accepted; i++)
 				kernel_accept(w, &h->flow[f], l,
@@ -75,7 +77,7 @@ void kernel_unaccept_locator(struct world *w, struct host *h, bool mover,
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		struct flow_end *e = &h->flow[f];
 
-		if ((mover ? host_own_track(h, f) : host_peer_track(h, f)) != track)
+		if (!e->in || (mover ? host_own_track(h, f) : host_peer_track(h, f)) != track)
 			continue;
 		for (unsigned int i = 0; i < e->n; i++)
 			if (locator_equal(mover ? &e->tuple[i].own :
@@ -84,41 +86,67 @@ void kernel_unaccept_locator(struct world *w, struct host *h, bool mover,
 	}
 }
 
+static bool wanted(const struct host *h, unsigned int f,
+		   const struct kernel_tuple *t)
+{
+	const struct flow_end *e = &h->flow[f];
+	const struct mover *m = &h->mover[host_own_track(h, f)];
+	const struct follower *p = &h->follower[host_peer_track(h, f)];
+	bool own = false, peer = false;
+
+	if (!e->in)
+		return locator_equal(&t->own, &e->own) &&
+		       locator_equal(&t->peer, &e->peer);
+	for (unsigned int k = 0; k < m->n_accepted; k++)
+		own |= locator_equal(&t->own, &m->accepted[k].locator);
+	for (unsigned int k = 0; k < p->n_accepted; k++)
+		peer |= locator_equal(&t->peer, &p->accepted[k].locator);
+	return own && peer;
+}
+
+void kernel_fit(struct world *w, struct host *h, unsigned int f)
+{
+	struct flow_end *e = &h->flow[f];
+	struct mover *m = &h->mover[host_own_track(h, f)];
+	struct follower *p = &h->follower[host_peer_track(h, f)];
+
+	if (!e->open)
+		return;
+	for (unsigned int i = 0; i < e->n; i++)
+		if (!wanted(h, f, &e->tuple[i]))
+			kernel_drop(w, &e->tuple[i]);
+	if (!e->in)
+		kernel_accept(w, e, &e->own, &e->peer);
+	for (unsigned int i = 0; e->in && i < m->n_accepted; i++)
+		for (unsigned int k = 0; k < p->n_accepted; k++)
+			kernel_accept(w, e, &m->accepted[i].locator,
+				      &p->accepted[k].locator);
+}
+
 /* After a restart: what is in the kernel is made to be what is in the
  * journal; what is too much there goes the way of all acceptance. */
 void kernel_reconcile(struct world *w, struct host *h)
 {
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		struct flow_end *e = &h->flow[f];
-		struct mover *m = &h->mover[host_own_track(h, f)];
-		struct follower *p = &h->follower[host_peer_track(h, f)];
+	for (unsigned int f = 0; f < FLOWS; f++)
+		kernel_fit(w, h, f);
+}
 
-		for (unsigned int i = 0; i < e->n; i++) {
-			struct kernel_tuple *t = &e->tuple[i];
-			bool own = false, peer = false;
-
-			for (unsigned int k = 0; k < m->n_accepted; k++)
-				own |= locator_equal(&t->own,
-						     &m->accepted[k].locator);
-			for (unsigned int k = 0; k < p->n_accepted; k++)
-				peer |= locator_equal(&t->peer,
-						      &p->accepted[k].locator);
-			if (!own || !peer)
-				kernel_drop(w, t);
-		}
-		for (unsigned int i = 0; i < m->n_accepted; i++)
-			for (unsigned int k = 0; k < p->n_accepted; k++)
-				kernel_accept(w, e, &m->accepted[i].locator,
-					      &p->accepted[k].locator);
-	}
+bool kernel_accepts(const struct flow_end *e, const struct locator *own)
+{
+	for (unsigned int i = 0; i < e->n; i++)
+		if (!e->tuple[i].tombstone &&
+		    locator_equal(&e->tuple[i].own, own))
+			return true;
+	return false;
 }
 
 /* ---------------------------------------------------------------- data */
 
 static bool flow_held(const struct host *h, unsigned int f)
 {
-	return mover_holds(&h->mover[host_own_track(h, f)]) ||
-	       follower_holds(&h->follower[host_peer_track(h, f)]);
+	return h->flow[f].in &&
+	       (mover_holds(&h->mover[host_own_track(h, f)]) ||
+		follower_holds(&h->follower[host_peer_track(h, f)]));
 }
 
 static void data_emit(struct world *w, struct host *h, unsigned int f,
@@ -128,8 +156,13 @@ static void data_emit(struct world *w, struct host *h, unsigned int f,
 	const struct locator *dst =
 		follower_locator(&h->follower[host_peer_track(h, f)]);
 	struct dgram d = { .kind = D_DATA, .from_host = h->id, .flow = f,
+			   .generation = h->flow[f].generation,
 			   .number = number, .sent_ms = w->now };
 
+	if (!h->flow[f].in) {
+		src = &h->flow[f].own;
+		dst = &h->flow[f].peer;
+	}
 	if (!dst) {
 		fail(w, "host %d flow %u: not held and nowhere to send",
 		     h->id, f);
@@ -165,6 +198,8 @@ bool kernel_unmoved(const struct host *h, unsigned int f)
 	const struct locator *dst =
 		follower_locator(&h->follower[host_peer_track(h, f)]);
 
+	if (!e->in)
+		return true;
 	return dst && locator_equal(src, &e->own) &&
 	       locator_equal(src, mover_current(m)) &&
 	       locator_equal(dst, &e->peer);
@@ -176,12 +211,15 @@ void kernel_traffic(struct world *w, struct host *h, unsigned int f)
 	bool held = flow_held(h, f) || e->n_held > 0;
 	uint64_t number;
 
-	if (h->asleep)
+	if (h->asleep || !e->open)
+		return;
+	/* Without a daemon's help it stands. */
+	if (!e->in && !host_owns(h, &e->own.addr))
 		return;
 	number = ++e->next_number;
 	/* Without the daemon the kernel goes on for what has not moved; the
 	 * tripwire holds what has lost its address. */
-	if (!h->up || h->stopped)
+	if (e->in && (!h->up || h->stopped))
 		held |= !kernel_unmoved(h, f) ||
 			!host_owns(h, &h->mover[host_own_track(h, f)].sending.addr);
 	if (!held) {
@@ -207,6 +245,8 @@ void kernel_receive(struct world *w, struct host *h, const struct dgram *d)
 
 	struct dgram queued = *d;
 
+	if (!e->open || e->generation != d->generation)
+		return;
 	if (t && !t->tombstone) {
 		if (!h->up && !identity)
 			return; /* a queue without a reader */

@@ -24,6 +24,7 @@ static void send_sync(struct world *w, struct host *h, const struct dgram *to,
 		d.track_number[t] = h->mover[t].track;
 		d.their_number[t] = h->follower[t].track;
 	}
+	d.digest = member_digest(h, true, ALL_TRACKS);
 	world_send(w, &d);
 }
 
@@ -68,7 +69,8 @@ static void receive_move(struct world *w, struct host *h,
 	bool identity = false;
 
 	for (unsigned int i = 0; i < FLOWS; i++)
-		identity |= host_peer_track(h, i) == d->track &&
+		identity |= h->flow[i].in &&
+			    host_peer_track(h, i) == d->track &&
 			    addr_equal(&d->to.addr, &h->flow[i].peer.addr);
 	for (unsigned int i = 0; i < sizeof(ev.challenge); i++)
 		ev.challenge[i] = (uint8_t)world_random(w);
@@ -77,7 +79,8 @@ static void receive_move(struct world *w, struct host *h,
 			ev.check = REASON_POLICY;
 		else if (h->taken[to] && d->to.ports == 0 && !identity)
 			ev.check = REASON_TUPLE_TAKEN;
-		else if (h->digest_differs[d->track])
+		else if (h->digest_differs[d->track] ||
+			 d->digest != member_digest(h, false, d->track))
 			ev.check = REASON_DIGEST;
 		else if (h->at_limit && world_chance(w, 700))
 			ev.check = REASON_LIMIT;
@@ -120,6 +123,11 @@ static void receive_accept(struct world *w, struct host *h,
 		    p->challenge[i].heard_at != p->challenge[i].dest)
 			p->challenge[i].heard_at = d->dst;
 	h->said[d->track][d->accepted_addr % ADDRS] = true;
+	if (h->left_seq[d->track] == d->seq &&
+	    migrate_mutant != MUTANT_left_taken_along) {
+		ev.type = MOVER_REFUSE;
+		ev.reason = REASON_DIGEST;
+	}
 	host_step_mover(w, h, d->track, &ev, d);
 }
 
@@ -138,6 +146,8 @@ static void receive_sync(struct world *w, struct host *h,
 		if (d->track_number[t] == h->follower[t].track)
 			host_step_follower(w, h, t, &f, d);
 	}
+	if (d->digest != member_digest(h, true, ALL_TRACKS))
+		member_list(w, h);
 	if (d->session == h->session) {
 		h->hello_waits = false;
 		if (!d->answer)
@@ -253,6 +263,13 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 		break;
 	case D_SYNC:
 		receive_sync(w, h, d);
+		break;
+	case D_ASK:
+	case D_FLOWS:
+	case D_FLOWS_ACK:
+	case D_LIST:
+	case D_LIST_ACK:
+		member_receive(w, h, d);
 		break;
 	default:
 		break;

@@ -35,6 +35,9 @@
 	X(hold_not_released_by_peer, "never lets held packets go")            \
 	/* both */                                                            \
 	X(drain_zero, "drops the old locator at once")                        \
+	/* flows that enter */                                                \
+	X(place_unchecked, "takes a flow into a track wherever that is")      \
+	X(left_taken_along, "proves a MOVE that names a flow that has left")  \
 	/* executor of ACCEPT_DEL, for the invariant behind it */             \
 	X(no_tombstone, "forgets a tuple that was accepted")
 

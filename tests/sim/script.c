@@ -94,7 +94,7 @@ static struct dgram take(struct world *w)
 	return w->dgram[top];
 }
 
-static int random_own(struct world *w, const struct host *h)
+int random_own(struct world *w, const struct host *h)
 {
 	unsigned int i = world_pick(w, ADDRS);
 
@@ -162,6 +162,8 @@ static void deliver(struct world *w, const struct dgram *d)
 	case D_RESUME:
 	case D_RESTART:
 	case D_HELLO_TIMER:
+	case D_CLAIM_TIMER:
+	case D_CLOSE:
 		host_event(w, &w->host[d->from_host], d);
 		break;
 	default:
@@ -526,6 +528,20 @@ static void happen(struct world *w)
 	}
 }
 
+/* Connections end, others begin, policy lets go: at any time. */
+static void come_and_go(struct world *w)
+{
+	for (unsigned int f = 0; f < FLOWS; f++) {
+		if (world_chance(w, 250))
+			member_let_go(w, &w->host[world_pick(w, HOSTS)], f);
+		else if (world_chance(w, 300))
+			member_close(w, f);
+		member_open(w, f);
+	}
+	world_run(w, w->now + world_pick(w, world_chance(w, 700) ? 400 :
+								  4000));
+}
+
 static uint64_t pause_between(struct world *w)
 {
 	static const unsigned int most_ms[] = { 5, 50, 300, 300, 2500, 2500,
@@ -553,6 +569,7 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
 	w->copies = world_chance(w, 300) ? 100 : 0;
 	w->reorder = world_chance(w, 300) ? 200 : 0;
 	w->late = world_chance(w, 300) ? 20 : 0;
+	w->comings = world_chance(w, 500);
 	for (int id = 0; id < HOSTS; id++)
 		for (unsigned int t = 0; t < TRACKS; t++)
 			first[id][t] = (uint8_t)world_pick(w, ADDRS);
@@ -624,12 +641,19 @@ bool world_schedule(struct world *w)
 {
 	unsigned int n = 2 + world_pick(w, 12);
 	struct dgram traffic = { .kind = D_TRAFFIC };
+	struct dgram claim = { .kind = D_CLAIM_TIMER };
 	uint64_t until, pause;
 	const char *why;
 
 	w->traffic_ms = 20;
 	world_post(w, w->now, &traffic);
+	for (int id = 0; id < HOSTS; id++) {
+		claim.from_host = id;
+		world_post(w, w->now + world_pick(w, 200), &claim);
+	}
 	for (unsigned int i = 0; i < n && !w->failed; i++) {
+		if (w->comings && world_chance(w, 600))
+			come_and_go(w);
 		happen(w);
 		pause = pause_between(w);
 		/* Much traffic around the events, little in the quiet. */

@@ -174,6 +174,7 @@ static uint64_t run(const struct options *o, struct world *w,
 		total->hold_dropped += w->stats.hold_dropped;
 		total->tombstone_hits += w->stats.tombstone_hits;
 		total->to_stranger += w->stats.to_stranger;
+		total->entered += w->stats.entered;
 	}
 	return i;
 }
@@ -194,10 +195,11 @@ static int report(const struct options *o, const struct world *w, uint64_t ran,
 	}
 	printf("ok 1 - invariants kept in %llu schedules from seed %llu\n",
 	       (unsigned long long)ran, (unsigned long long)o->seed);
-	printf("# %llu steps, %llu moves, %llu control messages\n"
+	printf("# %llu steps, %llu moves, %llu control messages, %llu times a flow entered at an end\n"
 	       "# data: %llu sent, %llu received, %llu held, %llu refused by a full hold, %llu on tombstones, %llu to a stranger\n",
 	       (unsigned long long)s->steps, (unsigned long long)s->moves,
 	       (unsigned long long)s->controls,
+	       (unsigned long long)s->entered,
 	       (unsigned long long)s->data_sent,
 	       (unsigned long long)s->data_received,
 	       (unsigned long long)s->held,

@@ -11,8 +11,9 @@
  *	                             replays, relays and forges
  *
  * sim.c: options, schedules, coverage, TAP. script.c: what happens to the
- * world. host.c, message.c, kernel.c: the daemon's and the kernel's part.
- * check.c: the invariants. Links the real migrate.c, mover.c and follower.c.
+ * world. host.c, message.c, member.c, kernel.c: the daemon's and the kernel's
+ * part. check.c: the invariants. Links the real migrate.c, mover.c, follower.c
+ * and place.c.
  */
 #ifndef SACIPED_SIM_H
 #define SACIPED_SIM_H
@@ -22,6 +23,7 @@
 
 #include "migrate.h"
 #include "migrate_mutants.h"
+#include "wire.h"
 
 #define HOSTS 2
 #define TRACKS 2
@@ -49,6 +51,11 @@ enum dgram_kind {
 	D_WELCOME,
 	D_SYNC,
 	D_DATA,
+	D_ASK, /* member.c */
+	D_FLOWS,
+	D_FLOWS_ACK,
+	D_LIST,
+	D_LIST_ACK,
 	/* no datagrams, but things that a daemon does a little later */
 	D_SITUATION,
 	D_NO_PORTS,
@@ -56,6 +63,8 @@ enum dgram_kind {
 	D_RESUME,
 	D_RESTART,
 	D_HELLO_TIMER,
+	D_CLAIM_TIMER,
+	D_CLOSE,
 };
 
 struct dgram {
@@ -79,8 +88,16 @@ struct dgram {
 	uint32_t their_number[TRACKS];
 	enum migrate_cause cause; /* SITUATION */
 	bool has_candidate;
-	/* DATA */
+	uint64_t digest; /* MOVE: the flows of the track */
+	struct wire_place place; /* FLOWS, FLOWS_ACK */
+	uint64_t nonce; /* FLOWS; FLOWS_ACK answers it */
+	struct { /* LIST */
+		uint64_t generation;
+		bool open, in;
+	} member[FLOWS];
+	/* DATA, FLOWS */
 	unsigned int flow;
+	uint64_t generation;
 	uint64_t number;
 	uint64_t src_ports, dst_ports;
 	uint64_t sent_ms;
@@ -100,6 +117,11 @@ struct kernel_tuple {
 
 struct flow_end {
 	struct locator own, peer; /* identity */
+	bool open; /* the socket is there */
+	bool in; /* in a track of either side */
+	uint64_t generation; /* of what follows one another as this flow */
+	uint64_t nonce;
+	uint64_t quiet_ms; /* not claimed before */
 	unsigned int n;
 	struct kernel_tuple tuple[TUPLES];
 	unsigned int n_held;
@@ -134,6 +156,8 @@ struct host {
 	 * a restart would take. */
 	bool mover_ahead[TRACKS], follower_ahead[TRACKS];
 	struct flow_end flow[FLOWS];
+	unsigned int unanswered; /* claims */
+	uint64_t left_seq[TRACKS]; /* MOVE that names who has left since */
 
 	bool up; /* the daemon runs */
 	bool stopped; /* the daemon does not get on */
@@ -167,7 +191,7 @@ struct host {
 
 struct stats {
 	uint64_t steps, data_sent, data_received, tombstone_hits, moves, controls,
-		to_stranger, held, hold_dropped;
+		to_stranger, held, hold_dropped, entered;
 };
 
 struct world {
@@ -176,10 +200,12 @@ struct world {
 	bool stranger[ALL_ADDRS];
 	bool blocked[ALL_ADDRS][ALL_ADDRS];
 	unsigned int loss, copies, reorder, late; /* per mille */
+	bool comings; /* flows begin, end, enter and leave */
 	bool relayed; /* an attacker on the path repeats things elsewhere */
 	unsigned int delay_ms;
 	uint64_t sessions;
 	uint32_t track_numbers;
+	uint64_t generations;
 	bool amnesia; /* a journal was lost: only recovery is checked */
 	bool healing;
 	bool verbose;
@@ -226,6 +252,7 @@ void world_post(struct world *w, uint64_t at, const struct dgram *d);
 /* Through the network, which does to it what it does. */
 void world_send(struct world *w, const struct dgram *d);
 struct addr sim_addr(int number);
+int random_own(struct world *w, const struct host *h); /* NO_ADDR */
 int sim_addr_number(const struct addr *a); /* NO_ADDR */
 
 /* host.c */
@@ -260,6 +287,17 @@ void host_restart(struct world *w, struct host *h, bool amnesia);
 void host_receive(struct world *w, struct host *h, const struct dgram *d);
 void host_hello(struct world *w, struct host *h);
 
+/* member.c */
+#define ALL_TRACKS TRACKS
+/* Of the flows in one of its own tracks, or in one that it follows. */
+uint64_t member_digest(const struct host *h, bool mover, unsigned int track);
+void member_let_go(struct world *w, struct host *h, unsigned int f);
+void member_close(struct world *w, unsigned int f);
+void member_open(struct world *w, unsigned int f);
+void member_list(struct world *w, struct host *h);
+void member_receive(struct world *w, struct host *h, const struct dgram *d);
+void member_event(struct world *w, struct host *h, const struct dgram *d);
+
 /* kernel.c */
 void kernel_accept(struct world *w, struct flow_end *e,
 		   const struct locator *own, const struct locator *peer);
@@ -267,7 +305,11 @@ void kernel_accept_locator(struct world *w, struct host *h, bool mover,
 			   unsigned int track, const struct locator *l);
 void kernel_unaccept_locator(struct world *w, struct host *h, bool mover,
 			     unsigned int track, const struct locator *l);
+/* Makes what one flow accepts what its tracks say, or its identity. */
+void kernel_fit(struct world *w, struct host *h, unsigned int flow);
 void kernel_reconcile(struct world *w, struct host *h);
+/* Does it take this flow's packets at `own`? */
+bool kernel_accepts(const struct flow_end *e, const struct locator *own);
 bool kernel_unmoved(const struct host *h, unsigned int flow);
 void kernel_flush(struct world *w, struct host *h, unsigned int flow);
 void kernel_receive(struct world *w, struct host *h, const struct dgram *d);
