@@ -118,6 +118,27 @@ def better_route_first_one_stays(lab, n):
     end(flows)
 
 
+@scenario(fam=(4, 6), control="lives")
+def new_connections_when_a_better_route_comes(lab, n):
+    """Proved just when the others move; the first interface stays: all live."""
+    client, router, server = routed(lab, n)
+    lab.daemons(client, server)
+    first = echo(client, server, fam=n.fam)
+    lab.protected(first)
+    client.add("eth1", n.cidr(3, 9), nodad(n))
+    flows = [first]
+    for gateway, dev in ((3, "eth1"), (1, "eth0")) * 2:
+        flows.append(echo(client, server, fam=n.fam, busy=10, pace_us=50000,
+                          source=n.ip(1, 2)))
+        client.ip(f"route replace default via {n.ip(gateway, 1)} dev {dev}")
+        time.sleep(1.5)
+    lab.protected(*flows)
+    for f in flows:
+        f.goes_on()
+        f.echo_all()
+    end(flows)
+
+
 @scenario(fam=(4, 6), control="dies")
 def another_subnet(lab, n):
     """
