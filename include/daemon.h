@@ -105,12 +105,14 @@ struct track {
 	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */
 	enum reason told; /* in the log, of that */
 	const struct wire_refuse *refusal; /* while it is worked on */
+	uint64_t told_refusals; /* in the log, since it moved: a bit a reason */
 	uint64_t announce_ms; /* mover waits for FLOWS complete: look again */
 	bool kept; /* it stands in the journal ... */
 	uint64_t kept_ports[KEEP_PORTS]; /* ... and these choices of ports */
 	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
 	uint64_t greeted_seq; /* from where that move was offered */
+	enum reason refused; /* its newest number was; NONE: it was not */
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
 	size_t answer_len;

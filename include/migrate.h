@@ -43,7 +43,9 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "bucket.h"
 #include "reason.h"
+#include "refusals.h"
 
 #define MIGRATE_CHALLENGE_SIZE 16
 #define MIGRATE_ACCEPTED_MAX 8 /* locators accepted per object */
@@ -124,8 +126,9 @@ enum migrate_action_type {
 			     * with cause RETRY and the same candidate */
 	MIGRATE_HANDSHAKE, /* the session may be dead: try a new one */
 	MIGRATE_NEXT_CANDIDATE, /* SITUATION with cause NEXT: the best source
-				 * other than mover_target(); unset where
-				 * none */
+				 * other than mover_target() that
+				 * mover_was_refused() does not name; unset
+				 * where none */
 	MIGRATE_EVALUATE, /* SITUATION as after an address event: something
 			   * failed, or what is up is unknown */
 	MIGRATE_NOTE, /* counter, reason, locator: to count, log, monitor */
@@ -229,9 +232,10 @@ struct mover {
 	bool declared_gone; /* the peer may be holding on our word */
 	bool peer_lost; /* it forgot what it had accepted */
 	bool holding;
-	bool refused; /* `seq` was refused for ports or digest */
+	bool refused; /* `seq` was refused: nothing repeats it */
+	bool unsent; /* `seq` waits for a token */
 	unsigned int repeats; /* of the outstanding message */
-	unsigned int retries; /* RETRYs since the last fresh situation */
+	unsigned int retries; /* RETRYs in a row at this address */
 	uint32_t backoff_ms;
 	uint64_t hold_since_ms;
 	uint64_t repeat_ms; /* next repetition, while ASKED or SWITCHED */
@@ -245,6 +249,9 @@ struct mover {
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
 	unsigned int n_accepted;
 	struct accepted accepted[MIGRATE_ACCEPTED_MAX];
+	/* Not in the journal. */
+	struct bucket numbers; /* a token for each that is sent */
+	struct refusals refusals;
 };
 
 /* A track at rest at `current`, which is up. The accepted set holds it
@@ -270,6 +277,10 @@ const struct locator *mover_locator(const struct mover *m);
 const struct locator *mover_current(const struct mover *m);
 const struct locator *mover_target(const struct mover *m);
 bool mover_accepts(const struct mover *m, const struct addr *a);
+/* Has the peer refused that source in this round? */
+bool mover_was_refused(const struct mover *m, const struct addr *a);
+/* Would MOVE leave at once? Where not, a wish that can wait shall. */
+bool mover_may_begin(const struct mover *m, uint64_t now_ms);
 enum locator_role mover_role(const struct mover *m, unsigned int i);
 
 /* ------------------------------------------------------------ follower */

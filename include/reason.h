@@ -133,7 +133,8 @@ enum reason {
 	X(JOURNAL_ERRORS, journal_errors)                                     \
 	X(ROUTES_RESTORED, routes_restored)                                   \
 	X(REPAIRS_DELAYED, repairs_delayed)                                   \
-	X(PAIRS_FULL, pairs_full)
+	X(PAIRS_FULL, pairs_full)                                             \
+	X(MOVES_PACED, moves_paced)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -36,6 +36,18 @@ static void look_anew(struct flow *f)
 		ours->fresh = ours->assoc->d->fresh = true;
 }
 
+/* Of this reason, since the track moved last: the others say nothing new. */
+static bool is_first_refusal(struct track *t, const struct migrate_action *act)
+{
+	uint64_t bit = (uint64_t)1 << act->reason;
+
+	_Static_assert(REASON_MAX <= 64, "a bit for each");
+	if (act->counter != COUNTER_MOVES_REFUSED || t->told_refusals & bit)
+		return false;
+	t->told_refusals |= bit;
+	return true;
+}
+
 static void note(struct track *t, const struct migrate_action *act)
 {
 	struct daemon *d = t->assoc->d;
@@ -52,13 +64,15 @@ static void note(struct track *t, const struct migrate_action *act)
 		 (unsigned long long)act->seq, addr_format(&act->to.addr, a),
 		 act->reason != REASON_NONE ? ": " : "",
 		 act->reason != REASON_NONE ? reason_text(act->reason) : "");
-	log_write(d->log, committed ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
+	log_write(d->log, committed || is_first_refusal(t, act) ?
+		  LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
 		  "%s: %s, %u flows, %s", counter_name(act->counter),
 		  t->side == FLOW_OURS ? "we" : "peer", t->group.digest.count,
 		  text);
 	report_event(d, t->assoc->name, counter_name(act->counter), text);
 	if (!committed)
 		return;
+	t->told_refusals = 0;
 	t->moves++;
 	keep_track_later(t);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
@@ -386,7 +400,9 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	    t->mover.state == MOVER_STEADY)
 		return;
 	source_choose(t, &source);
-	if (cause != MIGRATE_CAUSE_GONE && !is_better(t, cause, &source))
+	if (cause == MIGRATE_CAUSE_GONE)
+		source_unrefused(t, &source);
+	else if (!is_better(t, cause, &source))
 		cause = MIGRATE_CAUSE_REFRESH;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY)
@@ -487,6 +503,8 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms)
 		return -EADDRNOTAVAIL;
 	if (addr_equal(to, &mover_current(&t->mover)->addr))
 		return -EALREADY;
+	if (!mover_may_begin(&t->mover, now_ms))
+		return -EAGAIN;
 	candidate = source_locator(t, to);
 	if (!addr_is_set(&candidate.addr))
 		return -EADDRINUSE;
@@ -507,6 +525,7 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 
 	(void)d;
 	if (!t || t->mover.state != MOVER_STEADY ||
+	    !mover_may_begin(&t->mover, now_ms) ||
 	    !endpoint_equal(&wire.local, &wanted->local))
 		return;
 	memset(&named, 0, sizeof(named));

@@ -41,8 +41,11 @@ bool source_leads_home(struct track *t, const struct addr *a);
  * has something to forward: the kernel asks for it then. */
 enum source_way source_way(struct track *t, const struct addr *from,
 			   uint64_t now_ms);
-/* Another usable one that reaches the peer, for when `target` fails. */
+/* Another usable one that reaches the peer, for when `target` fails: what comes
+ * behind it in the kernel's order, but for what the peer has refused. */
 void source_next(struct track *t, const struct addr *target, struct addr *a);
+/* Where the peer has refused *a, the next one that it has not. */
+void source_unrefused(struct track *t, struct addr *a);
 /* `a` with a choice of ports; unset where no port is free. */
 struct locator source_locator(struct track *t, const struct addr *a);
 

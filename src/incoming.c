@@ -169,6 +169,16 @@ static bool move_judge(struct track *t, const struct wire_move *m,
 	return true;
 }
 
+/* FLOWS will come from there, and we answer it only where the peer has proved
+ * to be. */
+static void expect_flows(struct assoc *a, uint64_t now_ms,
+			 const struct peer_rx *rx)
+{
+	if (!peer_remote_validated_ms(a->peer, &rx->remote.addr))
+		(void)peer_validate_path(a->peer, now_ms, &rx->local.addr,
+					 &rx->remote.addr);
+}
+
 static void refuse_unknown(struct assoc *a, uint64_t now_ms,
 			   const struct peer_rx *rx,
 			   const struct wire_move *m)
@@ -182,6 +192,7 @@ static void refuse_unknown(struct assoc *a, uint64_t now_ms,
 	answer.refuse.reason = REASON_DIGEST;
 	REFUSED(a->d, DIGEST);
 	assoc_send(a, now_ms, &rx->local.addr, &rx->remote.addr, &answer);
+	expect_flows(a, now_ms, rx);
 }
 
 static void on_move(struct assoc *a, uint64_t now_ms,
@@ -217,6 +228,8 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	if (class == FOLLOWER_SEQ_NEW) {
 		if (!move_judge(t, m, &ev, &taken))
 			return;
+		if (addr_equal(&ev.source, &m->to))
+			t->refused = ev.check;
 		taken.track = t->id;
 		taken.seq = m->seq;
 		taken.reason = (uint8_t)ev.check;
@@ -229,6 +242,8 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	t->refusal = &taken;
 	handover_step_follower(t, &ev, now_ms);
 	t->refusal = NULL;
+	if (taken.reason == REASON_DIGEST)
+		expect_flows(a, now_ms, rx);
 }
 
 static void on_prove(struct assoc *a, uint64_t now_ms,

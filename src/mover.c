@@ -23,7 +23,7 @@
 
 #define HANDSHAKE_AFTER 2 /* repetitions */
 #define NEXT_AFTER 4
-#define RETRIES_MAX 8
+#define RETRIES_MAX 3
 /* Moves begun since the one that was accepted last, before we send from that
  * no longer: the peer keeps the last six that it has accepted. */
 #define PERMIT_MOVES 4
@@ -115,6 +115,20 @@ static void send_outstanding(struct mover *m, struct migrate_actions *out)
 	}
 }
 
+/* The MOVE of a number costs a token; without one it waits. */
+static void send_first(struct mover *m, uint32_t random, uint64_t now,
+		       struct migrate_actions *out)
+{
+	if (!bucket_take(&m->numbers, now) && !MUTANT(numbers_unpaced)) {
+		m->repeat_ms = bucket_next_ms(&m->numbers, now);
+		return;
+	}
+	m->unsent = false;
+	m->sent_ms = now;
+	send_outstanding(m, out);
+	schedule(m, random, now);
+}
+
 /* Makes `l` accepted. False where the list is full of locators that must
  * stay: then nothing has changed. */
 static bool accept_locator(struct mover *m, const struct locator *l,
@@ -161,10 +175,11 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	actions_journal(out);
 	if (on_permit(m) && m->seq >= m->permit_seq + PERMIT_MOVES)
 		hold(m, now, out);
-	if (fresh || !asking(m)) {
+	if (fresh || !asking(m) || !addr_equal(&m->target.addr, &to.addr))
+		m->retries = 0;
+	if (fresh || !asking(m) || m->refused) {
 		m->backoff_ms = rtt_pto_ms(&m->rtt);
 		m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
-		m->retries = 0;
 	}
 	m->state = MOVER_ASKED;
 	m->seq++;
@@ -178,12 +193,14 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	m->from_gone = !m->current_up || !m->sending_up;
 	m->declared_gone = m->declared_gone || m->from_gone;
 	m->repeats = 0;
-	m->sent_ms = now;
 	m->evaluate_ms = MIGRATE_NEVER;
 	if (MUTANT(switch_before_accept))
 		outbound(m, &to, out);
-	send_outstanding(m, out);
-	schedule(m, random, now);
+	m->unsent = true;
+	send_first(m, random, now, out);
+	if (m->unsent)
+		actions_note(out, COUNTER_MOVES_PACED, REASON_NONE, m->seq,
+			     &to);
 	actions_note(out, COUNTER_MOVES_STARTED, REASON_NONE, m->seq, &to);
 	return true;
 }
@@ -221,7 +238,7 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 	m->declared_gone = false;
 	m->peer_lost = false;
 	m->state = MOVER_STEADY;
-	m->retries = 0;
+	refusals_forget(&m->refusals);
 	if (m->current_up) {
 		outbound(m, &m->current, out);
 	} else {
@@ -287,7 +304,7 @@ static bool learn(struct mover *m, uint64_t seq, uint64_t now,
 /* Can the peer have committed what we are asking for? */
 static bool may_be_done(struct mover *m, uint64_t seq)
 {
-	return asking(m) &&
+	return asking(m) && !m->unsent &&
 	       ((seq == m->seq &&
 		 (m->peer_lost || entry(m, &m->target)->proved_seq == seq)) ||
 		MUTANT(seq_ignored));
@@ -300,6 +317,13 @@ static bool owes(const struct mover *m)
 	return m->declared_gone || m->peer_lost || !certain(m);
 }
 
+/* All that can be asked for was refused: the next round begins at `at_ms`. */
+static void wait_for_round(struct mover *m, uint64_t at_ms)
+{
+	if (m->evaluate_ms > at_ms)
+		m->evaluate_ms = at_ms;
+}
+
 static void situation_resting(struct mover *m, enum migrate_cause cause,
 			      const struct locator *candidate, uint32_t random,
 			      uint64_t now, struct migrate_actions *out)
@@ -310,7 +334,8 @@ static void situation_resting(struct mover *m, enum migrate_cause cause,
 	if (candidate && !locator_equal(candidate, &m->current) &&
 	    (!m->current_up || cause != MIGRATE_CAUSE_REFRESH))
 		want = candidate;
-	else if (m->current_up && owes(m))
+	else if (m->current_up && owes(m) &&
+		 !mover_was_refused(m, &m->current.addr))
 		want = &m->current;
 	if (want) {
 		if (begin(m, want, true, random, now, out))
@@ -321,6 +346,18 @@ static void situation_resting(struct mover *m, enum migrate_cause cause,
 	if (next != m->state)
 		actions_journal(out);
 	m->state = next;
+}
+
+/* Where there is no further source, a pause. False where the target may yet
+ * answer: that ends the round, but not the asking. */
+static bool end_round(struct mover *m, const struct locator *next,
+			  uint64_t now)
+{
+	if (next && !(m->refused && refusals_is_full(&m->refusals)))
+		return false;
+	if (m->refused || (m->refusals.n && !m->refusals.until_ms))
+		refusals_pause(&m->refusals, now);
+	return m->refused;
 }
 
 static void situation_asking(struct mover *m, enum migrate_cause cause,
@@ -336,10 +373,16 @@ static void situation_asking(struct mover *m, enum migrate_cause cause,
 		m->sending_up ? &m->sending :
 		m->current_up ? &m->current : NULL;
 
+	if (cause == MIGRATE_CAUSE_NEXT && end_round(m, candidate, now))
+		want = NULL;
 	if (!want) {
 		/* Nowhere to ask from. What was proved stays accepted. */
 		actions_journal(out);
 		m->state = MOVER_HELD;
+		if (m->refusals.n)
+			wait_for_round(m, m->refusals.until_ms ?
+				       m->refusals.until_ms :
+				       refusals_shorten(&m->refusals, now));
 		return;
 	}
 	if (locator_equal(want, &m->target) && m->target_up &&
@@ -354,6 +397,17 @@ static void situation_asking(struct mover *m, enum migrate_cause cause,
 	begin(m, want, fresh, random, now, out);
 }
 
+/* What the peer refused in this round waits for the next one, whatever else
+ * is new here; but not for the operator. */
+static bool is_held_back(const struct mover *m,
+			 const struct locator *candidate,
+			 enum migrate_cause cause)
+{
+	return cause != MIGRATE_CAUSE_OPERATOR &&
+	       cause != MIGRATE_CAUSE_PORTS && cause != MIGRATE_CAUSE_RETRY &&
+	       mover_was_refused(m, &candidate->addr);
+}
+
 static void on_situation(struct mover *m, const struct mover_event *ev,
 			 uint64_t now, struct migrate_actions *out)
 {
@@ -361,6 +415,16 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 		addr_is_set(&ev->candidate.addr) ? &ev->candidate : NULL;
 	enum migrate_cause cause = ev->cause;
 
+	refusals_tick(&m->refusals, now);
+	if (m->current_up != ev->current_up || m->sending_up != ev->sending_up)
+		refusals_forget(&m->refusals);
+	if (!candidate && cause != MIGRATE_CAUSE_NEXT)
+		m->refusals.why = REASON_NONE; /* something else is wrong */
+	if (candidate && is_held_back(m, candidate, cause)) {
+		if (!asking(m))
+			wait_for_round(m, refusals_shorten(&m->refusals, now));
+		candidate = NULL;
+	}
 	/* What was refused may have been overtaken meanwhile. */
 	if (cause == MIGRATE_CAUSE_RETRY &&
 	    (m->state != MOVER_ASKED || !m->refused))
@@ -381,7 +445,8 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 static void on_accept(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
-	if (!asking(m) || (ev->seq != m->seq && !MUTANT(seq_ignored))) {
+	if (!asking(m) || m->unsent ||
+	    (ev->seq != m->seq && !MUTANT(seq_ignored))) {
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
 			     NULL);
 		return;
@@ -419,6 +484,27 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 	schedule(m, ev->random, now);
 }
 
+/* Not the target, then: what we send from, the next source, or a pause. */
+static void turn_away(struct mover *m, uint32_t random, uint64_t now,
+		      struct migrate_actions *out)
+{
+	/* A choice of ports alone says nothing about the address. */
+	if (locator_equal(&m->target, &m->sending) ||
+	    !addr_equal(&m->target.addr, &m->sending.addr))
+		refusals_add(&m->refusals, &m->target.addr, now);
+	m->refused = true;
+	m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
+	if (!m->sending_up || mover_was_refused(m, &m->sending.addr)) {
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+	} else if (owes(m)) {
+		begin(m, &m->sending, true, random, now, out);
+	} else {
+		actions_journal(out);
+		m->state = MOVER_STEADY;
+		m->evaluate_ms = refusals_pause(&m->refusals, now);
+	}
+}
+
 static void on_refuse(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
@@ -428,7 +514,7 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 			   ev->reason < REASON_MAX;
 	enum reason why = known ? ev->reason : REASON_POLICY;
 
-	if (m->state != MOVER_ASKED || ev->seq != m->seq) {
+	if (m->state != MOVER_ASKED || m->unsent || ev->seq != m->seq) {
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
 			     NULL);
 		return;
@@ -438,6 +524,7 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 	if (m->refused && why != REASON_LIMIT)
 		return;
 	m->refused = true;
+	m->refusals.why = why;
 	actions_note(out, COUNTER_MOVES_REFUSED, why, ev->seq, &m->target);
 	if ((why == REASON_TUPLE_TAKEN || why == REASON_DIGEST) &&
 	    m->retries < RETRIES_MAX) {
@@ -447,17 +534,7 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 					 MIGRATE_CHOOSE_PORTS);
 		return;
 	}
-	if (!m->sending_up || locator_equal(&m->target, &m->sending)) {
-		/* No way back: another source, or the same one later. */
-		actions_add(out, MIGRATE_NEXT_CANDIDATE);
-	} else if (owes(m)) {
-		begin(m, &m->sending, true, ev->random, now, out);
-	} else {
-		actions_journal(out);
-		m->state = MOVER_STEADY;
-		if (why != REASON_POLICY && why != REASON_FAMILY)
-			m->evaluate_ms = now + MIGRATE_BACKOFF_MAX_MS;
-	}
+	turn_away(m, ev->random, now, out);
 }
 
 static void on_done(struct mover *m, const struct mover_event *ev,
@@ -499,6 +576,10 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 static void repeat(struct mover *m, uint32_t random, uint64_t now,
 		   struct migrate_actions *out)
 {
+	if (m->unsent) {
+		send_first(m, random, now, out);
+		return;
+	}
 	m->repeats++;
 	m->backoff_ms = m->backoff_ms * 2 > MIGRATE_BACKOFF_MAX_MS ?
 				MIGRATE_BACKOFF_MAX_MS :
@@ -540,10 +621,16 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 	}
 	if (on_permit(m) && now >= m->permit_ms)
 		hold(m, now, out);
-	if (asking(m) && now >= m->give_up_ms)
+	refusals_tick(&m->refusals, now);
+	if (asking(m) && m->refused) {
+		/* Neither other ports nor FLOWS have come of it. */
+		if (now >= m->give_up_ms)
+			turn_away(m, random, now, out);
+	} else if (asking(m) && now >= m->give_up_ms) {
 		give_up(m, random, now, out);
-	else if (asking(m) && now >= m->repeat_ms)
+	} else if (asking(m) && now >= m->repeat_ms) {
 		repeat(m, random, now, out);
+	}
 	if (now >= m->evaluate_ms) {
 		m->evaluate_ms = MIGRATE_NEVER;
 		actions_add(out, MIGRATE_EVALUATE);
@@ -590,7 +677,7 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		on_sync(m, ev, now_ms, out);
 		break;
 	case MOVER_SESSION:
-		if (!asking(m))
+		if (!asking(m) || m->refused || m->unsent)
 			break;
 		m->repeats++;
 		m->backoff_ms = rtt_pto_ms(&m->rtt);
@@ -617,7 +704,8 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	struct accepted *e;
 
 	*m = *before;
-	/* The move is undone, the facts are not. */
+	/* The move is undone, the facts are not; nor is its token back. */
+	m->numbers = failed.numbers;
 	m->peer_lost = before->peer_lost || failed.peer_lost;
 	m->current_up = is_up(&failed, &m->current, before->current_up);
 	m->sending_up = is_up(&failed, &m->sending, before->sending_up);
@@ -654,7 +742,7 @@ uint64_t mover_deadline_ms(const struct mover *m)
 		    m->accepted[i].until_ms < at)
 			at = m->accepted[i].until_ms;
 	if (asking(m)) {
-		at = m->repeat_ms < at ? m->repeat_ms : at;
+		at = m->repeat_ms < at && !m->refused ? m->repeat_ms : at;
 		at = m->give_up_ms < at ? m->give_up_ms : at;
 	}
 	if (on_permit(m) && !m->holding)
@@ -686,6 +774,16 @@ const struct locator *mover_target(const struct mover *m)
 bool mover_accepts(const struct mover *m, const struct addr *a)
 {
 	return accepted_has_addr(m->accepted, m->n_accepted, a);
+}
+
+bool mover_was_refused(const struct mover *m, const struct addr *a)
+{
+	return refusals_has(&m->refusals, a) && !MUTANT(pause_skipped);
+}
+
+bool mover_may_begin(const struct mover *m, uint64_t now_ms)
+{
+	return bucket_next_ms(&m->numbers, now_ms) <= now_ms;
 }
 
 enum locator_role mover_role(const struct mover *m, unsigned int i)

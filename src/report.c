@@ -452,6 +452,8 @@ static int on_move(void *ctx, const struct ctl_move *m,
 	copy_text(text, CTL_TEXT_MAX,
 		  r.err == -EALREADY ? "they are there already" :
 		  r.err == -EADDRINUSE ? "no port is free there" :
+		  r.err == -EAGAIN ? "moved too often just now; try again in "
+				     "a second" :
 		  "that address is not usable here, or policy refuses it");
 	return r.err;
 }

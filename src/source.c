@@ -147,32 +147,44 @@ enum source_way source_way(struct track *t, const struct addr *from,
 	return SOURCE_WAY_UNRESOLVED;
 }
 
-/* Another usable source that reaches the peer, for when `target` fails. */
-void source_next(struct track *t, const struct addr *target,
-			struct addr *a)
+static bool reaches_peer(struct track *t, const struct rtmon_address *own)
 {
-	struct daemon *d = t->assoc->d;
-	const struct rtmon_address *list;
-	struct rtmon_query query = query_of(t);
-	struct rtmon_route route;
+	return !own->on_lo && !own->deprecated &&
+	       own->addr.family == peer_locator(t)->family &&
+	       !mover_was_refused(&t->mover, &own->addr) &&
+	       source_is_allowed(t, &own->addr) &&
+	       leads(t, &own->addr) == WAY_HOME;
+}
+
+void source_next(struct track *t, const struct addr *target, struct addr *a)
+{
+	const struct rtmon_address *list, *own;
+	size_t first = 0;
 	size_t n;
 
 	memset(a, 0, sizeof(*a));
-	list = rtmon_addresses(d->rtmon, &n);
+	list = rtmon_addresses(t->assoc->d->rtmon, &n);
+	for (size_t i = 0; i < n; i++)
+		if (addr_equal(&list[i].addr, target))
+			first = i + 1;
 	for (size_t i = 0; i < n; i++) {
-		if (list[i].on_lo || list[i].deprecated ||
-		    list[i].addr.family != query.dst.family ||
-		    addr_equal(&list[i].addr, target) ||
-		    !source_is_allowed(t, &list[i].addr))
+		own = &list[(first + i) % n];
+		if (addr_equal(&own->addr, target) || !reaches_peer(t, own))
 			continue;
-		query.src = list[i].addr;
-		COUNT(d, ROUTE_LOOKUPS);
-		if (rtmon_lookup(d->rtmon, &query, &route) || route.local ||
-		    route.ifindex != list[i].ifindex)
-			continue;
-		*a = list[i].addr;
+		*a = own->addr;
 		return;
 	}
+}
+
+void source_unrefused(struct track *t, struct addr *a)
+{
+	struct addr next;
+
+	if (!addr_is_set(a) || !mover_was_refused(&t->mover, a))
+		return;
+	source_next(t, a, &next);
+	if (addr_is_set(&next))
+		*a = next;
 }
 
 /* With its choice of ports; unset where no port is free. */

@@ -521,6 +521,13 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 
 /* ---- an earlier run's --------------------------------------------------- */
 
+static void restore_mover(struct track *t, const struct mover *m)
+{
+	t->mover = *m;
+	/* What a refused number was to be followed by went with the run. */
+	t->mover.refused = false;
+}
+
 struct track *track_restore(struct assoc *a, const struct book_track *b)
 {
 	const struct journal_track *is = &b->is;
@@ -531,7 +538,7 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 	if (!t)
 		return NULL;
 	if (side == FLOW_OURS)
-		t->mover = is->mover;
+		restore_mover(t, &is->mover);
 	else
 		t->follower = is->follower;
 	t->remote = is->remote;

@@ -16,6 +16,8 @@ static enum reason reason_ours(const struct track *t)
 {
 	const struct mover *m = &t->mover;
 
+	if (m->state != MOVER_STEADY && m->refusals.why != REASON_NONE)
+		return m->refusals.why;
 	if (m->state == MOVER_HELD)
 		return REASON_NO_ADDRESS;
 	if (m->state != MOVER_STEADY && m->repeats >= WAITING_REPEATS)
@@ -25,7 +27,9 @@ static enum reason reason_ours(const struct track *t)
 
 static enum reason reason_theirs(const struct track *t)
 {
-	return follower_holds(&t->follower) ? REASON_PEER_AWAY : REASON_NONE;
+	if (!follower_holds(&t->follower))
+		return REASON_NONE;
+	return t->refused != REASON_NONE ? t->refused : REASON_PEER_AWAY;
 }
 
 enum reason waiting_reason(const struct flow *f)

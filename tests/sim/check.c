@@ -176,6 +176,35 @@ void check_data_sent(struct world *w, struct host *h, const struct dgram *d)
 		     h->id, d->flow, d->dst);
 }
 
+/* A burst, then a few per second; and what was refused is not asked for again
+ * before a pause, or a reason. */
+void check_asked(struct world *w, struct host *h, unsigned int track,
+		 const struct migrate_action *a)
+{
+	uint64_t *at = h->asked_ms[track];
+	uint64_t refused = h->refused_ms[track]
+				[sim_addr_number(&a->to.addr) % ADDRS];
+	unsigned int n = h->n_asked[track];
+
+	if (a->seq == h->asked_seq[track])
+		return; /* repeated */
+	h->asked_seq[track] = a->seq;
+	for (unsigned int i = BUCKET_BURST; i <= n && i <= NUMBERS; i++)
+		if (w->now - at[(n - i) % NUMBERS] <
+		    (i + 1 - BUCKET_BURST) * (uint64_t)BUCKET_TOKEN_MS)
+			fail(w, "host %d mover %u: %u numbers within %llu ms",
+			     h->id, track, i + 1,
+			     (unsigned long long)(w->now -
+						  at[(n - i) % NUMBERS]));
+	at[n % NUMBERS] = w->now;
+	h->n_asked[track]++;
+	if (refused && h->event_ms[track] < refused &&
+	    w->now < refused + REFUSALS_PAUSE_MIN_MS)
+		fail(w, "host %d mover %u: asks for %d, refused %llu ms ago",
+		     h->id, track, sim_addr_number(&a->to.addr),
+		     (unsigned long long)(w->now - refused));
+}
+
 void check_answer(struct world *w, struct host *h,
 		  const struct migrate_action *a, const struct dgram *answered)
 {

@@ -32,8 +32,15 @@ bool host_owns(const struct host *h, const struct addr *a)
 	return n != NO_ADDR && n / ADDRS == h->id && h->owned[n % ADDRS];
 }
 
+void host_news(const struct world *w, struct host *h)
+{
+	for (unsigned int t = 0; t < TRACKS; t++)
+		h->event_ms[t] = w->now;
+}
+
 void host_disturb(struct world *w, struct host *h)
 {
+	host_news(w, h);
 	h->disturbed_until_ms = w->now + MIGRATE_LEASE_MS + 2 * DELAY_MAX_MS;
 }
 /* ------------------------------------------------------------ executor */
@@ -95,6 +102,8 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 		    !host_owns(h, &h->mover[track].current.addr))
 			d.truly_gone = sim_addr_number(
 				&h->mover[track].current.addr);
+		if (a->message == MIGRATE_MOVE)
+			check_asked(w, h, track, a);
 		if (host_owns(h, &a->source))
 			host_send_known(w, h, &d);
 		return;
@@ -364,6 +373,28 @@ void host_step_follower(struct world *w, struct host *h, unsigned int track,
 	check_host(w, h);
 }
 
+/* In place of what the peer has refused, what it has not; where that is asked
+ * for, or nothing. */
+static void unrefused(const struct world *w, struct host *h,
+		      unsigned int track, enum migrate_cause cause, int except,
+		      struct locator *l)
+{
+	const struct mover *m = &h->mover[track];
+	bool owned[ADDRS];
+	struct locator other;
+
+	memcpy(owned, h->owned, sizeof(owned));
+	for (int i = 0; i < ADDRS; i++) {
+		struct addr a = sim_addr(h->id * ADDRS + i);
+
+		h->owned[i] = owned[i] && !mover_was_refused(m, &a);
+	}
+	other = host_candidate(w, h, track, except);
+	memcpy(h->owned, owned, sizeof(owned));
+	if (cause == MIGRATE_CAUSE_NEXT || addr_is_set(&other.addr))
+		*l = other;
+}
+
 void host_situation(struct world *w, struct host *h, unsigned int track,
 		    enum migrate_cause cause, const struct locator *candidate)
 {
@@ -383,6 +414,8 @@ void host_situation(struct world *w, struct host *h, unsigned int track,
 		if (cause == MIGRATE_CAUSE_NEXT && target)
 			except = sim_addr_number(&target->addr);
 		ev.candidate = host_candidate(w, h, track, except);
+		if (cause == MIGRATE_CAUSE_NEXT || !ev.current_up)
+			unrefused(w, h, track, cause, except, &ev.candidate);
 	}
 	host_step_mover(w, h, track, &ev, NULL);
 }
@@ -474,6 +507,8 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 
 	switch (d->kind) {
 	case D_SITUATION:
+		if (d->outside)
+			host_news(w, h);
 		if (d->cause == MIGRATE_CAUSE_RETRY)
 			host_peer(w, h)->digest_differs[d->track] = false;
 		host_situation(w, h, d->track, d->cause,
@@ -532,6 +567,9 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	host_disturb(w, h);
 	for (unsigned int f = 0; f < FLOWS; f++)
 		h->flow[f].n_held = 0;
+	/* None of this is in the journal. */
+	for (unsigned int t = 0; t < TRACKS; t++)
+		h->n_asked[t] = 0;
 	world_post(w, w->now + for_ms, &d);
 }
 
@@ -597,6 +635,9 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	}
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		h->mover[t] = h->mover_journal[t];
+		h->mover[t].refused = h->mover[t].unsent = false;
+		memset(&h->mover[t].numbers, 0, sizeof(h->mover[t].numbers));
+		refusals_forget(&h->mover[t].refusals);
 		h->follower[t] = h->follower_journal[t];
 		/* Who has left since is not in the journal. */
 		h->left_seq[t] = h->mover[t].state == MOVER_ASKED ?

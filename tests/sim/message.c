@@ -33,6 +33,7 @@ static void session_confirmed(struct world *w, struct host *h)
 	struct mover_event ev = { .type = MOVER_SESSION };
 
 	trace(w, "host %d: session %llu", h->id, (unsigned long long)h->session);
+	host_news(w, h);
 	for (unsigned int t = 0; t < TRACKS; t++)
 		host_step_mover(w, h, t, &ev, NULL);
 }
@@ -90,6 +91,35 @@ static void receive_move(struct world *w, struct host *h,
 	host_step_follower(w, h, d->track, &ev, d);
 }
 
+static void receive_refuse(struct world *w, struct host *h,
+			   const struct dgram *d)
+{
+	struct mover_event ev = { .type = MOVER_REFUSE, .seq = d->seq,
+				  .reason = d->reason };
+	const struct mover *m = &h->mover[d->track];
+
+	if (d->seq == m->seq && m->state == MOVER_ASKED && !m->refused &&
+	    d->reason != REASON_TUPLE_TAKEN && d->reason != REASON_DIGEST &&
+	    (locator_equal(&m->target, &m->sending) || /* not of ports */
+	     !addr_equal(&m->target.addr, &m->sending.addr)))
+		h->refused_ms[d->track]
+			[sim_addr_number(&m->target.addr) % ADDRS] = w->now;
+	host_step_mover(w, h, d->track, &ev, d);
+}
+
+static void receive_done(struct world *w, struct host *h,
+			 const struct dgram *d)
+{
+	struct mover_event ev = { .type = MOVER_DONE, .seq = d->seq };
+	uint64_t before = h->mover[d->track].committed;
+
+	h->said[d->track][d->accepted_addr % ADDRS] = true;
+	host_step_mover(w, h, d->track, &ev, d);
+	if (h->mover[d->track].committed != before)
+		memset(h->refused_ms[d->track], 0,
+		       sizeof(h->refused_ms[d->track]));
+}
+
 static void receive_prove(struct world *w, struct host *h,
 			  const struct dgram *d)
 {
@@ -137,6 +167,7 @@ static void receive_sync(struct world *w, struct host *h,
 	struct mover_event m = { .type = MOVER_SYNC };
 	struct follower_event f = { .type = FOLLOWER_SYNC };
 
+	host_news(w, h);
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		m.seq = d->theirs[t];
 		if (d->their_number[t] == h->mover[t].track)
@@ -202,7 +233,6 @@ static bool session_opens(struct world *w, struct host *h,
 
 void host_receive(struct world *w, struct host *h, const struct dgram *d)
 {
-	struct mover_event ev = { .seq = d->seq, .reason = d->reason };
 	struct dgram answer, queued = *d;
 
 	if (h->asleep)
@@ -250,16 +280,13 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 		receive_accept(w, h, d);
 		break;
 	case D_REFUSE:
-		ev.type = MOVER_REFUSE;
-		host_step_mover(w, h, d->track, &ev, d);
+		receive_refuse(w, h, d);
 		break;
 	case D_PROVE:
 		receive_prove(w, h, d);
 		break;
 	case D_DONE:
-		ev.type = MOVER_DONE;
-		h->said[d->track][d->accepted_addr % ADDRS] = true;
-		host_step_mover(w, h, d->track, &ev, d);
+		receive_done(w, h, d);
 		break;
 	case D_SYNC:
 		receive_sync(w, h, d);

@@ -23,6 +23,8 @@
 	X(permit_unlimited, "sends on a lease that has run out")              \
 	X(give_up_sends, "goes back to the old locator without asking")       \
 	X(no_journal, "keeps no record")                                      \
+	X(numbers_unpaced, "begins moves as fast as it is told to")           \
+	X(pause_skipped, "asks again for what was refused, at once")          \
 	/* follower */                                                        \
 	X(offer_not_accepted, "ACCEPT without acceptance in the kernel")      \
 	X(challenge_to_old, "sends the challenge to the old locator")         \

@@ -216,8 +216,10 @@ bool world_run(struct world *w, uint64_t until)
 static void changed(struct world *w, struct host *h)
 {
 	struct dgram later = { .kind = D_SITUATION, .from_host = h->id,
-			       .cause = MIGRATE_CAUSE_BETTER_ROUTE };
+			       .cause = MIGRATE_CAUSE_BETTER_ROUTE,
+			       .outside = true };
 
+	host_news(w, h);
 	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
 		const struct mover *m = &h->mover[t];
 		int at = sim_addr_number(&m->sending.addr) % ADDRS;
@@ -274,7 +276,8 @@ static int used(const struct host *h, unsigned int track)
 static void by_operator(struct world *w, struct host *h, unsigned int track)
 {
 	struct dgram d = { .kind = D_SITUATION, .from_host = h->id,
-			   .track = track, .has_candidate = true };
+			   .track = track, .has_candidate = true,
+			   .outside = true };
 	int i = random_own(w, h);
 
 	if (i == NO_ADDR)
@@ -426,7 +429,8 @@ static void waver(struct world *w, struct host *h, unsigned int track)
 	unsigned int before = w->loss;
 
 	w->loss = 300 + world_pick(w, 600);
-	for (unsigned int i = 2 + world_pick(w, 14); i > 0 && !w->failed; i--) {
+	for (unsigned int i = 2 + world_pick(w, world_chance(w, 100) ? 60 : 14);
+	     i > 0 && !w->failed; i--) {
 		if (world_chance(w, 100))
 			addr_del(w, h, (int)world_pick(w, ADDRS));
 		else if (world_chance(w, 400))

@@ -87,7 +87,7 @@ struct dgram {
 	uint64_t theirs[TRACKS];
 	uint32_t their_number[TRACKS];
 	enum migrate_cause cause; /* SITUATION */
-	bool has_candidate;
+	bool has_candidate, outside; /* of a change, not of the mover's asking */
 	uint64_t digest; /* MOVE: the flows of the track */
 	struct wire_place place; /* FLOWS, FLOWS_ACK */
 	uint64_t nonce; /* FLOWS; FLOWS_ACK answers it */
@@ -140,6 +140,7 @@ struct challenge_record {
 };
 
 #define CHALLENGES 64
+#define NUMBERS 64 /* remembered: when they were first sent */
 
 struct host {
 	int id;
@@ -184,6 +185,10 @@ struct host {
 	bool gone[TRACKS][ALL_ADDRS]; /* peer's: told that it is gone */
 	uint64_t last_seq[TRACKS], last_committed[TRACKS];
 	uint64_t last_pending[TRACKS];
+	uint64_t asked_seq[TRACKS], asked_ms[TRACKS][NUMBERS];
+	unsigned int n_asked[TRACKS];
+	uint64_t refused_ms[TRACKS][ADDRS]; /* heard, for good; 0 not */
+	uint64_t event_ms[TRACKS]; /* a reason to ask for it again */
 	uint64_t disturbed_until_ms; /* then losing packets is its right */
 	struct challenge_record challenge[CHALLENGES];
 	unsigned int n_challenges;
@@ -260,6 +265,8 @@ unsigned int host_own_track(const struct host *h, unsigned int flow);
 unsigned int host_peer_track(const struct host *h, unsigned int flow);
 struct host *host_peer(struct world *w, const struct host *h);
 bool host_owns(const struct host *h, const struct addr *a);
+/* From now on what was refused may be asked for again. */
+void host_news(const struct world *w, struct host *h);
 /* From now on it may lose packets for a while. */
 void host_disturb(struct world *w, struct host *h);
 void host_init(struct world *w, int id, const uint8_t first[TRACKS],
@@ -322,6 +329,8 @@ void trace(struct world *w, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void check_host(struct world *w, struct host *h);
 void check_data_sent(struct world *w, struct host *h, const struct dgram *d);
+void check_asked(struct world *w, struct host *h, unsigned int track,
+		 const struct migrate_action *a);
 void check_answer(struct world *w, struct host *h,
 		  const struct migrate_action *a, const struct dgram *answered);
 void check_written_down(struct world *w, struct host *h, bool mover,

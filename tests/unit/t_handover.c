@@ -131,7 +131,7 @@ static void looks_for_a_peer_are_bounded(void **state)
 		(void)handover_move(own_track_of(&t), &to, clock_ms);
 		run(5);
 	}
-	assert_true(seen_track_of(&t)->follower.floor > 30);
+	assert_true(seen_track_of(&t)->follower.floor >= BUCKET_BURST);
 	assert_in_range(host[1].looks_at * 30ull, 30,
 			(clock_ms - since_ms) / 4 + 30);
 }
@@ -234,6 +234,111 @@ static void a_route_is_not_awaited_for_ever(void **state)
 	assert_false(flow_at(&host[0], &t)->hold);
 }
 
+/* ---- refusals ------------------------------------------------------------- */
+
+/* The server's policy from now on. */
+static void deny(const char *prefixes)
+{
+	char text[512], error[CONF_ERROR_MAX];
+	struct host *h = &host[1];
+
+	snprintf(text, sizeof(text), CONF "locator_deny = [ %s ];\n", h->dir,
+		 h->dir, prefixes);
+	conf_free(h->d->conf);
+	assert_int_equal(conf_parse(text, "t", h->d->conf, error), 0);
+}
+
+static uint64_t asked(void)
+{
+	return host[0].d->counters.value[COUNTER_MOVES_STARTED];
+}
+
+static void the_allowed_address_is_found(const char *first, const char *second,
+					 const char *third)
+{
+	struct tuple t = connection(40000);
+
+	run(3000);
+	deny("\"10.0.0.9/32\", \"10.0.0.11/32\"");
+	addr_add(&host[0], first, 2);
+	addr_add(&host[0], second, 2);
+	addr_add(&host[0], third, 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(500);
+	check_wire(&t, "10.0.0.10");
+	assert_in_range(asked(), 1, 3);
+}
+
+static void the_allowed_address_is_found_first(void **state)
+{
+	(void)state;
+	the_allowed_address_is_found("10.0.0.10", "10.0.0.9", "10.0.0.11");
+}
+
+static void the_allowed_address_is_found_between(void **state)
+{
+	(void)state;
+	the_allowed_address_is_found("10.0.0.9", "10.0.0.10", "10.0.0.11");
+}
+
+static void the_allowed_address_is_found_last(void **state)
+{
+	(void)state;
+	the_allowed_address_is_found("10.0.0.9", "10.0.0.11", "10.0.0.10");
+}
+
+static void denied_addresses_are_asked_for_now_and_then(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	uint64_t hellos;
+
+	(void)state;
+	run(3000);
+	deny("\"10.0.0.9/32\", \"10.0.0.11/32\"");
+	hellos = host[0].d->counters.value[COUNTER_HS_ATTEMPTS];
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_add(&host[0], "10.0.0.11", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000); /* rounds at 0, 1 and 3 s, of two addresses */
+	assert_in_range(asked(), 6, 8);
+	assert_int_equal(host[0].d->counters.value[COUNTER_HS_ATTEMPTS],
+			 hellos);
+	assert_int_equal(waiting_reason(flow_at(&host[0], &t)),
+			 REASON_POLICY);
+	assert_int_equal(waiting_reason(flow_at(&host[1], &r)),
+			 REASON_POLICY);
+	assert_true(own_track_of(&t)->told_refusals ==
+		    (uint64_t)1 << REASON_POLICY);
+	addr_add(&host[0], "10.0.0.10", 2);
+	run(300);
+	check_wire(&t, "10.0.0.10");
+	assert_int_equal(waiting_reason(flow_at(&host[0], &t)), REASON_NONE);
+	assert_int_equal(own_track_of(&t)->told_refusals, 0);
+}
+
+static void who_moves_too_often_is_told(void **state)
+{
+	const char *at[] = { "10.0.0.9", "10.0.0.1" };
+	struct tuple t = connection(40000);
+	unsigned int n = 0;
+	struct addr to;
+	int err;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], at[0], 2);
+	do {
+		to = address(at[n % 2]);
+		err = handover_move(own_track_of(&t), &to, clock_ms);
+		n += !err;
+		run(2);
+	} while (!err);
+	assert_int_equal(err, -EAGAIN);
+	assert_int_equal(n, BUCKET_BURST);
+	run(BUCKET_TOKEN_MS);
+	assert_int_equal(handover_move(own_track_of(&t), &to, clock_ms), 0);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -249,6 +354,11 @@ int main(void)
 		WORLD(a_hold_ends_when_a_route_leads),
 		WORLD(a_hold_ends_when_the_gateway_answers),
 		WORLD(a_route_is_not_awaited_for_ever),
+		WORLD(the_allowed_address_is_found_first),
+		WORLD(the_allowed_address_is_found_between),
+		WORLD(the_allowed_address_is_found_last),
+		WORLD(denied_addresses_are_asked_for_now_and_then),
+		WORLD(who_moves_too_often_is_told),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

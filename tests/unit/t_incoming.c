@@ -20,6 +20,7 @@
 #define handover_step_follower fake_step_follower
 #define handover_step_mover fake_step_mover
 #define peer_path_proved fake_path_proved
+#define peer_remote_validated_ms fake_validated_ms
 #define peer_validate_path fake_validate_path
 #define rtmon_is_broadcast fake_is_broadcast
 #define rtmon_is_own fake_is_own
@@ -109,6 +110,12 @@ void peer_path_proved(struct peer *p, uint64_t now_ms,
 {
 	(void)p, (void)now_ms, (void)local, (void)remote;
 	n_proved++;
+}
+
+uint64_t peer_remote_validated_ms(const struct peer *p, const struct addr *x)
+{
+	(void)p, (void)x;
+	return 0;
 }
 
 int peer_validate_path(struct peer *p, uint64_t now_ms,

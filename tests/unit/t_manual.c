@@ -181,6 +181,10 @@ static void timers_are_right(void **state)
 	assert_says("%d ms while unknown; doubling to %d s",
 		    MIGRATE_PTO_UNKNOWN_MS, MIGRATE_BACKOFF_MAX_MS / 1000);
 	assert_says("give up %d s", MIGRATE_GIVE_UP_MS / 1000);
+	assert_says("pause %d s, doubling to %d s",
+		    REFUSALS_PAUSE_MIN_MS / 1000, REFUSALS_PAUSE_MAX_MS / 1000);
+	assert_says("there are %d at once, then %d per second", BUCKET_BURST,
+		    1000 / BUCKET_TOKEN_MS);
 	assert_says("lease %d s", MIGRATE_LEASE_MS / 1000);
 	assert_says("max(3 PTO, %d s)", MIGRATE_DRAIN_MIN_MS / 1000);
 	assert_says("tombstone %d s", MIGRATE_TOMBSTONE_MS / 1000);

@@ -324,12 +324,12 @@ static void asked_retries_are_bounded(void **state)
 {
 	(void)state;
 	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
-	for (uint64_t i = 1; i <= 8; i++) {
+	for (uint64_t i = 1; i <= 3; i++) {
 		refuse(i, REASON_TUPLE_TAKEN);
 		assert_non_null(has(MIGRATE_CHOOSE_PORTS));
 		situation(MIGRATE_CAUSE_RETRY, "cst", with_ports(2, i));
 	}
-	refuse(9, REASON_TUPLE_TAKEN);
+	refuse(4, REASON_TUPLE_TAKEN);
 	assert_null(has(MIGRATE_CHOOSE_PORTS));
 	assert_int_equal(m.state, MOVER_STEADY);
 }
@@ -344,6 +344,9 @@ static void asked_refused_stays_on_old(void **state)
 	assert_locator(mover_locator(&m), O);
 	wait_for_timer();
 	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N);
+	wait_for_timer();
+	assert_int_equal(now, T0 + REFUSALS_PAUSE_MIN_MS);
+	assert_non_null(has(MIGRATE_EVALUATE));
 	assert_true(mover_deadline_ms(&m) == MIGRATE_NEVER);
 }
 
@@ -374,7 +377,7 @@ static void asked_no_ports_left_is_a_refusal(void **state)
 	assert_int_equal(m.state, MOVER_STEADY);
 	wait_for_timer(); /* N goes */
 	wait_for_timer(); /* what is at a bound may be looked at again */
-	assert_int_equal(now, T0 + MIGRATE_BACKOFF_MAX_MS);
+	assert_int_equal(now, T0 + REFUSALS_PAUSE_MIN_MS);
 	assert_non_null(has(MIGRATE_EVALUATE));
 }
 
