@@ -76,6 +76,12 @@ enum source_way {
 	SOURCE_WAY_NONE, /* no route, or only the guard's */
 };
 
+/* The newest MOVE that waits for its answer: later.c. */
+struct later {
+	struct endpoint local, remote; /* of its datagram */
+	struct wire_message message;
+};
+
 /* Flows that move together, from one of the two ends. */
 struct track {
 	LIST_ENTRY(track) entry;
@@ -112,7 +118,10 @@ struct track {
 	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
 	uint64_t greeted_seq; /* from where that move was offered */
+	struct bucket answers; /* a token for each number */
+	uint64_t answered_seq, answered_ms; /* that has had one last */
 	enum reason refused; /* its newest number was; NONE: it was not */
+	struct later *later;
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
 	size_t answer_len;
@@ -178,6 +187,7 @@ struct assoc {
 	unsigned int sync_tries;
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
 	uint32_t kept; /* its number in the journal; 0 none */
+	struct bucket unknown; /* a token for each refusal of no track */
 	char name[CTL_NAME_MAX]; /* fingerprint */
 };
 

@@ -296,6 +296,8 @@ enum follower_event_type {
 	FOLLOWER_PROVE,
 	FOLLOWER_TIMER,
 	FOLLOWER_SYNC, /* seq, to.addr: what the peer says is its own */
+	FOLLOWER_GONE, /* of a MOVE that is looked at later: seq, source, to,
+			* from_gone */
 	FOLLOWER_EVENTS
 };
 

@@ -186,6 +186,23 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 		     &ev->to);
 }
 
+/* The MOVE has to wait; that nothing reaches its owner where we send to does
+ * not (I5). What is pending may be what is gone. */
+static void on_gone(struct follower *f, const struct follower_event *ev,
+		    uint64_t now, struct migrate_actions *out)
+{
+	if (MUTANT(gone_unheard))
+		return;
+	if (!ev->from_gone || !addr_equal(&ev->source, &ev->to.addr) ||
+	    addr_equal(&ev->to.addr, &f->sending.addr) ||
+	    follower_classify(f, ev->seq) != FOLLOWER_SEQ_NEW ||
+	    (f->gone && f->state == FOLLOWER_STEADY))
+		return;
+	cancel(f, out);
+	f->floor = ev->seq;
+	hold(f, now, out);
+}
+
 static void on_move(struct follower *f, const struct follower_event *ev,
 		    uint64_t now, struct migrate_actions *out)
 {
@@ -293,6 +310,9 @@ void follower_step(struct follower *f, const struct follower_event *ev,
 		if (ev->seq > f->committed &&
 		    !addr_equal(&ev->to.addr, &f->sending.addr))
 			hold(f, now_ms, out);
+		break;
+	case FOLLOWER_GONE:
+		on_gone(f, ev, now_ms, out);
 		break;
 	case FOLLOWER_EVENTS:
 		break;

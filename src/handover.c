@@ -606,6 +606,7 @@ static void step_tracks(struct assoc *a, uint64_t now_ms)
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
 		if (now_ms >= follower_deadline_ms(&t->follower))
 			handover_step_follower(t, &ev, now_ms);
+	incoming_step(a, now_ms);
 }
 
 void handover_step(struct daemon *d, uint64_t now_ms)
@@ -633,6 +634,8 @@ uint64_t handover_due_ms(const struct assoc *a)
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
 		uint64_t due = follower_deadline_ms(&t->follower);
 
+		ms = due < ms ? due : ms;
+		due = later_due_ms(t);
 		ms = due < ms ? due : ms;
 	}
 	return ms;

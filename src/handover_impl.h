@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * handover_impl: what handover, outgoing, incoming and source share.
+ * handover_impl: what handover, outgoing, incoming, later and source share.
  *
- * Private to these four files.
+ * Private to these five files.
  */
 #ifndef SACIPED_HANDOVER_IMPL_H
 #define SACIPED_HANDOVER_IMPL_H
@@ -17,6 +17,27 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 			 uint64_t now_ms);
 void handover_step_follower(struct track *t, const struct follower_event *ev,
 			    uint64_t now_ms);
+
+/* ---- incoming.c -------------------------------------------------------- */
+
+/* Answers the MOVEs that have waited for it. May free tracks. */
+void incoming_step(struct assoc *a, uint64_t now_ms);
+
+/* ---- later.c ----------------------------------------------------------- */
+
+/* May this MOVE, whose number is new, be looked at now? */
+bool later_may_answer(const struct track *t, const struct wire_move *m,
+		      uint64_t now_ms);
+/* It is: takes the token, where the number has none yet. */
+void later_answered(struct track *t, const struct wire_move *m,
+		    uint64_t now_ms);
+/* Keeps it, where it is the newest, until there is a token. */
+void later_keep(struct track *t, const struct peer_rx *rx);
+/* When what is kept is due; UINT64_MAX: nothing is. */
+uint64_t later_due_ms(const struct track *t);
+/* Takes out what is kept. The caller frees it. */
+struct later *later_take(struct track *t);
+void later_drop(struct track *t);
 
 /* ---- outgoing.c -------------------------------------------------------- */
 

@@ -195,6 +195,33 @@ static void refuse_unknown(struct assoc *a, uint64_t now_ms,
 	expect_flows(a, now_ms, rx);
 }
 
+/* It is answered when there is a token. That it declares is heard now. */
+static void move_later(struct track *t, uint64_t now_ms,
+		       const struct peer_rx *rx)
+{
+	const struct wire_move *m = &rx->message->move;
+	struct follower_event ev;
+
+	if (!addr_equal(&rx->remote.addr, &m->to)) {
+		COUNT(t->assoc->d, RX_SOURCE_NOT_TO);
+		return;
+	}
+	if (t->answered_seq == m->seq)
+		return; /* a copy */
+	COUNT(t->assoc->d, MOVES_PACED);
+	memset(&ev, 0, sizeof(ev));
+	ev.type = FOLLOWER_GONE;
+	ev.seq = m->seq;
+	ev.source = rx->remote.addr;
+	ev.to.addr = m->to;
+	ev.from_gone = m->flags & WIRE_MOVE_FROM_GONE;
+	handover_step_follower(t, &ev, now_ms);
+	if (t->later && t->later->message.move.seq > m->seq)
+		return;
+	if (m->parts == 1 || move_collect(t, m))
+		later_keep(t, rx);
+}
+
 static void on_move(struct assoc *a, uint64_t now_ms,
 		    const struct peer_rx *rx)
 {
@@ -206,13 +233,18 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 
 	if (t && follower_classify(&t->follower, m->seq) ==
 			 FOLLOWER_SEQ_NEW) {
+		if (!later_may_answer(t, m, now_ms)) {
+			move_later(t, now_ms, rx);
+			return;
+		}
 		/* Sockets first: they may be gone and the track with them. */
 		if (now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
 			discover_prepare(a->d, now_ms);
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}
 	if (!t) {
-		if (addr_equal(&rx->remote.addr, &m->to))
+		if (addr_equal(&rx->remote.addr, &m->to) &&
+		    bucket_take(&a->unknown, now_ms))
 			refuse_unknown(a, now_ms, rx, m);
 		return;
 	}
@@ -228,8 +260,10 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	if (class == FOLLOWER_SEQ_NEW) {
 		if (!move_judge(t, m, &ev, &taken))
 			return;
-		if (addr_equal(&ev.source, &m->to))
+		if (addr_equal(&ev.source, &m->to)) {
+			later_answered(t, m, now_ms);
 			t->refused = ev.check;
+		}
 		taken.track = t->id;
 		taken.seq = m->seq;
 		taken.reason = (uint8_t)ev.check;
@@ -244,6 +278,29 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	t->refusal = NULL;
 	if (taken.reason == REASON_DIGEST)
 		expect_flows(a, now_ms, rx);
+}
+
+void incoming_step(struct assoc *a, uint64_t now_ms)
+{
+	struct peer_rx rx;
+	struct track *t = LIST_FIRST(&a->tracks[FLOW_THEIRS]);
+	struct later *l;
+
+	while (t) {
+		if (now_ms < later_due_ms(t)) {
+			t = LIST_NEXT(t, entry);
+			continue;
+		}
+		l = later_take(t);
+		memset(&rx, 0, sizeof(rx));
+		rx.local = l->local;
+		rx.remote = l->remote;
+		rx.newest = true;
+		rx.message = &l->message;
+		on_move(a, now_ms, &rx);
+		free(l);
+		t = LIST_FIRST(&a->tracks[FLOW_THEIRS]); /* some may be gone */
+	}
 }
 
 static void on_prove(struct assoc *a, uint64_t now_ms,
@@ -435,6 +492,9 @@ void handover_session(struct assoc *a, uint64_t now_ms)
 {
 	struct track *t;
 
+	/* I6: the mover repeats what it wants. */
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+		later_drop(t);
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
 		struct mover_event ev;
 

@@ -31,6 +31,7 @@ static void track_free(struct track *t)
 	t->assoc->n_tracks[t->side]--;
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	free(t->parts.port);
+	free(t->later);
 	free(t);
 }
 

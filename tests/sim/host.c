@@ -343,7 +343,9 @@ void host_step_follower(struct world *w, struct host *h, unsigned int track,
 	struct follower before = *f;
 	struct migrate_actions acts;
 	unsigned int column = follower_column_of(f, ev), done;
-	bool was_new = ev->type == FOLLOWER_MOVE && column >= 4;
+	bool was_new = ev->type == FOLLOWER_MOVE ? column >= 4 :
+		ev->type == FOLLOWER_GONE && ev->from_gone &&
+		!addr_equal(&ev->to.addr, &f->sending.addr);
 
 	coverage.follower[f->state][column]++;
 	w->stats.steps++;
@@ -466,6 +468,8 @@ uint64_t host_deadline(const struct world *w, const struct host *h)
 		at = d < at ? d : at;
 		d = follower_deadline_ms(&h->follower[t]);
 		at = d < at ? d : at;
+		d = host_later_due(h, t);
+		at = d < at ? d : at;
 	}
 	return at;
 }
@@ -482,6 +486,8 @@ void host_timers(struct world *w, struct host *h)
 			host_step_mover(w, h, t, &m, NULL);
 		if (follower_deadline_ms(&h->follower[t]) <= w->now)
 			host_step_follower(w, h, t, &f, NULL);
+		if (host_later_due(h, t) <= w->now)
+			host_answer_later(w, h, t);
 	}
 }
 /* -------------------------------------------------------- life of a host */
@@ -568,8 +574,11 @@ void host_crash(struct world *w, struct host *h, uint64_t for_ms)
 	for (unsigned int f = 0; f < FLOWS; f++)
 		h->flow[f].n_held = 0;
 	/* None of this is in the journal. */
-	for (unsigned int t = 0; t < TRACKS; t++)
-		h->n_asked[t] = 0;
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		h->has_later[t] = false;
+		h->answered_seq[t] = h->n_asked[t] = 0;
+		memset(&h->answers[t], 0, sizeof(h->answers[t]));
+	}
 	world_post(w, w->now + for_ms, &d);
 }
 

@@ -34,6 +34,7 @@ static void session_confirmed(struct world *w, struct host *h)
 
 	trace(w, "host %d: session %llu", h->id, (unsigned long long)h->session);
 	host_news(w, h);
+	memset(h->has_later, 0, sizeof(h->has_later)); /* I6 */
 	for (unsigned int t = 0; t < TRACKS; t++)
 		host_step_mover(w, h, t, &ev, NULL);
 }
@@ -57,6 +58,52 @@ void host_hello(struct world *w, struct host *h)
 	}
 }
 
+uint64_t host_later_due(const struct host *h, unsigned int track)
+{
+	return h->has_later[track] ? bucket_next_ms(&h->answers[track], 0) :
+				     MIGRATE_NEVER;
+}
+
+/* True where a MOVE with a new number is looked at now. */
+static bool is_answered(struct world *w, struct host *h,
+			const struct dgram *d)
+{
+	unsigned int t = d->track;
+
+	if (d->seq == h->answered_seq[t] ?
+		    w->now < h->answered_ms[t] + MIGRATE_COPY_MS :
+		    bucket_next_ms(&h->answers[t], w->now) > w->now)
+		return false;
+	if (d->src != sim_addr_number(&d->to.addr))
+		return true;
+	if (d->seq != h->answered_seq[t])
+		bucket_take(&h->answers[t], w->now);
+	h->answered_seq[t] = d->seq;
+	h->answered_ms[t] = w->now;
+	if (h->later[t].seq <= d->seq)
+		h->has_later[t] = false;
+	return true;
+}
+
+static void keep_for_later(struct world *w, struct host *h,
+			   const struct dgram *d)
+{
+	struct follower_event ev = { .type = FOLLOWER_GONE, .seq = d->seq,
+				     .source = sim_addr(d->src), .to = d->to,
+				     .from_gone = d->from_gone };
+
+	if (d->src != sim_addr_number(&d->to.addr) ||
+	    d->seq == h->answered_seq[d->track])
+		return;
+	trace(w, "host %d follower %u: seq %llu waits for its answer", h->id,
+	      d->track, (unsigned long long)d->seq);
+	host_step_follower(w, h, d->track, &ev, d);
+	if (h->has_later[d->track] && h->later[d->track].seq > d->seq)
+		return;
+	h->later[d->track] = *d;
+	h->has_later[d->track] = true;
+}
+
 static void receive_move(struct world *w, struct host *h,
 			 const struct dgram *d)
 {
@@ -76,6 +123,10 @@ static void receive_move(struct world *w, struct host *h,
 	for (unsigned int i = 0; i < sizeof(ev.challenge); i++)
 		ev.challenge[i] = (uint8_t)world_random(w);
 	if (follower_classify(f, d->seq) == FOLLOWER_SEQ_NEW) {
+		if (!is_answered(w, h, d)) {
+			keep_for_later(w, h, d);
+			return;
+		}
 		if (h->denied[to])
 			ev.check = REASON_POLICY;
 		else if (h->taken[to] && d->to.ports == 0 && !identity)
@@ -89,6 +140,14 @@ static void receive_move(struct world *w, struct host *h,
 			h->digest_differs[d->track] = false; /* FLOWS came */
 	}
 	host_step_follower(w, h, d->track, &ev, d);
+}
+
+void host_answer_later(struct world *w, struct host *h, unsigned int track)
+{
+	const struct dgram d = h->later[track];
+
+	h->has_later[track] = false;
+	receive_move(w, h, &d);
 }
 
 static void receive_refuse(struct world *w, struct host *h,

@@ -32,6 +32,7 @@
 	X(prove_unchecked, "takes any PROVE")                                 \
 	X(stale_taken, "takes a MOVE with an old number")                     \
 	X(gone_ignored, "sends to a locator declared gone")                   \
+	X(gone_unheard, "hears of what is gone when it answers, not before")  \
 	X(lease_never_ends, "accepts an offer for ever")                      \
 	X(cancelled_dropped, "drops a cancelled offer at once")               \
 	X(hold_not_released_by_peer, "never lets held packets go")            \

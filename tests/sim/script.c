@@ -318,7 +318,7 @@ static void checks_differ(struct world *w, struct host *h)
 {
 	unsigned int peer = (unsigned int)(1 - h->id) * ADDRS;
 
-	switch (world_pick(w, 4)) {
+	switch (world_pick(w, 5)) {
 	case 0:
 		peer += world_pick(w, ADDRS);
 		h->denied[peer] = !h->denied[peer];
@@ -332,6 +332,11 @@ static void checks_differ(struct world *w, struct host *h)
 		break;
 	case 3:
 		h->at_limit = !h->at_limit;
+		break;
+	case 4: /* its tokens are used up, the mover's are not */
+		for (unsigned int t = 0; t < TRACKS; t++)
+			while (bucket_take(&h->answers[t], w->now))
+				;
 		break;
 	}
 }
@@ -429,6 +434,8 @@ static void waver(struct world *w, struct host *h, unsigned int track)
 	unsigned int before = w->loss;
 
 	w->loss = 300 + world_pick(w, 600);
+	if (world_chance(w, 200))
+		checks_differ(w, host_peer(w, h));
 	for (unsigned int i = 2 + world_pick(w, world_chance(w, 100) ? 60 : 14);
 	     i > 0 && !w->failed; i--) {
 		if (world_chance(w, 100))

@@ -173,6 +173,12 @@ struct host {
 	int configured; /* address of the peer, or NO_ADDR */
 	unsigned int kernel_fails; /* one action in so many; 0 never */
 
+	/* of the peer's tracks: when its numbers are answered */
+	struct bucket answers[TRACKS];
+	uint64_t answered_seq[TRACKS], answered_ms[TRACKS];
+	struct dgram later[TRACKS]; /* the newest MOVE that waits */
+	bool has_later[TRACKS];
+
 	/* set by the script: how the daemon's own checks come out */
 	bool denied[ALL_ADDRS]; /* policy */
 	bool taken[ALL_ADDRS]; /* with the identity ports */
@@ -293,6 +299,9 @@ void host_restart(struct world *w, struct host *h, bool amnesia);
 /* message.c */
 void host_receive(struct world *w, struct host *h, const struct dgram *d);
 void host_hello(struct world *w, struct host *h);
+/* The peer's MOVEs that have waited for an answer. */
+uint64_t host_later_due(const struct host *h, unsigned int track);
+void host_answer_later(struct world *w, struct host *h, unsigned int track);
 
 /* member.c */
 #define ALL_TRACKS TRACKS

@@ -19,6 +19,7 @@
 #define discover_prepare fake_prepare
 #define handover_step_follower fake_step_follower
 #define handover_step_mover fake_step_mover
+#define agenda_touch fake_touch
 #define peer_path_proved fake_path_proved
 #define peer_remote_validated_ms fake_validated_ms
 #define peer_validate_path fake_validate_path
@@ -32,6 +33,7 @@
 #define wake_senders fake_wake
 
 #include "../../src/incoming.c"
+#include "../../src/later.c"
 
 #define N_FLOWS 5
 #define NOW 100000
@@ -41,14 +43,22 @@ static struct assoc a;
 static struct track ours, theirs;
 static struct flow flows[N_FLOWS];
 static struct follower_event heard;
-static unsigned int n_heard, n_dumps, n_proved, n_probes;
+static unsigned int n_heard, n_dumps, n_proved, n_probes, n_sent, n_moves;
+static enum reason check; /* of every locator */
+static bool no_track;
 
 /* ---- the daemon -------------------------------------------------------- */
+
+void agenda_touch(struct agenda *g, struct assoc *to)
+{
+	(void)g, (void)to;
+}
 
 int assoc_send(struct assoc *to, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m)
 {
 	(void)to, (void)now_ms, (void)local, (void)remote, (void)m;
+	n_sent++;
 	return 0;
 }
 
@@ -77,7 +87,7 @@ enum reason conf_locator_check(const struct conf *c, const struct addr *x,
 			       const struct addr *current)
 {
 	(void)c, (void)x, (void)current;
-	return REASON_NONE;
+	return check;
 }
 
 void discover_prepare(struct daemon *in, uint64_t now_ms)
@@ -93,6 +103,7 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 
 	heard = *ev;
 	n_heard++;
+	n_moves += ev->type == FOLLOWER_MOVE;
 	follower_step(&t->follower, ev, now_ms, &out);
 }
 
@@ -161,7 +172,7 @@ struct track *track_find(const struct assoc *of, enum flow_side side,
 			 uint32_t id)
 {
 	(void)of, (void)id;
-	return side == FLOW_OURS ? &ours : &theirs;
+	return no_track ? NULL : side == FLOW_OURS ? &ours : &theirs;
 }
 
 int divert_read_out(struct daemon *to)
@@ -194,6 +205,7 @@ static int start(void **state)
 
 	(void)state;
 	free(theirs.parts.port);
+	free(theirs.later);
 	for (int i = 0; i < N_FLOWS; i++)
 		free(flows[i].transit);
 	memset(&d, 0, sizeof(d));
@@ -201,10 +213,13 @@ static int start(void **state)
 	memset(&ours, 0, sizeof(ours));
 	memset(&theirs, 0, sizeof(theirs));
 	memset(flows, 0, sizeof(flows));
-	n_heard = n_dumps = n_proved = n_probes = 0;
+	n_heard = n_dumps = n_proved = n_probes = n_sent = n_moves = 0;
+	check = REASON_NONE;
+	no_track = false;
 	a.d = &d;
 	ours.assoc = theirs.assoc = &a;
 	theirs.side = FLOW_THEIRS;
+	LIST_INSERT_HEAD(&a.tracks[FLOW_THEIRS], &theirs, entry);
 	flow_group_init(&ours.group);
 	flow_group_init(&theirs.group);
 	mover_init(&ours.mover, 7, &(struct locator){ .addr = at(9).addr });
@@ -305,6 +320,135 @@ static void a_flood_of_moves_is_no_flood_of_dumps(void **state)
 	assert_in_range(n_dumps, 2, 3);
 }
 
+/* Seven a millisecond for ten seconds: 20, then 2 per second, and the last one
+ * in the end. */
+static void a_flood_of_moves_is_answered_now_and_then(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	for (uint64_t ms = NOW; ms < NOW + 10000; ms++) {
+		for (int i = 0; i < 7; i++) {
+			seq++;
+			m = move(seq, (uint8_t)(2 + seq % 4));
+			say(&m, (uint8_t)(2 + seq % 4), ms);
+		}
+		incoming_step(&a, ms);
+	}
+	assert_in_range(n_moves, BUCKET_BURST + 18, BUCKET_BURST + 20);
+	incoming_step(&a, NOW + 10000 + BUCKET_TOKEN_MS);
+	assert_int_equal(heard.type, FOLLOWER_MOVE);
+	assert_int_equal(heard.seq, seq);
+	assert_null(theirs.later);
+	assert_true(later_due_ms(&theirs) == UINT64_MAX);
+}
+
+static void empty_the_bucket(uint64_t *seq)
+{
+	struct wire_message m;
+
+	while (bucket_next_ms(&theirs.answers, NOW) <= NOW) {
+		m = move(++*seq, 2);
+		say(&m, 2, NOW);
+	}
+	n_heard = n_moves = 0;
+}
+
+static void a_refused_number_costs_one_token(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	check = REASON_POLICY;
+	empty_the_bucket(&seq);
+	assert_int_equal(seq, BUCKET_BURST);
+	m = move(seq, 2);
+	say(&m, 2, NOW + MIGRATE_COPY_MS - 1);
+	assert_int_equal(n_heard, 0); /* a copy */
+	assert_null(theirs.later);
+	say(&m, 2, NOW + MIGRATE_COPY_MS);
+	assert_int_equal(n_moves, 1); /* its answer was lost */
+}
+
+static void what_is_gone_is_heard_at_once(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	check = REASON_POLICY;
+	empty_the_bucket(&seq);
+	m = move(++seq, 3);
+	m.move.flags = WIRE_MOVE_FROM_GONE;
+	say(&m, 3, NOW);
+	assert_int_equal(n_moves, 0);
+	assert_true(follower_holds(&theirs.follower));
+	m = move(++seq, 2);
+	say(&m, 2, NOW);
+	m = move(seq - 1, 3); /* late: not the newest */
+	say(&m, 3, NOW);
+	check = REASON_NONE;
+	assert_int_equal(later_due_ms(&theirs), NOW + BUCKET_TOKEN_MS);
+	incoming_step(&a, NOW + BUCKET_TOKEN_MS);
+	assert_int_equal(theirs.follower.state, FOLLOWER_OFFERED);
+	assert_int_equal(theirs.follower.pending, seq);
+}
+
+static void ports_of_a_late_answer_are_kept(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	empty_the_bucket(&seq);
+	seq++;
+	for (uint16_t part = 0; part < 2; part++) {
+		m = move(seq, 3);
+		m.move.parts = 2;
+		m.move.part = part;
+		m.move.n = 1;
+		m.move.port[0].flow_id = 102u + part;
+		m.move.port[0].port = (uint16_t)(4711 + part);
+		say(&m, 3, NOW);
+		assert_int_equal(theirs.later != NULL, part);
+	}
+	incoming_step(&a, NOW + BUCKET_TOKEN_MS);
+	assert_int_equal(heard.check, REASON_NONE);
+	assert_int_equal(flow_port(&flows[2], FLOW_THEIRS, heard.to.ports),
+			 4711);
+	assert_int_equal(flow_port(&flows[3], FLOW_THEIRS, heard.to.ports),
+			 4712);
+}
+
+static void a_new_session_forgets_what_waits(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	empty_the_bucket(&seq);
+	m = move(++seq, 3);
+	say(&m, 3, NOW);
+	assert_non_null(theirs.later);
+	handover_session(&a, NOW);
+	assert_null(theirs.later);
+}
+
+static void tracks_that_are_unknown_are_refused_now_and_then(void **state)
+{
+	struct wire_message m;
+
+	(void)state;
+	no_track = true;
+	for (unsigned int i = 0; i < 10000; i++) {
+		m = move(i + 1, 2);
+		say(&m, 2, NOW + i);
+	}
+	assert_in_range(n_sent, BUCKET_BURST + 18, BUCKET_BURST + 20);
+}
+
 /* Its number is no secret: the peer can say ACCEPT from wherever it likes. */
 static void accept_proves_no_address(void **state)
 {
@@ -365,6 +509,12 @@ int main(void)
 		T(ports_are_gone_when_they_were_read),
 		T(another_set_of_flows_is_refused_unread),
 		T(a_flood_of_moves_is_no_flood_of_dumps),
+		T(a_flood_of_moves_is_answered_now_and_then),
+		T(a_refused_number_costs_one_token),
+		T(what_is_gone_is_heard_at_once),
+		T(ports_of_a_late_answer_are_kept),
+		T(a_new_session_forgets_what_waits),
+		T(tracks_that_are_unknown_are_refused_now_and_then),
 		T(accept_proves_no_address),
 		T(prove_proves_once),
 	};

@@ -1024,6 +1024,34 @@ static void move_refused_from_gone_holds_all_the_same(void **state)
 	assert_locator(&has(MIGRATE_RELEASE)->to, O);
 }
 
+/* The MOVE has to wait for its answer, which takes a while. */
+static void gone_is_heard_before_the_answer(void **state)
+{
+	struct follower_event ev = { .type = FOLLOWER_GONE, .seq = 2,
+				     .source = N2.addr, .to = N2 };
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	follower_event(ev);
+	assert_int_equal(out.n, 0); /* nothing is gone */
+	ev.from_gone = true;
+	ev.source = N.addr;
+	follower_event(ev);
+	assert_int_equal(out.n, 0); /* relayed */
+	ev.source = N2.addr;
+	follower_event(ev);
+	assert_non_null(has(MIGRATE_HOLD));
+	assert_null(has(MIGRATE_SEND));
+	assert_null(follower_locator(&f)); /* I5 */
+	prove(1, N, 1);
+	assert_true(noted(COUNTER_RX_STALE)); /* N may be what is gone */
+	follower_event(ev);
+	assert_int_equal(out.n, 0); /* once */
+	assert_int_equal(follower_classify(&f, 2), FOLLOWER_SEQ_NEW);
+	move(2, N2, true, REASON_NONE);
+	assert_non_null(sent(MIGRATE_ACCEPT));
+}
+
 static void prove_commits_releases_and_drains(void **state)
 {
 	struct locator n = N;
@@ -1283,6 +1311,7 @@ int main(void)
 		FOLLOWER(move_repeated_gets_the_same_challenge),
 		FOLLOWER(move_refused_leaves_no_state),
 		FOLLOWER(move_refused_from_gone_holds_all_the_same),
+		FOLLOWER(gone_is_heard_before_the_answer),
 		FOLLOWER(prove_commits_releases_and_drains),
 		FOLLOWER(prove_without_hold_switches),
 		FOLLOWER(prove_wrong_changes_nothing),

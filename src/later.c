@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * later: how often the numbers of a peer's track are answered.
+ *
+ * Owns the tokens of its track and the newest MOVE that has none yet. Whoever
+ * asks too often is answered late, never refused for it. Never looks at what
+ * a MOVE wants.
+ */
+#include "daemon.h"
+
+#include <stdlib.h>
+
+#include "handover_impl.h"
+
+/* A number that was refused may be asked for again, but copies of its MOVE are
+ * answered once. */
+bool later_may_answer(const struct track *t, const struct wire_move *m,
+		      uint64_t now_ms)
+{
+	if (t->answered_seq == m->seq)
+		return now_ms >= t->answered_ms + MIGRATE_COPY_MS;
+	return bucket_next_ms(&t->answers, now_ms) <= now_ms;
+}
+
+void later_answered(struct track *t, const struct wire_move *m,
+		    uint64_t now_ms)
+{
+	if (t->answered_seq != m->seq)
+		(void)bucket_take(&t->answers, now_ms);
+	t->answered_seq = m->seq;
+	t->answered_ms = now_ms;
+	if (t->later && t->later->message.move.seq <= m->seq)
+		later_drop(t);
+}
+
+void later_keep(struct track *t, const struct peer_rx *rx)
+{
+	if (!t->later)
+		t->later = malloc(sizeof(*t->later));
+	if (!t->later)
+		return; /* its PTO brings it again */
+	t->later->local = rx->local;
+	t->later->remote = rx->remote;
+	t->later->message = *rx->message;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+}
+
+uint64_t later_due_ms(const struct track *t)
+{
+	return t->later ? bucket_next_ms(&t->answers, 0) : UINT64_MAX;
+}
+
+struct later *later_take(struct track *t)
+{
+	struct later *l = t->later;
+
+	t->later = NULL;
+	return l;
+}
+
+void later_drop(struct track *t)
+{
+	free(later_take(t));
+}
