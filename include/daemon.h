@@ -108,6 +108,7 @@ struct track {
 	uint64_t left_seq; /* a flow that lives on left while it was asked */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
+	enum reason stays; /* why it may not be where its packets would go */
 	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */
 	enum reason told; /* in the log, of that */
 	const struct wire_refuse *refusal; /* while it is worked on */

@@ -43,7 +43,8 @@
 	X(NO_ADDRESS, no_address, "its address is gone and no other can be used") \
 	X(NO_ANSWER, no_answer, "the peer does not answer the move")          \
 	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved") \
-	X(LATER, later, "its track is moving; asked again")
+	X(LATER, later, "its track is moving; asked again")                   \
+	X(TUNNEL, tunnel, "the way leads into or out of a VPN: leave_tunnel")
 
 enum reason {
 #define X(N, n, t) REASON_##N,

@@ -396,6 +396,8 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 		cause = MIGRATE_CAUSE_GONE;
 	else if (quiet)
 		cause = cause_to_move(t);
+	if (quiet)
+		t->stays = REASON_NONE;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY)
 		return;

@@ -45,7 +45,7 @@ static bool is_link_allowed(struct track *t, const struct rtmon_link *to)
 	       !strncmp(t->ifname, to->name, sizeof(t->ifname));
 }
 
-bool source_is_allowed(struct track *t, const struct addr *a)
+static enum reason check(struct track *t, const struct addr *a)
 {
 	struct daemon *d = t->assoc->d;
 	const struct addr *current = &mover_current(&t->mover)->addr;
@@ -53,9 +53,16 @@ bool source_is_allowed(struct track *t, const struct addr *a)
 	const struct rtmon_link *link =
 		to ? rtmon_link(d->rtmon, to->ifindex) : NULL;
 
-	if (!link || !rtmon_usable(d->rtmon, a) || !is_link_allowed(t, link))
-		return false;
-	return conf_locator_check(d->conf, a, current) == REASON_NONE;
+	if (!link || !rtmon_usable(d->rtmon, a))
+		return REASON_NO_ADDRESS;
+	if (!is_link_allowed(t, link))
+		return REASON_TUNNEL;
+	return conf_locator_check(d->conf, a, current);
+}
+
+bool source_is_allowed(struct track *t, const struct addr *a)
+{
+	return check(t, a) == REASON_NONE;
 }
 
 static struct rtmon_query query_of(const struct track *t)
@@ -108,7 +115,7 @@ bool source_leads_home(struct track *t, const struct addr *a)
 }
 
 /* The source that the kernel would take for a new connection of these
- * flows; unset where there is none that may be used. */
+ * flows; unset where there is none that may be used, which is noted. */
 void source_choose(struct track *t, struct addr *a)
 {
 	struct daemon *d = t->assoc->d;
@@ -116,9 +123,12 @@ void source_choose(struct track *t, struct addr *a)
 	struct rtmon_route route;
 
 	memset(a, 0, sizeof(*a));
+	t->stays = REASON_NONE;
 	COUNT(d, ROUTE_LOOKUPS);
-	if (!rtmon_choose_source(d->rtmon, &query, &route) &&
-	    source_is_allowed(t, &route.src))
+	if (rtmon_choose_source(d->rtmon, &query, &route))
+		return;
+	t->stays = check(t, &route.src);
+	if (t->stays == REASON_NONE)
 		*a = route.src;
 }
 

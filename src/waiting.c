@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * waiting: why flows that are moving do not get there.
+ * waiting: why flows that are moving do not get there, and why others stay
+ * although their packets leave by another interface by now.
  *
  * Owns the reason that `sacipctl list` shows for them, and one line of the log
  * for a track that waits for longer than WAITING_TELL_MS. Never changes a
@@ -18,9 +19,11 @@ static enum reason reason_ours(const struct track *t)
 
 	if (m->state != MOVER_STEADY && m->refusals.why != REASON_NONE)
 		return m->refusals.why;
-	if (m->state == MOVER_HELD)
+	if (m->state == MOVER_HELD && t->stays == REASON_NONE)
 		return REASON_NO_ADDRESS;
-	if (m->state != MOVER_STEADY && m->repeats >= WAITING_REPEATS)
+	if (m->state == MOVER_HELD || m->state == MOVER_STEADY)
+		return t->stays;
+	if (m->repeats >= WAITING_REPEATS)
 		return REASON_NO_ANSWER;
 	return REASON_NONE;
 }
@@ -58,9 +61,11 @@ static void tell(struct track *t, enum reason r, uint64_t now_ms)
 	if (now_ms - t->waits_ms < WAITING_TELL_MS || t->told == r)
 		return;
 	t->told = r;
-	log_warn(d->log, "%u connections with %s wait, track %u of %s: %s",
-		 t->group.digest.count, t->assoc->name, t->id,
-		 t->side == FLOW_OURS ? "ours" : "theirs", reason_text(r));
+	log_warn(d->log, "%u connections with %s %s, track %u of %s: %s",
+		 t->group.digest.count, t->assoc->name,
+		 t->side == FLOW_OURS && t->mover.state == MOVER_STEADY ?
+			 "stay where they are" : "wait",
+		 t->id, t->side == FLOW_OURS ? "ours" : "theirs", reason_text(r));
 }
 
 void waiting_step(struct daemon *d, uint64_t now_ms)

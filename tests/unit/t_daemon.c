@@ -561,6 +561,8 @@ static void a_tunnel_is_neither_left_nor_entered(void **state)
 	run(5000);
 	check_wire(&t, "10.0.0.1");
 	assert_true(flow_at(&host[0], &t)->hold);
+	assert_int_equal(waiting_reason(flow_at(&host[0], &t)),
+			 REASON_TUNNEL);
 	/* Another address in the tunnel is no way around it. */
 	addr_add(&host[0], "10.0.0.8", 2);
 	run(9000);
@@ -575,6 +577,28 @@ static void a_tunnel_is_neither_left_nor_entered(void **state)
 	addr_remove(&host[0], "10.0.0.9");
 	run(9000);
 	check_wire(&t, "10.0.0.9");
+}
+
+/* Its packets go into a VPN that has come up, and it is said why it stays. */
+static void a_tunnel_that_comes_up_is_a_reason(void **state)
+{
+	struct tuple t = connection(40000);
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	f = flow_at(&host[0], &t);
+	assert_true(f->protected);
+	assert_int_equal(waiting_reason(f), REASON_NONE);
+	link_add(&host[0], 3, true);
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(5000);
+	assert_true(flow_is_plain(f));
+	assert_int_equal(waiting_reason(f), REASON_TUNNEL);
+	addr_remove(&host[0], "10.0.0.9");
+	run(5000);
+	assert_true(flow_is_plain(f));
+	assert_int_equal(waiting_reason(f), REASON_NONE);
 }
 
 /* Its address went before anybody protected it: it will end by a time-out,
@@ -1087,6 +1111,7 @@ int main(void)
 		WORLD(others_connections_are_not_held),
 		WORLD(a_steady_sender_leaves_the_queue),
 		WORLD(a_tunnel_is_neither_left_nor_entered),
+		WORLD(a_tunnel_that_comes_up_is_a_reason),
 		WORLD(a_dead_flow_opens_no_handshake),
 		WORLD(a_long_dump_makes_no_flow_old),
 		WORLD(only_allowed_flows_open_the_door),

@@ -94,8 +94,6 @@ KNOWN = (
      "a reverse route without its gateway"),
     (("firewalld", "nixos"), (), "* v6: *",
      "a reverse path filter of IPv6 drops what comes by another interface"),
-    ((), ("vpn_up", "vpn_down"), "*: dies without a reason: *",
-     "the list does not say that leave_tunnel keeps a connection where it is"),
 )
 
 
