@@ -627,6 +627,10 @@ const struct flow *track_list_ports(uint64_t ports, const struct flow *f,
 				    struct wire_move *m);
 /* One of an earlier run, as its journal tells; NULL at a bound. */
 struct track *track_restore(struct assoc *a, const struct book_track *b);
+/* Tells retain by which interface the packets of that end come, and between
+ * which addresses; the end remembers it. */
+void track_way_back(struct daemon *d, struct flow *f, enum flow_side side,
+		    struct flow_end *e, uint32_t ifindex);
 /* A flow of an earlier run is protected again: in these tracks (of both
  * sides), or in none (NULL) by the path that it has. What it needs in the
  * nftables table is left to divert_rebuild(). 0 or -errno: nothing changed

@@ -19,7 +19,7 @@
  *   N      PEER dev sacip-sink mtu M         per protected peer address, and
  *                                            those that are sent to
  *   N+1    local OLD dev lo                  while protected
- *   N+1    PEER dev IF [...]                 retain_reverse, IPv4
+ *   N+1    PEER [via G] dev IF [...]         retain_reverse, IPv4
  *   lo     OLD peer 127.x scope host label lo:sacip   while protected, IPv4,
  *                                            and nobody else has OLD there
  *
@@ -163,10 +163,11 @@ int retain_back(struct retain *r, const struct addr *old);
 int retain_on_lo(struct retain *r, const struct addr *old);
 
 /*
- * A route that was away may be back: what sockets have learned meanwhile, the
+ * Routes have changed. What sockets have learned while one was away, the
  * guard's, is forgotten. IPv6 only: there a socket keeps a route as long as
  * that one stays in its own table (rt6_check(): the serial number of its node).
- * In a few system calls for all IPv6 peers. 0 or the first -errno.
+ * In a few system calls for all IPv6 peers. And the ways back are asked for
+ * again: a few calls for each peer that has any. 0 or the first -errno.
  */
 int retain_refresh(struct retain *r);
 
@@ -176,16 +177,27 @@ bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex);
 int retain_drop_unresolved(struct retain *r, const struct addr *a,
 			   uint32_t ifindex);
 
+/* Over which interface packets come and go, and between which addresses on
+ * the wire; with the mark of the sockets, as they are routed. */
+struct retain_way {
+	uint32_t ifindex;
+	uint32_t mark;
+	struct addr own, remote;
+};
+
 /*
- * Translated packets "from" the peer's identity address `peer` arrive on
- * interface `ifindex`, at either end: makes that the way back to it as
- * rp_filter 1 sees it, for marked packets only. Counted per pair; up to
- * RETAIN_REVERSE_MAX interfaces at a time (old and new during a move). IPv6
- * has no rp_filter: nothing is done. 0, -ENOSPC, -ENOENT (unreverse), the
- * kernel's -errno (-ENODEV, -ENETDOWN: the interface went away).
+ * Translated packets "from" the peer's identity address `peer` come by this
+ * way, at either end: makes it the way back to that address as rp_filter 1
+ * sees it, for marked packets only. What we accept unchanged after it was held
+ * bears the mark as well, and leaves by it: gateway, mtu and source are those
+ * of the real route between the addresses on the wire, and follow it
+ * (retain_refresh()). Counted per interface; up to RETAIN_REVERSE_MAX of them
+ * at a time (old and new during a move), of each the newest way. IPv6
+ * has no rp_filter: nothing is done. 0, -ENOSPC, -ENOENT (unreverse), -ENOMEM,
+ * the kernel's -errno (-ENODEV, -ENETDOWN: the interface went away).
  */
 int retain_reverse(struct retain *r, const struct addr *peer,
-		   uint32_t ifindex);
+		   const struct retain_way *way);
 int retain_unreverse(struct retain *r, const struct addr *peer,
 		     uint32_t ifindex);
 

@@ -35,12 +35,17 @@ struct route_rule {
 int route_put_rule(struct netlink *nl, const struct route_rule *r);
 int route_del_rule(struct netlink *nl, const struct route_rule *r);
 
+struct route_hop {
+	uint32_t ifindex;
+	struct addr gateway; /* of either family; unset: reached on the link */
+};
 struct route_entry {
 	struct addr to; /* one address */
 	uint32_t table;
-	bool local; /* delivered here; else reached on the link */
+	bool local; /* delivered here; else by its hops */
 	uint32_t mtu; /* 0: the interface's */
-	uint32_t hop[ROUTE_HOPS_MAX]; /* interfaces */
+	struct addr src; /* for what has none yet; unset: the kernel's choice */
+	struct route_hop hop[ROUTE_HOPS_MAX];
 	unsigned int hops; /* at least one for route_put_entry() */
 };
 /* Replaces the one to the same address in that table. */
@@ -86,7 +91,7 @@ struct route_object {
 	enum route_kind kind;
 	union {
 		struct route_rule rule;
-		struct route_entry entry; /* hops and mtu are not read */
+		struct route_entry entry; /* hops, mtu and src are not read */
 		struct addr copy;
 	};
 };

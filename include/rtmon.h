@@ -17,6 +17,7 @@
 
 #include "addr.h"
 
+struct netlink;
 struct rtmon;
 
 #define RTMON_ADDRESSES_MAX 8192
@@ -156,6 +157,14 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
  * names a nexthop object, and the hop that one packet takes is another's.
  */
 int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *query);
+/*
+ * rtmon_lookup() by anybody's routing socket: what only the links tell is left
+ * out (`tunnel`; `mtu` is 0 where it is the link's). Where an interface was asked
+ * for and no route leads out of it, the kernel takes IPv4 destinations to be
+ * on its link: `table` is 0 then.
+ */
+int rtmon_ask_route(struct netlink *nl, const struct rtmon_query *query,
+		    struct rtmon_route *route);
 /*
  * As rtmon_lookup() without a source, but `route->src` is an address to move
  * to: usable, not deprecated, no link-local one for a destination that is not.

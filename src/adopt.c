@@ -262,10 +262,8 @@ static void side_way_back(struct daemon *d, struct flow *f,
 			route.ifindex = own ? own->ifindex : 0;
 		else if (rtmon_lookup(d->rtmon, &query, &route))
 			route.ifindex = 0;
-		if (route.ifindex &&
-		    !retain_reverse(d->retain, &f->identity.remote.addr,
-				    route.ifindex))
-			e->ifindex = route.ifindex;
+		if (route.ifindex)
+			track_way_back(d, f, side, e, route.ifindex);
 	}
 }
 

@@ -20,13 +20,6 @@
 
 #define SRC_VALID_MARK "/proc/sys/net/ipv4/conf/all/src_valid_mark"
 
-_Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
-
-static int first_of(int a, int b)
-{
-	return a ? a : b;
-}
-
 /* --- counts --------------------------------------------------------------- */
 
 struct old *retain_find_old(struct retain *r, const struct addr *a)
@@ -68,7 +61,7 @@ static int old_get(struct retain *r, const struct addr *a, unsigned int max,
 	return 0;
 }
 
-static int peer_get(struct retain *r, const struct addr *a, unsigned int max,
+int retain_get_peer(struct retain *r, const struct addr *a, unsigned int max,
 		    struct peer **out)
 {
 	struct peer *p = retain_find_peer(r, a);
@@ -98,11 +91,12 @@ static void old_put(struct retain *r, struct old *o)
 	free(o);
 }
 
-static void peer_put(struct retain *r, struct peer *p)
+void retain_put_peer(struct retain *r, struct peer *p)
 {
 	if (p->uses || p->hops)
 		return;
 	HASH_DELETE(hh, r->peers, p);
+	free(p->hop);
 	free(p);
 }
 
@@ -117,6 +111,7 @@ static void forget_all(struct retain *r)
 	}
 	HASH_ITER(hh, r->peers, p, next_peer) {
 		HASH_DELETE(hh, r->peers, p);
+		free(p->hop);
 		free(p);
 	}
 }
@@ -157,7 +152,7 @@ struct route_entry retain_delivery_to(const struct retain *r,
 		.to = o->addr,
 		.table = r->conf.table + 1,
 		.local = true,
-		.hop = { ROUTE_LO_IFINDEX },
+		.hop = { { .ifindex = ROUTE_LO_IFINDEX } },
 		.hops = 1,
 	};
 }
@@ -169,7 +164,7 @@ struct route_entry retain_guard_to(const struct retain *r,
 		.to = p->addr,
 		.table = r->conf.table,
 		.mtu = p->mtu,
-		.hop = { r->sink },
+		.hop = { { .ifindex = r->sink } },
 		.hops = 1,
 	};
 }
@@ -185,10 +180,10 @@ static int old_take_down(struct retain *r, struct old *o)
 		err = route_del_rule(r->nl, &rule);
 	rule.preference = RETAIN_PREF_LAST;
 	if (!o->wires)
-		err = first_of(err, route_del_rule(r->nl, &rule));
-	err = first_of(err, route_del_entry(r->nl, &entry));
+		err = retain_first_of(err, route_del_rule(r->nl, &rule));
+	err = retain_first_of(err, route_del_entry(r->nl, &entry));
 	if (o->copied)
-		err = first_of(err, route_del_copy(r->nl, &o->addr));
+		err = retain_first_of(err, route_del_copy(r->nl, &o->addr));
 	o->gone = o->copied = false;
 	return err;
 }
@@ -282,7 +277,7 @@ static int use(struct retain *r, const struct addr *own,
 	err = old_get(r, own, RETAIN_ADDRS_MAX / part, &o);
 	if (err)
 		return err;
-	err = peer_get(r, peer, RETAIN_PEERS_MAX / part, &p);
+	err = retain_get_peer(r, peer, RETAIN_PEERS_MAX / part, &p);
 	if (err)
 		goto out_old;
 	err = peer_use(r, p, mtu);
@@ -300,7 +295,7 @@ static int use(struct retain *r, const struct addr *own,
 	return 0;
 
 out_peer:
-	peer_put(r, p);
+	retain_put_peer(r, p);
 out_old:
 	old_put(r, o);
 	return err;
@@ -317,9 +312,9 @@ static int unuse(struct retain *r, const struct addr *own,
 		return -ENOENT;
 	if (--*(wire ? &o->wires : &o->uses) == 0)
 		err = wire ? wire_take_down(r, o) : old_take_down(r, o);
-	err = first_of(err, peer_unuse(r, p));
+	err = retain_first_of(err, peer_unuse(r, p));
 	old_put(r, o);
-	peer_put(r, p);
+	retain_put_peer(r, p);
 	return err;
 }
 
@@ -402,116 +397,6 @@ int retain_on_lo(struct retain *r, const struct addr *old)
 	if (!o || !o->uses)
 		return -ENOENT;
 	return old->family == 4 ? copy_set_up(r, o) : 0;
-}
-
-/* --- the way back, as rp_filter sees it ----------------------------------- */
-
-/* All interfaces of the peer in one route, so that what still drains on the
- * old one passes as well. One that is down spoils it for all: then the newest
- * that will do. */
-int retain_write_reverse(struct retain *r, const struct peer *p)
-{
-	struct route_entry entry = { .to = p->addr,
-				     .table = r->conf.table + 1,
-				     .hops = p->hops };
-	int first;
-
-	if (!p->hops)
-		return route_del_entry(r->nl, &entry);
-	memcpy(entry.hop, p->hop, sizeof(p->hop));
-	first = route_put_entry(r->nl, &entry);
-	if (!first || p->hops == 1)
-		return first;
-	entry.hops = 1;
-	for (unsigned int i = p->hops; i-- > 0;) {
-		entry.hop[0] = p->hop[i];
-		if (!route_put_entry(r->nl, &entry))
-			return 0;
-	}
-	return first;
-}
-
-static unsigned int hop_find(const struct peer *p, uint32_t ifindex)
-{
-	unsigned int i = 0;
-
-	while (i < p->hops && p->hop[i] != ifindex)
-		i++;
-	return i;
-}
-
-static void hop_remove(struct peer *p, unsigned int i)
-{
-	for (p->hops--; i < p->hops; i++) {
-		p->hop[i] = p->hop[i + 1];
-		p->hop_uses[i] = p->hop_uses[i + 1];
-	}
-}
-
-int retain_reverse(struct retain *r, const struct addr *peer,
-		   uint32_t ifindex)
-{
-	struct peer *p;
-	unsigned int i;
-	int err;
-
-	if (peer->family == 6)
-		return 0;
-	if (peer->family != 4 || !ifindex)
-		return -EINVAL;
-	err = peer_get(r, peer, RETAIN_PEERS_MAX, &p);
-	if (err)
-		return err;
-	i = hop_find(p, ifindex);
-	if (i < p->hops) {
-		p->hop_uses[i]++;
-		return 0;
-	}
-	if (p->hops == RETAIN_REVERSE_MAX)
-		return -ENOSPC;
-	p->hop[i] = ifindex;
-	p->hop_uses[i] = 1;
-	p->hops++;
-	err = retain_write_reverse(r, p);
-	if (err) {
-		hop_remove(p, i);
-		peer_put(r, p);
-	}
-	return err;
-}
-
-int retain_unreverse(struct retain *r, const struct addr *peer,
-		     uint32_t ifindex)
-{
-	struct peer *p;
-	unsigned int i;
-	int err;
-
-	if (peer->family == 6)
-		return 0;
-	p = retain_find_peer(r, peer);
-	if (!p)
-		return -ENOENT;
-	i = hop_find(p, ifindex);
-	if (i == p->hops)
-		return -ENOENT;
-	if (--p->hop_uses[i])
-		return 0;
-	hop_remove(p, i);
-	err = retain_write_reverse(r, p);
-	peer_put(r, p);
-	return err;
-}
-
-int retain_link_up(struct retain *r, uint32_t ifindex)
-{
-	struct peer *p, *next;
-	int err = 0;
-
-	HASH_ITER(hh, r->peers, p, next)
-		if (hop_find(p, ifindex) < p->hops)
-			err = first_of(err, retain_write_reverse(r, p));
-	return err;
 }
 
 /* --- open and close ------------------------------------------------------- */
@@ -649,7 +534,7 @@ int retain_clean(struct retain *r)
 
 	forget_all(r);
 	err = route_sweep(r->nl, NULL, NULL);
-	return first_of(err, route_del_sink(r->nl));
+	return retain_first_of(err, route_del_sink(r->nl));
 }
 
 int retain_close(struct retain *r, bool keep)

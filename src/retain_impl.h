@@ -20,13 +20,20 @@ struct old {
 	UT_hash_handle hh;
 };
 
+/* A way back to a peer, and what the real route over it says. */
+struct hop {
+	struct retain_way way; /* the newest one over this interface */
+	uint32_t uses;
+	uint32_t mtu;
+	struct addr gateway, src; /* unset: none */
+};
+
 struct peer {
 	struct addr addr; /* key */
 	uint32_t uses; /* by retain_protect(), retain_wire() */
 	uint32_t mtu;
 	unsigned int hops;
-	uint32_t hop[RETAIN_REVERSE_MAX];
-	uint32_t hop_uses[RETAIN_REVERSE_MAX];
+	struct hop *hop; /* RETAIN_REVERSE_MAX, or NULL */
 	UT_hash_handle hh;
 };
 
@@ -51,9 +58,19 @@ struct retain {
 	struct peer *peers;
 };
 
+static inline int retain_first_of(int a, int b)
+{
+	return a ? a : b;
+}
+
 /* By what they are counted; NULL where they are not. */
 struct old *retain_find_old(struct retain *r, const struct addr *a);
 struct peer *retain_find_peer(struct retain *r, const struct addr *a);
+/* Finds or makes one without uses; ends one that is without. 0, -ENOSPC where
+ * there are `max` others, -ENOMEM. */
+int retain_get_peer(struct retain *r, const struct addr *a, unsigned int max,
+		    struct peer **out);
+void retain_put_peer(struct retain *r, struct peer *p);
 /* What stands in the kernel for them. */
 struct route_rule retain_rule_of(const struct retain *r, const struct old *o,
 				 uint32_t preference);
@@ -64,7 +81,9 @@ struct route_entry retain_delivery_to(const struct retain *r,
 				      const struct old *o);
 struct route_entry retain_guard_to(const struct retain *r,
 				   const struct peer *p);
+/* retain_reverse.c: as it is known, and as the kernel says now. */
 int retain_write_reverse(struct retain *r, const struct peer *p);
+int retain_renew_reverse(struct retain *r, struct peer *p);
 int retain_put_mark_rules(struct retain *r);
 /* Is it what this one has put there, or would? (`arg`: struct retain) */
 bool retain_uses(const struct route_object *object, void *arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * retain_refresh: has sockets forget the guard's routes.
+ * retain_refresh: has sockets forget the guard's routes, and asks for the ways
+ * back again.
  *
  * Owns nothing. Never decides when (repair does).
  */
@@ -30,6 +31,11 @@ static bool next_guard(struct route_entry *entry, void *arg)
 int retain_refresh(struct retain *r)
 {
 	struct refresh all = { .r = r, .p = r->peers };
+	struct peer *p, *next;
+	int err = route_put_entries(r->nl, next_guard, &all);
 
-	return route_put_entries(r->nl, next_guard, &all);
+	HASH_ITER(hh, r->peers, p, next)
+		if (p->hops)
+			err = retain_first_of(err, retain_renew_reverse(r, p));
+	return err;
 }

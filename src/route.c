@@ -116,12 +116,34 @@ static struct rtmsg *start_route(union route_message *m, uint16_t type,
 	return rt;
 }
 
-static void put_hops(union route_message *m, const struct route_entry *r)
+static void put_gateway(union route_message *m, int family,
+			const struct addr *a)
+{
+	uint8_t bytes[sizeof(struct rtvia) + sizeof(a->byte)];
+	struct rtvia via = { .rtvia_family = (uint16_t)addr_af(a) };
+
+	if (addr_af(a) == family) {
+		put_addr(m, RTA_GATEWAY, a);
+		return;
+	}
+	memcpy(bytes, &via, sizeof(via));
+	memcpy(bytes + sizeof(via), a->byte, addr_size(a));
+	mnl_attr_put(&m->nlh, RTA_VIA, sizeof(via) + addr_size(a), bytes);
+}
+
+/* A gateway is on the link: where no route in table main says so, the kernel
+ * would refuse what another table's real route has. */
+static void put_hops(union route_message *m, struct rtmsg *rt,
+		     const struct route_entry *r)
 {
 	struct nlattr *nest;
 
 	if (r->hops == 1) {
-		mnl_attr_put_u32(&m->nlh, RTA_OIF, r->hop[0]);
+		mnl_attr_put_u32(&m->nlh, RTA_OIF, r->hop[0].ifindex);
+		if (!addr_is_set(&r->hop[0].gateway))
+			return;
+		rt->rtm_flags |= RTNH_F_ONLINK;
+		put_gateway(m, rt->rtm_family, &r->hop[0].gateway);
 		return;
 	}
 	nest = mnl_attr_nest_start(&m->nlh, RTA_MULTIPATH);
@@ -129,11 +151,26 @@ static void put_hops(union route_message *m, const struct route_entry *r)
 		struct rtnexthop *hop = mnl_nlmsg_get_payload_tail(&m->nlh);
 
 		memset(hop, 0, sizeof(*hop));
-		hop->rtnh_len = sizeof(*hop);
-		hop->rtnh_ifindex = (int)r->hop[i];
+		hop->rtnh_ifindex = (int)r->hop[i].ifindex;
 		m->nlh.nlmsg_len += (uint32_t)sizeof(*hop);
+		if (addr_is_set(&r->hop[i].gateway)) {
+			hop->rtnh_flags = RTNH_F_ONLINK;
+			put_gateway(m, rt->rtm_family, &r->hop[i].gateway);
+		}
+		hop->rtnh_len = (uint16_t)((uint8_t *)mnl_nlmsg_get_payload_tail(
+						   &m->nlh) - (uint8_t *)hop);
 	}
 	mnl_attr_nest_end(&m->nlh, nest);
+}
+
+static uint8_t scope_of(const struct route_entry *r)
+{
+	if (r->local)
+		return RT_SCOPE_HOST;
+	for (unsigned int i = 0; i < r->hops; i++)
+		if (addr_is_set(&r->hop[i].gateway))
+			return RT_SCOPE_UNIVERSE;
+	return RT_SCOPE_LINK;
 }
 
 int route_build_entry(union route_message *m, const struct route_entry *r)
@@ -147,8 +184,10 @@ int route_build_entry(union route_message *m, const struct route_entry *r)
 			 &r->to, r->table);
 	rt->rtm_protocol = RETAIN_PROTO;
 	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
-	rt->rtm_scope = r->local ? RT_SCOPE_HOST : RT_SCOPE_LINK;
-	put_hops(m, r);
+	rt->rtm_scope = scope_of(r);
+	put_hops(m, rt, r);
+	if (addr_is_set(&r->src))
+		put_addr(m, RTA_PREFSRC, &r->src);
 	if (r->mtu) {
 		nest = mnl_attr_nest_start(&m->nlh, RTA_METRICS);
 		mnl_attr_put_u32(&m->nlh, RTAX_MTU, r->mtu);

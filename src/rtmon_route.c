@@ -175,7 +175,7 @@ static int on_route(const struct nlmsghdr *nlh, void *arg)
 }
 
 /* `flags`: RTM_F_*. */
-static int ask(struct rtmon *rt, const struct rtmon_query *q, uint32_t flags,
+static int ask(struct netlink *nl, const struct rtmon_query *q, uint32_t flags,
 	       netlink_callback *cb, void *arg)
 {
 	_Alignas(struct nlmsghdr) char buf[512];
@@ -204,18 +204,23 @@ static int ask(struct rtmon *rt, const struct rtmon_query *q, uint32_t flags,
 		mnl_attr_put_u32(nlh, RTA_UID, q->uid);
 	if (q->oif)
 		mnl_attr_put_u32(nlh, RTA_OIF, q->oif);
-	return netlink_request(rt->command, nlh, cb, arg);
+	return netlink_request(nl, nlh, cb, arg);
+}
+
+int rtmon_ask_route(struct netlink *nl, const struct rtmon_query *q,
+		    struct rtmon_route *route)
+{
+	memset(route, 0, sizeof(*route));
+	route->src = q->src;
+	return ask(nl, q, 0, on_route, route);
 }
 
 int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *q,
 		 struct rtmon_route *route)
 {
 	const struct rtmon_link *link;
-	int err;
+	int err = rtmon_ask_route(rt->command, q, route);
 
-	memset(route, 0, sizeof(*route));
-	route->src = q->src;
-	err = ask(rt, q, 0, on_route, route);
 	if (err)
 		return err;
 	if (rtmon_is_own_table(rt, route->table))
@@ -301,10 +306,10 @@ int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *q)
 		return -EINVAL;
 	/* The entry, not what one packet would get: all hops of it. With
 	 * net.ipv4.nexthop_compat_mode 0 it names an object instead. */
-	err = ask(rt, q, RTM_F_FIB_MATCH, on_hops, &h);
+	err = ask(rt->command, q, RTM_F_FIB_MATCH, on_hops, &h);
 	hidden = !err && !h.any;
 	if (hidden)
-		err = ask(rt, q, 0, on_hops, &h);
+		err = ask(rt->command, q, 0, on_hops, &h);
 	if (err)
 		return err;
 	if (!h.any || rtmon_is_own_table(rt, h.table))

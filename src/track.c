@@ -229,6 +229,21 @@ uint32_t track_ifindex(struct track *t, const struct addr *addr)
 	return rtmon_lookup(d->rtmon, &query, &route) ? 0 : route.ifindex;
 }
 
+void track_way_back(struct daemon *d, struct flow *f, enum flow_side side,
+		    struct flow_end *e, uint32_t ifindex)
+{
+	struct tuple wire = flow_wire_tuple(f);
+	struct retain_way way = {
+		.ifindex = ifindex,
+		.mark = f->mark,
+		.own = side == FLOW_OURS ? e->at.addr : wire.local.addr,
+		.remote = side == FLOW_OURS ? wire.remote.addr : e->at.addr,
+	};
+
+	if (!retain_reverse(d->retain, &f->identity.remote.addr, &way))
+		e->ifindex = ifindex;
+}
+
 void track_reverse(struct track *t, struct flow *f,
 		   const struct locator *at, uint32_t ifindex)
 {
@@ -238,9 +253,7 @@ void track_reverse(struct track *t, struct flow *f,
 
 	if (!e || e->ifindex || !ifindex || addr_equal(&at->addr, identity))
 		return;
-	if (!retain_reverse(t->assoc->d->retain, &f->identity.remote.addr,
-			    ifindex))
-		e->ifindex = ifindex;
+	track_way_back(t->assoc->d, f, t->side, e, ifindex);
 }
 
 static int adopt_end(struct track *t, struct flow *f,

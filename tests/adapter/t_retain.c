@@ -246,6 +246,18 @@ static void test_leaves_nothing_behind(void **state)
 	expect_dump(before);
 }
 
+/* A way back between the addresses of both ends as they are. */
+static int reverse(struct retain *r, const struct addr *peer, uint32_t ifindex)
+{
+	const struct retain_way way = {
+		.ifindex = ifindex,
+		.own = host_addr(peer->family == 4 ? HOST_A4 : HOST_A6),
+		.remote = *peer,
+	};
+
+	return retain_reverse(r, peer, &way);
+}
+
 static int protect_and_die(void)
 {
 	struct addr old = host_addr(HOST_A4), peer = host_addr(HOST_B4);
@@ -256,7 +268,7 @@ static int protect_and_die(void)
 	    retain_protect(r, &old, &peer, 1400) ||
 	    retain_protect(r, &old6, &peer6, 1400) || retain_gone(r, &old) ||
 	    retain_gone(r, &old6) ||
-	    retain_reverse(r, &peer, if_nametoindex("va")))
+	    reverse(r, &peer, if_nametoindex("va")))
 		return 1;
 	return kill(getpid(), SIGKILL);
 }
@@ -372,7 +384,7 @@ static void test_puts_back_what_others_take(void **state)
 	for (int i = 0; i < 2; i++)
 		gone(r, &names[i]);
 	peer = host_addr(names[0].peer);
-	assert_int_equal(retain_reverse(r, &peer, if_nametoindex("va")), 0);
+	assert_int_equal(reverse(r, &peer, if_nametoindex("va")), 0);
 	/* What we do ourselves, and what is others', is not told. */
 	host_run("ip rule add from 192.0.2.2 lookup %d && "
 		 "ip rule del from 192.0.2.2 lookup %d", TABLE, TABLE);
@@ -1173,7 +1185,7 @@ static void check_delivery(void **state, const struct names *n)
 	if (n->number == 4)
 		assert_false(delivered(h, at_b, at_a));
 	assert_int_equal(
-		retain_reverse(r, &peer, if_nametoindex("va")), 0);
+		reverse(r, &peer, if_nametoindex("va")), 0);
 	assert_true(delivered(h, at_b, at_a));
 	assert_int_equal(
 		retain_unreverse(r, &peer, if_nametoindex("va")), 0);
@@ -1211,9 +1223,9 @@ static void test_reverse_over_two_interfaces(void **state)
 	second = if_nametoindex("vc");
 	peer = host_addr(HOST_B4);
 	assert_int_equal(retain_unreverse(r, &peer, va), -ENOENT);
-	assert_int_equal(retain_reverse(r, &peer, va), 0);
-	assert_int_equal(retain_reverse(r, &peer, va), 0);
-	assert_int_equal(retain_reverse(r, &peer, second), 0);
+	assert_int_equal(reverse(r, &peer, va), 0);
+	assert_int_equal(reverse(r, &peer, va), 0);
+	assert_int_equal(reverse(r, &peer, second), 0);
 	host_run("ip route show table %d | grep -c nexthop | grep -qx 2",
 		 TABLE + 1);
 	assert_int_equal(retain_unreverse(r, &peer, va), 0);
@@ -1229,7 +1241,7 @@ static void test_reverse_over_two_interfaces(void **state)
 	host_run("ip route show table %d | grep -q 'dev vc'", TABLE + 1);
 	/* One that is down does not keep another from its route. */
 	host_run("ip link set vc down");
-	assert_int_equal(retain_reverse(r, &peer, va), 0);
+	assert_int_equal(reverse(r, &peer, va), 0);
 	host_run("ip route show table %d | grep -q 'dev va'", TABLE + 1);
 	host_run("ip link set vc up");
 	assert_int_equal(retain_unreverse(r, &peer, va), 0);
@@ -1237,6 +1249,95 @@ static void test_reverse_over_two_interfaces(void **state)
 	host_run("test -z \"$(ip route show table %d)\"", TABLE + 1);
 	assert_int_equal(retain_close(r, false), 0);
 	expect_dump(before);
+}
+
+/* Says table N+1 this of the peer? */
+static void expect_way(const char *peer, const char *pattern)
+{
+	const char *fam = strchr(peer, ':') ? "-6" : "-4";
+
+	host_run("ip %s route show table %d %s | tr -d '\n\t' | tr -s ' ' | "
+		 "grep -q -- '^%s %s' || { ip %s route show table %d; exit 1; }",
+		 fam, TABLE + 1, peer, peer, pattern, fam, TABLE + 1);
+}
+
+/* Host a has a second interface, vc, with 10.8.0.1/24. */
+static struct retain *ready_for_ways(void **state)
+{
+	(void)ready(state);
+	host_run("ip link add vc type veth peer name vd && ip link set vc up && "
+		 "ip link set vd up && ip addr add 10.8.0.1/24 dev vc");
+	return open_retain(NULL);
+}
+
+/* The route to the peer's identity is as the real one to where it is. */
+static void test_the_way_back_is_the_real_one(void **state)
+{
+	struct retain *r = ready_for_ways(state);
+	const struct addr peer = host_addr("192.0.2.7");
+	const struct retain_way way = { .ifindex = if_nametoindex("va"),
+					.own = host_addr(HOST_A4),
+					.remote = host_addr("192.0.2.9") };
+
+	/* None yet: reached on the link, as the kernel takes it. */
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	expect_way("192.0.2.7", "dev va");
+	host_run("ip route add 192.0.2.9 via " HOST_B4 " dev va mtu 1300");
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via " HOST_B4 " dev va .*src " HOST_A4
+				".* mtu 1300");
+	host_run("ip route replace 192.0.2.9 via 10.9.0.77 dev va");
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via 10.9.0.77 dev va [^m]*$");
+	host_run("ip route replace 192.0.2.9 via inet6 fd09::77 dev va");
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via inet6 fd09::77 dev va");
+	/* Gone: the last one stands. */
+	host_run("ip route del 192.0.2.9");
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via inet6 fd09::77 dev va");
+	/* By the source, from another table, and not on any subnet. */
+	host_run("ip route add default via 10.7.7.7 dev va onlink table 108 && "
+		 "ip rule add from " HOST_A4 " lookup 108 pref 900");
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via 10.7.7.7 dev va");
+	assert_int_equal(retain_unreverse(r, &peer, way.ifindex), 0);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+static void test_ways_over_two_interfaces(void **state)
+{
+	struct retain *r = ready_for_ways(state);
+	const struct addr peer = host_addr("192.0.2.7");
+	const uint32_t va = if_nametoindex("va");
+	struct retain_way way = { .ifindex = va,
+				  .own = host_addr(HOST_A4),
+				  .remote = peer };
+
+	host_run("ip route add default via " HOST_B4 " dev va && "
+		 "ip route add default via 10.8.0.9 dev vc metric 9");
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	way.ifindex = if_nametoindex("vc");
+	way.own = host_addr("10.8.0.1");
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	expect_way("192.0.2.7", ".*nexthop via " HOST_B4 " dev va .*"
+				"nexthop via 10.8.0.9 dev vc");
+	assert_int_equal(retain_unreverse(r, &peer, va), 0);
+	expect_way("192.0.2.7", "via 10.8.0.9 dev vc .*src 10.8.0.1");
+	/* Without a source that is gone the kernel takes it again. */
+	host_run("ip addr add 10.8.0.2/24 dev vc && "
+		 "ip addr del 10.8.0.1/24 dev vc && "
+		 "ip route flush table %d", TABLE + 1);
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via 10.8.0.9 dev vc [^s]*$");
+	/* The newest way over an interface is the one. */
+	way.own = host_addr("10.8.0.2");
+	host_run("ip route replace default via 10.8.0.10 dev vc metric 9");
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	expect_way("192.0.2.7", "via 10.8.0.10 dev vc .*src 10.8.0.2");
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(retain_unreverse(r, &peer, way.ifindex), 0);
+	assert_int_equal(retain_close(r, false), 0);
 }
 
 static void test_mtu_of_the_wire_path(void **state)
@@ -1448,6 +1549,8 @@ int main(void)
 		TEST(test_delivery_ipv4),
 		TEST(test_delivery_ipv6),
 		TEST(test_reverse_over_two_interfaces),
+		TEST(test_the_way_back_is_the_real_one),
+		TEST(test_ways_over_two_interfaces),
 		TEST(test_mtu_of_the_wire_path),
 		TEST(test_a_route_that_is_back_is_found),
 		TEST(test_drops_what_waits_for_a_neighbour),

@@ -851,9 +851,9 @@ int retain_on_lo(struct retain *r, const struct addr *old)
 }
 
 int retain_reverse(struct retain *r, const struct addr *peer,
-		   uint32_t ifindex)
+		   const struct retain_way *way)
 {
-	pair_use(&r->h->reverse, peer, NULL, ifindex);
+	pair_use(&r->h->reverse, peer, NULL, way->ifindex);
 	return 0;
 }
 

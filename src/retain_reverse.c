@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * retain_reverse: the ways back to a peer, for marked packets.
+ *
+ * Owns what is known of them: interfaces, and what the real routes to the
+ * peer's addresses on the wire say of gateway, mtu and source. The mark is on
+ * what comes in, which reverse path filters look at, and on what is sent home
+ * as it is after it was held: that leaves by such a route, so it has to be as
+ * good as the real one. Never decides which interfaces these are.
+ */
+#include "retain.h"
+
+#include "retain_impl.h"
+#include "rtmon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
+
+/*
+ * Asked without our mark, so our own answer is not heard; and the guard's
+ * routes lead out of none of these interfaces. Where there is no real route
+ * the last one that there was stands.
+ */
+static void look(struct retain *r, struct hop *hop)
+{
+	const struct rtmon_query query = {
+		.dst = hop->way.remote,
+		.src = hop->way.own,
+		.mark = hop->way.mark,
+		.uid = UINT32_MAX,
+		.oif = hop->way.ifindex,
+	};
+	struct rtmon_route real;
+
+	if (rtmon_ask_route(r->nl, &query, &real) || real.local ||
+	    !real.table || real.ifindex != hop->way.ifindex)
+		return;
+	hop->gateway = real.gateway;
+	hop->src = real.src;
+	hop->mtu = real.mtu;
+}
+
+static void add_hop(struct route_entry *to, const struct hop *hop)
+{
+	to->hop[to->hops++] = (struct route_hop){
+		.ifindex = hop->way.ifindex,
+		.gateway = hop->gateway,
+	};
+	if (hop->mtu && (!to->mtu || hop->mtu < to->mtu))
+		to->mtu = hop->mtu;
+}
+
+/* With the source of its way; without where that address is gone. */
+static int put_one(struct retain *r, struct route_entry *entry,
+		   const struct hop *hop)
+{
+	int err;
+
+	entry->hops = entry->mtu = 0;
+	add_hop(entry, hop);
+	entry->src = hop->src;
+	err = route_put_entry(r->nl, entry);
+	if (err != -EINVAL || !addr_is_set(&entry->src))
+		return err;
+	memset(&entry->src, 0, sizeof(entry->src));
+	return route_put_entry(r->nl, entry);
+}
+
+/* All interfaces of the peer in one route, so that what still drains on the
+ * old one passes as well. One that is down spoils it for all: then the newest
+ * that will do. */
+int retain_write_reverse(struct retain *r, const struct peer *p)
+{
+	struct route_entry entry = { .to = p->addr,
+				     .table = r->conf.table + 1 };
+	int first;
+
+	if (!p->hops)
+		return route_del_entry(r->nl, &entry);
+	if (p->hops == 1)
+		return put_one(r, &entry, &p->hop[0]);
+	for (unsigned int i = 0; i < p->hops; i++)
+		add_hop(&entry, &p->hop[i]);
+	first = route_put_entry(r->nl, &entry);
+	for (unsigned int i = p->hops; first && i-- > 0;)
+		if (!put_one(r, &entry, &p->hop[i]))
+			return 0;
+	return first;
+}
+
+int retain_renew_reverse(struct retain *r, struct peer *p)
+{
+	for (unsigned int i = 0; i < p->hops; i++)
+		look(r, &p->hop[i]);
+	return retain_write_reverse(r, p);
+}
+
+static struct hop *hop_find(const struct peer *p, uint32_t ifindex)
+{
+	for (unsigned int i = 0; i < p->hops; i++)
+		if (p->hop[i].way.ifindex == ifindex)
+			return &p->hop[i];
+	return NULL;
+}
+
+static void hop_remove(struct peer *p, struct hop *hop)
+{
+	size_t left = (size_t)(&p->hop[--p->hops] - hop);
+
+	memmove(hop, hop + 1, left * sizeof(*hop));
+}
+
+static int hop_add(struct peer *p, const struct retain_way *way)
+{
+	if (!p->hop)
+		p->hop = calloc(RETAIN_REVERSE_MAX, sizeof(*p->hop));
+	if (!p->hop)
+		return -ENOMEM;
+	if (p->hops == RETAIN_REVERSE_MAX)
+		return -ENOSPC;
+	p->hop[p->hops++] = (struct hop){ .way = *way, .uses = 1 };
+	return 0;
+}
+
+static bool same_way(const struct retain_way *a, const struct retain_way *b)
+{
+	return a->ifindex == b->ifindex && a->mark == b->mark &&
+	       addr_equal(&a->own, &b->own) &&
+	       addr_equal(&a->remote, &b->remote);
+}
+
+int retain_reverse(struct retain *r, const struct addr *peer,
+		   const struct retain_way *way)
+{
+	struct peer *p;
+	struct hop *hop;
+	int err;
+
+	if (peer->family == 6)
+		return 0;
+	if (peer->family != 4 || !way->ifindex)
+		return -EINVAL;
+	err = retain_get_peer(r, peer, RETAIN_PEERS_MAX, &p);
+	if (err)
+		return err;
+	hop = hop_find(p, way->ifindex);
+	if (hop) {
+		hop->uses++;
+		if (same_way(&hop->way, way))
+			return 0;
+		hop->way = *way;
+		(void)retain_renew_reverse(r, p); /* else the old one stands */
+		return 0;
+	}
+	err = hop_add(p, way);
+	if (!err) {
+		err = retain_renew_reverse(r, p);
+		if (err)
+			hop_remove(p, &p->hop[p->hops - 1]);
+	}
+	if (err)
+		retain_put_peer(r, p);
+	return err;
+}
+
+int retain_unreverse(struct retain *r, const struct addr *peer,
+		     uint32_t ifindex)
+{
+	struct peer *p;
+	struct hop *hop;
+	int err;
+
+	if (peer->family == 6)
+		return 0;
+	p = retain_find_peer(r, peer);
+	hop = p ? hop_find(p, ifindex) : NULL;
+	if (!hop)
+		return -ENOENT;
+	if (--hop->uses)
+		return 0;
+	hop_remove(p, hop);
+	err = retain_write_reverse(r, p);
+	retain_put_peer(r, p);
+	return err;
+}
+
+int retain_link_up(struct retain *r, uint32_t ifindex)
+{
+	struct peer *p, *next;
+	int err = 0;
+
+	HASH_ITER(hh, r->peers, p, next)
+		if (hop_find(p, ifindex))
+			err = retain_first_of(err, retain_renew_reverse(r, p));
+	return err;
+}

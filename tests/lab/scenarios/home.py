@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Away and home again, with routers in between: what our own routes say."""
+import json
+
+from flows import echo, stream, udp
+from lab import check, wait_until
+from scenario import nodad, routed, scenario
+
+MARK = "0x1000000"  # the default
+HOME_MS = 1000  # a round trip here takes less than one
+
+
+def neighbours_asked(lab, host, n, remote):
+    """What asks on the wire who has an address that is behind a router."""
+    what = (f"arp[6:2] = 1 and arp dst host {remote}" if n.fam == 4 else
+            f"icmp6 and ip6[40] = 135 and ip6[62:2] = 0x{remote[-1]:0>4}")
+    return lab.capture(host, "eth0", what)
+
+
+def goes_home(lab, client, flows, n, home, away):
+    """home, away: (device, subnet, host). Returns the longest gap, in ms."""
+    def to(new, old):
+        client.add(new[0], n.cidr(*new[1:]), nodad(n))
+        client.route("default via", n.ip(new[1], 1), "dev", new[0])
+        client.delete(old[0], n.cidr(*old[1:]))
+        client.route("default via", n.ip(new[1], 1), "dev", new[0])
+
+    to(away, home)
+    lab.settled(*flows, client=n.ip(*away[1:]))
+    for f in flows:
+        f.goes_on()
+        f.forget_gap()
+    to(home, away)
+    for f in flows:
+        f.goes_on()
+    return max(f.gap_ms for f in flows)
+
+
+def comes_home_thrice(lab, n, away):
+    client, router, server = routed(lab, n)
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    flows += [stream(client, server, k, fam=n.fam) for k in ("up", "down")]
+    if away[0] == "eth0":  # two paths may overtake each other
+        flows += [udp(client, server, k, fam=n.fam) for k in ("up", "down")]
+    lab.protected(*flows)
+    asked = [neighbours_asked(lab, client, n, n.ip(2, 3)),
+             neighbours_asked(lab, server, n, n.ip(1, 2))]
+    gaps = [goes_home(lab, client, flows, n, ("eth0", 1, 2), away)
+            for _ in range(3)]
+    print(f"gaps at home: {', '.join(f'{g:.0f}' for g in gaps)} ms")
+    lab.settled(*flows)
+    if not lab.without_daemons:
+        check(max(gaps) < HOME_MS, f"home with a gap of {max(gaps):.0f} ms")
+        for c in asked:
+            c.none("neighbours asked for what is behind a router")
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="dies")
+def home_again_behind_a_router(lab, n):
+    """
+        client .1.2, .1.9, .1.2 ... -- lan1 -- router -- lan2 -- .2.3 server
+    """
+    comes_home_thrice(lab, n, ("eth0", 1, 9))
+
+
+@scenario(fam=(4, 6), control="dies")
+def home_again_from_another_interface(lab, n):
+    """
+        client eth0 .1.2 ---- lan1 ---- router ---- lan2 ---- .2.3 server
+        client eth1 .3.9 ---- lan3 ------'
+    """
+    comes_home_thrice(lab, n, ("eth1", 3, 9))
+
+
+@scenario(fam=(4, 6), control="dies")
+def own_routes_follow_the_real_ones(lab, n):
+    """
+        client .1.2, then .1.9 -- lan1 -- .1.1, .1.7 router -- .2.3 server
+    """
+    client, router, server = routed(lab, n)
+    lab.daemons(client, server)
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    lab.protected(*flows)
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    client.delete("eth0", n.cidr(1, 2))
+    lab.settled(*flows, client=n.ip(1, 9))
+    same_route(client, n, n.ip(2, 3), n.ip(1, 1))
+    same_route(server, n, n.ip(1, 2), n.ip(2, 1))
+    router.add("eth0", n.cidr(1, 7), nodad(n))
+    client.route("default via", n.ip(1, 7), "dev eth0 mtu 1400")
+    same_route(client, n, n.ip(2, 3), n.ip(1, 7), "1400")
+    for f in flows:
+        f.goes_on()
+        f.finish()
+
+
+def same_route(host, n, to, gateway, mtu=None):
+    """Marked packets to this address leave as all others do."""
+    def route(*how):
+        out = host.run("ip", "-j", f"-{n.fam}", "route", "get", to,
+                       *how).stdout_text
+        r = json.loads(out)[0]
+        return [r.get(k) for k in ("gateway", "dev", "prefsrc", "metrics")]
+
+    def same():
+        real, marked = route(), route("mark", MARK)
+        check(real[0] == gateway and (not mtu or mtu in str(real[3])),
+              f"the real route is {real}")
+        check(real == marked, f"{real} is real, {marked} ours")
+        return True
+    if not host.lab.without_daemons:
+        wait_until(f"{host.name} has the real route to {to}", same)
