@@ -277,6 +277,37 @@ static void example_is_right(void **state)
 	assert_non_null(strstr(example, fingerprint));
 }
 
+static void flows_are_as_shown(void **state)
+{
+	uint8_t plain[WIRE_PLAIN_MAX];
+	struct wire_message m;
+	struct wire_flow *f = &m.flows.flow[0];
+	struct buf_writer w;
+
+	(void)state;
+	memset(&m, 0, sizeof m);
+	m.type = WIRE_FLOWS;
+	m.flows.batch = 7;
+	m.flows.parts = m.flows.n = 1;
+	f->flow_id = 0x0102030405060708;
+	f->place.track = 5;
+	f->place.seq = 258;
+	f->place.ports = true;
+	f->proto = IPPROTO_TCP;
+	assert_int_equal(addr_parse("192.0.2.7", &f->place.at), 0);
+	assert_int_equal(addr_parse("192.0.2.1", &f->src.addr), 0);
+	assert_int_equal(addr_parse("192.0.2.9", &f->dst.addr), 0);
+	f->src.port = 50000;
+	f->dst.port = 22;
+	f->proof.kind = WIRE_PROOF_TCP;
+	f->proof.snd_nxt = 0x11223344;
+	m.src = f->src;
+	m.dst = f->dst;
+	buf_writer_init(&w, plain, sizeof plain);
+	assert_int_equal(wire_encode_message(&m, &w), 0);
+	assert_shows(plain + WIRE_PATH_SIZE, w.len - WIRE_PATH_SIZE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +316,7 @@ int main(void)
 		cmocka_unit_test(sizes_and_bounds_are_right),
 		cmocka_unit_test(timers_are_right),
 		cmocka_unit_test(example_is_right),
+		cmocka_unit_test(flows_are_as_shown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
