@@ -271,6 +271,9 @@ int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 void flow_steer_commit(struct flow_table *t, struct flow *f, bool tombstone,
 		       uint64_t now_ms);
 void flow_steer_abort(struct flow_table *t, struct flow *f);
+/* Frees a path that says no more than the identity does: by flow_steer_commit(),
+ * and where an end's ifindex was what it said. */
+void flow_forget_plain(struct flow *f);
 /* As if the kernel had nothing of it: before everything is built anew. */
 void flow_steer_forget(struct flow_table *t, struct flow *f);
 /* Names everything that the kernel should have, as additions: to restore a

@@ -19,7 +19,7 @@
  *   N      PEER dev sacip-sink mtu M         per protected peer address, and
  *                                            those that are sent to
  *   N+1    local OLD dev lo                  while protected
- *   N+1    PEER [via G] dev IF [...]         retain_reverse, IPv4
+ *   N+1    PEER [via G] dev IF [...]         retain_reverse
  *   lo     OLD peer 127.x scope host label lo:sacip   while protected, IPv4,
  *                                            and nobody else has OLD there
  *
@@ -187,19 +187,26 @@ struct retain_way {
 
 /*
  * Translated packets "from" the peer's identity address `peer` come by this
- * way, at either end: makes it the way back to that address as rp_filter 1
- * sees it, for marked packets only. What we accept unchanged after it was held
- * bears the mark as well, and leaves by it: gateway, mtu and source are those
- * of the real route between the addresses on the wire, and follow it
+ * way, at either end: makes it the way back to that address, for marked
+ * packets only, as rp_filter 1 sees it and the reverse path filters of
+ * firewalls (fib saddr . mark . iif, rpfilter). What we accept unchanged after
+ * it was held bears the mark as well, and leaves by it: gateway, mtu and
+ * source are those of the real route between the addresses on the wire, and
+ * follow it
  * (retain_refresh()). Counted per interface; up to RETAIN_REVERSE_MAX of them
- * at a time (old and new during a move), of each the newest way. IPv6
- * has no rp_filter: nothing is done. 0, -ENOSPC, -ENOENT (unreverse), -ENOMEM,
- * the kernel's -errno (-ENODEV, -ENETDOWN: the interface went away).
+ * at a time (old and new during a move), of each the newest way. Where a
+ * filter takes one interface only, as nft's does for IPv6, it is the newest.
+ * 0, -ENOSPC, -ENOENT (unreverse), -ENOMEM, the kernel's -errno (-ENODEV,
+ * -ENETDOWN: the interface went away).
  */
 int retain_reverse(struct retain *r, const struct addr *peer,
 		   const struct retain_way *way);
 int retain_unreverse(struct retain *r, const struct addr *peer,
 		     uint32_t ifindex);
+/* Packets come by this way again, which is counted already: it is the newest.
+ * 0 or -ENOENT. */
+int retain_prefer(struct retain *r, const struct addr *peer,
+		  const struct retain_way *way);
 
 /* The interface is up again: the kernel has dropped our routes over it when
  * it went down; they are put back. 0 or the first -errno. */

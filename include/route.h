@@ -42,14 +42,16 @@ struct route_hop {
 struct route_entry {
 	struct addr to; /* one address */
 	uint32_t table;
+	uint32_t metric; /* 0: the kernel's; routes differ by it */
 	bool local; /* delivered here; else by its hops */
 	uint32_t mtu; /* 0: the interface's */
 	struct addr src; /* for what has none yet; unset: the kernel's choice */
 	struct route_hop hop[ROUTE_HOPS_MAX];
 	unsigned int hops; /* at least one for route_put_entry() */
 };
-/* Replaces the one to the same address in that table. */
+/* Replaces the one to the same address in that table, of that metric. */
 int route_put_entry(struct netlink *nl, const struct route_entry *r);
+/* Metric 0: one of them, whichever. */
 int route_del_entry(struct netlink *nl, const struct route_entry *r);
 /* The same for many, a few hundred in one system call: `next` fills in one, or
  * says that there is none. Goes on past errors; 0 or the first -errno. */
@@ -91,7 +93,7 @@ struct route_object {
 	enum route_kind kind;
 	union {
 		struct route_rule rule;
-		struct route_entry entry; /* hops, mtu and src are not read */
+		struct route_entry entry; /* where it is, no more */
 		struct addr copy;
 	};
 };

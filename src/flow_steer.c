@@ -358,15 +358,20 @@ static bool path_is_identity(const struct flow_path *p)
 	return true;
 }
 
+void flow_forget_plain(struct flow *f)
+{
+	if (!f->path || !flow_is_plain(f) || !path_is_identity(f->path))
+		return;
+	free(f->path);
+	f->path = NULL;
+}
+
 void flow_steer_commit(struct flow_table *t, struct flow *f, bool tombstone,
 		       uint64_t now_ms)
 {
 	wires_settle(t, f, true, tombstone, now_ms);
 	f->steered = f->wanted;
-	if (f->path && flow_is_plain(f) && path_is_identity(f->path)) {
-		free(f->path);
-		f->path = NULL;
-	}
+	flow_forget_plain(f);
 }
 
 void flow_steer_abort(struct flow_table *t, struct flow *f)

@@ -33,7 +33,8 @@ struct peer {
 	uint32_t uses; /* by retain_protect(), retain_wire() */
 	uint32_t mtu;
 	unsigned int hops;
-	struct hop *hop; /* RETAIN_REVERSE_MAX, or NULL */
+	struct hop *hop; /* RETAIN_REVERSE_MAX, the newest last; or NULL */
+	unsigned int routes; /* IPv6: one for each that can have one */
 	UT_hash_handle hh;
 };
 
@@ -82,7 +83,7 @@ struct route_entry retain_delivery_to(const struct retain *r,
 struct route_entry retain_guard_to(const struct retain *r,
 				   const struct peer *p);
 /* retain_reverse.c: as it is known, and as the kernel says now. */
-int retain_write_reverse(struct retain *r, const struct peer *p);
+int retain_write_reverse(struct retain *r, struct peer *p);
 int retain_renew_reverse(struct retain *r, struct peer *p);
 int retain_put_mark_rules(struct retain *r);
 /* Is it what this one has put there, or would? (`arg`: struct retain) */

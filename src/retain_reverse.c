@@ -19,6 +19,13 @@
 
 _Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
 
+static bool leads_there(struct retain *r, const struct rtmon_query *query,
+			struct rtmon_route *real)
+{
+	return !rtmon_ask_route(r->nl, query, real) && !real->local &&
+	       real->table && real->ifindex == query->oif;
+}
+
 /*
  * Asked without our mark, so our own answer is not heard; and the guard's
  * routes lead out of none of these interfaces. Where there is no real route
@@ -26,7 +33,7 @@ _Static_assert(RETAIN_REVERSE_MAX <= ROUTE_HOPS_MAX, "one route holds them");
  */
 static void look(struct retain *r, struct hop *hop)
 {
-	const struct rtmon_query query = {
+	struct rtmon_query query = {
 		.dst = hop->way.remote,
 		.src = hop->way.own,
 		.mark = hop->way.mark,
@@ -34,9 +41,14 @@ static void look(struct retain *r, struct hop *hop)
 		.oif = hop->way.ifindex,
 	};
 	struct rtmon_route real;
+	bool found = leads_there(r, &query, &real);
 
-	if (rtmon_ask_route(r->nl, &query, &real) || real.local ||
-	    !real.table || real.ifindex != hop->way.ifindex)
+	/* With a source IPv6 may answer by another interface. */
+	if (!found && query.dst.family == 6) {
+		memset(&query.src, 0, sizeof(query.src));
+		found = leads_there(r, &query, &real);
+	}
+	if (!found)
 		return;
 	hop->gateway = real.gateway;
 	hop->src = real.src;
@@ -69,26 +81,61 @@ static int put_one(struct retain *r, struct route_entry *entry,
 	return route_put_entry(r->nl, entry);
 }
 
-/* All interfaces of the peer in one route, so that what still drains on the
- * old one passes as well. One that is down spoils it for all: then the newest
- * that will do. */
-int retain_write_reverse(struct retain *r, const struct peer *p)
+/* IPv4, whose checks take any hop of the route that is found: all interfaces
+ * of the peer in one route, so that what still drains on the old one passes as
+ * well. One that is down spoils it for all: then the newest that will do. */
+static int write_one(struct retain *r, const struct peer *p,
+		     struct route_entry *entry)
 {
-	struct route_entry entry = { .to = p->addr,
-				     .table = r->conf.table + 1 };
 	int first;
 
 	if (!p->hops)
-		return route_del_entry(r->nl, &entry);
+		return route_del_entry(r->nl, entry);
 	if (p->hops == 1)
-		return put_one(r, &entry, &p->hop[0]);
+		return put_one(r, entry, &p->hop[0]);
 	for (unsigned int i = 0; i < p->hops; i++)
-		add_hop(&entry, &p->hop[i]);
-	first = route_put_entry(r->nl, &entry);
+		add_hop(entry, &p->hop[i]);
+	first = route_put_entry(r->nl, entry);
 	for (unsigned int i = p->hops; first && i-- > 0;)
-		if (!put_one(r, &entry, &p->hop[i]))
+		if (!put_one(r, entry, &p->hop[i]))
 			return 0;
 	return first;
+}
+
+/*
+ * IPv6: nft's fib takes the first route only (nft_fib6_eval()), the newest
+ * way's; ip6tables' rpfilter and the kernel one over the interface that it
+ * asks for, where there is one (rt6_device_match()). So each has a route.
+ */
+static int write_each(struct retain *r, struct peer *p,
+		      struct route_entry *entry)
+{
+	unsigned int had = p->routes;
+	int err, first = 0;
+
+	p->routes = 0;
+	for (unsigned int i = p->hops; i-- > 0;) {
+		entry->metric = p->routes + 1;
+		err = put_one(r, entry, &p->hop[i]);
+		if (!err)
+			p->routes++;
+		first = retain_first_of(first, err);
+	}
+	for (unsigned int i = p->routes; i < had; i++) {
+		entry->metric = i + 1;
+		err = route_del_entry(r->nl, entry);
+		first = retain_first_of(first, err);
+	}
+	return p->routes ? 0 : first;
+}
+
+int retain_write_reverse(struct retain *r, struct peer *p)
+{
+	struct route_entry entry = { .to = p->addr,
+				     .table = r->conf.table + 1 };
+
+	return p->addr.family == 4 ? write_one(r, p, &entry) :
+				     write_each(r, p, &entry);
 }
 
 int retain_renew_reverse(struct retain *r, struct peer *p)
@@ -113,6 +160,16 @@ static void hop_remove(struct peer *p, struct hop *hop)
 	memmove(hop, hop + 1, left * sizeof(*hop));
 }
 
+static void hop_renew(struct peer *p, struct hop *hop,
+		      const struct retain_way *way)
+{
+	struct hop newest = *hop;
+
+	newest.way = *way;
+	hop_remove(p, hop);
+	p->hop[p->hops++] = newest;
+}
+
 static int hop_add(struct peer *p, const struct retain_way *way)
 {
 	if (!p->hop)
@@ -132,6 +189,28 @@ static bool same_way(const struct retain_way *a, const struct retain_way *b)
 	       addr_equal(&a->remote, &b->remote);
 }
 
+/* If it cannot be written, what was there stands. */
+static void prefer(struct retain *r, struct peer *p, struct hop *hop,
+		   const struct retain_way *way)
+{
+	if (hop == &p->hop[p->hops - 1] && same_way(&hop->way, way))
+		return;
+	hop_renew(p, hop, way);
+	(void)retain_renew_reverse(r, p);
+}
+
+int retain_prefer(struct retain *r, const struct addr *peer,
+		  const struct retain_way *way)
+{
+	struct peer *p = retain_find_peer(r, peer);
+	struct hop *hop = p ? hop_find(p, way->ifindex) : NULL;
+
+	if (!hop)
+		return -ENOENT;
+	prefer(r, p, hop, way);
+	return 0;
+}
+
 int retain_reverse(struct retain *r, const struct addr *peer,
 		   const struct retain_way *way)
 {
@@ -139,9 +218,7 @@ int retain_reverse(struct retain *r, const struct addr *peer,
 	struct hop *hop;
 	int err;
 
-	if (peer->family == 6)
-		return 0;
-	if (peer->family != 4 || !way->ifindex)
+	if (!addr_is_set(peer) || !way->ifindex)
 		return -EINVAL;
 	err = retain_get_peer(r, peer, RETAIN_PEERS_MAX, &p);
 	if (err)
@@ -149,10 +226,7 @@ int retain_reverse(struct retain *r, const struct addr *peer,
 	hop = hop_find(p, way->ifindex);
 	if (hop) {
 		hop->uses++;
-		if (same_way(&hop->way, way))
-			return 0;
-		hop->way = *way;
-		(void)retain_renew_reverse(r, p); /* else the old one stands */
+		prefer(r, p, hop, way);
 		return 0;
 	}
 	err = hop_add(p, way);
@@ -173,8 +247,6 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 	struct hop *hop;
 	int err;
 
-	if (peer->family == 6)
-		return 0;
 	p = retain_find_peer(r, peer);
 	hop = p ? hop_find(p, ifindex) : NULL;
 	if (!hop)

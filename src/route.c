@@ -116,6 +116,12 @@ static struct rtmsg *start_route(union route_message *m, uint16_t type,
 	return rt;
 }
 
+static void put_metric(union route_message *m, const struct route_entry *r)
+{
+	if (r->metric)
+		mnl_attr_put_u32(&m->nlh, RTA_PRIORITY, r->metric);
+}
+
 static void put_gateway(union route_message *m, int family,
 			const struct addr *a)
 {
@@ -185,6 +191,7 @@ int route_build_entry(union route_message *m, const struct route_entry *r)
 	rt->rtm_protocol = RETAIN_PROTO;
 	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
 	rt->rtm_scope = scope_of(r);
+	put_metric(m, r);
 	put_hops(m, rt, r);
 	if (addr_is_set(&r->src))
 		put_addr(m, RTA_PREFSRC, &r->src);
@@ -212,6 +219,7 @@ int route_del_entry(struct netlink *nl, const struct route_entry *r)
 	rt->rtm_protocol = RETAIN_PROTO;
 	rt->rtm_type = r->local ? RTN_LOCAL : RTN_UNICAST;
 	rt->rtm_scope = RT_SCOPE_NOWHERE; /* any */
+	put_metric(&m, r);
 	return ask(nl, &m);
 }
 

@@ -206,6 +206,13 @@ static void unreverse(struct daemon *d, const struct flow *f,
 	e->ifindex = 0;
 }
 
+static void forget_ways_back(struct daemon *d, struct flow *f)
+{
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++)
+			unreverse(d, f, &f->path->end[side][i]);
+}
+
 uint32_t track_ifindex(struct track *t, const struct addr *addr)
 {
 	struct daemon *d = t->assoc->d;
@@ -240,10 +247,23 @@ void track_way_back(struct daemon *d, struct flow *f, enum flow_side side,
 		.remote = side == FLOW_OURS ? wire.remote.addr : e->at.addr,
 	};
 
-	if (!retain_reverse(d->retain, &f->identity.remote.addr, &way))
+	if (e->ifindex == ifindex)
+		retain_prefer(d->retain, &f->identity.remote.addr, &way);
+	else if (!retain_reverse(d->retain, &f->identity.remote.addr, &way))
 		e->ifindex = ifindex;
 }
 
+static bool has_way_back(const struct flow *f)
+{
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++)
+			if (f->path->end[side][i].ifindex)
+				return true;
+	return false;
+}
+
+/* Packets of the identity need none, unless there is another that would not
+ * let them in: home again, while the way there drains. */
 void track_reverse(struct track *t, struct flow *f,
 		   const struct locator *at, uint32_t ifindex)
 {
@@ -251,7 +271,8 @@ void track_reverse(struct track *t, struct flow *f,
 	const struct addr *identity = t->side == FLOW_OURS ?
 		&f->identity.local.addr : &f->identity.remote.addr;
 
-	if (!e || e->ifindex || !ifindex || addr_equal(&at->addr, identity))
+	if (!e || !ifindex || (e->ifindex && e->ifindex != ifindex) ||
+	    (addr_equal(&at->addr, identity) && !has_way_back(f)))
 		return;
 	track_way_back(t->assoc->d, f, t->side, e, ifindex);
 }
@@ -319,6 +340,8 @@ static int adopt(struct track *t, struct flow *f)
 		unreverse(t->assoc->d, f, e);
 		*e = f->path->end[t->side][--f->path->n[t->side]];
 	}
+	if (!err && flow_is_plain(f))
+		forget_ways_back(t->assoc->d, f);
 	return err;
 }
 
@@ -381,11 +404,17 @@ static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 	return err;
 }
 
+void track_at_home(struct daemon *d, struct flow *f)
+{
+	if (!f->path || !flow_is_plain(f))
+		return;
+	forget_ways_back(d, f);
+	flow_forget_plain(f);
+}
+
 static void forget_path(struct daemon *d, struct flow *f)
 {
-	for (int side = 0; f->path && side < FLOW_SIDES; side++)
-		for (unsigned int i = 0; i < f->path->n[side]; i++)
-			unreverse(d, f, &f->path->end[side][i]);
+	forget_ways_back(d, f);
 	free(f->path);
 	f->path = NULL;
 }

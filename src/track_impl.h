@@ -10,8 +10,11 @@
 /* The interface on which packets of this locator come in, for rp_filter; 0
  * where there is none. */
 uint32_t track_ifindex(struct track *t, const struct addr *addr);
-/* Keeps the way back over it, for as long as the flow accepts that end. */
+/* Keeps the way back over it, for as long as the flow accepts that end; the
+ * one that was told last is preferred. */
 void track_reverse(struct track *t, struct flow *f, const struct locator *at,
 		   uint32_t ifindex);
+/* Where all other ends are over by now: it needs no way back any more. */
+void track_at_home(struct daemon *d, struct flow *f);
 
 #endif

@@ -167,6 +167,11 @@ static bool decides_hold(enum migrate_action_type type)
 	       type == MIGRATE_SWITCH;
 }
 
+static bool sends_by(enum migrate_action_type type)
+{
+	return type == MIGRATE_RELEASE || type == MIGRATE_SWITCH;
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
 		bool hold, const struct locator *sending, uint64_t now_ms)
 {
@@ -182,7 +187,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	if (err)
 		return err;
 	hold = hold || action->type == MIGRATE_HOLD;
-	if (action->type == MIGRATE_ACCEPT_ADD)
+	if (action->type == MIGRATE_ACCEPT_ADD || sends_by(action->type))
 		ifindex = track_ifindex(t, &at->addr);
 	divert_begin(d);
 	d->divert.they_offer = t->side == FLOW_THEIRS &&
@@ -211,6 +216,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		}
 		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
 			end_forgotten(t, f);
+			track_at_home(d, f);
 			if (f->transit)
 				f->transit->next[t->side].ports = 0;
 		}
@@ -218,7 +224,7 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	if (err)
 		return err;
 	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
-	if (action->type == MIGRATE_RELEASE || action->type == MIGRATE_SWITCH)
+	if (sends_by(action->type))
 		switched(t, &sending->addr, &at->addr);
 	/* Before ACCEPT leaves: what comes by the new locator then does not
 	 * wait for us. */

@@ -870,6 +870,13 @@ bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex)
 	return !r->h->no_gateway;
 }
 
+int retain_prefer(struct retain *r, const struct addr *peer,
+		  const struct retain_way *way)
+{
+	return pair_find(&r->h->reverse, peer, NULL, way->ifindex) ? 0 :
+								     -ENOENT;
+}
+
 int retain_refresh(struct retain *r)
 {
 	r->h->refreshes++;

@@ -995,6 +995,39 @@ static void a_failed_drain_keeps_the_way_back(void **state)
 	check_empty(&host[1]);
 }
 
+/* Home by another interface: what comes there passes while the other drains. */
+static void home_has_a_way_back_until_it_is_plain(void **state)
+{
+	struct tuple t = connection(40000);
+	struct pair *home, *away;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 3);
+	addr_remove(&host[0], "10.0.0.1");
+	run(500);
+	check_wire(&t, "10.0.0.9");
+	away = pair_find(&host[0].reverse, &t.remote.addr, NULL, 3);
+	assert_non_null(away);
+	assert_null(pair_find(&host[0].reverse, &t.remote.addr, NULL, 2));
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(500);
+	check_wire(&t, "10.0.0.1");
+	home = pair_find(&host[0].reverse, &t.remote.addr, NULL, 2);
+	assert_non_null(home);
+	run(8000);
+	assert_null(pair_find(&host[0].reverse, &t.remote.addr, NULL, 2));
+	assert_null(pair_find(&host[0].reverse, &t.remote.addr, NULL, 3));
+	assert_null(flow_at(&host[0], &t)->path);
+	socket_end(&host[0], &t);
+	t = tuple_reverse(&t);
+	socket_end(&host[1], &t);
+	run(3000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
 /* It outweighs the better route, not the end of the address. */
 static void a_wish_ends_with_its_address(void **state)
 {
@@ -1128,6 +1161,7 @@ int main(void)
 		WORLD(a_poke_bears_our_mark),
 		WORLD(paths_go_with_their_address),
 		WORLD(a_failed_drain_keeps_the_way_back),
+		WORLD(home_has_a_way_back_until_it_is_plain),
 		WORLD(a_wish_ends_with_its_address),
 		WORLD(a_reload_lets_go_of_what_is_denied),
 	};

@@ -8,6 +8,7 @@ from scenario import nodad, routed, scenario
 
 MARK = "0x1000000"  # the default
 HOME_MS = 1000  # a round trip here takes less than one
+AWAY_S = 2
 
 
 def neighbours_asked(lab, host, n, remote):
@@ -28,7 +29,7 @@ def goes_home(lab, client, flows, n, home, away):
     to(away, home)
     lab.settled(*flows, client=n.ip(*away[1:]))
     for f in flows:
-        f.goes_on()
+        f.goes_on(timeout=not lab.without_daemons and AWAY_S)
         f.forget_gap()
     to(home, away)
     for f in flows:
@@ -36,8 +37,10 @@ def goes_home(lab, client, flows, n, home, away):
     return max(f.gap_ms for f in flows)
 
 
-def comes_home_thrice(lab, n, away):
+def comes_home_thrice(lab, n, away, filtered=None):
     client, router, server = routed(lab, n)
+    for h in (client, server) if filtered else ():
+        filtered(h, n)
     lab.daemons(client, server)
     flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
     flows += [stream(client, server, k, fam=n.fam) for k in ("up", "down")]
@@ -73,6 +76,46 @@ def home_again_from_another_interface(lab, n):
         client eth1 .3.9 ---- lan3 ------'
     """
     comes_home_thrice(lab, n, ("eth1", 3, 9))
+
+
+def by_nft(host, n):
+    """As firewalld has it for IPv6, unless told otherwise."""
+    host.run("nft", "-f", "-", input=f"""
+        table {n.proto} rp {{ chain in {{
+            type filter hook prerouting priority mangle + 10; policy accept;
+            {"icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept"
+             if n.fam == 6 else ""}
+            fib saddr . mark . iif oif missing drop
+        }}
+        }}""")
+
+
+def by_iptables(host, n):
+    """As NixOS has it for both."""
+    tool = "iptables-nft" if n.fam == 4 else "ip6tables-nft"
+    host.run(tool, "-t", "mangle", "-A", "PREROUTING", "-m", "rpfilter",
+             "--validmark", "--invert", "-j", "DROP")
+
+
+def by_the_kernel(host, n):
+    for dev in "all", "eth0":
+        host.sysctl(f"net.ipv4.conf.{dev}.rp_filter", 1)
+
+
+@scenario(fam=(4, 6), control="dies")
+def home_again_through_nft_rpfilters(lab, n):
+    """As from another interface; firewalls ask where packets come from."""
+    comes_home_thrice(lab, n, ("eth1", 3, 9), by_nft)
+
+
+@scenario(fam=(4, 6), control="dies")
+def home_again_through_iptables_rpfilters(lab, n):
+    comes_home_thrice(lab, n, ("eth1", 3, 9), by_iptables)
+
+
+@scenario(fam=(4,), control="dies")
+def home_again_through_rp_filter(lab, n):
+    comes_home_thrice(lab, n, ("eth1", 3, 9), by_the_kernel)
 
 
 @scenario(fam=(4, 6), control="dies")

@@ -90,8 +90,6 @@ LOST = {
 # where they show, none for all; a pattern of their text; what is wrong. A
 # cell with no others is a TODO and no failure.
 KNOWN = (
-    (("firewalld", "nixos"), (), "* v6: *",
-     "a reverse path filter of IPv6 drops what comes by another interface"),
 )
 
 
