@@ -46,7 +46,8 @@ struct route_entry {
 	bool local; /* delivered here; else by its hops */
 	uint32_t mtu; /* 0: the interface's */
 	struct addr src; /* for what has none yet; unset: the kernel's choice */
-	struct route_hop hop[ROUTE_HOPS_MAX];
+	struct route_hop hop[ROUTE_HOPS_MAX]; /* of IPv4's the last one is
+						* taken 256 times as often */
 	unsigned int hops; /* at least one for route_put_entry() */
 };
 /* Replaces the one to the same address in that table, of that metric. */

@@ -422,15 +422,29 @@ static int rewrite_out(struct daemon *d, struct flow *f, uint8_t *data,
 
 /*
  * Lets a packet go as it is. One that came while its address was gone has the
- * guard's route, to nowhere, and keeps it: the kernel looks for another only
- * where the verdict changed the packet, or its mark (nf_ip_reroute()). Ours
- * means nothing on the way out.
+ * guard's route, to nowhere, and one that was held may have a dead one: the
+ * kernel looks for another only where the verdict changed the packet, or its
+ * mark (nf_ip_reroute()). Ours means nothing on the way out, but while a way
+ * there drains it leads by its route.
  */
-static void accept_plain(struct daemon *d, struct pktq *q, uint64_t id,
-			 uint32_t mark)
+static void accept_rerouted(struct daemon *d, struct pktq *q, uint64_t id,
+			    uint32_t mark)
 {
 	mark ^= d->conf->mark;
 	pktq_accept(q, id, &mark);
+}
+
+/* The same just after it was sent: a route out of the interface that has its
+ * source is the socket's own, and stays. */
+static void accept_plain(struct daemon *d, struct pktq *q,
+			 const struct pktq_packet *p, const struct addr *local)
+{
+	const struct rtmon_address *own = rtmon_find(d->rtmon, local);
+
+	if (own && own->ifindex == p->out_ifindex)
+		pktq_accept(q, p->id, NULL);
+	else
+		accept_rerouted(d, q, p->id, p->mark);
 }
 
 /* One of a flow that is home again. */
@@ -440,7 +454,7 @@ static void pass_plain(struct daemon *d, struct flow *f, struct pktq *q,
 	uint32_t mark = p->mark ^ d->conf->mark;
 
 	if (p->full_len > p->len || !stale_echo(f, pkt, p->data)) {
-		accept_plain(d, q, p->id, p->mark);
+		accept_plain(d, q, p, &f->identity.local.addr);
 		return;
 	}
 	rewrite_forget_echo(pkt, p->data, p->csum);
@@ -505,10 +519,10 @@ void divert_release(struct daemon *d, struct flow *f,
 		if (h->kind == HOLD_SEGMENT)
 			f->transit->stale = false;
 		if (plain && !late && bears(h, &wire))
-			accept_plain(d, q, h->id, h->mark);
+			accept_rerouted(d, q, h->id, h->mark);
 		else if (rewrite_out(d, f, h->data, h->len, h->csum, late))
 			drop(d, q, h->id);
-		else /* see accept_plain() */
+		else /* see accept_rerouted() */
 			pktq_accept_payload(q, h->id, h->data, h->len,
 					    plain ? &mark : NULL);
 		r->spent[r->n++] = h;
@@ -688,7 +702,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	}
 	if (f && passes_again(f, &tuple, &pkt)) {
 		COUNT(d, PKT_PASSED);
-		accept_plain(d, q, p->id, p->mark);
+		accept_plain(d, q, p, &tuple.local.addr);
 		return;
 	}
 	if (f) {
@@ -702,7 +716,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	/* Steered a moment ago, and not any more. */
 	if (rtmon_usable(d->rtmon, &tuple.local.addr)) {
 		COUNT(d, PKT_PASSED);
-		accept_plain(d, q, p->id, p->mark);
+		accept_plain(d, q, p, &tuple.local.addr);
 		return;
 	}
 	drop(d, q, p->id);

@@ -83,7 +83,8 @@ static int put_one(struct retain *r, struct route_entry *entry,
 
 /* IPv4, whose checks take any hop of the route that is found: all interfaces
  * of the peer in one route, so that what still drains on the old one passes as
- * well. One that is down spoils it for all: then the newest that will do. */
+ * well; what leaves by it takes the newest, as good as always. One that is down
+ * spoils it for all: then the newest that will do. */
 static int write_one(struct retain *r, const struct peer *p,
 		     struct route_entry *entry)
 {

@@ -158,6 +158,8 @@ static void put_hops(union route_message *m, struct rtmsg *rt,
 
 		memset(hop, 0, sizeof(*hop));
 		hop->rtnh_ifindex = (int)r->hop[i].ifindex;
+		if (i + 1 == r->hops)
+			hop->rtnh_hops = UINT8_MAX;
 		m->nlh.nlmsg_len += (uint32_t)sizeof(*hop);
 		if (addr_is_set(&r->hop[i].gateway)) {
 			hop->rtnh_flags = RTNH_F_ONLINK;

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Away and home again, with routers in between: what our own routes say."""
 import json
+import time
 
 from flows import echo, stream, udp
 from lab import check, wait_until
 from scenario import nodad, routed, scenario
 
-MARK = "0x1000000"  # the default
+MARK = "0x01000000"  # the default
 HOME_MS = 1000  # a round trip here takes less than one
 AWAY_S = 2
+MARKED_MAX = 300  # those that were held, or sent while the address was away
 
 
 def neighbours_asked(lab, host, n, remote):
@@ -18,7 +20,7 @@ def neighbours_asked(lab, host, n, remote):
     return lab.capture(host, "eth0", what)
 
 
-def goes_home(lab, client, flows, n, home, away):
+def goes_home(lab, client, flows, n, home, away, astray):
     """home, away: (device, subnet, host). Returns the longest gap, in ms."""
     def to(new, old):
         client.add(new[0], n.cidr(*new[1:]), nodad(n))
@@ -34,7 +36,31 @@ def goes_home(lab, client, flows, n, home, away):
     to(home, away)
     for f in flows:
         f.goes_on()
+    if astray and not lab.without_daemons:
+        since = time.time_ns()
+        for f in flows:
+            f.goes_on()
+        astray.none("sent by the interface that was left", since)
     return max(f.gap_ms for f in flows)
+
+
+def count_marked(host):
+    """What leaves with our mark was routed by our table."""
+    host.run("nft", "-f", "-", input=f"""
+        table inet count {{
+            counter marked {{ }}
+            chain out {{
+                type filter hook output priority 0;
+                oif != lo meta mark & {MARK} == {MARK} counter name marked
+            }}
+        }}""")
+
+
+def marked(host):
+    out = host.run("nft", "-j", "list", "counters", "table", "inet", "count")
+    return next(x["counter"]["packets"]
+                for x in json.loads(out.stdout_text)["nftables"]
+                if "counter" in x)
 
 
 def comes_home_thrice(lab, n, away, filtered=None):
@@ -47,13 +73,19 @@ def comes_home_thrice(lab, n, away, filtered=None):
     if away[0] == "eth0":  # two paths may overtake each other
         flows += [udp(client, server, k, fam=n.fam) for k in ("up", "down")]
     lab.protected(*flows)
+    count_marked(client)
     asked = [neighbours_asked(lab, client, n, n.ip(2, 3)),
              neighbours_asked(lab, server, n, n.ip(1, 2))]
-    gaps = [goes_home(lab, client, flows, n, ("eth0", 1, 2), away)
+    astray = (away[0] != "eth0" and
+              lab.capture(client, away[0], f"src host {n.ip(1, 2)}"))
+    gaps = [goes_home(lab, client, flows, n, ("eth0", 1, 2), away, astray)
             for _ in range(3)]
     print(f"gaps at home: {', '.join(f'{g:.0f}' for g in gaps)} ms")
     lab.settled(*flows)
     if not lab.without_daemons:
+        n = marked(client)
+        print(f"{n} packets left with the mark")
+        check(n < MARKED_MAX, f"{n} packets left with the mark")
         check(max(gaps) < HOME_MS, f"home with a gap of {max(gaps):.0f} ms")
         for c in asked:
             c.none("neighbours asked for what is behind a router")
