@@ -447,7 +447,8 @@ static void accept_plain(struct daemon *d, struct pktq *q,
 		accept_rerouted(d, q, p->id, p->mark);
 }
 
-/* One of a flow that is home again. */
+/* One of a flow that is home again. Rewritten to what it is, since a verdict
+ * with a payload needs the whole checksum. */
 static void pass_plain(struct daemon *d, struct flow *f, struct pktq *q,
 		       struct pktq_packet *p, const struct pkt *pkt)
 {
@@ -457,8 +458,10 @@ static void pass_plain(struct daemon *d, struct flow *f, struct pktq *q,
 		accept_plain(d, q, p, &f->identity.local.addr);
 		return;
 	}
-	rewrite_forget_echo(pkt, p->data, p->csum);
-	pktq_accept_payload(q, p->id, p->data, p->len, &mark);
+	if (rewrite_out(d, f, p->data, p->len, p->csum, true))
+		drop(d, q, p->id);
+	else
+		pktq_accept_payload(q, p->id, p->data, p->len, &mark);
 }
 
 /* That which the packet waits in. */
