@@ -19,7 +19,10 @@ class Twins:
         plain  .1.5 -/                                       \\---- .2.5 bystander
     """
 
-    def __init__(self, lab, n):
+    KINDS = ((echo, {}), (copy, {"kind": "up"}), (stream, {"kind": "up"}),
+             (stream, {"kind": "down"}), (udp, {"kind": "up"}), (udp, {}))
+
+    def __init__(self, lab, n, kinds=KINDS):
         self.lab, self.n, self.rounds = lab, n, []
         self.client, _, server, self.plain, bystander = lab.build(f"""
             client    eth0 {n.cidr(1, 2)} lan1 via {n.ip(1, 1)}
@@ -29,14 +32,9 @@ class Twins:
             plain     eth0 {n.cidr(1, 5)} lan1 via {n.ip(1, 1)}
             bystander eth0 {n.cidr(2, 5)} lan2 via {n.ip(2, 1)}""")
         lab.daemons(self.client, server)
-        self.pairs = [[how(a, b, **kw) for a, b in (
+        self.pairs = [[how(a, b, fam=n.fam, **kw) for a, b in (
             (self.client, server), (self.plain, bystander))]
-            for how, kw in ((echo, {"fam": n.fam}),
-                            (copy, {"kind": "up", "fam": n.fam}),
-                            (stream, {"kind": "up", "fam": n.fam}),
-                            (stream, {"kind": "down", "fam": n.fam}),
-                            (udp, {"kind": "up", "fam": n.fam}),
-                            (udp, {"fam": n.fam}))]
+            for how, kw in kinds]
         lab.protected(*(ours for ours, _ in self.pairs))
 
     def both(self, *steps):
@@ -145,8 +143,9 @@ def the_link_is_out_for_a_second(lab, n):
 @scenario(fam=(4, 6), alone=True)
 def an_address_goes_and_returns_at_once(lab, n):
     """In one step, as who sets up an interface anew does it: what was sent in
-    between has learned the guard's route."""
-    twins = Twins(lab, n)
+    between has learned the guard's route. (A datagram that the tripwire has
+    caught may come behind the next one; without a daemon it is lost.)"""
+    twins = Twins(lab, n, [k for k in Twins.KINDS if k != (udp, {"kind": "up"})])
 
     def event():
         for _ in range(5):
