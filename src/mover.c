@@ -420,15 +420,15 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 		refusals_forget(&m->refusals);
 	if (!candidate && cause != MIGRATE_CAUSE_NEXT)
 		m->refusals.why = REASON_NONE; /* something else is wrong */
+	/* What was refused may have been overtaken meanwhile. */
+	if (cause == MIGRATE_CAUSE_RETRY &&
+	    (m->state != MOVER_ASKED || !m->refused))
+		cause = MIGRATE_CAUSE_REFRESH;
 	if (candidate && is_held_back(m, candidate, cause)) {
 		if (!asking(m))
 			wait_for_round(m, refusals_shorten(&m->refusals, now));
 		candidate = NULL;
 	}
-	/* What was refused may have been overtaken meanwhile. */
-	if (cause == MIGRATE_CAUSE_RETRY &&
-	    (m->state != MOVER_ASKED || !m->refused))
-		cause = MIGRATE_CAUSE_REFRESH;
 	if (mover_holds(m)) /* HOLD may have failed */
 		hold(m, now, out);
 	m->current_up = ev->current_up;

@@ -316,6 +316,25 @@ static void what_waits_for_a_token_is_asked_for_then(void **state)
 
 #define MOVER(name) cmocka_unit_test_setup(name, start)
 
+/* The answer to FLOWS after `digest` comes when there is no such question any
+ * more: what was refused meanwhile is not asked for again. */
+static void a_late_retry_waits_for_the_round(void **state)
+{
+	(void)state;
+	better(MIGRATE_CAUSE_OPERATOR, 2);
+	assert_int_equal(asked(), 2);
+	refuse(REASON_DIGEST);
+	gone(MIGRATE_CAUSE_GONE, 2);
+	assert_int_equal(asked(), 2);
+	refuse(REASON_LIMIT);
+	gone(MIGRATE_CAUSE_NEXT, 0);
+	assert_int_equal(m.state, MOVER_HELD);
+	now += 20;
+	gone(MIGRATE_CAUSE_RETRY, 2);
+	assert_int_equal(asked(), 0);
+	assert_int_equal(m.state, MOVER_HELD);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -331,6 +350,7 @@ int main(void)
 		MOVER(three_choices_of_ports_at_each_source),
 		MOVER(numbers_are_paced),
 		MOVER(what_waits_for_a_token_is_asked_for_then),
+		MOVER(a_late_retry_waits_for_the_round),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -89,8 +89,7 @@ LOST = {
 # Faults that are known and not yet mended: hosts (at either end) and events
 # where they show, none for all; a pattern of their text; what is wrong. A
 # cell with no others is a TODO and no failure.
-KNOWN = (
-)
+KNOWN = ()
 
 
 def known(cell, fault):
