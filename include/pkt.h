@@ -101,15 +101,18 @@ struct tuple pkt_tuple_quoted(const struct pkt *p);
 
 /*
  * Builds a bare TCP SYN from t->remote to t->local, as if the peer had sent
- * it: sequence number 0, no options, no data, window 0, hop limit 255 (for
+ * it, or, with `answers`, a SYN-ACK: both numbers 0, no options, no data, window 0, hop limit 255 (for
  * IP_MINTTL sockets), complete checksums. Every synchronized state drops it
  * whatever its number and answers with one ACK that tells exact snd_nxt and
  * rcv_nxt (RFC 5961, 4.2; tcp_validate_incoming()): unlike a segment that must
  * be outside the window, it can neither add data nor acknowledge any. Measured
- * by t_tap. Returns the length, at most PKT_PROBE_MAX, or -EINVAL where `t` is
+ * by t_tap. A connection tracker on this host lets pass the SYN to who was
+ * connected to and the SYN-ACK to who has connected; the other one is invalid
+ * to it (tcp_conntracks[]). Returns the length, at most PKT_PROBE_MAX, or -EINVAL where `t` is
  * not TCP in one family, or -EMSGSIZE where `size` is too small.
  */
-int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size);
+int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
+			size_t size);
 
 /*
  * Builds an ICMP or ICMPv6 error from t->remote to t->local, "no route to the

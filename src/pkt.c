@@ -386,7 +386,8 @@ static int buildable(const struct tuple *t)
 	return t->local.addr.family == 4 ? IPV4_HEADER_MIN : IPV6_HEADER;
 }
 
-int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size)
+int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
+			size_t size)
 {
 	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
 	int l3_len = buildable(t);
@@ -403,7 +404,7 @@ int pkt_build_tcp_probe(const struct tuple *t, uint8_t *buf, size_t size)
 	put_be16(tcp, t->remote.port);
 	put_be16(tcp + 2, t->local.port);
 	tcp[12] = TCP_HEADER_MIN / 4 << 4;
-	tcp[13] = PKT_TCP_SYN;
+	tcp[13] = answers ? PKT_TCP_SYN | PKT_TCP_ACK : PKT_TCP_SYN;
 	sum = csum_add_pseudo(0, src, dst, IPPROTO_TCP, TCP_HEADER_MIN);
 	check = csum_finish(csum_add(sum, tcp, TCP_HEADER_MIN));
 	memcpy(tcp + 16, &check, 2);

@@ -47,13 +47,21 @@ enum wake { /* of struct flow */
 #define LOOKUPS_MAX 64 /* ACCEPT waits for these; the others go by PROVE */
 #define BACKOFF_MAX 16 /* above what tcp_retries2 leads to */
 
+/* Nobody says which end has connected, and a firewall of this host may drop
+ * what is invalid: one of each. A socket answers once (tcp_invalid_ratelimit,
+ * 500 ms). */
 void wake_poke(struct daemon *d, const struct tuple *t)
 {
 	uint8_t probe[PKT_PROBE_MAX];
-	int len = pkt_build_tcp_probe(t, probe, sizeof(probe));
 
-	if (len > 0)
-		tap_inject(d->injector, probe, (size_t)len, d->conf->mark);
+	for (int answers = 0; answers < 2; answers++) {
+		int len = pkt_build_tcp_probe(t, answers, probe,
+					      sizeof(probe));
+
+		if (len > 0)
+			tap_inject(d->injector, probe, (size_t)len,
+				   d->conf->mark);
+	}
 }
 
 /* A socket that wants to hear of ICMP errors would take ours for a real one. */

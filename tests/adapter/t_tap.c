@@ -337,7 +337,7 @@ static void check_probe(const struct hosts *h, const char *a, const char *b,
 	if (before_probe)
 		before_probe();
 	tap = tap_pair(IPPROTO_TCP, a, b);
-	len = pkt_build_tcp_probe(&t, probe, sizeof(probe));
+	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
 	assert_true(len > 0);
 	assert_int_equal(tap_inject(injector, probe, (size_t)len, mark), 0);
 	/* A delayed ACK of "traffic before" may come first. */
@@ -381,6 +381,53 @@ static void an_idle_socket_states_its_numbers(void **state)
 		check_probe(h, HOST_A4, HOST_B4, 0, NULL);
 	}
 	check_probe(h, HOST_A6, HOST_B6, 0, NULL);
+}
+
+/* A firewall that drops what the tracker takes for invalid: of the two probes
+ * only that passes which whom the socket has connected to might have sent. */
+static void a_firewall_passes_one_of_two(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	static const char *const addrs[][2] = { { HOST_A4, HOST_B4 },
+						{ HOST_A6, HOST_B6 } };
+	struct tap_injector *injector;
+
+	if (host_try("nft 'table inet fw { chain in { type filter hook input "
+		     "priority 0; ct state invalid drop; }; chain out { type "
+		     "filter hook output priority 0; ct state invalid drop; "
+		     "}; }'"))
+		SKIP_BECAUSE("no connection tracking here");
+	assert_int_equal(tap_injector_open(&injector), 0);
+	for (int i = 0; i < 2; i++) {
+		struct copies c = { 0 };
+		uint8_t probe[PKT_PROBE_MAX];
+		struct tap *tap;
+		struct tuple t;
+		int fd, peer, len;
+
+		host_pair(h, addrs[i][0], addrs[i][1], &fd, &peer);
+		t = host_tuple(fd, IPPROTO_TCP);
+		tap = tap_pair(IPPROTO_TCP, addrs[i][0], addrs[i][1]);
+		say(fd, peer, "some");
+		say(peer, fd, "traffic before");
+		for (; host_readable(tap_fd(tap), PROBE_AGAIN_MS); c.n = 0)
+			collect(tap, &c, 1); /* a delayed ACK, too */
+		len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
+		(void)tap_inject(injector, probe, (size_t)len, 0);
+		assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+		len = pkt_build_tcp_probe(&t, true, probe, sizeof(probe));
+		assert_int_equal(tap_inject(injector, probe, (size_t)len, 0),
+				 0);
+		collect(tap, &c, 1);
+		assert_true(c.packet[0].outgoing);
+		assert_int_equal(c.packet[0].flags, 0x10);
+		say(fd, peer, "afterwards");
+		tap_close(tap);
+		close(fd);
+		close(peer);
+	}
+	tap_injector_close(injector);
+	host_run("nft delete table inet fw");
 }
 
 #define MARK 0x100000
@@ -431,7 +478,7 @@ static void check_retained(const struct hosts *h, const char *a, const char *b,
 	read_numbers(fd, &snd_nxt, &rcv_nxt);
 	lose_both();
 	tap = tap_pair(IPPROTO_TCP, a, b);
-	len = pkt_build_tcp_probe(&t, probe, sizeof(probe));
+	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
 	assert_int_equal(tap_inject(injector, probe, (size_t)len, MARK), 0);
 	collect(tap, &c, 1);
 	assert_true(c.packet[0].outgoing);
@@ -477,6 +524,7 @@ int main(void)
 		cmocka_unit_test(trains_of_udp_are_taken_apart),
 		cmocka_unit_test(nothing_else_is_copied),
 		cmocka_unit_test(an_idle_socket_states_its_numbers),
+		cmocka_unit_test(a_firewall_passes_one_of_two),
 		cmocka_unit_test(a_retained_address_is_reached_by_the_mark),
 		cmocka_unit_test(bad_calls_are_refused),
 	};

@@ -494,7 +494,8 @@ static void builds_probes_that_are_sound(void **state)
 			.remote = packet_random_endpoint(&r, family),
 			.proto = IPPROTO_TCP,
 		};
-		int len = pkt_build_tcp_probe(&t, buf, sizeof(buf));
+		bool answers = i % 3;
+		int len = pkt_build_tcp_probe(&t, answers, buf, sizeof(buf));
 
 		assert_int_equal(len, family == 4 ? 40 : 60);
 		assert_int_equal(parse(buf, (size_t)len, &p), PKT_OK);
@@ -503,7 +504,7 @@ static void builds_probes_that_are_sound(void **state)
 		assert_true(endpoint_equal(&p.dst, &t.local));
 		assert_int_equal(p.tcp_seq, 0);
 		assert_int_equal(p.tcp_ack, 0);
-		assert_int_equal(p.tcp_flags, PKT_TCP_SYN);
+		assert_int_equal(p.tcp_flags, answers ? 0x12 : PKT_TCP_SYN);
 		assert_int_equal(buf[family == 4 ? 8 : 7], 255); /* TTL */
 		assert_int_equal(p.payload_len, 0);
 		/* What is sound sums to all ones, checksum included. */
@@ -528,17 +529,17 @@ static void builds_no_probe_for_other_flows(void **state)
 	};
 
 	(void)state;
-	assert_int_equal(pkt_build_tcp_probe(&t, buf, sizeof(buf)),
+	assert_int_equal(pkt_build_tcp_probe(&t, false, buf, sizeof(buf)),
 			 -EINVAL);
 	t.proto = IPPROTO_TCP;
-	assert_int_equal(pkt_build_tcp_probe(&t, buf, 39), -EMSGSIZE);
-	assert_int_equal(pkt_build_tcp_probe(&t, buf, 40), 40);
+	assert_int_equal(pkt_build_tcp_probe(&t, false, buf, 39), -EMSGSIZE);
+	assert_int_equal(pkt_build_tcp_probe(&t, false, buf, 40), 40);
 	t.local = packet_random_endpoint(&r, 6);
-	assert_int_equal(pkt_build_tcp_probe(&t, buf, sizeof(buf)),
+	assert_int_equal(pkt_build_tcp_probe(&t, false, buf, sizeof(buf)),
 			 -EINVAL);
 	memset(&t.local, 0, sizeof(t.local));
 	memset(&t.remote, 0, sizeof(t.remote));
-	assert_int_equal(pkt_build_tcp_probe(&t, buf, sizeof(buf)),
+	assert_int_equal(pkt_build_tcp_probe(&t, false, buf, sizeof(buf)),
 			 -EINVAL);
 }
 
