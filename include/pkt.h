@@ -99,6 +99,11 @@ struct tuple pkt_tuple_in(const struct pkt *p);
  * that it received. */
 struct tuple pkt_tuple_quoted(const struct pkt *p);
 
+/* Writes a network header without options (DF set, hop limit 255) and returns
+ * its length, at most 40; both addresses are of one family. */
+size_t pkt_build_ip(const struct addr *src, const struct addr *dst,
+		    uint8_t proto, size_t payload_len, uint8_t *ip);
+
 /*
  * Builds a bare TCP SYN from t->remote to t->local, as if the peer had sent
  * it, or, with `answers`, a SYN-ACK: both numbers 0, no options, no data, window 0, hop limit 255 (for

@@ -36,6 +36,8 @@ struct tap_packet {
 	uint16_t window; /* unscaled */
 	uint8_t flags; /* TH_FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32 */
 	uint32_t payload_len; /* bytes of payload on the wire */
+	bool stamped; /* it bears a time stamp (RFC 7323): */
+	uint32_t tsval, tsecr;
 	/* UDP: payload_len bytes, valid during the callback; TCP: NULL */
 	const uint8_t *payload;
 };
@@ -74,5 +76,11 @@ void tap_injector_close(struct tap_injector *injector); /* NULL is fine */
  */
 int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 	       size_t len, uint32_t mark);
+/*
+ * Sends a complete IP packet from an address of ours as it is, by the route
+ * that its source and `mark` have. It passes the output hooks. 0 or -errno.
+ */
+int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
+	     uint32_t mark);
 
 #endif

@@ -348,9 +348,8 @@ struct tuple pkt_tuple_quoted(const struct pkt *p)
 	return t;
 }
 
-/* Writes a network header without options and returns its length. */
-static size_t build_l3(const struct addr *src, const struct addr *dst,
-		       uint8_t proto, size_t payload_len, uint8_t *ip)
+size_t pkt_build_ip(const struct addr *src, const struct addr *dst,
+		    uint8_t proto, size_t payload_len, uint8_t *ip)
 {
 	uint16_t check;
 
@@ -399,7 +398,7 @@ int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
 		return l3_len;
 	if (size < (size_t)l3_len + TCP_HEADER_MIN)
 		return -EMSGSIZE;
-	tcp = buf + build_l3(src, dst, IPPROTO_TCP, TCP_HEADER_MIN, buf);
+	tcp = buf + pkt_build_ip(src, dst, IPPROTO_TCP, TCP_HEADER_MIN, buf);
 	memset(tcp, 0, TCP_HEADER_MIN);
 	put_be16(tcp, t->remote.port);
 	put_be16(tcp + 2, t->local.port);
@@ -428,13 +427,13 @@ int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,
 	len = ICMP_HEADER + (size_t)l3_len + QUOTE_L4_MIN;
 	if (size < (size_t)l3_len + len)
 		return -EMSGSIZE;
-	icmp = buf + build_l3(src, dst, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-			      len, buf);
+	icmp = buf + pkt_build_ip(src, dst, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				  len, buf);
 	memset(icmp, 0, ICMP_HEADER);
 	icmp[0] = v4 ? 3 : 1; /* destination unreachable; code 0: no route */
 	/* As it left: a whole header behind its network header. */
 	quote = icmp + ICMP_HEADER;
-	quote += build_l3(dst, src, IPPROTO_TCP, TCP_HEADER_MIN, quote);
+	quote += pkt_build_ip(dst, src, IPPROTO_TCP, TCP_HEADER_MIN, quote);
 	put_be16(quote, t->local.port);
 	put_be16(quote + 2, t->remote.port);
 	put_be16(quote + 4, (uint16_t)(seq >> 16));

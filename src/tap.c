@@ -8,6 +8,8 @@
  */
 #include "tap.h"
 
+#include "nonce.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -296,6 +298,7 @@ static void hand_tcp(const struct copy *c, size_t at, struct tap_packet *p,
 		     tap_callback *cb, void *arg)
 {
 	const uint8_t *tcp = c->ip + at;
+	struct nonce_numbers n;
 	size_t header;
 
 	if (c->len < at + TCP_HEADER_MIN)
@@ -308,6 +311,12 @@ static void hand_tcp(const struct copy *c, size_t at, struct tap_packet *p,
 	p->flags = tcp[13];
 	p->window = get_be16(tcp + 14);
 	p->payload_len = (uint32_t)(c->len_on_wire - at - header);
+	if (at + header <= c->len) {
+		nonce_read_numbers(tcp, header, &n);
+		p->stamped = n.stamped;
+		p->tsval = n.tsval;
+		p->tsecr = n.tsecr;
+	}
 	cb(p, arg);
 }
 
@@ -464,31 +473,98 @@ void tap_injector_close(struct tap_injector *j)
 	free(j);
 }
 
-int tap_inject(struct tap_injector *j, const uint8_t *packet, size_t len,
-	       uint32_t mark)
+/* The socket of the packet's family, and where the packet goes; or -errno. */
+static int socket_of(const struct tap_injector *j, const uint8_t *packet,
+		     size_t len, struct addr *from, struct endpoint *to)
 {
-	struct endpoint to = { .port = 0 };
-	struct sockaddr_storage ss;
-	socklen_t ss_len;
-	ssize_t n;
 	int fd;
 
+	memset(to, 0, sizeof(*to));
 	if (len >= IPV4_HEADER_MIN && packet[0] >> 4 == 4) {
-		to.addr = get_addr(packet + 16, 4);
+		*from = get_addr(packet + 12, 4);
+		to->addr = get_addr(packet + 16, 4);
 		fd = j->fd4;
 	} else if (len >= IPV6_HEADER && packet[0] >> 4 == 6) {
-		to.addr = get_addr(packet + 24, 6);
+		*from = get_addr(packet + 8, 6);
+		to->addr = get_addr(packet + 24, 6);
 		fd = j->fd6;
 	} else {
 		return -EINVAL;
 	}
-	if (fd < 0)
-		return -EAFNOSUPPORT;
+	return fd < 0 ? -EAFNOSUPPORT : fd;
+}
+
+static int send_raw(int fd, const struct msghdr *m, uint32_t mark)
+{
+	ssize_t n;
+
 	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
 		return -errno;
-	ss_len = endpoint_to_sockaddr(&to, &ss);
 	do {
-		n = sendto(fd, packet, len, 0, (struct sockaddr *)&ss, ss_len);
+		n = sendmsg(fd, m, 0);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+int tap_inject(struct tap_injector *j, const uint8_t *packet, size_t len,
+	       uint32_t mark)
+{
+	struct iovec iov = { (void *)(uintptr_t)packet, len };
+	struct sockaddr_storage ss;
+	struct msghdr m = { .msg_name = &ss, .msg_iov = &iov, .msg_iovlen = 1 };
+	struct endpoint to;
+	struct addr from;
+	int fd = socket_of(j, packet, len, &from, &to);
+
+	if (fd < 0)
+		return fd;
+	m.msg_namelen = endpoint_to_sockaddr(&to, &ss);
+	return send_raw(fd, &m, mark);
+}
+
+/* Of a packet that is complete the kernel takes no source for its route. */
+static void name_source(struct msghdr *m, const struct addr *from)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+
+	if (from->family == 4) {
+		struct in_pktinfo info = { 0 };
+
+		memcpy(&info.ipi_spec_dst, from->byte, 4);
+		c->cmsg_level = IPPROTO_IP;
+		c->cmsg_type = IP_PKTINFO;
+		c->cmsg_len = CMSG_LEN(sizeof(info));
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+	} else {
+		struct in6_pktinfo info = { 0 };
+
+		memcpy(&info.ipi6_addr, from->byte, 16);
+		c->cmsg_level = IPPROTO_IPV6;
+		c->cmsg_type = IPV6_PKTINFO;
+		c->cmsg_len = CMSG_LEN(sizeof(info));
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+	}
+	m->msg_controllen = CMSG_ALIGN(c->cmsg_len);
+}
+
+int tap_send(struct tap_injector *j, const uint8_t *packet, size_t len,
+	     uint32_t mark)
+{
+	_Alignas(struct cmsghdr) uint8_t
+		control[CMSG_SPACE(sizeof(struct in6_pktinfo))] = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)packet, len };
+	struct sockaddr_storage ss;
+	struct msghdr m = {
+		.msg_name = &ss, .msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct endpoint to;
+	struct addr from;
+	int fd = socket_of(j, packet, len, &from, &to);
+
+	if (fd < 0)
+		return fd;
+	m.msg_namelen = endpoint_to_sockaddr(&to, &ss);
+	name_source(&m, &from);
+	return send_raw(fd, &m, mark);
 }

@@ -3,6 +3,7 @@
 #include "tap.h"
 
 #include "host.h"
+#include "nonce.h"
 #include "pkt.h"
 
 #include <linux/tcp.h>
@@ -112,11 +113,14 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	assert_null(p->payload);
 	assert_true(p->when_ms > 0);
 	assert_true(p->ifindex > 1);
+	assert_true(p->stamped);
 	p = &c.packet[1];
 	assert_false(p->outgoing);
 	assert_true(tuple_equal(&p->tuple, &t));
 	assert_int_equal(p->seq, rcv_nxt);
 	assert_int_equal(p->ack, snd_nxt + 5);
+	assert_true(p->stamped);
+	assert_int_equal(p->tsecr, c.packet[0].tsval);
 	assert_int_equal(tap_lost(tap), 0);
 	tap_close(tap);
 	close(fd);
@@ -500,6 +504,52 @@ static void a_retained_address_is_reached_by_the_mark(void **state)
 	check_retained(h, OLD6, HOST_B6, 1);
 }
 
+/* Seen where it leaves, with its own source, which the route follows. */
+static void check_sent(const char *a, const char *b, uint8_t proto)
+{
+	const struct nonce_numbers n = { .seq = 9, .ack = 8, .window = 7,
+					 .stamped = true, .tsval = 6,
+					 .tsecr = 5 };
+	static const uint8_t mac[NONCE_MAC_SIZE];
+	const struct endpoint from = host_endpoint(a, 4000);
+	const struct endpoint to = host_endpoint(b, 5000);
+	uint8_t packet[NONCE_PACKET_MAX];
+	struct tap_injector *j;
+	struct copies c = { 0 };
+	struct tap *tap;
+	struct tuple t;
+	int len;
+
+	memset(&t, 0, sizeof(t));
+	t.local = from;
+	t.remote = to;
+	t.proto = proto;
+	len = nonce_build(&t, &n, mac, packet, sizeof(packet));
+	assert_true(len > 0);
+	tap = tap_pair(proto, a, b);
+	assert_int_equal(tap_injector_open(&j), 0);
+	assert_int_equal(tap_send(j, packet, (size_t)len, 0), 0);
+	collect(tap, &c, 1);
+	assert_true(c.packet[0].outgoing);
+	assert_true(tuple_equal(&c.packet[0].tuple, &t));
+	if (proto == IPPROTO_TCP)
+		assert_int_equal(c.packet[0].tsecr, 5);
+	assert_int_equal(tap_send(j, packet, 1, 0), -EINVAL);
+	tap_injector_close(j);
+	tap_close(tap);
+}
+
+static void a_packet_is_sent_as_it_is(void **state)
+{
+	const struct hosts *h = *state;
+
+	host_enter(h->a);
+	check_sent("10.9.0.1", "10.9.0.2", IPPROTO_TCP);
+	check_sent("10.9.0.1", "10.9.0.2", IPPROTO_UDP);
+	check_sent("fd09::1", "fd09::2", IPPROTO_TCP);
+	check_sent("fd09::1", "fd09::2", IPPROTO_UDP);
+}
+
 static void bad_calls_are_refused(void **state)
 {
 	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B6);
@@ -526,6 +576,7 @@ int main(void)
 		cmocka_unit_test(an_idle_socket_states_its_numbers),
 		cmocka_unit_test(a_firewall_passes_one_of_two),
 		cmocka_unit_test(a_retained_address_is_reached_by_the_mark),
+		cmocka_unit_test(a_packet_is_sent_as_it_is),
 		cmocka_unit_test(bad_calls_are_refused),
 	};
 

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nonce: a packet on a flow that shows that its path carries the flow.
+ *
+ * Control messages may pass where a flow's own packets do not: a firewall
+ * that never saw the SYN drops its segments. So each end sends one packet with
+ * the flow's new wire tuple, which no box in between can tell from the flow's
+ * own, and which the other end takes by its content, before any socket:
+ *
+ *	TCP	a pure ACK with the flow's last numbers, window and time stamp;
+ *		its first option:
+ *		| 254 | 22 | "SACI" | MAC x16 |		RFC 4727, RFC 6994
+ *	UDP	a datagram with this payload:
+ *		| magic x8 | MAC x16 |
+ *
+ * The MAC is keyed by the challenge of ACCEPT, which only both ends know, and
+ * differs by direction: nobody else can make one, none can be sent back.
+ *
+ * Owns that layout. Pure: never sends, never decides what a nonce means.
+ */
+#ifndef SACIPED_NONCE_H
+#define SACIPED_NONCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+struct pkt;
+
+#define NONCE_KEY_SIZE 16 /* a challenge */
+#define NONCE_MAC_SIZE 16
+#define NONCE_PACKET_MAX (40 + 20 + 32) /* IPv6, TCP, its options */
+
+/* What the rules in the kernel look for, these bytes behind the start of the
+ * transport header; the rest is for nonce_find(). */
+#define NONCE_TCP_OFFSET 20
+#define NONCE_TCP_HEAD 0xfe165341u
+#define NONCE_UDP_OFFSET 8
+#define NONCE_UDP_HEAD 0xd35ac1b0u
+
+enum nonce_way {
+	NONCE_FROM_MOVER = 1,
+	NONCE_FROM_PEER = 2,
+};
+
+/* What a MAC speaks of. */
+struct nonce_about {
+	enum nonce_way way;
+	uint32_t track; /* the mover's number */
+	uint64_t seq; /* of the move */
+	uint64_t flow_id;
+};
+
+/* As the flow's own TCP sent them last. */
+struct nonce_numbers {
+	uint32_t seq; /* what it sends next */
+	uint32_t ack;
+	uint32_t tsval, tsecr;
+	uint16_t window; /* unscaled */
+	bool stamped; /* tsval and tsecr are there */
+};
+
+void nonce_mac(const uint8_t key[NONCE_KEY_SIZE],
+	       const struct nonce_about *about, uint8_t mac[NONCE_MAC_SIZE]);
+/* A complete packet from t->local to t->remote, checksums included; `n` is for
+ * TCP alone. The length, at most NONCE_PACKET_MAX; -EINVAL where the tuple is
+ * of two families or neither TCP nor UDP, -EMSGSIZE where `size` is too
+ * small. */
+int nonce_build(const struct tuple *t, const struct nonce_numbers *n,
+		const uint8_t mac[NONCE_MAC_SIZE], uint8_t *buf, size_t size);
+/* The MAC in a packet that pkt_parse() found to be PKT_OK; NULL where it has
+ * not the form of a nonce. */
+const uint8_t *nonce_find(const struct pkt *p, const uint8_t *buf);
+/* What a TCP header says at `tcp`, of `header` bytes, options included; seq is
+ * that of the segment itself. */
+void nonce_read_numbers(const uint8_t *tcp, size_t header,
+			struct nonce_numbers *n);
+
+#endif
