@@ -18,6 +18,7 @@
 
 #include "batch.h"
 #include "crypto.h"
+#include "nonce.h"
 #include "route.h"
 #include "rule.h"
 
@@ -39,6 +40,7 @@
 #define UDP_CHECKSUM 6
 #define TCP_FLAGS 13
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 #define PORTS_REG NFT_REG32_11 /* behind the key of IPv6 */
 #define TPROXY_PORT 1 /* nothing ever gets there */
@@ -156,6 +158,31 @@ static void queue(struct maker *m, const struct ruleset_conf *conf,
 		  enum steer_map way)
 {
 	queue_to(m, conf, way == STEER_RECV ? conf->queue_in : conf->queue_out);
+}
+
+/* Nonces (nonce.h), by which whole tuple they may go. The daemon looks at the
+ * rest of them. */
+static void fill_nonces(struct maker *m, const struct ruleset_conf *conf,
+			const char *chain, enum steer_map way)
+{
+	static const struct {
+		uint8_t proto;
+		uint32_t offset, head;
+	} kind[] = {
+		{ IPPROTO_TCP, NONCE_TCP_OFFSET, NONCE_TCP_HEAD },
+		{ IPPROTO_UDP, NONCE_UDP_OFFSET, NONCE_UDP_HEAD },
+	};
+
+	for (size_t i = 0; i < sizeof(kind) / sizeof(*kind); i++) {
+		rule_start(m, chain);
+		rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+		rule_compare_u8(m, kind[i].proto);
+		rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+				  kind[i].offset, 4, NFT_REG_1);
+		rule_compare_u32(m, NFT_CMP_EQ, htonl(kind[i].head));
+		queue(m, conf, way);
+		rule_end(m);
+	}
 }
 
 /* --- rewriting ------------------------------------------------------------ */
@@ -319,11 +346,19 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_match_mark(m, conf->mark, true);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
+	fill_nonces(m, conf, chain, STEER_RECV);
 	/* Who opens a connection on a wire tuple is a stranger. */
 	rule_start(m, chain);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
 	rule_compare_u8(m, IPPROTO_TCP);
 	rule_match_transport_bits(m, TCP_FLAGS, TCP_SYN | TCP_ACK, TCP_SYN);
+	rule_verdict(m, NFT_GOTO, "inbound_steered");
+	rule_end(m);
+	/* Who resets one may be a box in between that a nonce has met. */
+	rule_start(m, chain);
+	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
+	rule_compare_u8(m, IPPROTO_TCP);
+	rule_match_transport_bits(m, TCP_FLAGS, TCP_RST, TCP_RST);
 	rule_verdict(m, NFT_GOTO, "inbound_steered");
 	rule_end(m);
 	if (conf->maps)
@@ -443,6 +478,7 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
 
+	fill_nonces(m, conf, chain, STEER_SEND);
 	if (conf->maps)
 		fill_rewriting(m, conf, chain, STEER_SEND);
 	/* Rewritten, and not accepted because its new source is gone too. */

@@ -350,8 +350,9 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	if (set == STEER_PROT)
 		s->shape_next |= RULESET_PROTECTED(t->local.addr.family);
 	else
-		steer_open_pair(s, t, set != STEER_OUT,
-				set == STEER_OUT || set == STEER_IN);
+		/* OUT as well: nonces come on a tuple that a flow is to go
+		 * back to. */
+		steer_open_pair(s, t, true, set == STEER_OUT || set == STEER_IN);
 }
 
 void steer_del(struct steer *s, enum steer_set set, const struct tuple *t)

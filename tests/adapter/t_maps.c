@@ -735,7 +735,8 @@ static void expect_queued(struct pktq *q, const struct got *g,
 	assert_true(endpoint_equal(&g->dst, dst));
 }
 
-/* Somebody opens a connection on the wire tuple: the daemon is asked. */
+/* Somebody opens a connection on the wire tuple, or resets it: the daemon is
+ * asked. */
 static void test_strangers_are_not_translated(void **state)
 {
 	static const uint8_t flags[] = { 0x02, 0x12, 0x10, 0x04, 0xc2 };
@@ -762,7 +763,7 @@ static void test_strangers_are_not_translated(void **state)
 			host_enter(s.hosts->b);
 			inject(sent, len, &from);
 			host_enter(s.hosts->a);
-			if ((flags[k] & 0x12) == 0x02)
+			if ((flags[k] & 0x12) == 0x02 || flags[k] & 0x04)
 				expect_queued(q, &got, &s.wire.remote,
 					      &s.wire.local);
 			else
