@@ -42,6 +42,7 @@
 
 #define TRACKS_MAX 64 /* of one peer and side */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
+#define UNFIT_MAX 8 /* paths of a peer that carry no flows */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
@@ -58,6 +59,7 @@ struct adopt;
 struct daemon;
 struct assoc;
 struct pkt;
+struct trial;
 
 /* A MOVE that comes in parts. */
 struct move_parts {
@@ -106,6 +108,7 @@ struct track {
 	enum source_way open; /* while it is held, ... */
 	uint64_t open_ms; /* ... since */
 	uint64_t left_seq; /* a flow that lives on left while it was asked */
+	struct trial *trial; /* nonces of a move: trial.c; NULL none */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	enum reason stays; /* why it may not be where its packets would go */
@@ -174,6 +177,13 @@ struct agenda {
 	LIST_HEAD(, agenda_entry) touched, taken;
 };
 
+/* What carries no packets of flows: unfit.c. */
+struct unfit_path {
+	struct addr own, remote;
+	uint32_t ifindex; /* of `own` */
+	uint64_t until_ms;
+};
+
 /* One peer that has or had a session: hangs on peer_user(). */
 struct assoc {
 	LIST_ENTRY(assoc) entry;
@@ -189,6 +199,8 @@ struct assoc {
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
 	uint32_t kept; /* its number in the journal; 0 none */
 	struct bucket unknown; /* a token for each refusal of no track */
+	struct unfit_path unfit[UNFIT_MAX];
+	unsigned int n_unfit;
 	char name[CTL_NAME_MAX]; /* fingerprint */
 };
 
@@ -680,6 +692,39 @@ void look_after_events(struct daemon *d, uint64_t now_ms);
 void look_for_router(struct daemon *d, uint64_t now_ms);
 uint64_t look_due_ms(const struct daemon *d); /* 0: not */
 void look_step(struct daemon *d, uint64_t now_ms);
+
+/* ---- trial.c ----------------------------------------------------------- */
+
+/* An ACCEPT has come: can any flow of the track bear a nonce? */
+bool trial_ready(struct track *t);
+/* A TRY of the core. False where no flow can bear one. */
+bool trial_send(struct track *t, const struct migrate_action *act,
+		uint64_t now_ms);
+/* A nonce came on that tuple, seen from here, and goes no further. */
+void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac);
+/* One leaves on it: is it ours, and not only like it? */
+bool trial_is_ours(struct daemon *d, const struct tuple *at,
+		   const uint8_t *mac);
+/* A segment of the flow is held: what its TCP says in it. */
+void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
+		uint64_t now_ms);
+/* Nonces have crossed: the core is to hear of it. */
+bool trial_is_over(const struct track *t);
+void trial_step(struct track *t, uint64_t now_ms);
+uint64_t trial_due_ms(const struct track *t);
+void trial_end(struct track *t);
+
+/* ---- unfit.c ----------------------------------------------------------- */
+
+/* Did no nonce of this track's flows come over that address? Of any? */
+bool unfit_is(const struct track *t, const struct addr *own);
+bool unfit_concerns(const struct track *t);
+void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
+/* Something has changed: paths on which it did are tried again. */
+void unfit_hear(struct daemon *d, const struct rtmon_event *e);
+/* True where the time of one is over. */
+bool unfit_step(struct assoc *a, uint64_t now_ms);
+uint64_t unfit_due_ms(const struct assoc *a);
 
 /* ---- waiting.c -------------------------------------------------------- */
 

@@ -23,6 +23,7 @@
 #include "claim.h"
 #include "hold.h"
 #include "index.h"
+#include "nonce.h"
 #include "reason.h"
 
 #define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
@@ -115,6 +116,8 @@ struct flow_transit {
 	uint32_t snd_nxt; /* what it sends next, of what was held */
 	uint32_t old_echo; /* TSecr of what was held last; 0 none */
 	bool echo_is_old; /* it was held for long, nothing newer was heard */
+	struct nonce_numbers sent; /* what its TCP sent last ... */
+	uint64_t sent_ms; /* ... as was seen then; 0 never */
 	bool stale; /* its segments were given up, and none went instead */
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
 	uint64_t bytes[FLOW_SIDES];

@@ -61,6 +61,7 @@
 #define MIGRATE_DRAIN_MIN_MS 2000
 #define MIGRATE_LEASE_MS 30000
 #define MIGRATE_GIVE_UP_MS (MIGRATE_LEASE_MS / 2)
+#define MIGRATE_TRY_MIN_MS 250 /* a nonce has that long to cross, or 2 PTO */
 #define MIGRATE_TOMBSTONE_MS 60000 /* for the executor of ACCEPT_DEL */
 #define MIGRATE_KERNEL_RETRY_MS 1000
 
@@ -119,6 +120,8 @@ enum migrate_action_type {
 	MIGRATE_SWITCH, /* nothing held: outbound to (send_from, send_to) */
 	/* Never fail. */
 	MIGRATE_SEND, /* message and the fields below it */
+	MIGRATE_TRY, /* seq, to: a nonce on a flow of the track, from `to`; when
+		      * the peer's has come, or none can be sent, NONCE */
 	MIGRATE_CHOOSE_PORTS, /* tuples taken at the peer: choose other ports,
 			       * then SITUATION with cause RETRY; none left:
 			       * REFUSE with reason LIMIT */
@@ -182,6 +185,7 @@ enum mover_event_type {
 	MOVER_TIMER, /* mover_deadline_ms() has passed */
 	MOVER_SYNC, /* seq: what the peer says it last committed (0: none) */
 	MOVER_SESSION, /* a new session is confirmed: repeat at once */
+	MOVER_NONCE, /* seq: a nonce has crossed each way, or cannot be sent */
 	MOVER_EVENTS
 };
 
@@ -217,6 +221,7 @@ struct mover_event {
 			     * given as REFUSE */
 	struct addr arrived_on; /* ACCEPT: its local address (IP_PKTINFO) */
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
+	bool pilot; /* ACCEPT: some flow can show that the path carries it */
 };
 
 struct mover {
@@ -234,6 +239,8 @@ struct mover {
 	bool holding;
 	bool refused; /* `seq` was refused: nothing repeats it */
 	bool unsent; /* `seq` waits for a token */
+	bool trying; /* a nonce for `seq` is on its way: before PROVE (ASKED),
+		      * or beside it */
 	unsigned int repeats; /* of the outstanding message */
 	unsigned int retries; /* RETRYs in a row at this address */
 	uint32_t backoff_ms;
@@ -245,6 +252,7 @@ struct mover {
 	uint64_t permit_ms; /* may send from an uncommitted one until then ... */
 	uint64_t permit_seq; /* ... and for a few moves after this one */
 	uint64_t sent_ms; /* outstanding message first sent */
+	uint64_t try_ms, try_end_ms; /* while trying: the next nonce, the end */
 	struct rtt rtt;
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
 	unsigned int n_accepted;
@@ -359,6 +367,10 @@ bool follower_holds(const struct follower *f);
  * has been proven: nothing may be sent to it (I5). */
 const struct locator *follower_locator(const struct follower *f);
 bool follower_accepts(const struct follower *f, const struct addr *a);
+/* The number that a nonce from there is for, with f->challenge: of the offer, or
+ * of what it has become; false where there is none. */
+bool follower_nonce_seq(const struct follower *f, const struct addr *from,
+			uint64_t *seq);
 enum locator_role follower_role(const struct follower *f, unsigned int i);
 
 #endif

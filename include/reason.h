@@ -44,7 +44,8 @@
 	X(NO_ANSWER, no_answer, "the peer does not answer the move")          \
 	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved") \
 	X(LATER, later, "its track is moving; asked again")                   \
-	X(TUNNEL, tunnel, "the way leads into or out of a VPN: leave_tunnel")
+	X(TUNNEL, tunnel, "the way leads into or out of a VPN: leave_tunnel") \
+	X(PATH_BLOCKED, path_blocked, "the new path does not carry its packets")
 
 enum reason {
 #define X(N, n, t) REASON_##N,
@@ -99,6 +100,9 @@ enum reason {
 	X(MOVES_ACCEPTED, moves_accepted)                                     \
 	X(MOVES_COMMITTED, moves_committed)                                   \
 	X(MOVES_REFUSED, moves_refused)                                       \
+	X(MOVES_BLOCKED, moves_blocked)                                       \
+	X(NONCES_TX, nonces_tx)                                               \
+	X(NONCES_RX, nonces_rx)                                               \
 	X(LEASES_EXPIRED, leases_expired)                                     \
 	X(CHALLENGE_WRONG, challenge_wrong)                                   \
 	X(TOMBSTONES, tombstones)                                             \

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nonce.h"
 #include "pkt.h"
 #include "rewrite.h"
 
@@ -607,6 +608,7 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	note_queued(f, now_ms);
 	if (f->hold) {
 		wake_note(d, f, pkt, now_ms);
+		trial_note(f, pkt, p->data, now_ms);
 		hold_packet(d, f, q, p, pkt);
 		return;
 	}
@@ -664,6 +666,25 @@ static bool is_of_another(struct daemon *d, const struct tuple *tuple,
 	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL);
 }
 
+/* A nonce goes by the tuple that it was made for. What only looks like one is a
+ * packet like others, where it can be a flow's. */
+static bool out_of_trial(struct daemon *d, struct pktq *q,
+			 struct pktq_packet *p, const struct pkt *pkt)
+{
+	const uint8_t *mac = nonce_find(pkt, p->data);
+	struct tuple tuple = pkt_tuple_out(pkt);
+
+	if (!mac)
+		return false;
+	if (trial_is_ours(d, &tuple, mac))
+		pktq_accept(q, p->id, NULL);
+	else if (flow_find_wire(&d->flows, &tuple))
+		drop(d, q, p->id);
+	else
+		return false;
+	return true;
+}
+
 void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 {
 	struct daemon *d = ctx;
@@ -680,6 +701,8 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 		drop(d, q, p->id);
 		return;
 	}
+	if (out_of_trial(d, q, p, &pkt))
+		return;
 	tuple = pkt_tuple_out(&pkt);
 	f = flow_find(&d->flows, &tuple);
 	if (f && f->protected) {
@@ -739,6 +762,16 @@ static bool is_asked_end(const struct flow *f, const struct addr *local)
 	       addr_equal(&target->addr, local);
 }
 
+/* The same of the peer's: a nonce to where it wants to be may be rejected. */
+static bool is_offered_end(const struct flow *f, const struct addr *remote)
+{
+	const struct track *t = track_of(f, FLOW_THEIRS);
+
+	return t && t->follower.state == FOLLOWER_OFFERED &&
+	       addr_equal(&t->follower.offer.addr, remote) &&
+	       !addr_equal(&t->follower.sending.addr, remote);
+}
+
 static void in_icmp(struct daemon *d, struct pktq *q, struct pktq_packet *p,
 		    struct pkt *pkt)
 {
@@ -751,7 +784,8 @@ static void in_icmp(struct daemon *d, struct pktq *q, struct pktq_packet *p,
 		pktq_accept(q, p->id, NULL);
 		return;
 	}
-	if (is_asked_end(f, &quoted.local.addr)) {
+	if (is_asked_end(f, &quoted.local.addr) ||
+	    is_offered_end(f, &quoted.remote.addr)) {
 		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
 		drop(d, q, p->id);
 		return;
@@ -779,7 +813,8 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		return;
 	}
 	if ((pkt->tcp_flags & PKT_TCP_RST) &&
-	    is_asked_end(f, &pkt->dst.addr)) {
+	    (is_asked_end(f, &pkt->dst.addr) ||
+	     is_offered_end(f, &pkt->src.addr))) {
 		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
 		drop(d, q, p->id);
 		return;
@@ -798,6 +833,7 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 {
 	struct daemon *d = ctx;
+	const uint8_t *mac;
 	struct tuple tuple;
 	struct flow *f;
 	struct pkt pkt;
@@ -822,6 +858,12 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 		return;
 	}
 	tuple = pkt_tuple_in(&pkt);
+	mac = nonce_find(&pkt, p->data);
+	if (mac) {
+		trial_take(d, &tuple, mac);
+		pktq_drop(q, p->id);
+		return;
+	}
 	f = flow_find_wire(&d->flows, &tuple);
 	if (f)
 		in_of_flow(d, f, q, p, &pkt);

@@ -30,6 +30,7 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 		return; /* our own copy */
 	if (e->address.on_lo && divert_sources(d, a))
 		retain_on_lo(d->retain, a);
+	unfit_hear(d, e);
 	switch (e->kind) {
 	case RTMON_ADDR_ADDED:
 	case RTMON_ADDR_CHANGED:

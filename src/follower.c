@@ -373,6 +373,16 @@ bool follower_accepts(const struct follower *f, const struct addr *a)
 	return accepted_has_addr(f->accepted, f->n_accepted, a);
 }
 
+bool follower_nonce_seq(const struct follower *f, const struct addr *from,
+			uint64_t *seq)
+{
+	const bool offered = f->state == FOLLOWER_OFFERED;
+
+	*seq = offered ? f->pending : f->committed;
+	return f->pending == *seq && *seq > 0 &&
+	       addr_equal(from, offered ? &f->offer.addr : &f->sending.addr);
+}
+
 enum locator_role follower_role(const struct follower *f, unsigned int i)
 {
 	const struct locator *l = &f->accepted[i].locator;

@@ -48,6 +48,16 @@ static bool is_first_refusal(struct track *t, const struct migrate_action *act)
 	return true;
 }
 
+/* The flows stay at the address that they were to have other ports of. */
+static bool is_at_other_ports(const struct track *t,
+			      const struct migrate_action *act)
+{
+	const struct locator *at = mover_locator(&t->mover);
+
+	return addr_equal(&act->to.addr, &at->addr) &&
+	       act->to.ports != at->ports;
+}
+
 static void note(struct track *t, const struct migrate_action *act)
 {
 	struct daemon *d = t->assoc->d;
@@ -55,6 +65,7 @@ static void note(struct track *t, const struct migrate_action *act)
 	char text[CTL_TEXT_MAX];
 	bool committed = act->counter == COUNTER_MOVES_DONE ||
 			 act->counter == COUNTER_MOVES_COMMITTED;
+	bool blocked = act->counter == COUNTER_MOVES_BLOCKED;
 	struct flow *f;
 
 	d->counters.value[act->counter]++;
@@ -64,12 +75,14 @@ static void note(struct track *t, const struct migrate_action *act)
 		 (unsigned long long)act->seq, addr_format(&act->to.addr, a),
 		 act->reason != REASON_NONE ? ": " : "",
 		 act->reason != REASON_NONE ? reason_text(act->reason) : "");
-	log_write(d->log, committed || is_first_refusal(t, act) ?
+	log_write(d->log, committed || blocked || is_first_refusal(t, act) ?
 		  LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
 		  "%s: %s, %u flows, %s", counter_name(act->counter),
 		  t->side == FLOW_OURS ? "we" : "peer", t->group.digest.count,
 		  text);
 	report_event(d, t->assoc->name, counter_name(act->counter), text);
+	if (blocked && !is_at_other_ports(t, act))
+		unfit_note(t, &act->to.addr, loop_now_ms());
 	if (!committed)
 		return;
 	t->told_refusals = 0;
@@ -84,7 +97,7 @@ static void note(struct track *t, const struct migrate_action *act)
 
 /* What the core asks for may lead to another step; at most one does. */
 struct follow_up {
-	bool wanted, evaluate;
+	bool wanted, evaluate, untried;
 	enum migrate_cause cause;
 	struct locator candidate;
 };
@@ -129,6 +142,9 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 		return track_apply(t, act, false, sending, now_ms);
 	case MIGRATE_SEND:
 		outgoing_send(t, act, now_ms);
+		break;
+	case MIGRATE_TRY:
+		next->untried = !trial_send(t, act, now_ms);
 		break;
 	case MIGRATE_CHOOSE_PORTS:
 		choose_ports(t, next);
@@ -252,14 +268,49 @@ static void settled(struct track *t, uint64_t now_ms)
 	assoc_touch(t->assoc);
 }
 
+/* A nonce has crossed each way, or none can be sent. */
+static void tried(struct track *t, uint64_t now_ms)
+{
+	const struct mover_event ev = {
+		.type = MOVER_NONCE,
+		.seq = t->mover.seq,
+		.random = crypto_random_u32(),
+	};
+
+	handover_step_mover(t, &ev, now_ms);
+}
+
+/* A flow has left since its ACCEPT, while nonces are on their way: the peer
+ * would take it along. */
+static void leave_trial(struct track *t, uint64_t now_ms)
+{
+	const struct mover_event ev = {
+		.type = MOVER_REFUSE,
+		.reason = REASON_DIGEST,
+		.seq = t->mover.seq,
+		.random = crypto_random_u32(),
+	};
+
+	handover_step_mover(t, &ev, now_ms);
+}
+
+static bool is_left_in_trial(const struct track *t)
+{
+	return t->mover.state == MOVER_ASKED && t->mover.trying &&
+	       t->left_seq == t->mover.seq;
+}
+
 void handover_step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
-	struct mover before = t->mover;
+	struct mover before;
 	struct migrate_actions out;
 	struct follow_up next;
 	unsigned int i;
 
+	if (ev->type != MOVER_REFUSE && is_left_in_trial(t))
+		leave_trial(t, now_ms);
+	before = t->mover;
 	memset(&next, 0, sizeof(next));
 	mover_step(&t->mover, ev, now_ms, &out);
 	t->assoc->d->steps++;
@@ -273,7 +324,9 @@ void handover_step_mover(struct track *t, const struct mover_event *ev,
 	if (!mover_rests(&before) && mover_rests(&t->mover))
 		settled(t, now_ms);
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
-	if (next.wanted)
+	if (next.untried)
+		tried(t, now_ms);
+	else if (next.wanted)
 		situation(t, next.cause, &next.candidate, now_ms);
 	else if (next.evaluate)
 		evaluate(t, now_ms, true);
@@ -320,25 +373,30 @@ static void situation(struct track *t, enum migrate_cause cause,
 	handover_step_mover(t, &ev, now_ms);
 }
 
-/* (ii) deprecated and (iii) its packets leave by another interface now. */
+/* (ii) deprecated and (iii) its packets leave by another interface now, or are
+ * not carried where they are. */
 static enum migrate_cause cause_to_move(struct track *t)
 {
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	enum migrate_cause cause = source_look(t);
 
+	if (cause == MIGRATE_CAUSE_REFRESH && unfit_is(t, current))
+		cause = MIGRATE_CAUSE_BETTER_ROUTE;
 	if (cause == MIGRATE_CAUSE_BETTER_ROUTE &&
 	    addr_equal(&t->wish, current)) /* the operator knows better */
 		return MIGRATE_CAUSE_REFRESH;
 	return cause;
 }
 
-/* A move that can wait is to another address, and where the packets leave by
- * another interface than before, to one of that interface. */
+/* A move that can wait is to another address which carries flows, for all we
+ * know, and where the packets leave by another interface than before, to one of
+ * that interface. */
 static bool is_better(struct track *t, enum migrate_cause cause,
 		      const struct addr *source)
 {
 	if (!addr_is_set(source) ||
-	    addr_equal(source, &mover_current(&t->mover)->addr))
+	    addr_equal(source, &mover_current(&t->mover)->addr) ||
+	    unfit_is(t, source))
 		return false;
 	return cause != MIGRATE_CAUSE_BETTER_ROUTE ||
 	       source_leads_home(t, source);
@@ -570,6 +628,9 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	const struct locator *target = mover_target(&t->mover);
 	struct mover_event ev;
 
+	if (trial_is_over(t))
+		tried(t, now_ms);
+	trial_step(t, now_ms);
 	if (now_ms >= mover_deadline_ms(&t->mover)) {
 		memset(&ev, 0, sizeof(ev));
 		ev.type = MOVER_TIMER;
@@ -605,9 +666,14 @@ static void step_tracks(struct assoc *a, uint64_t now_ms)
 		next = LIST_NEXT(t, entry);
 		step_ours(t, now_ms);
 	}
-	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
+		trial_step(t, now_ms);
 		if (now_ms >= follower_deadline_ms(&t->follower))
 			handover_step_follower(t, &ev, now_ms);
+	}
+	if (unfit_step(a, now_ms))
+		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+			evaluate(t, now_ms, true);
 	incoming_step(a, now_ms);
 }
 
@@ -624,11 +690,13 @@ void handover_step(struct daemon *d, uint64_t now_ms)
 uint64_t handover_due_ms(const struct assoc *a)
 {
 	const struct track *t;
-	uint64_t ms = UINT64_MAX;
+	uint64_t ms = unfit_due_ms(a);
 
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
 		uint64_t due = mover_deadline_ms(&t->mover);
 
+		ms = due < ms ? due : ms;
+		due = trial_due_ms(t);
 		ms = due < ms ? due : ms;
 		if (t->announce_ms && t->announce_ms < ms)
 			ms = t->announce_ms;
@@ -638,6 +706,8 @@ uint64_t handover_due_ms(const struct assoc *a)
 
 		ms = due < ms ? due : ms;
 		due = later_due_ms(t);
+		ms = due < ms ? due : ms;
+		due = trial_due_ms(t);
 		ms = due < ms ? due : ms;
 	}
 	return ms;

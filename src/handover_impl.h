@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * handover_impl: what handover, outgoing, incoming, later and source share.
+ * handover_impl: what handover, outgoing, incoming, later, source and unfit
+ * share.
  *
- * Private to these five files.
+ * Private to these six files.
  */
 #ifndef SACIPED_HANDOVER_IMPL_H
 #define SACIPED_HANDOVER_IMPL_H
@@ -51,6 +52,8 @@ unsigned int outgoing_locators(const struct track *t, struct addr *to,
 
 /* ---- source.c ---------------------------------------------------------- */
 
+/* Where the peer is that the track's flows go to. */
+const struct addr *source_peer_locator(const struct track *t);
 /* May our side of this track be at `a`? */
 bool source_is_allowed(struct track *t, const struct addr *a);
 /* The source that the kernel would take for a new connection of these flows,
@@ -63,9 +66,11 @@ bool source_leads_home(struct track *t, const struct addr *a);
 enum source_way source_way(struct track *t, const struct addr *from,
 			   uint64_t now_ms);
 /* Another usable one that reaches the peer, for when `target` fails: what comes
- * behind it in the kernel's order, but for what the peer has refused. */
+ * behind it in the kernel's order, but for what the peer has refused and for
+ * paths that carry no flows. */
 void source_next(struct track *t, const struct addr *target, struct addr *a);
-/* Where the peer has refused *a, the next one that it has not. */
+/* Where the peer has refused *a, or its path carries no flows, the next one of
+ * which that is not so. */
 void source_unrefused(struct track *t, struct addr *a);
 /* `a` with a choice of ports; unset where no port is free. */
 struct locator source_locator(struct track *t, const struct addr *a);

@@ -369,7 +369,9 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 		ev.arrived_on = rx->local.addr;
 		memcpy(ev.challenge, m->accept.challenge,
 		       sizeof(ev.challenge));
-		asked = t->mover.state == MOVER_ASKED;
+		asked = t->mover.state == MOVER_ASKED && !t->mover.trying;
+		ev.pilot = asked && ev.seq == t->mover.seq &&
+			   trial_ready(t);
 		break;
 	case WIRE_REFUSE:
 		ev.type = MOVER_REFUSE;
@@ -386,7 +388,7 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 	t->refusal = NULL;
 	/* The peer knew the number before we asked, so the answer does not
 	 * show that it is where it came from. */
-	if (asked && t->mover.state == MOVER_SWITCHED)
+	if (asked && (t->mover.state == MOVER_SWITCHED || t->mover.trying))
 		peer_validate_path(a->peer, now_ms, &rx->local.addr,
 				   &rx->remote.addr);
 }

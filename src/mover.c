@@ -24,6 +24,8 @@
 #define HANDSHAKE_AFTER 2 /* repetitions */
 #define NEXT_AFTER 4
 #define RETRIES_MAX 3
+/* Half of it, and of a PTO, lie between two nonces. */
+#define TRY_EVERY_MS MIGRATE_PTO_MIN_MS
 /* Moves begun since the one that was accepted last, before we send from that
  * no longer: the peer keeps the last six that it has accepted. */
 #define PERMIT_MOVES 4
@@ -91,9 +93,20 @@ static void outbound(struct mover *m, const struct locator *l,
 	m->holding = false;
 }
 
+/* Flow packets wait for nothing: they go on by O until N is known to carry
+ * them. The peer has answered MOVE, so nothing is repeated but the nonce. */
+static bool tries_first(const struct mover *m)
+{
+	return m->trying && m->state == MOVER_ASKED;
+}
+
 /* +-25 %: two hosts that failed together must not go on in step. */
 static void schedule(struct mover *m, uint32_t random, uint64_t now)
 {
+	if (tries_first(m)) {
+		m->repeat_ms = MIGRATE_NEVER;
+		return;
+	}
 	m->repeat_ms = now + m->backoff_ms * (192 + random % 129) / 256;
 }
 
@@ -190,6 +203,7 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	if (e->proved_seq > 0 || locator_equal(&to, &m->current))
 		e->proved_seq = m->seq;
 	m->refused = false;
+	m->trying = false;
 	m->from_gone = !m->current_up || !m->sending_up;
 	m->declared_gone = m->declared_gone || m->from_gone;
 	m->repeats = 0;
@@ -310,12 +324,109 @@ static bool may_be_done(struct mover *m, uint64_t seq)
 		MUTANT(seq_ignored));
 }
 
-/* -------------------------------------------------------------- events */
-
 static bool owes(const struct mover *m)
 {
 	return m->declared_gone || m->peer_lost || !certain(m);
 }
+
+/* --------------------------------------------------------------- trial */
+
+/* Nothing is lost by giving up N: the flows go by O, and the peer knows that. */
+static bool may_stay(const struct mover *m)
+{
+	return m->current_up && !mover_holds(m) && !owes(m) &&
+	       locator_equal(&m->sending, &m->current);
+}
+
+/* Nothing more is asked for until a pause is over; what P has on offer ends with
+ * its lease. */
+static void rest(struct mover *m, uint64_t now, struct migrate_actions *out)
+{
+	actions_journal(out);
+	m->state = MOVER_STEADY;
+	m->evaluate_ms = refusals_pause(&m->refusals, now);
+}
+
+static void send_nonce(struct mover *m, uint64_t now,
+		       struct migrate_actions *out)
+{
+	struct migrate_action *a = actions_add(out, MIGRATE_TRY);
+
+	a->seq = m->seq;
+	a->to = m->target;
+	m->try_ms = now + (rtt_pto_ms(&m->rtt) + TRY_EVERY_MS) / 2;
+}
+
+/* The challenge, which the nonces are made with, is known. */
+static void begin_trial(struct mover *m, uint64_t now,
+			struct migrate_actions *out)
+{
+	const uint32_t most = 2 * rtt_pto_ms(&m->rtt);
+
+	m->trying = true;
+	m->try_end_ms = now + (most > MIGRATE_TRY_MIN_MS ? most :
+							   MIGRATE_TRY_MIN_MS);
+	send_nonce(m, now, out);
+}
+
+/* The peer accepts the target: sends from there, and proves it. */
+static void switch_over(struct mover *m, uint32_t random, uint64_t now,
+			struct migrate_actions *out)
+{
+	actions_journal(out);
+	m->state = MOVER_SWITCHED;
+	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
+	m->permit_seq = m->seq;
+	m->give_up_ms = m->permit_ms;
+	m->backoff_ms = rtt_pto_ms(&m->rtt);
+	m->repeats = 0;
+	m->sent_ms = now;
+	entry(m, &m->target)->proved_seq = m->seq;
+	outbound(m, &m->target, out);
+	m->sending_up = true;
+	send_outstanding(m, out);
+	schedule(m, random, now);
+}
+
+static void on_nonce(struct mover *m, const struct mover_event *ev,
+		     uint64_t now, struct migrate_actions *out)
+{
+	const bool first = tries_first(m);
+
+	if (!m->trying || ev->seq != m->seq) {
+		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
+			     NULL);
+		return;
+	}
+	m->trying = false;
+	if (first)
+		switch_over(m, ev->random, now, out);
+}
+
+/* No nonce has come. What P has accepted is taken back (I6). Where the flows
+ * have gone to N all the same, because O is gone, another source may do
+ * better. */
+static void give_up_trial(struct mover *m, uint32_t random, uint64_t now,
+			  struct migrate_actions *out)
+{
+	const bool first = tries_first(m);
+
+	m->trying = false;
+	if (first && !may_stay(m)) {
+		m->repeat_ms = now; /* MOVE, and what follows from ACCEPT */
+		return;
+	}
+	actions_note(out, COUNTER_MOVES_BLOCKED, REASON_PATH_BLOCKED, m->seq,
+		     &m->target);
+	if (!first)
+		actions_add(out, MIGRATE_NEXT_CANDIDATE);
+	else if (mover_was_refused(m, &m->current.addr))
+		rest(m, now, out);
+	else
+		begin(m, &m->current, true, random, now, out);
+}
+
+/* -------------------------------------------------------------- events */
 
 /* All that can be asked for was refused: the next round begins at `at_ms`. */
 static void wait_for_round(struct mover *m, uint64_t at_ms)
@@ -379,10 +490,16 @@ static void situation_asking(struct mover *m, enum migrate_cause cause,
 		/* Nowhere to ask from. What was proved stays accepted. */
 		actions_journal(out);
 		m->state = MOVER_HELD;
+		m->trying = false;
 		if (m->refusals.n)
 			wait_for_round(m, m->refusals.until_ms ?
 				       m->refusals.until_ms :
 				       refusals_shorten(&m->refusals, now));
+		return;
+	}
+	if (tries_first(m) && !may_stay(m) && m->target_up &&
+	    locator_equal(want, &m->target)) {
+		switch_over(m, random, now, out);
 		return;
 	}
 	if (locator_equal(want, &m->target) && m->target_up &&
@@ -463,25 +580,21 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 		send_outstanding(m, out);
 		return;
 	}
+	if (m->trying) /* a copy */
+		return;
+	m->refused = false; /* not for ever */
 	if (m->repeats == 0)
 		rtt_add_sample(&m->rtt, now - m->sent_ms);
-	actions_journal(out);
+	memcpy(m->challenge, ev->challenge, sizeof(m->challenge));
 	/* Where it is said to be already, and it wants a proof? */
 	if (certain(m) && locator_equal(&m->target, &m->current))
 		m->peer_lost = true;
-	m->state = MOVER_SWITCHED;
-	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
-	m->permit_seq = m->seq;
-	m->give_up_ms = m->permit_ms;
-	m->backoff_ms = rtt_pto_ms(&m->rtt);
-	m->repeats = 0;
-	m->sent_ms = now;
-	memcpy(m->challenge, ev->challenge, sizeof(m->challenge));
-	entry(m, &m->target)->proved_seq = m->seq;
-	outbound(m, &m->target, out);
-	m->sending_up = true;
-	send_outstanding(m, out);
-	schedule(m, ev->random, now);
+	if (ev->pilot)
+		begin_trial(m, now, out);
+	if (!may_stay(m) || !m->trying || MUTANT(try_skipped))
+		switch_over(m, ev->random, now, out);
+	else
+		schedule(m, ev->random, now);
 }
 
 /* Not the target, then: what we send from, the next source, or a pause. */
@@ -494,15 +607,13 @@ static void turn_away(struct mover *m, uint32_t random, uint64_t now,
 		refusals_add(&m->refusals, &m->target.addr, now);
 	m->refused = true;
 	m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
-	if (!m->sending_up || mover_was_refused(m, &m->sending.addr)) {
+	if (!m->sending_up ||
+	    (mover_was_refused(m, &m->sending.addr) && !may_stay(m)))
 		actions_add(out, MIGRATE_NEXT_CANDIDATE);
-	} else if (owes(m)) {
+	else if (owes(m))
 		begin(m, &m->sending, true, random, now, out);
-	} else {
-		actions_journal(out);
-		m->state = MOVER_STEADY;
-		m->evaluate_ms = refusals_pause(&m->refusals, now);
-	}
+	else
+		rest(m, now, out);
 }
 
 static void on_refuse(struct mover *m, const struct mover_event *ev,
@@ -525,6 +636,7 @@ static void on_refuse(struct mover *m, const struct mover_event *ev,
 		return;
 	m->refused = true;
 	m->refusals.why = why;
+	m->trying = false;
 	actions_note(out, COUNTER_MOVES_REFUSED, why, ev->seq, &m->target);
 	if ((why == REASON_TUPLE_TAKEN || why == REASON_DIGEST) &&
 	    m->retries < RETRIES_MAX) {
@@ -621,6 +733,10 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 	}
 	if (on_permit(m) && now >= m->permit_ms)
 		hold(m, now, out);
+	if (m->trying && now >= m->try_end_ms)
+		give_up_trial(m, random, now, out);
+	else if (m->trying && now >= m->try_ms)
+		send_nonce(m, now, out);
 	refusals_tick(&m->refusals, now);
 	if (asking(m) && m->refused) {
 		/* Neither other ports nor FLOWS have come of it. */
@@ -684,6 +800,9 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		send_outstanding(m, out);
 		schedule(m, ev->random, now_ms);
 		break;
+	case MOVER_NONCE:
+		on_nonce(m, ev, now_ms, out);
+		break;
 	case MOVER_EVENTS:
 		break;
 	}
@@ -744,6 +863,10 @@ uint64_t mover_deadline_ms(const struct mover *m)
 	if (asking(m)) {
 		at = m->repeat_ms < at && !m->refused ? m->repeat_ms : at;
 		at = m->give_up_ms < at ? m->give_up_ms : at;
+	}
+	if (m->trying) {
+		at = m->try_ms < at ? m->try_ms : at;
+		at = m->try_end_ms < at ? m->try_end_ms : at;
 	}
 	if (on_permit(m) && !m->holding)
 		at = m->permit_ms < at ? m->permit_ms : at;

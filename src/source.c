@@ -11,7 +11,7 @@
 
 #include "handover_impl.h"
 
-static const struct addr *peer_locator(const struct track *t)
+const struct addr *source_peer_locator(const struct track *t)
 {
 	const struct flow *f = LIST_FIRST(&t->group.flows);
 	const struct track *theirs = f ? track_of(f, FLOW_THEIRS) : NULL;
@@ -68,7 +68,7 @@ bool source_is_allowed(struct track *t, const struct addr *a)
 static struct rtmon_query query_of(const struct track *t)
 {
 	return (struct rtmon_query){
-		.dst = *peer_locator(t),
+		.dst = *source_peer_locator(t),
 		.mark = t->mark,
 		.uid = t->uid,
 	};
@@ -96,7 +96,7 @@ enum migrate_cause source_look(struct track *t)
 	const struct rtmon_address *own =
 		rtmon_find(t->assoc->d->rtmon, current);
 	const struct way before = t->way;
-	struct way_now now = { .from = *current, .to = *peer_locator(t) };
+	struct way_now now = { .from = *current, .to = *source_peer_locator(t) };
 	enum migrate_cause cause;
 
 	note_interface(t);
@@ -114,6 +114,18 @@ bool source_leads_home(struct track *t, const struct addr *a)
 	return leads(t, a) == WAY_HOME;
 }
 
+/* The kernel's choice `a` carries none of the flows: where they are they stay,
+ * unless that is no better; then any other, and it only where there is none. */
+static void choose_fit(struct track *t, struct addr *a)
+{
+	const struct addr *current = &mover_current(&t->mover)->addr;
+
+	if (rtmon_usable(t->assoc->d->rtmon, current) && !unfit_is(t, current))
+		memset(a, 0, sizeof(*a));
+	else
+		source_unrefused(t, a);
+}
+
 /* The source that the kernel would take for a new connection of these
  * flows; unset where there is none that may be used, which is noted. */
 void source_choose(struct track *t, struct addr *a)
@@ -128,8 +140,11 @@ void source_choose(struct track *t, struct addr *a)
 	if (rtmon_choose_source(d->rtmon, &query, &route))
 		return;
 	t->stays = check(t, &route.src);
-	if (t->stays == REASON_NONE)
-		*a = route.src;
+	if (t->stays != REASON_NONE)
+		return;
+	*a = route.src;
+	if (unfit_is(t, a))
+		choose_fit(t, a);
 }
 
 enum source_way source_way(struct track *t, const struct addr *from,
@@ -138,7 +153,7 @@ enum source_way source_way(struct track *t, const struct addr *from,
 	struct daemon *d = t->assoc->d;
 	struct rtmon_query query = {
 		.src = *from,
-		.dst = *peer_locator(t),
+		.dst = *source_peer_locator(t),
 		.mark = t->mark,
 		.uid = t->uid,
 	};
@@ -157,11 +172,16 @@ enum source_way source_way(struct track *t, const struct addr *from,
 	return SOURCE_WAY_UNRESOLVED;
 }
 
+static bool is_held_back(const struct track *t, const struct addr *a)
+{
+	return mover_was_refused(&t->mover, a) || unfit_is(t, a);
+}
+
 static bool reaches_peer(struct track *t, const struct rtmon_address *own)
 {
 	return !own->on_lo && !own->deprecated &&
-	       own->addr.family == peer_locator(t)->family &&
-	       !mover_was_refused(&t->mover, &own->addr) &&
+	       own->addr.family == source_peer_locator(t)->family &&
+	       !is_held_back(t, &own->addr) &&
 	       source_is_allowed(t, &own->addr) &&
 	       leads(t, &own->addr) == WAY_HOME;
 }
@@ -190,7 +210,7 @@ void source_unrefused(struct track *t, struct addr *a)
 {
 	struct addr next;
 
-	if (!addr_is_set(a) || !mover_was_refused(&t->mover, a))
+	if (!addr_is_set(a) || !is_held_back(t, a))
 		return;
 	source_next(t, a, &next);
 	if (addr_is_set(&next))

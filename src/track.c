@@ -32,6 +32,7 @@ static void track_free(struct track *t)
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	free(t->parts.port);
 	free(t->later);
+	trial_end(t);
 	free(t);
 }
 
@@ -569,6 +570,8 @@ static void restore_mover(struct track *t, const struct mover *m)
 	t->mover = *m;
 	/* What a refused number was to be followed by went with the run. */
 	t->mover.refused = false;
+	if (t->mover.repeat_ms == MIGRATE_NEVER) /* so did a trial */
+		t->mover.repeat_ms = 0;
 }
 
 struct track *track_restore(struct assoc *a, const struct book_track *b)

@@ -35,6 +35,7 @@ static enum reason reason_theirs(const struct track *t)
 	return t->refused != REASON_NONE ? t->refused : REASON_PEER_AWAY;
 }
 
+/* Or why one does not go where new connections do. */
 enum reason waiting_reason(const struct flow *f)
 {
 	const struct track *ours = track_of(f, FLOW_OURS);
@@ -43,6 +44,8 @@ enum reason waiting_reason(const struct flow *f)
 
 	if (r == REASON_NONE && theirs)
 		r = reason_theirs(theirs);
+	if (r == REASON_NONE && ours && unfit_concerns(ours))
+		r = REASON_PATH_BLOCKED;
 	return r;
 }
 

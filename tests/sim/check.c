@@ -266,6 +266,42 @@ void check_written_down(struct world *w, struct host *h, bool mover,
 		     h->id, mover ? "mover" : "follower", track);
 }
 
+#define UNFIT_MS 3000 /* a trial is over by then: no nonce was in time */
+
+static bool is_unfit(const struct world *w, int a, int b)
+{
+	return (w->unfit_ms[a][b] && w->unfit_ms[a][b] + UNFIT_MS < w->now) ||
+	       (w->unfit_ms[b][a] && w->unfit_ms[b][a] + UNFIT_MS < w->now);
+}
+
+/* While the old locator lives no flow leaves it for a path that has carried no
+ * packet of it. */
+void check_tried(struct world *w, const struct host *h, unsigned int track,
+		 const struct mover *before)
+{
+	const struct mover *m = &h->mover[track];
+	int from = sim_addr_number(&before->sending.addr);
+	int to = sim_addr_number(&m->sending.addr), peer;
+	unsigned int f;
+
+	if (before->state != MOVER_ASKED || m->state != MOVER_SWITCHED ||
+	    h->pilot_seq[track] != m->seq || before->declared_gone ||
+	    before->peer_lost || mover_holds(before) ||
+	    !locator_equal(&before->sending, &before->current) ||
+	    !h->owned[from % ADDRS] || !host_pilot(h, track, &f))
+		return;
+	for (unsigned int i = 0; i < before->n_accepted; i++)
+		if (before->accepted[i].proved_seq > 0 &&
+		    !locator_equal(&before->accepted[i].locator,
+				   &before->current))
+			return; /* the peer may have left it */
+	peer = sim_addr_number(&h->follower[host_peer_track(h, f)]
+					.sending.addr);
+	if (is_unfit(w, to, peer) && !is_unfit(w, from, peer))
+		fail(w, "host %d mover %u: leaves %d, which lives, for %d, which carries no flow to %d",
+		     h->id, track, from, to, peer);
+}
+
 /* ----------------------------------------------------------------- end */
 
 bool world_is_settled(const struct world *w, const char **why)

@@ -128,6 +128,36 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 	world_send(w, &d);
 }
 
+bool host_pilot(const struct host *h, unsigned int track, unsigned int *flow)
+{
+	for (*flow = 0; *flow < FLOWS; (*flow)++)
+		if (host_own_track(h, *flow) == track)
+			break;
+	return !follower_holds(&h->follower[host_peer_track(h, *flow)]);
+}
+
+/* As a packet of the flow by its new locator. */
+static void execute_try(struct world *w, struct host *h, unsigned int track,
+			const struct migrate_action *a)
+{
+	struct dgram d = { .kind = D_NONCE, .from_host = h->id, .track = track,
+			   .seq = a->seq, .src = sim_addr_number(&a->to.addr) };
+	struct dgram untried = { .kind = D_UNTRIED, .from_host = h->id,
+				 .track = track, .seq = a->seq };
+
+	if (!host_pilot(h, track, &d.flow)) {
+		h->pilot_seq[track] = 0;
+		world_post(w, w->now, &untried);
+		return;
+	}
+	if (!host_owns(h, &a->to.addr))
+		return;
+	d.dst = sim_addr_number(&h->follower[host_peer_track(h, d.flow)]
+					 .sending.addr);
+	memcpy(d.challenge, h->mover[track].challenge, sizeof(d.challenge));
+	world_send(w, &d);
+}
+
 static void post_situation(struct world *w, struct host *h, unsigned int track,
 			   uint64_t at, enum migrate_cause cause,
 			   const struct locator *candidate)
@@ -229,6 +259,9 @@ static unsigned int execute(struct world *w, struct host *h, bool mover,
 		case MIGRATE_SEND:
 			execute_send(w, h, mover, track, a, answered);
 			break;
+		case MIGRATE_TRY:
+			execute_try(w, h, track, a);
+			break;
 		case MIGRATE_NOTE:
 			if (a->counter == COUNTER_MOVES_DONE)
 				w->stats.moves++;
@@ -266,6 +299,8 @@ static unsigned int mover_column_of(const struct mover *m,
 		return 16;
 	case MOVER_SYNC:
 		return ev->seq == m->committed ? 17 : 18;
+	case MOVER_NONCE:
+		return 20;
 	default:
 		return 19;
 	}
@@ -304,14 +339,31 @@ static unsigned int follower_column_of(const struct follower *f,
 	}
 }
 
+/* A flow has left since the ACCEPT: the peer would take it along. */
+static void leave_trial(struct world *w, struct host *h, unsigned int track)
+{
+	const struct mover *m = &h->mover[track];
+	struct mover_event ev = { .type = MOVER_REFUSE, .seq = m->seq,
+				  .reason = REASON_DIGEST };
+
+	if (m->state == MOVER_ASKED && m->trying &&
+	    h->left_seq[track] == m->seq &&
+	    migrate_mutant != MUTANT_left_taken_along)
+		host_step_mover(w, h, track, &ev, NULL);
+}
+
 void host_step_mover(struct world *w, struct host *h, unsigned int track,
 		       struct mover_event *ev, const struct dgram *cause)
 {
 	struct mover *m = &h->mover[track];
-	struct mover before = *m;
+	struct mover before;
 	struct migrate_actions acts;
-	unsigned int column = mover_column_of(m, ev), done;
+	unsigned int column, done;
 
+	if (ev->type != MOVER_REFUSE)
+		leave_trial(w, h, track);
+	before = *m;
+	column = mover_column_of(m, ev);
 	ev->random = (uint32_t)world_random(w);
 	coverage.mover[m->state][column]++;
 	w->stats.steps++;
@@ -327,6 +379,8 @@ void host_step_mover(struct world *w, struct host *h, unsigned int track,
 	      mover_target(m) ? sim_addr_number(&m->target.addr) : NO_ADDR);
 	done = execute(w, h, true, track, &acts, ev->type == MOVER_TIMER,
 		       cause);
+	if (done == acts.n)
+		check_tried(w, h, track, &before);
 	if (done < acts.n) {
 		coverage.mover[before.state][MOVER_COLUMNS - 1]++;
 		mover_rollback(m, &before, &acts, done, w->now);
@@ -510,6 +564,7 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 {
 	struct mover_event refuse = { .type = MOVER_REFUSE,
 				      .reason = REASON_LIMIT, .seq = d->seq };
+	struct mover_event untried = { .type = MOVER_NONCE, .seq = d->seq };
 
 	switch (d->kind) {
 	case D_SITUATION:
@@ -523,6 +578,10 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 	case D_NO_PORTS:
 		if (h->up && !h->stopped && !h->asleep)
 			host_step_mover(w, h, d->track, &refuse, NULL);
+		break;
+	case D_UNTRIED:
+		if (h->up && !h->stopped && !h->asleep)
+			host_step_mover(w, h, d->track, &untried, NULL);
 		break;
 	case D_RESUME:
 		if (w->now < h->resume_ms || (!h->stopped && !h->asleep))
@@ -645,6 +704,9 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		h->mover[t] = h->mover_journal[t];
 		h->mover[t].refused = h->mover[t].unsent = false;
+		h->mover[t].trying = false;
+		if (h->mover[t].repeat_ms == MIGRATE_NEVER)
+			h->mover[t].repeat_ms = 0;
 		memset(&h->mover[t].numbers, 0, sizeof(h->mover[t].numbers));
 		refusals_forget(&h->mover[t].refusals);
 		h->follower[t] = h->follower_journal[t];

@@ -204,8 +204,12 @@ static void receive_accept(struct world *w, struct host *h,
 	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = d->seq,
 				  .arrived_on = sim_addr(d->dst) };
 	struct host *p = host_peer(w, h);
+	unsigned int flow;
 
 	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
+	ev.pilot = host_pilot(h, d->track, &flow) && world_chance(w, 900);
+	if (ev.pilot && h->mover[d->track].state == MOVER_ASKED)
+		h->pilot_seq[d->track] = d->seq;
 	for (unsigned int i = 0; i < CHALLENGES; i++)
 		if (memcmp(p->challenge[i].challenge, d->challenge,
 			   sizeof(d->challenge)) == 0 &&
@@ -218,6 +222,32 @@ static void receive_accept(struct world *w, struct host *h,
 		ev.reason = REASON_DIGEST;
 	}
 	host_step_mover(w, h, d->track, &ev, d);
+}
+
+/* Taken by its content where a packet of the flow is, whatever the session. */
+static void receive_nonce(struct world *w, struct host *h,
+			  const struct dgram *d)
+{
+	const struct follower *f = &h->follower[d->track];
+	const struct mover *m = &h->mover[d->track];
+	struct mover_event ev = { .type = MOVER_NONCE, .seq = d->seq };
+	struct addr src = sim_addr(d->src);
+	struct dgram back = *d;
+
+	if (d->kind == D_NONCE_BACK) {
+		if (m->trying && m->seq == d->seq &&
+		    !memcmp(d->challenge, m->challenge, sizeof(m->challenge)))
+			host_step_mover(w, h, d->track, &ev, d);
+		return;
+	}
+	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0 ||
+	    !follower_nonce_seq(f, &src, &ev.seq) || ev.seq != d->seq)
+		return;
+	back.kind = D_NONCE_BACK;
+	back.from_host = h->id;
+	back.src = d->dst;
+	back.dst = d->src;
+	world_send(w, &back);
 }
 
 static void receive_sync(struct world *w, struct host *h,
@@ -308,6 +338,10 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 	if (!h->up)
 		return;
 	switch (d->kind) {
+	case D_NONCE:
+	case D_NONCE_BACK:
+		receive_nonce(w, h, d);
+		return;
 	case D_HELLO:
 		h->next_session = d->session;
 		answer = (struct dgram){ .kind = D_WELCOME, .from_host = h->id,

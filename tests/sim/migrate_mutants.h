@@ -25,6 +25,7 @@
 	X(no_journal, "keeps no record")                                      \
 	X(numbers_unpaced, "begins moves as fast as it is told to")           \
 	X(pause_skipped, "asks again for what was refused, at once")          \
+	X(try_skipped, "leaves a path that lives before the new one is tried") \
 	/* follower */                                                        \
 	X(offer_not_accepted, "ACCEPT without acceptance in the kernel")      \
 	X(challenge_to_old, "sends the challenge to the old locator")         \

@@ -132,6 +132,9 @@ void world_send(struct world *w, const struct dgram *d)
 	}
 	if (w->blocked[d->src][d->dst])
 		return;
+	if ((d->kind == D_DATA || d->kind == D_NONCE ||
+	     d->kind == D_NONCE_BACK) && w->unfit_ms[d->src][d->dst])
+		return;
 	while (copies-- > 0) {
 		if (world_chance(w, w->loss))
 			continue;
@@ -427,6 +430,25 @@ static void block(struct world *w, bool on)
 	trace(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
 }
 
+/* What passes a firewall between two addresses is messages alone, one way or
+ * both, until `on` is false. */
+static void unfit(struct world *w, bool on)
+{
+	unsigned int a = world_pick(w, ADDRS), b = ADDRS + world_pick(w, ADDRS);
+	unsigned int how = world_pick(w, 4);
+
+	if (world_chance(w, 500))
+		b = ADDRS + (unsigned int)used(&w->host[1],
+					       world_pick(w, TRACKS));
+	else if (world_chance(w, 500))
+		a = (unsigned int)used(&w->host[0], world_pick(w, TRACKS));
+	if (how != 1)
+		w->unfit_ms[a][b] = on ? w->now : 0;
+	if (how != 2)
+		w->unfit_ms[b][a] = on ? w->now : 0;
+	trace(w, "path %u, %u: %s %u", a, b, on ? "unfit" : "fit", how);
+}
+
 /* One wish after the other on a bad path: numbers overtake each other, and
  * what was proved is not known to be committed. */
 static void waver(struct world *w, struct host *h, unsigned int track)
@@ -514,10 +536,14 @@ static void happen(struct world *w)
 		waver(w, h, track);
 	} else if (what < 670) {
 		by_operator(w, h, track);
-	} else if (what < 740) {
+	} else if (what < 720) {
 		block(w, true);
-	} else if (what < 800) {
+	} else if (what < 765) {
 		block(w, false);
+	} else if (what < 790) {
+		unfit(w, true);
+	} else if (what < 800) {
+		unfit(w, false);
 	} else if (what < 830) {
 		w->loss = world_chance(w, 500) ? world_pick(w, 700) : 0;
 	} else if (what < 870) {
@@ -633,6 +659,7 @@ static void heal(struct world *w)
 	w->relayed = false;
 	w->late = 0;
 	memset(w->blocked, 0, sizeof(w->blocked));
+	memset(w->unfit_ms, 0, sizeof(w->unfit_ms));
 	memset(w->stranger, 0, sizeof(w->stranger));
 	for (int id = 0; id < HOSTS; id++) {
 		struct host *h = &w->host[id];

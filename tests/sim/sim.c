@@ -29,7 +29,7 @@ const char *const mover_column[MOVER_COLUMNS] = {
 	"refresh", "gone", "deprecated", "better_route", "operator", "ports",
 	"next", "retry", "ACCEPT", "ACCEPT old", "ACCEPT elsewhere",
 	"REFUSE retry", "REFUSE", "REFUSE old", "DONE", "DONE old", "timer",
-	"SYNC same", "SYNC other", "session", "kernel failed",
+	"SYNC same", "SYNC other", "session", "nonce", "kernel failed",
 };
 
 const char *const follower_column[FOLLOWER_COLUMNS] = {

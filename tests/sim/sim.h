@@ -56,9 +56,12 @@ enum dgram_kind {
 	D_FLOWS_ACK,
 	D_LIST,
 	D_LIST_ACK,
+	D_NONCE, /* on a flow, as data is */
+	D_NONCE_BACK,
 	/* no datagrams, but things that a daemon does a little later */
 	D_SITUATION,
 	D_NO_PORTS,
+	D_UNTRIED, /* no flow could bear a nonce */
 	D_TRAFFIC,
 	D_RESUME,
 	D_RESTART,
@@ -183,6 +186,7 @@ struct host {
 	bool denied[ALL_ADDRS]; /* policy */
 	bool taken[ALL_ADDRS]; /* with the identity ports */
 	bool digest_differs[TRACKS];
+	uint64_t pilot_seq[TRACKS]; /* of a move that a nonce can be sent for */
 	bool at_limit;
 
 	/* what the checks know */
@@ -210,6 +214,8 @@ struct world {
 	struct host host[HOSTS];
 	bool stranger[ALL_ADDRS];
 	bool blocked[ALL_ADDRS][ALL_ADDRS];
+	uint64_t unfit_ms[ALL_ADDRS][ALL_ADDRS]; /* carries no flow packets
+						  * since then; 0: it does */
 	unsigned int loss, copies, reorder, late; /* per mille */
 	bool comings; /* flows begin, end, enter and leave */
 	bool relayed; /* an attacker on the path repeats things elsewhere */
@@ -238,7 +244,7 @@ struct world {
 
 /* Coverage: what a step was given, finer than the event's type. */
 #define MOVER_ROWS MOVER_STATES
-#define MOVER_COLUMNS 21
+#define MOVER_COLUMNS 22
 #define FOLLOWER_ROWS FOLLOWER_STATES
 #define FOLLOWER_COLUMNS 14
 extern const char *const mover_column[MOVER_COLUMNS];
@@ -293,6 +299,9 @@ bool host_knows(const struct host *h, int a);
 void host_send_known(struct world *w, struct host *h, struct dgram *d);
 uint64_t host_deadline(const struct world *w, const struct host *h);
 void host_timers(struct world *w, struct host *h);
+/* Flow 0 or 1 of the track, that bears its nonces; false where what it sends
+ * is held, or goes nowhere. */
+bool host_pilot(const struct host *h, unsigned int track, unsigned int *flow);
 void host_crash(struct world *w, struct host *h, uint64_t for_ms);
 void host_restart(struct world *w, struct host *h, bool amnesia);
 
@@ -344,6 +353,8 @@ void check_answer(struct world *w, struct host *h,
 		  const struct migrate_action *a, const struct dgram *answered);
 void check_written_down(struct world *w, struct host *h, bool mover,
 			unsigned int track);
+void check_tried(struct world *w, const struct host *h, unsigned int track,
+		 const struct mover *before);
 void check_settled(struct world *w);
 bool world_is_settled(const struct world *w, const char **why);
 

@@ -742,6 +742,197 @@ static void session_repeats_what_is_outstanding(void **state)
 	assert_non_null(sent(MIGRATE_PROVE));
 }
 
+/* ---- trial */
+
+static void accept_with_pilot(uint64_t seq)
+{
+	mover_event((struct mover_event){ .type = MOVER_ACCEPT, .seq = seq,
+					  .arrived_on = m.target.addr,
+					  .pilot = true });
+}
+
+static void nonce(uint64_t seq)
+{
+	mover_event((struct mover_event){ .type = MOVER_NONCE, .seq = seq });
+}
+
+static void to_trial(void)
+{
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	now += 40;
+	accept_with_pilot(1);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_true(m.trying);
+}
+
+static void a_trial_comes_before_prove(void **state)
+{
+	(void)state;
+	to_trial();
+	assert_int_equal(has(MIGRATE_TRY)->seq, 1);
+	assert_locator(&has(MIGRATE_TRY)->to, N);
+	assert_null(has(MIGRATE_SEND));
+	assert_null(has(MIGRATE_SWITCH));
+	assert_locator(mover_locator(&m), O);
+	nonce(2);
+	assert_int_equal(m.state, MOVER_ASKED);
+	nonce(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_locator(&has(MIGRATE_SWITCH)->to, N);
+	assert_non_null(sent(MIGRATE_PROVE));
+	assert_false(m.trying);
+	nonce(1); /* a copy */
+	assert_null(has(MIGRATE_SEND));
+}
+
+static void a_trial_repeats_the_nonce_alone(void **state)
+{
+	const uint64_t end = T0 + 40 + 2 * 160; /* 2 PTO of 2 * 40 + 4 * 20 */
+	unsigned int n = 0;
+
+	(void)state;
+	to_trial();
+	assert_int_equal(m.try_end_ms, end);
+	accept_with_pilot(1); /* once more */
+	assert_int_equal(out.n, 0);
+	for (; mover_deadline_ms(&m) < end; n++) {
+		wait_for_timer();
+		assert_int_equal(count(MIGRATE_TRY), 1);
+		assert_null(has(MIGRATE_SEND));
+	}
+	assert_int_equal(n, 3);
+}
+
+static void a_trial_without_an_answer_goes_back(void **state)
+{
+	(void)state;
+	to_trial();
+	while (m.trying)
+		wait_for_timer();
+	assert_true(noted(COUNTER_MOVES_BLOCKED));
+	assert_int_equal(has(MIGRATE_NOTE)->reason, REASON_PATH_BLOCKED);
+	assert_locator(&has(MIGRATE_NOTE)->to, N);
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	assert_false(sent(MIGRATE_MOVE)->from_gone);
+	assert_false(mover_holds(&m));
+	assert_locator(mover_locator(&m), O);
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+	nonce(1); /* too late */
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_null(has(MIGRATE_SEND));
+}
+
+static void a_trial_has_a_quarter_of_a_second(void **state)
+{
+	(void)state;
+	m.rtt = (struct rtt){ .srtt_ms = 1 };
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	accept_with_pilot(1);
+	assert_int_equal(m.try_end_ms, T0 + MIGRATE_TRY_MIN_MS);
+}
+
+static void without_a_pilot_there_is_no_trial(void **state)
+{
+	(void)state;
+	to_switched();
+	assert_null(has(MIGRATE_TRY));
+	assert_false(m.trying);
+}
+
+static void a_trial_ends_where_the_old_one_goes(void **state)
+{
+	(void)state;
+	to_trial();
+	situation(MIGRATE_CAUSE_GONE, "t", N);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_int_equal(sent(MIGRATE_PROVE)->seq, 1);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N);
+	assert_false(mover_holds(&m));
+	assert_true(m.trying); /* it tells the list */
+}
+
+static void where_the_old_one_is_gone_nothing_waits(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	now += 40;
+	accept_with_pilot(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_non_null(sent(MIGRATE_PROVE));
+	assert_non_null(has(MIGRATE_TRY));
+	answer(MOVER_DONE, 1);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_true(m.trying);
+	while (m.trying)
+		wait_for_timer();
+	assert_true(noted(COUNTER_MOVES_BLOCKED));
+	assert_non_null(has(MIGRATE_NEXT_CANDIDATE));
+	assert_null(has(MIGRATE_SEND));
+	/* The next has to carry a nonce first: N is as good as any. */
+	situation(MIGRATE_CAUSE_NEXT, "cs", at(3));
+	assert_int_equal(m.state, MOVER_ASKED);
+	accept_with_pilot(2);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_null(has(MIGRATE_SWITCH));
+}
+
+static void a_doubt_about_the_old_one_is_no_reason_to_stay(void **state)
+{
+	(void)state;
+	to_switched(); /* the peer may be at N */
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", at(3));
+	accept_with_pilot(2);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+}
+
+/* A copy of MOVE may have been accepted that the first of them was not. */
+static void an_accept_outlives_a_refusal(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	refuse(1, REASON_DIGEST);
+	assert_true(m.refused);
+	accept_with_pilot(1);
+	assert_true(m.trying);
+	nonce(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	wait_for_timer();
+	assert_non_null(sent(MIGRATE_PROVE));
+}
+
+static void a_refusal_ends_a_trial(void **state)
+{
+	(void)state;
+	to_trial();
+	refuse(1, REASON_DIGEST); /* somebody has left: handover.c */
+	assert_false(m.trying);
+	assert_non_null(has(MIGRATE_SEND_FLOWS));
+	nonce(1);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(mover_locator(&m), O);
+}
+
+/* The old one lives all the same: nobody wanders, and nobody insists. */
+static void a_way_back_that_is_refused_ends_at_the_old_one(void **state)
+{
+	(void)state;
+	to_trial();
+	while (m.trying)
+		wait_for_timer();
+	refuse(2, REASON_LIMIT);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_null(has(MIGRATE_NEXT_CANDIDATE));
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", at(3));
+	accept_with_pilot(3);
+	while (m.trying)
+		wait_for_timer();
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_null(has(MIGRATE_SEND));
+	assert_locator(mover_locator(&m), O);
+}
+
 static void bounded_list_waits_for_a_commit(void **state)
 {
 	uint64_t seq;
@@ -1298,6 +1489,17 @@ int main(void)
 		MOVER(sync_of_a_peer_that_forgot_asks_again),
 		MOVER(sync_of_numbers_never_used_is_ignored),
 		MOVER(session_repeats_what_is_outstanding),
+		MOVER(a_trial_comes_before_prove),
+		MOVER(a_trial_repeats_the_nonce_alone),
+		MOVER(a_trial_without_an_answer_goes_back),
+		MOVER(a_trial_has_a_quarter_of_a_second),
+		MOVER(without_a_pilot_there_is_no_trial),
+		MOVER(a_trial_ends_where_the_old_one_goes),
+		MOVER(where_the_old_one_is_gone_nothing_waits),
+		MOVER(a_doubt_about_the_old_one_is_no_reason_to_stay),
+		MOVER(an_accept_outlives_a_refusal),
+		MOVER(a_refusal_ends_a_trial),
+		MOVER(a_way_back_that_is_refused_ends_at_the_old_one),
 		MOVER(bounded_list_waits_for_a_commit),
 		MOVER(rollback_of_an_addition_asks_nobody),
 		MOVER(rollback_keeps_the_hold_and_the_facts),

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * trial: shows that a new path carries the flows of a track (nonce.h).
+ *
+ *	mover	ACCEPT has come: picks a flow of each protocol (the pilots),
+ *		sends a nonce on the new wire tuple of each
+ *	peer	takes it, answers with one of its own on that very tuple
+ *	mover	takes that: the path carries flows, both ways
+ *
+ * A nonce of TCP repeats what the flow has sent last. That is seen in a copy
+ * (tap.h): an idle socket is made to send an ACK.
+ *
+ * Owns the pilots and the taps of a track, and every nonce. Never decides what
+ * follows from one (the core does), never sends one by a timer of its own: the
+ * peer's are answers, as many and as large as what they answer.
+ */
+#include "daemon.h"
+
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nonce.h"
+#include "pkt.h"
+
+#define LINGER_MS 200 /* a tap costs every packet of the host a look */
+#define KNOWN_MS 1000 /* numbers are of the present */
+#define IDLE_MS 15 /* who has sent nothing for so long may have been asked
+		    * before: tcp_invalid_ratelimit */
+#define CANDIDATES 4 /* TCP flows that are asked for their numbers */
+#define READS 16
+#define UNKNOWN_MAX 3 /* then what the others say is enough */
+
+enum { PILOT_TCP, PILOT_UDP, PILOTS };
+
+struct trial {
+	uint64_t seq; /* of the move */
+	uint64_t pilot[PILOTS]; /* struct flow's id; 0 none */
+	bool sent[PILOTS], crossed[PILOTS];
+	unsigned int unknown; /* no TCP flow told its numbers, so many times */
+	unsigned int answers; /* peer */
+	struct tap *tap;
+	struct tuple at; /* the pair that it is open for ... */
+	uint64_t opened_ms; /* ... since then */
+	uint64_t end_ms; /* nothing has used it since LINGER_MS */
+};
+
+static const uint8_t protos[PILOTS] = { IPPROTO_TCP, IPPROTO_UDP };
+
+/* ---- numbers ------------------------------------------------------------ */
+
+/* Of what was sent before it may be a repetition. */
+static void note_numbers(struct flow *f, const struct nonce_numbers *n,
+			 uint32_t next, uint64_t now_ms)
+{
+	struct flow_transit *t = f->transit;
+	bool is_new = !t->sent_ms || now_ms - t->sent_ms > KNOWN_MS ||
+		      (int32_t)(next - t->sent.seq) > 0;
+	uint32_t seq = is_new ? next : t->sent.seq;
+
+	t->sent = *n;
+	t->sent.seq = seq;
+	t->sent_ms = now_ms;
+}
+
+void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
+		uint64_t now_ms)
+{
+	struct nonce_numbers n;
+
+	if (!f->transit || p->proto != IPPROTO_TCP || p->fragment ||
+	    !(p->tcp_flags & PKT_TCP_ACK))
+		return;
+	nonce_read_numbers(data + p->l4_off, p->payload_off - p->l4_off, &n);
+	note_numbers(f, &n, p->tcp_seq + p->payload_len +
+			    !!(p->tcp_flags & PKT_TCP_FIN), now_ms);
+}
+
+static void on_copy(const struct tap_packet *p, void *arg)
+{
+	struct daemon *d = arg;
+	struct flow *f = flow_find(&d->flows, &p->tuple);
+	struct nonce_numbers n;
+
+	if (!f)
+		f = flow_find_wire(&d->flows, &p->tuple);
+	if (!f || !f->transit || !p->outgoing || !(p->flags & PKT_TCP_ACK) ||
+	    p->flags & (PKT_TCP_SYN | PKT_TCP_RST))
+		return;
+	memset(&n, 0, sizeof(n));
+	n.ack = p->ack;
+	n.window = p->window;
+	n.stamped = p->stamped;
+	n.tsval = p->tsval;
+	n.tsecr = p->tsecr;
+	note_numbers(f, &n, p->seq + p->payload_len +
+			    !!(p->flags & PKT_TCP_FIN), p->when_ms);
+}
+
+static void close_tap(struct trial *r)
+{
+	tap_close(r->tap);
+	r->tap = NULL;
+}
+
+static bool watches(const struct trial *r, const struct tuple *wire)
+{
+	return r->tap && addr_equal(&r->at.local.addr, &wire->local.addr) &&
+	       addr_equal(&r->at.remote.addr, &wire->remote.addr);
+}
+
+/* What does it send next? Its socket answers at once, over a path that it has:
+ * by the locator that is in use. */
+static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	if (f->identity.proto != IPPROTO_TCP)
+		return true;
+	if (f->hold || !flow_transit(f))
+		return false;
+	if (!watches(r, &wire)) {
+		close_tap(r);
+		if (tap_open(&r->tap, IPPROTO_TCP, &wire.local.addr,
+			     &wire.remote.addr)) {
+			r->tap = NULL;
+			return false;
+		}
+		r->at = wire;
+		r->opened_ms = loop_now_ms();
+	}
+	wake_poke(d, &f->identity);
+	if (f->steered & (1u << FLOW_STEER_OUT))
+		divert_read_out(d); /* it waits there */
+	for (int i = 0; i < READS; i++)
+		tap_receive(r->tap, on_copy, d);
+	if (f->transit->sent_ms >= r->opened_ms)
+		return true;
+	return f->transit->sent_ms &&
+	       loop_now_ms() - f->transit->sent_ms <= KNOWN_MS &&
+	       loop_now_ms() - r->opened_ms >= IDLE_MS;
+}
+
+/* ---- pilots ------------------------------------------------------------- */
+
+/* Its socket sends plain acknowledgments. */
+static bool can_acknowledge(const struct flow *f)
+{
+	switch (f->state) {
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSE_WAIT:
+	case TCP_LAST_ACK:
+	case TCP_CLOSING:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The peer's half may hold it for reasons of its own. */
+static bool is_suitable(const struct flow *f, uint8_t proto)
+{
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+	return f->identity.proto == proto && !f->ended && f->protected &&
+	       theirs && !follower_holds(&theirs->follower) &&
+	       (proto == IPPROTO_UDP || can_acknowledge(f));
+}
+
+/* Those that got data last come first. */
+static struct flow *candidate(struct track *t, uint8_t proto,
+			      const struct flow *const not[], unsigned int n)
+{
+	struct flow *f, *best = NULL;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+		bool known = false;
+
+		for (unsigned int i = 0; i < n; i++)
+			known = known || not[i] == f;
+		if (!known && is_suitable(f, proto) &&
+		    (!best || f->received_ms > best->received_ms))
+			best = f;
+	}
+	return best;
+}
+
+static struct flow *pick(struct track *t, struct trial *r, uint8_t proto)
+{
+	const struct flow *not[CANDIDATES];
+	struct flow *f;
+
+	for (unsigned int n = 0; n < CANDIDATES; n++) {
+		f = candidate(t, proto, not, n);
+		if (!f || learn_numbers(t->assoc->d, r, f))
+			return f;
+		not[n] = f;
+	}
+	return NULL;
+}
+
+static struct trial *get(struct track *t, uint64_t seq, uint64_t now_ms)
+{
+	struct trial *r = t->trial;
+
+	if (!r)
+		r = t->trial = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	if (r->seq != seq) {
+		r->seq = seq;
+		r->answers = 0;
+		memset(r->pilot, 0, sizeof(r->pilot));
+		memset(r->sent, 0, sizeof(r->sent));
+		memset(r->crossed, 0, sizeof(r->crossed));
+		r->unknown = 0;
+	}
+	r->end_ms = now_ms + LINGER_MS;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+	return r;
+}
+
+bool trial_ready(struct track *t)
+{
+	return candidate(t, IPPROTO_TCP, NULL, 0) ||
+	       candidate(t, IPPROTO_UDP, NULL, 0);
+}
+
+/* ---- nonces -------------------------------------------------------------- */
+
+static bool transmit(struct daemon *d, const struct flow *f,
+		     const struct tuple *at, const uint8_t *key,
+		     const struct nonce_about *about)
+{
+	static const struct nonce_numbers none;
+	uint8_t mac[NONCE_MAC_SIZE], packet[NONCE_PACKET_MAX];
+	int len;
+
+	nonce_mac(key, about, mac);
+	len = nonce_build(at, f->transit ? &f->transit->sent : &none, mac,
+			  packet, sizeof(packet));
+	if (len < 0 || tap_send(d->injector, packet, (size_t)len, f->mark))
+		return false;
+	COUNT(d, NONCES_TX);
+	return true;
+}
+
+static struct nonce_about of_mover(const struct track *t, const struct flow *f,
+				   enum nonce_way way)
+{
+	return (struct nonce_about){
+		.way = way, .track = t->id, .seq = t->mover.seq,
+		.flow_id = f->claim.flow_id,
+	};
+}
+
+/* The pilot, or another flow where that is gone. */
+static struct flow *pilot(struct track *t, struct trial *r, int i)
+{
+	struct flow *f = r->pilot[i] ? flow_find_id(&t->assoc->d->flows,
+						    r->pilot[i]) : NULL;
+
+	if (f && f->group[FLOW_OURS] == &t->group &&
+	    is_suitable(f, protos[i]) && learn_numbers(t->assoc->d, r, f))
+		return f;
+	f = pick(t, r, protos[i]);
+	if (f && f->id != r->pilot[i])
+		r->crossed[i] = false;
+	return f;
+}
+
+bool trial_send(struct track *t, const struct migrate_action *act,
+		uint64_t now_ms)
+{
+	struct trial *r = get(t, act->seq, now_ms);
+	bool any = false;
+
+	for (int i = 0; r && i < PILOTS; i++) {
+		struct flow *f = pilot(t, r, i);
+		struct nonce_about about;
+		struct tuple at;
+
+		r->pilot[i] = f ? f->id : 0;
+		r->sent[i] = false;
+		if (!f && i == PILOT_TCP && candidate(t, protos[i], NULL, 0) &&
+		    r->unknown++ < UNKNOWN_MAX)
+			any = true; /* next time */
+		if (!f)
+			continue;
+		at = flow_wire_tuple(f);
+		at.local.addr = act->to.addr;
+		at.local.port = flow_port(f, FLOW_OURS, act->to.ports);
+		about = of_mover(t, f, NONCE_FROM_MOVER);
+		r->sent[i] = r->crossed[i] ||
+			     transmit(t->assoc->d, f, &at, t->mover.challenge,
+				      &about);
+		any = any || r->sent[i];
+	}
+	return any;
+}
+
+static bool is_mac(const uint8_t *key, const struct nonce_about *about,
+		   const uint8_t *mac)
+{
+	uint8_t right[NONCE_MAC_SIZE];
+
+	nonce_mac(key, about, right);
+	return crypto_equal(mac, right, sizeof(right));
+}
+
+static struct flow *find(struct daemon *d, const struct tuple *t)
+{
+	struct flow *f = flow_find_wire(&d->flows, t);
+
+	if (!f)
+		f = flow_find(&d->flows, t);
+	return f && f->protected ? f : NULL;
+}
+
+/* The peer's, on the tuple that we asked for. */
+static bool take_answer(struct flow *f, const struct tuple *at,
+			const uint8_t *mac)
+{
+	struct track *t = track_of(f, FLOW_OURS);
+	struct nonce_about about;
+
+	if (!t || !t->trial || !t->mover.trying ||
+	    t->trial->seq != t->mover.seq ||
+	    !addr_equal(&at->local.addr, &t->mover.target.addr))
+		return false;
+	about = of_mover(t, f, NONCE_FROM_PEER);
+	if (!is_mac(t->mover.challenge, &about, mac))
+		return false;
+	for (int i = 0; i < PILOTS; i++)
+		t->trial->crossed[i] = t->trial->crossed[i] ||
+				       t->trial->pilot[i] == f->id;
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+	return true;
+}
+
+/* What a nonce of the mover on that tuple must be like; false where none is
+ * due. */
+static bool due_from_mover(const struct flow *f, const struct tuple *at,
+			   struct nonce_about *about)
+{
+	const struct track *t = track_of(f, FLOW_THEIRS);
+
+	memset(about, 0, sizeof(*about));
+	if (!t || !follower_nonce_seq(&t->follower, &at->remote.addr,
+				      &about->seq))
+		return false;
+	about->way = NONCE_FROM_MOVER;
+	about->track = t->id;
+	about->flow_id = f->claim.flow_id;
+	return true;
+}
+
+/* One for one, of the same size, to an address that has had our challenge. */
+static void take_question(struct daemon *d, struct flow *f,
+			  const struct tuple *at, const uint8_t *mac)
+{
+	struct track *t = track_of(f, FLOW_THEIRS);
+	struct nonce_about about;
+	struct trial *r;
+
+	if (!due_from_mover(f, at, &about) ||
+	    !is_mac(t->follower.challenge, &about, mac))
+		return;
+	r = get(t, about.seq, loop_now_ms());
+	if (!r || r->answers >= MIGRATE_ACCEPT_REPEATS_MAX ||
+	    !learn_numbers(d, r, f))
+		return;
+	r->answers++;
+	about.way = NONCE_FROM_PEER;
+	transmit(d, f, at, t->follower.challenge, &about);
+}
+
+void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)
+{
+	struct flow *f = find(d, at);
+
+	COUNT(d, NONCES_RX);
+	if (f && !take_answer(f, at, mac))
+		take_question(d, f, at, mac);
+}
+
+bool trial_is_ours(struct daemon *d, const struct tuple *at,
+		   const uint8_t *mac)
+{
+	struct flow *f = find(d, at);
+	const struct track *t = f ? track_of(f, FLOW_OURS) : NULL;
+	struct nonce_about about;
+
+	if (!f)
+		return false;
+	if (t && t->trial) {
+		about = of_mover(t, f, NONCE_FROM_MOVER);
+		if (is_mac(t->mover.challenge, &about, mac))
+			return true;
+	}
+	if (!due_from_mover(f, at, &about))
+		return false;
+	about.way = NONCE_FROM_PEER;
+	return is_mac(track_of(f, FLOW_THEIRS)->follower.challenge, &about,
+		      mac);
+}
+
+/* ---- time ---------------------------------------------------------------- */
+
+/* Every pilot has an answer. */
+static bool is_answered(const struct trial *r)
+{
+	bool any = false;
+
+	if (r->unknown && r->unknown <= UNKNOWN_MAX && !r->sent[PILOT_TCP])
+		return false;
+	for (int i = 0; i < PILOTS; i++) {
+		if (r->sent[i] && !r->crossed[i])
+			return false;
+		any = any || r->sent[i];
+	}
+	return any;
+}
+
+bool trial_is_over(const struct track *t)
+{
+	return t->trial && t->side == FLOW_OURS && t->mover.trying &&
+	       t->trial->seq == t->mover.seq && is_answered(t->trial);
+}
+
+void trial_step(struct track *t, uint64_t now_ms)
+{
+	if (t->trial && now_ms >= t->trial->end_ms)
+		trial_end(t);
+}
+
+uint64_t trial_due_ms(const struct track *t)
+{
+	if (!t->trial)
+		return UINT64_MAX;
+	return trial_is_over(t) ? 0 : t->trial->end_ms;
+}
+
+void trial_end(struct track *t)
+{
+	if (!t->trial)
+		return;
+	close_tap(t->trial);
+	free(t->trial);
+	t->trial = NULL;
+}

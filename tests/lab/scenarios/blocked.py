@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Paths that carry control messages and none of a flow's own packets."""
+from flows import copy, echo, udp
+from lab import check, wait_until
+from scenario import nodad, scenario
+
+# Who never saw a connection's SYN has no business with it.
+STRICT = """
+table inet strict {
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        meta l4proto udp accept
+        ct state new tcp flags & (fin | syn | rst | ack) != syn ACTION
+        ct state invalid ACTION
+    }
+}
+"""
+
+
+def strict(host, action="drop"):
+    host.run("nft", "-f", "-", input=STRICT.replace("ACTION", action))
+    host.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
+
+
+def two_ways(lab, n, *more, ruled=True):
+    """
+        client eth0 .1.2 -- lan1 -- .1.1 router .2.1 -- lan2 -- .2.3 server
+        client eth1 .3.9 -- lan3 -- .3.1 routerb .5.2 -- lan5 -- .5.1 router
+    """
+    hosts = lab.build("\n".join((
+        f"client  eth0 {n.cidr(1, 2)} lan1 via {n.ip(1, 1)}",
+        f"router  eth0 {n.cidr(1, 1)} lan1",
+        f"router  eth1 {n.cidr(2, 1)} lan2",
+        f"server  eth0 {n.cidr(2, 3)} lan2 via {n.ip(2, 1)}",
+        "client  eth1 - lan3",
+        f"routerb eth0 {n.cidr(3, 1)} lan3",
+        f"routerb eth1 {n.cidr(5, 2)} lan5 via {n.ip(5, 1)}",
+        f"router  eth2 {n.cidr(5, 1)} lan5", *more)))
+    client, router = hosts[:2]
+    f = f"-{n.fam}"
+    router.run("ip", f, "route", "add", n.cidr(3, 0), "via", n.ip(5, 2))
+    # what has one of its addresses as source leaves by the way of that
+    for subnet, host in ((1, 2), (3, 9), (6, 9)) if ruled else ((1, 2),):
+        client.run("ip", f, "rule", "add", "from", n.ip(subnet, host),
+                   "lookup", str(108 + subnet), "pref", str(900 + subnet))
+    client.run("ip", f, "route", "add", "default", "via", n.ip(1, 1), "dev",
+               "eth0", "table", "109")
+    return hosts
+
+
+def way(client, n, dev, subnet, metric):
+    route = ("ip", f"-{n.fam}", "route", "add", "default", "via",
+             n.ip(subnet, 1), "dev", dev)
+    client.add(dev, n.cidr(subnet, 9), nodad(n))
+    client.run(*route, "metric", str(metric))
+    client.run(*route, "table", str(108 + subnet))
+
+
+def some_flows(client, server, n):
+    return [echo(client, server, fam=n.fam, pace_us=5000),
+            echo(client, server, fam=n.fam, busy=0, idle=1),
+            copy(client, server, "down", fam=n.fam),
+            udp(client, server, fam=n.fam, pace_us=5000)]
+
+
+def live_on(flows):
+    for f in flows:
+        if f.many == 1 and f.kind == "echo" and f is flows[1]:
+            f.echo_all()
+        else:
+            f.goes_on()
+
+
+def stays(lab, n, action, ruled=True):
+    client, router, server, routerb = two_ways(lab, n, ruled=ruled)
+    strict(routerb, action)
+    lab.daemons(client, server)
+    flows = some_flows(client, server, n)
+    lab.protected(*flows)
+    way(client, n, "eth1", 3, 2000)
+    for f in flows:
+        f.forget_gap()
+    if not lab.without_daemons:
+        client.daemon.ctl("move", "--to", n.ip(3, 9))
+        wait_until("the path is said to be blocked", lambda: all(
+            lab.entry(client, f)["reason"] == "path_blocked" for f in flows))
+        blocked = client.daemon.counter("moves_blocked")
+        check(blocked >= 1, f"{blocked} moves were blocked")
+    lab.settled(*flows)
+    live_on(flows)
+    for f in (flows[0], flows[2], flows[3]):
+        check(f.gap_ms < 250, f"{f} was silent for {f.gap_ms} ms")
+    if not lab.without_daemons:
+        check(client.daemon.counter("moves_done") == 0, "it has moved")
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_drops_flows_is_not_taken(lab, n):
+    stays(lab, n, "drop")
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_rejects_flows_is_not_taken(lab, n):
+    stays(lab, n, "reject with tcp reset")
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_way_back_that_rejects_flows_is_not_taken(lab, n):
+    """Ours pass, the answers meet the firewall: it resets the server's."""
+    stays(lab, n, "reject with tcp reset", ruled=False)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_carries_flows_is_taken(lab, n):
+    """And the way back, on identity tuples, is tried likewise."""
+    client, router, server, routerb = two_ways(lab, n)
+    lab.daemons(client, server)
+    flows = some_flows(client, server, n)
+    lab.protected(*flows)
+    way(client, n, "eth1", 3, 2000)
+    for to, back in ((n.ip(3, 9), False), (n.ip(1, 2), True)):
+        if lab.without_daemons:
+            break
+        before = [h.daemon.counter("nonces_rx") for h in (client, server)]
+        client.daemon.ctl("move", "--to", to)
+        lab.settled(*flows, client=None if back else to)
+        live_on(flows)
+        for h, had in zip((client, server), before):
+            check(h.daemon.counter("nonces_rx") >= had + 2,
+                  f"{h.name} has not seen a nonce of each protocol")
+        check(client.daemon.counter("moves_blocked") == 0, "it was blocked")
+        check(all(lab.entry(client, f)["reason"] in (None, "none")
+                  for f in flows),
+              "it has a reason")
+    live_on(flows)
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="dies")
+def where_the_old_one_is_gone_the_next_is_tried(lab, n):
+    """
+        client eth2 .6.9 -- lan6 -- .6.1 router, behind the blocked way
+    """
+    client, router, server, routerb = two_ways(
+        lab, n, "client eth2 - lan6", f"router eth3 {n.cidr(6, 1)} lan6")
+    strict(routerb)
+    lab.daemons(client, server)
+    flows = some_flows(client, server, n)
+    lab.protected(*flows)
+    way(client, n, "eth1", 3, 2000)
+    way(client, n, "eth2", 6, 3000)
+    client.link("eth0", "down")
+    lab.settled(*flows, client=n.ip(6, 9))
+    live_on(flows)
+    if not lab.without_daemons:
+        check(client.daemon.counter("moves_blocked") == 1, "moves blocked: " +
+              str(client.daemon.counter("moves_blocked")))
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="dies")
+def where_there_is_no_other_it_says_why(lab, n):
+    client, router, server, routerb = two_ways(lab, n)
+    strict(routerb)
+    lab.daemons(client, server)
+    tcp, datagrams = (echo(client, server, fam=n.fam),
+                      udp(client, server, fam=n.fam))
+    lab.protected(tcp, datagrams)
+    way(client, n, "eth1", 3, 2000)
+    client.link("eth0", "down")
+    if not lab.without_daemons:
+        wait_until("the reason is listed", lambda: lab.entry(client, tcp)[
+            "reason"] == "path_blocked", 3)
+    datagrams.goes_on()
+    client.link("eth0", "up")
+    if n.fam == 6:
+        client.ip(f"address replace {n.cidr(1, 2)} dev eth0 nodad")
+    for table in "254", "109":
+        client.run("ip", f"-{n.fam}", "route", "replace", "default", "via",
+                   n.ip(1, 1), "dev", "eth0", "table", table)
+    lab.settled(tcp, datagrams)
+    tcp.goes_on()
+    for f in tcp, datagrams:
+        f.finish()
