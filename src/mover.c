@@ -829,6 +829,10 @@ void mover_rollback(struct mover *m, const struct mover *before,
 	m->current_up = is_up(&failed, &m->current, before->current_up);
 	m->sending_up = is_up(&failed, &m->sending, before->sending_up);
 	m->target_up = is_up(&failed, &m->target, false);
+	if (m->trying && !failed.trying) { /* it has ended all the same */
+		m->trying = false;
+		m->repeat_ms = now_ms; /* MOVE, and what follows from ACCEPT */
+	}
 	if (mover_holds(before) && !mover_holds(m))
 		m->holding = true; /* nothing was released */
 	if (mover_holds(m) && !mover_holds(before))

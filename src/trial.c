@@ -364,13 +364,18 @@ static void take_question(struct daemon *d, struct flow *f,
 	struct track *t = track_of(f, FLOW_THEIRS);
 	struct nonce_about about;
 	struct trial *r;
+	bool known;
 
 	if (!due_from_mover(f, at, &about) ||
 	    !is_mac(t->follower.challenge, &about, mac))
 		return;
 	r = get(t, about.seq, loop_now_ms());
-	if (!r || r->answers >= MIGRATE_ACCEPT_REPEATS_MAX ||
-	    !learn_numbers(d, r, f))
+	if (!r || r->answers >= MIGRATE_ACCEPT_REPEATS_MAX)
+		return;
+	d->steps++; /* what is heard meanwhile ends no flow */
+	known = learn_numbers(d, r, f);
+	d->steps--;
+	if (!known)
 		return;
 	r->answers++;
 	about.way = NONCE_FROM_PEER;

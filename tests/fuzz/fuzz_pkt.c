@@ -4,6 +4,7 @@
  * say of the checksum, the rest is the packet. What is found must lie within
  * it; a rewrite must keep its shape, and its way back restore every byte.
  */
+#include "nonce.h"
 #include "pkt.h"
 #include "rewrite.h"
 
@@ -124,6 +125,18 @@ static void check_rewrite(enum pkt_result result, struct pkt *p,
 	free(before);
 }
 
+/* What is read of a nonce, and of options, lies within. */
+static void check_nonce(const struct pkt *p, const uint8_t *packet, size_t len)
+{
+	const uint8_t *mac = nonce_find(p, packet);
+	struct nonce_numbers n;
+
+	check(!mac || (mac > packet && mac + NONCE_MAC_SIZE <= packet + len));
+	if (p->proto == IPPROTO_TCP && p->payload_off)
+		nonce_read_numbers(packet + p->l4_off,
+				   p->payload_off - p->l4_off, &n);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	enum csum_state csum;
@@ -142,6 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check((unsigned int)result < PKT_RESULT_MAX);
 	if (result <= PKT_OTHER) {
 		check_bounds(result, &p, size);
+		check_nonce(&p, packet, size);
 		check_rewrite(result, &p, packet, size, csum);
 	}
 	free(packet);

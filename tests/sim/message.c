@@ -208,8 +208,8 @@ static void receive_accept(struct world *w, struct host *h,
 
 	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
 	ev.pilot = host_pilot(h, d->track, &flow) && world_chance(w, 900);
-	if (ev.pilot && h->mover[d->track].state == MOVER_ASKED)
-		h->pilot_seq[d->track] = d->seq;
+	if (!h->mover[d->track].trying)
+		h->pilot_seq[d->track] = ev.pilot ? d->seq : 0;
 	for (unsigned int i = 0; i < CHALLENGES; i++)
 		if (memcmp(p->challenge[i].challenge, d->challenge,
 			   sizeof(d->challenge)) == 0 &&

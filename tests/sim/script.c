@@ -407,6 +407,19 @@ static void attack(struct world *w)
 	world_post(w, w->now + world_pick(w, 50), &d);
 }
 
+/* A host that has sent PROVE is not to hear of DONE. */
+static bool deafen(struct world *w, struct host *h, unsigned int track)
+{
+	int n = h->id * ADDRS + used(h, track);
+
+	if (h->mover[track].state != MOVER_SWITCHED || !world_chance(w, 300))
+		return false;
+	for (unsigned int i = 0; i < ALL_ADDRS; i++)
+		w->blocked[i][n] = true;
+	trace(w, "path to %d: blocked", n);
+	return true;
+}
+
 static void block(struct world *w, bool on)
 {
 	unsigned int a = world_pick(w, ADDRS), b = ADDRS + world_pick(w, ADDRS);
@@ -501,7 +514,13 @@ static void happen(struct world *w)
 	unsigned int what = world_pick(w, 1000);
 	int i = (int)world_pick(w, ADDRS);
 
-	if (what < 170) {
+	if (deafen(w, h, track)) {
+		return;
+	} else if (what < 25) {
+		unfit(w, true);
+	} else if (what < 35) {
+		unfit(w, false);
+	} else if (what < 170) {
 		addr_add(w, h, i);
 		if (world_chance(w, 500)) { /* add, then delete */
 			prefer(w, h, track);
@@ -536,14 +555,10 @@ static void happen(struct world *w)
 		waver(w, h, track);
 	} else if (what < 670) {
 		by_operator(w, h, track);
-	} else if (what < 720) {
+	} else if (what < 740) {
 		block(w, true);
-	} else if (what < 765) {
-		block(w, false);
-	} else if (what < 790) {
-		unfit(w, true);
 	} else if (what < 800) {
-		unfit(w, false);
+		block(w, false);
 	} else if (what < 830) {
 		w->loss = world_chance(w, 500) ? world_pick(w, 700) : 0;
 	} else if (what < 870) {

@@ -1375,12 +1375,38 @@ int markuse_look(uint32_t bit, struct markuse *to)
 	return 0;
 }
 
-/* These are no packets: no nonce can be sent, and moves go on without. */
+/* What becomes of packets that a daemon sends itself, nonces: where they cannot
+ * be sent moves go on without. */
+static enum { RAW_REFUSED, RAW_LOST, RAW_CARRIED } raw_fate;
+
+static void parcel_add(struct host *h, const uint8_t *packet, size_t len,
+		       bool out)
+{
+	struct parcel *p = &h->in_queue[h->n_in_queue++];
+
+	assert_true(len <= sizeof(p->data));
+	memcpy(p->data, packet, len);
+	p->len = (uint32_t)len;
+	p->id = ++h->next_id;
+	p->out = out;
+}
+
+/* Into the own queue, and the other host's. */
 int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	     uint32_t mark)
 {
-	(void)injector, (void)packet, (void)len, (void)mark;
-	return -ENETUNREACH;
+	struct pkt pkt;
+	struct host *to;
+
+	(void)mark;
+	if (raw_fate == RAW_REFUSED)
+		return -ENETUNREACH;
+	assert_int_equal(pkt_parse(packet, len, &pkt), PKT_OK);
+	to = host_at(&pkt.dst.addr);
+	parcel_add(injector->h, packet, len, true);
+	if (raw_fate == RAW_CARRIED && to)
+		parcel_add(to, packet, len, false);
+	return 0;
 }
 
 int natrules_open(struct natrules **out)

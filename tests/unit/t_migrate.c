@@ -878,6 +878,23 @@ static void where_the_old_one_is_gone_nothing_waits(void **state)
 	assert_null(has(MIGRATE_SWITCH));
 }
 
+/* The kernel did not take it: that says nothing of the path. */
+static void a_failed_switch_is_no_blocked_path(void **state)
+{
+	struct mover before;
+
+	(void)state;
+	to_trial();
+	before = m;
+	nonce(1);
+	mover_rollback(&m, &before, &out, 1, now);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_false(m.trying);
+	wait_for_timer();
+	assert_false(noted(COUNTER_MOVES_BLOCKED));
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 1);
+}
+
 static void a_doubt_about_the_old_one_is_no_reason_to_stay(void **state)
 {
 	(void)state;
@@ -1496,6 +1513,7 @@ int main(void)
 		MOVER(without_a_pilot_there_is_no_trial),
 		MOVER(a_trial_ends_where_the_old_one_goes),
 		MOVER(where_the_old_one_is_gone_nothing_waits),
+		MOVER(a_failed_switch_is_no_blocked_path),
 		MOVER(a_doubt_about_the_old_one_is_no_reason_to_stay),
 		MOVER(an_accept_outlives_a_refusal),
 		MOVER(a_refusal_ends_a_trial),

@@ -238,6 +238,7 @@ static inline void socket_add(struct host *h, const struct tuple *t)
 	memset(e, 0, sizeof(*e));
 	e->tuple = *t;
 	e->state = SOCKDIAG_OPEN;
+	e->tcp_state = 1; /* TCP_ESTABLISHED */
 	e->cookie = cookie++;
 }
 

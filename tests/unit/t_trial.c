@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* trial: whole daemons on kernels of paper, and paths that carry or do not. */
+#include "world.h"
+
+#include "nonce.h"
+
+#define OLD "10.0.0.1"
+#define NEW "10.0.0.9"
+#define NEXT "10.0.0.10"
+#define MINUTE 60000
+
+static int setup_raw(void **state)
+{
+	raw_fate = RAW_REFUSED;
+	return setup(state);
+}
+
+/* With what is in the queues. */
+static void run_queues(uint64_t ms)
+{
+	for (uint64_t end = clock_ms + ms; clock_ms < end;) {
+		run(1);
+		for (unsigned int i = 0; i < 2; i++) {
+			pktq_read(host[i].d->queue_in);
+			pktq_read(host[i].d->queue_out);
+		}
+	}
+}
+
+static uint64_t counter(unsigned int i, enum counter_id c)
+{
+	return host[i].d->counters.value[c];
+}
+
+static enum reason reason_of(const struct tuple *t)
+{
+	struct ctl_flow told;
+
+	assert_int_equal(report_ops.flow(host[0].d,
+					 flow_at(&host[0], t)->id, &told), 0);
+	return told.reason;
+}
+
+static const struct tuple *owned(void)
+{
+	static struct tuple t;
+
+	t = connection(40000);
+	run(3000);
+	assert_true(both_own(&t));
+	return &t;
+}
+
+static void what_carries_is_taken(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3); /* the last one is the best route */
+	run_queues(3000);
+	check_wire(t, NEW);
+	assert_int_equal(counter(0, COUNTER_NONCES_TX), 1);
+	assert_int_equal(counter(1, COUNTER_NONCES_RX), 1);
+	assert_int_equal(counter(1, COUNTER_NONCES_TX), 1);
+	assert_int_equal(counter(0, COUNTER_NONCES_RX), 1);
+	/* Out and in, at each: the own one leaves, the other's is taken. */
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(host[i].fate[1], i ? DROPPED : ACCEPTED);
+		assert_int_equal(host[i].fate[2], i ? ACCEPTED : DROPPED);
+	}
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
+static void what_does_not_is_left_alone(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	run_queues(3000);
+	check_wire(t, OLD);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	assert_int_equal(counter(0, COUNTER_MOVES_DONE), 0);
+	assert_int_equal(counter(0, COUNTER_PKT_HELD), 0);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	assert_int_equal(track_of(flow_at(&host[0], t), FLOW_OURS)->mover.state,
+			 MOVER_STEADY);
+	/* Nor asked again before its time, whatever happens elsewhere. */
+	addr_add(&host[0], NEXT, 2);
+	run_queues(3000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+}
+
+static void it_is_tried_again_after_ten_minutes(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	raw_fate = RAW_CARRIED;
+	run(9 * MINUTE);
+	check_wire(t, OLD);
+	run_queues(MINUTE);
+	check_wire(t, NEW);
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
+static void it_is_tried_again_when_the_address_comes_anew(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, OLD);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	addr_remove(&host[0], NEW);
+	run_queues(1000);
+	assert_int_equal(reason_of(t), REASON_NONE);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, NEW);
+}
+
+static void where_the_old_one_is_gone_it_is_said(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	run_queues(200);
+	check_wire(t, NEW); /* it does not wait for that */
+	run_queues(2000);
+	check_wire(t, NEW);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+}
+
+/* Its packets leave where they should, and get nowhere: reason enough. */
+static void where_none_was_carried_the_old_one_is_better(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	host[0].source_rules = true;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	run_queues(2000);
+	check_wire(t, NEW);
+	addr_add(&host[0], NEXT, 3); /* carries none either */
+	run_queues(2000);
+	check_wire(t, NEW);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], OLD, 1);
+	routes_change(&host[0], false);
+	run_queues(2000);
+	check_wire(t, OLD);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
+}
+
+/* After its ACCEPT: what crosses now proves nothing for those who stay. */
+static void who_leaves_meanwhile_is_not_taken_along(void **state)
+{
+	struct tuple u = connection(40001), r = tuple_reverse(&u);
+	const struct tuple *t = owned();
+	const struct track *track = track_of(flow_at(&host[0], t), FLOW_OURS);
+	const struct addr old = address(OLD);
+	struct tuple wire;
+
+	(void)state;
+	assert_true(both_own(&u));
+	assert_ptr_equal(track, track_of(flow_at(&host[0], &u), FLOW_OURS));
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	while (!track->mover.trying)
+		run_queues(1);
+	assoc_let_go(host[0].d, flow_at(&host[0], &u), clock_ms,
+		     REASON_POLICY);
+	raw_fate = RAW_CARRIED;
+	for (int i = 0; i < 3000; i++) {
+		run_queues(1);
+		if (!flow_at(&host[1], &r))
+			continue;
+		wire = flow_wire_tuple(flow_at(&host[1], &r));
+		assert_true(addr_equal(&wire.remote.addr, &old));
+	}
+	assert_int_equal(host[0].d->counters.refused[REASON_DIGEST], 1);
+	check_wire(t, NEW);
+}
+
+/* Neither is of use to who has not the challenge. */
+static void a_wrong_nonce_draws_nothing(void **state)
+{
+	const struct tuple *t = owned();
+	struct tuple wire = *t, seen;
+	static const struct nonce_numbers n;
+	uint8_t mac[NONCE_MAC_SIZE] = { 1 }, packet[NONCE_PACKET_MAX];
+	uint64_t sent;
+	int len;
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, NEW);
+	wire.local.addr = address(NEW);
+	seen = tuple_reverse(&wire);
+	sent = counter(1, COUNTER_NONCES_TX);
+	len = nonce_build(&wire, &n, mac, packet, sizeof(packet));
+	assert_true(len > 0);
+	parcel_add(&host[1], packet, (size_t)len, false);
+	run_queues(100);
+	assert_int_equal(counter(1, COUNTER_NONCES_TX), sent);
+	assert_int_equal(host[1].fate[host[1].next_id], DROPPED);
+	assert_non_null(flow_find_wire(&host[1].d->flows, &seen));
+	/* One that leaves takes the place of no flow. */
+	parcel_add(&host[0], packet, (size_t)len, true);
+	run_queues(100);
+	assert_int_equal(host[0].fate[host[0].next_id], DROPPED);
+	check_wire(t, NEW);
+}
+
+#define TRIAL(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TRIAL(what_carries_is_taken),
+		TRIAL(what_does_not_is_left_alone),
+		TRIAL(it_is_tried_again_after_ten_minutes),
+		TRIAL(it_is_tried_again_when_the_address_comes_anew),
+		TRIAL(where_the_old_one_is_gone_it_is_said),
+		TRIAL(where_none_was_carried_the_old_one_is_better),
+		TRIAL(who_leaves_meanwhile_is_not_taken_along),
+		TRIAL(a_wrong_nonce_draws_nothing),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
