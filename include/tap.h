@@ -3,8 +3,8 @@
  * tap: copies of a flow's packets as they pass the interfaces, and the
  * injection of one packet into our own stack.
  *
- * Owns the AF_PACKET socket of one address pair, its filter, and the raw
- * sockets that inject. Open only while a proof of ownership is pending: each
+ * Owns the AF_PACKET socket of one address pair, its filter, and the sockets
+ * that inject. Open only while a proof of ownership is pending: each
  * open tap costs a look at every packet of the host. Never delays or changes
  * a packet, never judges a proof (that is `claim`).
  */
@@ -64,9 +64,9 @@ int tap_injector_open(struct tap_injector **injector);
 void tap_injector_close(struct tap_injector *injector); /* NULL is fine */
 /*
  * Hands a complete IP packet, addressed to this host, to our own stack as if
- * it had come in: it goes out through lo with its route attached, so that no
- * rp_filter looks at its source. `mark` rides along (0: none) and chooses the
- * route. The transport checksum must be right. 0 or -errno.
+ * it had come in by lo; no rp_filter looks at its source. `mark` rides along
+ * (0: none) and chooses the route. The transport checksum must be right. The
+ * socket that takes it keeps no device by it. 0 or -errno.
  *
  * An idle TCP socket is made to state its numbers by pkt_build_tcp_probe():
  * its ACK passes a tap that is open, goes to the peer and is ignored there.

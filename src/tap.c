@@ -3,8 +3,8 @@
  * tap: copies of a flow's packets as they pass the interfaces, and the
  * injection of one packet into our own stack.
  *
- * Owns the AF_PACKET socket of one address pair, its filter, and the raw
- * sockets that inject. Never delays or changes a packet, never judges a proof.
+ * Owns the AF_PACKET socket of one address pair, its filter, and the sockets
+ * that inject. Never delays or changes a packet, never judges a proof.
  */
 #include "tap.h"
 
@@ -59,7 +59,8 @@ struct tap {
 };
 
 struct tap_injector {
-	int fd4, fd6;
+	int fd4, fd6; /* with the header */
+	int lo6; /* IPv6 into lo */
 };
 
 /* One copy, while it is looked at. */
@@ -440,18 +441,32 @@ int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
 
 /* --- injection ----------------------------------------------------------- */
 
+/*
+ * IPv4 packets go out by a raw socket, and their route comes with them: what
+ * comes in from lo without one would have to pass rp_filter. IPv6 packets go
+ * to lo by a packet socket and are routed as they come in. A raw socket that
+ * writes the IPv6 header itself sends by a route of its own (rawv6_sendmsg()
+ * says FLOWI_FLAG_KNOWN_NH, ip6_pol_route() clones). The socket that takes the
+ * packet keeps it (sk_rx_dst), it keeps the FIB's entry (rt6_info.from), and
+ * that one the device that has our address: so long as that socket was idle,
+ * the device could not be removed (rt6_uncached_list_flush_dev() leaves
+ * `from`; seen with 6.18).
+ */
 int tap_injector_open(struct tap_injector **out)
 {
-	const int type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	const int flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
 	struct tap_injector *j = calloc(1, sizeof(*j));
 	int err;
 
 	if (!j)
 		return -ENOMEM;
-	/* IPPROTO_RAW: to be written to alone, header and all. */
-	j->fd4 = socket(AF_INET, type, IPPROTO_RAW);
-	j->fd6 = socket(AF_INET6, type, IPPROTO_RAW);
+	/* IPPROTO_RAW and protocol 0: to be written to alone. */
+	j->fd4 = socket(AF_INET, SOCK_RAW | flags, IPPROTO_RAW);
+	j->fd6 = socket(AF_INET6, SOCK_RAW | flags, IPPROTO_RAW);
 	err = j->fd4 < 0 || (j->fd6 < 0 && errno != EAFNOSUPPORT) ? -errno : 0;
+	j->lo6 = socket(AF_PACKET, SOCK_DGRAM | flags, 0);
+	if (!err && j->lo6 < 0)
+		err = -errno;
 	if (!err && j->fd6 >= 0)
 		err = set_int(j->fd6, IPPROTO_IPV6, IPV6_HDRINCL, 1);
 	if (err) {
@@ -470,6 +485,8 @@ void tap_injector_close(struct tap_injector *j)
 		close(j->fd4);
 	if (j->fd6 >= 0)
 		close(j->fd6);
+	if (j->lo6 >= 0)
+		close(j->lo6);
 	free(j);
 }
 
@@ -506,6 +523,19 @@ static int send_raw(int fd, const struct msghdr *m, uint32_t mark)
 	return n < 0 ? -errno : 0;
 }
 
+static socklen_t fill_lo(struct sockaddr_storage *ss)
+{
+	const struct sockaddr_ll lo = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_IPV6),
+		.sll_ifindex = LOOPBACK_IFINDEX,
+		.sll_halen = ETH_ALEN,
+	};
+
+	memcpy(ss, &lo, sizeof(lo));
+	return sizeof(lo);
+}
+
 int tap_inject(struct tap_injector *j, const uint8_t *packet, size_t len,
 	       uint32_t mark)
 {
@@ -518,7 +548,12 @@ int tap_inject(struct tap_injector *j, const uint8_t *packet, size_t len,
 
 	if (fd < 0)
 		return fd;
-	m.msg_namelen = endpoint_to_sockaddr(&to, &ss);
+	if (from.family == 6) {
+		fd = j->lo6;
+		m.msg_namelen = fill_lo(&ss);
+	} else {
+		m.msg_namelen = endpoint_to_sockaddr(&to, &ss);
+	}
 	return send_raw(fd, &m, mark);
 }
 

@@ -550,6 +550,61 @@ static void a_packet_is_sent_as_it_is(void **state)
 	check_sent("fd09::1", "fd09::2", IPPROTO_UDP);
 }
 
+#define VPN4 "10.9.3.1"
+#define VPN6 "fd09:3::1"
+
+/* A socket keeps the route of the last segment that it took (sk_rx_dst), and
+ * an idle one takes none after the probe. */
+static void check_device_goes(const struct hosts *h, const char *a,
+			      const char *b)
+{
+	const struct linger abort_it = { .l_onoff = 1 };
+	struct tap_injector *injector;
+	uint8_t probe[PKT_PROBE_MAX];
+	struct copies c = { 0 };
+	struct tap *tap;
+	struct tuple t;
+	int fd, peer, len;
+	FILE *deletion;
+	bool gone;
+
+	host_run("ip link add vpn type veth peer name vpn_end && "
+		 "ip addr add " VPN4 "/32 dev vpn && "
+		 "ip addr add " VPN6 "/128 dev vpn nodad && "
+		 "ip link set vpn up && ip link set vpn_end up");
+	assert_int_equal(tap_injector_open(&injector), 0);
+	host_pair(h, a, b, &fd, &peer);
+	t = host_tuple(fd, IPPROTO_TCP);
+	say(fd, peer, "some");
+	tap = tap_pair(IPPROTO_TCP, a, b);
+	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
+	assert_int_equal(tap_inject(injector, probe, (size_t)len, MARK), 0);
+	collect(tap, &c, 1);
+	tap_close(tap);
+	tap_injector_close(injector);
+	deletion = popen("ip link del vpn", "r");
+	assert_non_null(deletion);
+	gone = host_readable(fileno(deletion), HOST_WAIT_MS);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
+	close(fd);
+	close(peer);
+	assert_int_equal(pclose(deletion), 0);
+	assert_true(gone);
+}
+
+static void a_device_goes_whose_address_was_probed(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+
+	host_enter(h->b);
+	host_run("ip route add " VPN4 " via " HOST_A4 " && "
+		 "ip -6 route add " VPN6 " via " HOST_A6);
+	host_enter(h->a);
+	set_rp_filter(1);
+	check_device_goes(h, VPN4, HOST_B4);
+	check_device_goes(h, VPN6, HOST_B6);
+}
+
 static void bad_calls_are_refused(void **state)
 {
 	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B6);
@@ -577,6 +632,7 @@ int main(void)
 		cmocka_unit_test(a_firewall_passes_one_of_two),
 		cmocka_unit_test(a_retained_address_is_reached_by_the_mark),
 		cmocka_unit_test(a_packet_is_sent_as_it_is),
+		cmocka_unit_test(a_device_goes_whose_address_was_probed),
 		cmocka_unit_test(bad_calls_are_refused),
 	};
 
