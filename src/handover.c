@@ -450,10 +450,12 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	if (addr_is_set(&t->wish) && !rtmon_usable(d->rtmon, &t->wish))
 		memset(&t->wish, 0, sizeof(t->wish));
 	t->fresh = false;
-	if (!rtmon_usable(d->rtmon, current))
+	if (!rtmon_usable(d->rtmon, current)) {
 		cause = MIGRATE_CAUSE_GONE;
-	else if (quiet)
+		t->open = SOURCE_WAY_OPEN; /* what was awaited is over */
+	} else if (quiet) {
 		cause = cause_to_move(t);
+	}
 	if (quiet)
 		t->stays = REASON_NONE;
 	if (cause == MIGRATE_CAUSE_REFRESH &&

@@ -218,6 +218,23 @@ static void a_hold_ends_when_the_gateway_answers(void **state)
 	check_wire(&t, "10.0.0.1");
 }
 
+/* Each time anew. */
+static void a_route_is_awaited_at_each_return(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	routes_change(&host[0], true);
+	for (int i = 0; i < 2; i++) {
+		addr_remove(&host[0], "10.0.0.1");
+		run(15000);
+		addr_add(&host[0], "10.0.0.1", 2);
+		run(2000);
+		assert_true(flow_at(&host[0], &t)->hold);
+	}
+}
+
 /* The sockets may have one that nobody who asks can see. */
 static void a_route_is_not_awaited_for_ever(void **state)
 {
@@ -353,6 +370,7 @@ int main(void)
 		WORLD(a_refused_locator_ends_no_hold),
 		WORLD(a_hold_ends_when_a_route_leads),
 		WORLD(a_hold_ends_when_the_gateway_answers),
+		WORLD(a_route_is_awaited_at_each_return),
 		WORLD(a_route_is_not_awaited_for_ever),
 		WORLD(the_allowed_address_is_found_first),
 		WORLD(the_allowed_address_is_found_between),
