@@ -236,6 +236,21 @@ static void drain(struct mover *m, uint64_t upto_seq, uint64_t now)
 	}
 }
 
+/* For how long a nonce is waited for. */
+static uint32_t trial_ms(const struct mover *m)
+{
+	const uint32_t most = 2 * rtt_pto_ms(&m->rtt);
+
+	return most > MIGRATE_TRY_MIN_MS ? most : MIGRATE_TRY_MIN_MS;
+}
+
+/* Before PROVE has come the peer may hold the flow, and answers no nonce: that
+ * of a PROVE which was lost says nothing about the path. */
+static bool trial_may_end(const struct mover *m)
+{
+	return m->trying && m->state != MOVER_SWITCHED;
+}
+
 /* The peer has committed `seq`: it sends to `target` and accepts from it. */
 static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 {
@@ -252,6 +267,8 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 	m->declared_gone = false;
 	m->peer_lost = false;
 	m->state = MOVER_STEADY;
+	if (m->trying)
+		m->try_end_ms = now + trial_ms(m);
 	refusals_forget(&m->refusals);
 	if (m->current_up) {
 		outbound(m, &m->current, out);
@@ -361,11 +378,8 @@ static void send_nonce(struct mover *m, uint64_t now,
 static void begin_trial(struct mover *m, uint64_t now,
 			struct migrate_actions *out)
 {
-	const uint32_t most = 2 * rtt_pto_ms(&m->rtt);
-
 	m->trying = true;
-	m->try_end_ms = now + (most > MIGRATE_TRY_MIN_MS ? most :
-							   MIGRATE_TRY_MIN_MS);
+	m->try_end_ms = now + trial_ms(m);
 	send_nonce(m, now, out);
 }
 
@@ -733,7 +747,7 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 	}
 	if (on_permit(m) && now >= m->permit_ms)
 		hold(m, now, out);
-	if (m->trying && now >= m->try_end_ms)
+	if (trial_may_end(m) && now >= m->try_end_ms)
 		give_up_trial(m, random, now, out);
 	else if (m->trying && now >= m->try_ms)
 		send_nonce(m, now, out);
@@ -870,7 +884,8 @@ uint64_t mover_deadline_ms(const struct mover *m)
 	}
 	if (m->trying) {
 		at = m->try_ms < at ? m->try_ms : at;
-		at = m->try_end_ms < at ? m->try_end_ms : at;
+		at = trial_may_end(m) && m->try_end_ms < at ? m->try_end_ms :
+							      at;
 	}
 	if (on_permit(m) && !m->holding)
 		at = m->permit_ms < at ? m->permit_ms : at;

@@ -878,6 +878,29 @@ static void where_the_old_one_is_gone_nothing_waits(void **state)
 	assert_null(has(MIGRATE_SWITCH));
 }
 
+/* The peer holds the flow until PROVE comes, and answers no nonce before. */
+static void a_lost_prove_says_nothing_of_the_path(void **state)
+{
+	uint64_t end;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	now += 40;
+	accept_with_pilot(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	for (end = now + 1000; mover_deadline_ms(&m) < end;) {
+		wait_for_timer();
+		assert_false(noted(COUNTER_MOVES_BLOCKED));
+		assert_true(m.trying);
+	}
+	answer(MOVER_DONE, 1);
+	assert_true(m.trying);
+	assert_int_equal(m.try_end_ms, now + 2 * 160);
+	nonce(1);
+	assert_false(m.trying);
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
 /* The kernel did not take it: that says nothing of the path. */
 static void a_failed_switch_is_no_blocked_path(void **state)
 {
@@ -1513,6 +1536,7 @@ int main(void)
 		MOVER(without_a_pilot_there_is_no_trial),
 		MOVER(a_trial_ends_where_the_old_one_goes),
 		MOVER(where_the_old_one_is_gone_nothing_waits),
+		MOVER(a_lost_prove_says_nothing_of_the_path),
 		MOVER(a_failed_switch_is_no_blocked_path),
 		MOVER(a_doubt_about_the_old_one_is_no_reason_to_stay),
 		MOVER(an_accept_outlives_a_refusal),
