@@ -27,6 +27,8 @@
 #define SINK_MTU 65535 /* that of the path is in the routes */
 #define SWEEP_MAX 128 /* objects that one dump collects for removal */
 #define SWEEP_ROUNDS 1024 /* dumps, at most, until none is left */
+#define SWEEP_STUCK 64 /* of them that begin with the same: ways of a peer */
+#define FAR_ENDS 16 /* of a copy, to choose from */
 
 /* The body that follows the header, zeroed. */
 static void *start(union route_message *m, uint16_t type, uint16_t flags,
@@ -231,24 +233,25 @@ int route_del_entry(struct netlink *nl, const struct route_entry *r)
  * The kernel refuses an address that lo has already, from whoever comes second
  * (inet_insert_ifa()), and routing daemons announce what they find there. With
  * another far end ours is in nobody's way: by what is compared it differs, and
- * 127/8 is announced by none.
+ * 127/8 is announced by none. It has to be one that no other address on lo has:
+ * the second would be secondary, and go with the first.
  */
-static struct addr far_end(const struct addr *a)
+static struct addr far_end(const struct addr *a, unsigned int choice)
 {
 	struct addr far = { .family = 4, .byte = { 127 } };
 
-	far.byte[1] = a->byte[1] ^ a->byte[0];
+	far.byte[1] = (uint8_t)((a->byte[1] ^ a->byte[0]) + choice);
 	far.byte[2] = a->byte[2];
 	far.byte[3] = a->byte[3];
 	return far;
 }
 
+/* `far` NULL: whichever it has. */
 static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
-		       const struct addr *a)
+		       const struct addr *a, const struct addr *far)
 {
 	union route_message m;
 	struct ifaddrmsg *ifa = start(&m, type, flags, sizeof(*ifa));
-	struct addr far = far_end(a);
 
 	ifa->ifa_family = AF_INET;
 	ifa->ifa_prefixlen = 32;
@@ -256,32 +259,34 @@ static int change_copy(struct netlink *nl, uint16_t type, uint16_t flags,
 	ifa->ifa_scope = RT_SCOPE_HOST;
 	ifa->ifa_index = ROUTE_LO_IFINDEX;
 	put_addr(&m, IFA_LOCAL, a);
-	put_addr(&m, IFA_ADDRESS, &far);
+	if (far)
+		put_addr(&m, IFA_ADDRESS, far);
 	mnl_attr_put_u32(&m.nlh, IFA_FLAGS, IFA_F_PERMANENT |
 						    IFA_F_NOPREFIXROUTE);
 	mnl_attr_put_strz(&m.nlh, IFA_LABEL, RETAIN_LABEL);
 	return ask(nl, &m);
 }
 
+/* What lo has already. */
 struct lo_search {
 	const struct addr *wanted;
-	bool found;
+	struct addr far;
+	bool others, ours; /* the address wanted is theirs; there is a copy */
+	bool far_taken;
 };
 
 static int on_lo_addr(const struct nlmsghdr *nlh, void *arg);
 
-/* Has lo got it from someone else? -errno where the kernel does not say. */
-static int others_have(struct netlink *nl, const struct addr *a)
+/* 0 or -errno where the kernel does not say. */
+static int search_lo(struct netlink *nl, struct lo_search *search)
 {
-	struct lo_search search = { .wanted = a };
 	union route_message m;
 	struct ifaddrmsg *ifa = start(&m, RTM_GETADDR, NLM_F_DUMP,
 				      sizeof(*ifa));
-	int err;
 
+	search->others = search->ours = search->far_taken = false;
 	ifa->ifa_family = AF_INET;
-	err = netlink_request(nl, &m.nlh, on_lo_addr, &search);
-	return err ? err : search.found;
+	return netlink_request(nl, &m.nlh, on_lo_addr, search);
 }
 
 /*
@@ -304,12 +309,20 @@ static int del_local_route(struct netlink *nl, const struct addr *a)
 
 int route_put_copy(struct netlink *nl, const struct addr *a)
 {
-	int err = others_have(nl, a);
+	struct lo_search search = { .wanted = a };
+	unsigned int choice = 0;
+	int err;
 
+	do {
+		search.far = far_end(a, choice);
+		err = search_lo(nl, &search);
+	} while (!err && search.far_taken && ++choice < FAR_ENDS);
+	if (err || search.others)
+		return err ? err : -EEXIST;
+	if (!search.ours)
+		err = change_copy(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL,
+				  a, &search.far);
 	if (err)
-		return err > 0 ? -EEXIST : err;
-	err = change_copy(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, a);
-	if (err && err != -EEXIST) /* there already: it is ours */
 		return err;
 	err = del_local_route(nl, a);
 	if (err)
@@ -319,7 +332,7 @@ int route_put_copy(struct netlink *nl, const struct addr *a)
 
 int route_del_copy(struct netlink *nl, const struct addr *a)
 {
-	return change_copy(nl, RTM_DELADDR, 0, a);
+	return change_copy(nl, RTM_DELADDR, 0, a, NULL);
 }
 
 /* --- neighbours ------------------------------------------------------------ */
@@ -550,7 +563,8 @@ static int on_entry(const struct nlmsghdr *nlh, void *arg)
 }
 
 /* The address, where this one is on lo; unset else. */
-static struct addr read_lo_addr(const struct nlmsghdr *nlh, bool *ours)
+static struct addr read_lo_addr(const struct nlmsghdr *nlh, bool *ours,
+				struct addr *far)
 {
 	const struct nlattr *tb[IFA_LABEL + 1];
 	const struct ifaddrmsg *ifa = parse(nlh, sizeof(*ifa), tb, IFA_LABEL);
@@ -564,25 +578,33 @@ static struct addr read_lo_addr(const struct nlmsghdr *nlh, bool *ours)
 			sizeof(RETAIN_LABEL) &&
 		!memcmp(mnl_attr_get_payload(tb[IFA_LABEL]), RETAIN_LABEL,
 			sizeof(RETAIN_LABEL));
+	*far = addr_value(tb[IFA_ADDRESS], AF_INET);
 	return addr_value(tb[IFA_LOCAL], AF_INET);
 }
 
 static int on_lo_addr(const struct nlmsghdr *nlh, void *arg)
 {
 	struct lo_search *search = arg;
+	struct addr far;
 	bool ours;
-	struct addr a = read_lo_addr(nlh, &ours);
+	struct addr a = read_lo_addr(nlh, &ours, &far);
 
-	search->found |= !ours && addr_equal(&a, search->wanted);
+	if (!addr_is_set(&a))
+		return 0;
+	if (addr_equal(&a, search->wanted))
+		*(ours ? &search->ours : &search->others) = true;
+	else if (addr_equal(&far, &search->far))
+		search->far_taken = true;
 	return 0;
 }
 
 static int on_copy(const struct nlmsghdr *nlh, void *arg)
 {
 	struct route_object o = { .kind = ROUTE_COPY };
+	struct addr far;
 	bool ours;
 
-	o.copy = read_lo_addr(nlh, &ours);
+	o.copy = read_lo_addr(nlh, &ours, &far);
 	if (ours)
 		collect(arg, &o);
 	return 0;
@@ -679,6 +701,8 @@ static int look(struct netlink *nl, enum route_kind kind, int family,
 	uint8_t *hdr = start(&m, dump[kind].type, NLM_F_DUMP, dump[kind].body);
 
 	*hdr = (uint8_t)family; /* the first byte of all three */
+	if (kind == ROUTE_ENTRY) /* a host may have a million others */
+		((struct rtmsg *)(void *)hdr)->rtm_protocol = RETAIN_PROTO;
 	sweep->n = 0;
 	return netlink_request(nl, &m.nlh, dump[kind].cb, sweep);
 }
@@ -703,11 +727,23 @@ static int remove_all(struct netlink *nl, const struct sweep *sweep)
 	return first;
 }
 
-/* Dumps of one kind, until one shows nothing that has to go. */
+static const struct addr *sweep_addr(const struct sweep *sweep)
+{
+	const struct route_object *o = &sweep->item[0];
+
+	return o->kind == ROUTE_RULE ? &o->rule.from :
+	       o->kind == ROUTE_ENTRY ? &o->entry.to : &o->copy;
+}
+
+/* Dumps of one kind, until one shows nothing that has to go. What the kernel
+ * does not find by what we know of it is in a form that we never make: that of
+ * somebody else who took our protocol number, and stays. */
 static int sweep_kind(struct netlink *nl, enum route_kind kind, int family,
 		      route_keep *keep, void *arg)
 {
 	struct sweep sweep = { .keep = keep, .arg = arg };
+	unsigned int stuck = 0;
+	struct addr last = { 0 };
 
 	for (int round = 0; round < SWEEP_ROUNDS; round++) {
 		int err = look(nl, kind, family, &sweep);
@@ -716,6 +752,10 @@ static int sweep_kind(struct netlink *nl, enum route_kind kind, int family,
 			return 0; /* no such family here */
 		if (err || !sweep.n)
 			return err;
+		stuck = addr_equal(&last, sweep_addr(&sweep)) ? stuck + 1 : 0;
+		if (stuck == SWEEP_STUCK)
+			return 0;
+		last = *sweep_addr(&sweep);
 		err = remove_all(nl, &sweep);
 		if (err)
 			return err;

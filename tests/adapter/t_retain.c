@@ -633,6 +633,51 @@ static void test_an_address_on_lo_stays_its_owners(void **state)
 	expect_dump(before);
 }
 
+/* An earlier version made copies whose far end is the address itself; and
+ * somebody else may use our protocol's number. */
+static void test_what_is_in_another_form_is_swept(void **state)
+{
+	struct retain *r;
+	char *before;
+
+	(void)ready(state);
+	host_run("ip route add blackhole 192.0.2.64/26 proto 221 table 99 && "
+		 "ip rule add pref 77 to 192.0.2.64/26 blackhole proto 221");
+	before = dump();
+	host_run("ip addr add 192.0.2.7/32 dev lo scope host label lo:sacip");
+	r = open_retain(NULL);
+	assert_int_equal(retain_sweep(r), 0);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+	host_run("ip route flush table 99; ip rule del pref 77");
+}
+
+/* Of two with the same far end the second would be secondary, and go with the
+ * first. */
+static void test_copies_go_one_by_one(void **state)
+{
+	struct addr old[2], peer = host_addr(HOST_B4);
+	struct retain *r;
+	char *before, *one;
+
+	(void)ready(state);
+	before = dump();
+	old[0] = host_addr("10.98.1.20");
+	old[1] = host_addr("192.168.1.20");
+	r = open_retain(NULL);
+	assert_int_equal(retain_protect(r, &old[1], &peer, 0), 0);
+	one = dump();
+	assert_int_equal(retain_protect(r, &old[0], &peer, 0), 0);
+	assert_int_equal(retain_unprotect(r, &old[0], &peer), 0);
+	expect_dump(one);
+	assert_int_equal(retain_protect(r, &old[0], &peer, 0), 0);
+	assert_int_equal(retain_unprotect(r, &old[1], &peer), 0);
+	host_run("ip addr show dev lo | grep -q 'inet 10.98.1.20 '");
+	assert_int_equal(retain_unprotect(r, &old[0], &peer), 0);
+	assert_int_equal(retain_close(r, false), 0);
+	expect_dump(before);
+}
+
 /* A service address, announced and withdrawn and announced again. */
 static void test_a_copy_is_in_nobodys_way(void **state)
 {
@@ -1594,6 +1639,8 @@ int main(void)
 		TEST(test_a_fight_has_an_end),
 		TEST(test_many_peers_are_swept),
 		TEST(test_an_address_on_lo_stays_its_owners),
+		TEST(test_what_is_in_another_form_is_swept),
+		TEST(test_copies_go_one_by_one),
 		TEST(test_a_copy_is_in_nobodys_way),
 		TEST(test_a_copy_of_the_dead_goes),
 		TEST(test_the_interfaces_route_survives),
