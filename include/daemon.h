@@ -420,6 +420,8 @@ void divert_released(struct daemon *d, struct divert_released *r);
 /* Gives back what waits in vain (hold_take_stale()). Was a segment among it? */
 bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
 		       bool first);
+/* Gives back what was to leave by an interface that is gone. */
+void divert_drop_link(struct daemon *d, uint32_t ifindex);
 /* Gives back the kernel's packets of a flow that ends. */
 void divert_drop_held(struct daemon *d, struct flow *f);
 /* Reads what was sent before this call, or a batch of it. */

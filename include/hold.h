@@ -40,6 +40,7 @@ struct hold_packet {
 	uint16_t queue; /* queue number */
 	enum csum_state csum;
 	uint32_t mark;
+	uint32_t ifindex; /* was to leave by it; the kernel keeps it for this */
 	uint32_t len;
 	uint8_t data[];
 };
@@ -66,6 +67,7 @@ struct hold_counters {
 	uint64_t held; /* accepted by hold_push() */
 	uint64_t released; /* taken by hold_pop() */
 	uint64_t stale; /* taken by hold_take_stale() */
+	uint64_t gone; /* taken by hold_take_link() */
 	uint64_t full; /* turned away: a bound of all flows, or no memory */
 	uint64_t flow_full; /* turned away: a bound of its flow */
 };
@@ -109,5 +111,9 @@ const struct hold_packet *hold_first_segment(const struct hold_flow *f);
  */
 bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 		     bool first, struct hold_list *out);
+/* Moves to `out` (initialized), in order, what was to leave by this interface.
+ * Returns whether a segment was among them. */
+bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,
+		    struct hold_list *out);
 
 #endif

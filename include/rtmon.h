@@ -62,6 +62,7 @@ enum rtmon_kind {
 	RTMON_ADDR_CHANGED, /* address, before: a flag differs */
 	RTMON_LINK_UP, /* link */
 	RTMON_LINK_DOWN, /* link; also where it is gone */
+	RTMON_LINK_GONE, /* link, as it last was; after LINK_DOWN */
 	RTMON_ROUTE_CHANGED, /* once a batch; tables local and own don't count */
 	RTMON_RULE_CHANGED, /* once a batch */
 	RTMON_ROUTER_ANSWERS, /* one that did not: routes may be others (IPv6) */

@@ -357,6 +357,13 @@ static bool hold_is_over(const struct flow *f, uint64_t now_ms)
 	       now_ms - theirs->follower.hold_since_ms > MIGRATE_HOLD_MAX_MS;
 }
 
+/* See drop_link(). An interface that the table has no room for may be there. */
+static bool is_link_gone(const struct daemon *d, uint32_t ifindex)
+{
+	return ifindex && !rtmon_link(d->rtmon, ifindex) &&
+	       !rtmon_overflows(d->rtmon);
+}
+
 /* Past hold_max the datagrams that are held stay and the newest goes. Segments
  * are held on: those before are given up meanwhile (stale.c), and one of them
  * starts the flow again. */
@@ -372,10 +379,11 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 		.queue = pktq_number(q),
 		.csum = p->csum,
 		.mark = p->mark,
+		.ifindex = p->out_ifindex,
 		.len = p->len,
 	};
 
-	if (!f->transit ||
+	if (!f->transit || is_link_gone(d, p->out_ifindex) ||
 	    (meta.kind == HOLD_ANY && hold_is_over(f, now_ms) &&
 	     flow_is_waiting(f)) ||
 	    hold_push(&d->hold, &f->transit->held, &meta, p->data)) {
@@ -558,6 +566,38 @@ bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
 	}
 	flush_held(d);
 	return segment;
+}
+
+/*
+ * Who removes a device waits until no packet in a queue was to leave by it any
+ * more (nf_queue_entry_get_refs()), and would wait for as long as we hold one.
+ * The kernel gives them up itself when the device goes down (nfqnl_dev_drop()),
+ * and then others come to the queue that were on their way.
+ */
+static void drop_link(struct daemon *d, struct flow *f, uint32_t ifindex)
+{
+	struct hold_list gone = STAILQ_HEAD_INITIALIZER(gone);
+	struct hold_packet *h;
+
+	if (hold_take_link(&d->hold, &f->transit->held, ifindex, &gone))
+		f->transit->stale = true;
+	while ((h = STAILQ_FIRST(&gone))) {
+		STAILQ_REMOVE_HEAD(&gone, entry);
+		drop(d, queue_of(d, h), h->id);
+		COUNT(d, PKT_HOLD_DROPPED);
+		free(h);
+	}
+}
+
+void divert_drop_link(struct daemon *d, uint32_t ifindex)
+{
+	struct hold_flow *h, *next;
+
+	for (h = LIST_FIRST(&d->hold.waiting); h; h = next) {
+		next = LIST_NEXT(h, in_waiting);
+		drop_link(d, h->owner, ifindex);
+	}
+	flush_held(d);
 }
 
 void divert_drop_held(struct daemon *d, struct flow *f)

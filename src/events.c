@@ -52,6 +52,9 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 	case RTMON_LINK_UP:
 		retain_link_up(d->retain, e->link.ifindex);
 		break;
+	case RTMON_LINK_GONE:
+		divert_drop_link(d, e->link.ifindex);
+		return;
 	default:
 		break;
 	}

@@ -161,3 +161,27 @@ bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 		LIST_REMOVE(f, in_waiting);
 	return segment;
 }
+
+bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,
+		    struct hold_list *out)
+{
+	struct hold_list all = STAILQ_HEAD_INITIALIZER(all);
+	bool waited = !STAILQ_EMPTY(&f->list), segment = false;
+	struct hold_packet *p;
+
+	STAILQ_CONCAT(&all, &f->list);
+	while ((p = STAILQ_FIRST(&all))) {
+		STAILQ_REMOVE_HEAD(&all, entry);
+		if (p->ifindex != ifindex) {
+			STAILQ_INSERT_TAIL(&f->list, p, entry);
+			continue;
+		}
+		segment = segment || p->kind == HOLD_SEGMENT;
+		STAILQ_INSERT_TAIL(out, p, entry);
+		uncount(h, f, p);
+		h->counters.gone++;
+	}
+	if (waited && STAILQ_EMPTY(&f->list))
+		LIST_REMOVE(f, in_waiting);
+	return segment;
+}

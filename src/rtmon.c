@@ -58,6 +58,16 @@ static void tell_link(struct rtmon *rt, const struct rtmon_link *now,
 		rt->routes_changed = true;
 }
 
+static void tell_gone(struct rtmon *rt, const struct rtmon_link *was)
+{
+	struct rtmon_link link = *was;
+
+	link.up = false;
+	if (was->up)
+		tell(rt, RTMON_LINK_DOWN, NULL, NULL, &link);
+	tell(rt, RTMON_LINK_GONE, NULL, NULL, &link);
+}
+
 /* --- events -------------------------------------------------------------- */
 
 static void on_new_link(struct rtmon *rt, const struct nlmsghdr *nlh)
@@ -97,10 +107,7 @@ static void on_del_link(struct rtmon *rt, const struct nlmsghdr *nlh)
 	for (size_t i = t->n_addresses; i-- > 0;)
 		if (t->addresses[i].ifindex == link.ifindex)
 			remove_address(rt, &t->addresses[i]);
-	if (link.up) {
-		link.up = false;
-		tell(rt, RTMON_LINK_DOWN, NULL, NULL, &link);
-	}
+	tell_gone(rt, &link);
 }
 
 static void on_new_address(struct rtmon *rt, const struct nlmsghdr *nlh)
@@ -256,14 +263,9 @@ static void tell_differences(struct rtmon *rt, const struct rtmon_table *old)
 		if (!rtmon_find_address(now, &old->addresses[i]))
 			tell(rt, RTMON_ADDR_REMOVED, &old->addresses[i], NULL,
 			     NULL);
-	for (size_t i = 0; i < old->n_links; i++) {
-		struct rtmon_link gone = old->links[i];
-
-		if (!gone.up || rtmon_find_link(now, gone.ifindex))
-			continue;
-		gone.up = false;
-		tell(rt, RTMON_LINK_DOWN, NULL, NULL, &gone);
-	}
+	for (size_t i = 0; i < old->n_links; i++)
+		if (!rtmon_find_link(now, old->links[i].ifindex))
+			tell_gone(rt, &old->links[i]);
 }
 
 /* What waits is older than the dump and must not be applied after it. */

@@ -253,6 +253,8 @@ static void links_go_down_and_up(void **state)
 	(void)wait_for(t, RTMON_ADDR_REMOVED, "10.7.0.1");
 	(void)wait_for(t, RTMON_LINK_DOWN, NULL);
 	assert_null(rtmon_link_by_name(t->rt, "gone"));
+	e = wait_for(t, RTMON_LINK_GONE, NULL);
+	assert_string_equal(e.link.name, "gone");
 	unwatch(t);
 }
 

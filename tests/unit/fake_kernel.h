@@ -968,6 +968,12 @@ bool rtmon_has_uid_rules(const struct rtmon *rt)
 	return false;
 }
 
+uint64_t rtmon_overflows(const struct rtmon *rt)
+{
+	(void)rt;
+	return 0;
+}
+
 uint64_t rtmon_resyncs(const struct rtmon *rt)
 {
 	(void)rt;

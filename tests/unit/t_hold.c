@@ -365,6 +365,40 @@ static void the_last_ack_stays(void **state)
 	drain(&h, &f);
 }
 
+/* Of the others, order and bounds stay. */
+static void what_leaves_by_one_link_is_taken(void **state)
+{
+	const struct hold_packet to[] = {
+		{ .id = 1, .ifindex = 3 },
+		{ .id = 2, .ifindex = 4, .kind = HOLD_SEGMENT },
+		{ .id = 3, .ifindex = 3, .kind = HOLD_ACK },
+		{ .id = 4, .ifindex = 4 },
+	};
+	const uint32_t first[] = { 1, 3 }, rest[] = { 2, 4 };
+	struct hold_list out = STAILQ_HEAD_INITIALIZER(out);
+	struct hold_flow f;
+	struct hold h;
+
+	(void)state;
+	hold_init(&h, NULL);
+	hold_flow_init(&f, NULL);
+	assert_false(hold_take_link(&h, &f, 3, &out));
+	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++)
+		assert_int_equal(hold_push(&h, &f, &to[i], (const uint8_t *)""), 0);
+	assert_false(hold_take_link(&h, &f, 5, &out));
+	assert_true(STAILQ_EMPTY(&out));
+	assert_false(hold_take_link(&h, &f, 3, &out));
+	check_ids(&out, first, 2);
+	assert_int_equal(hold_peek(&f)->id, 2);
+	assert_int_equal(f.packets, 2);
+	assert_int_equal(h.packets, 2);
+	assert_true(hold_take_link(&h, &f, 4, &out));
+	check_ids(&out, rest, 2);
+	assert_true(hold_flow_empty(&f));
+	assert_true(LIST_EMPTY(&h.waiting));
+	assert_int_equal(h.counters.gone, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +411,7 @@ int main(void)
 		cmocka_unit_test(agrees_with_the_model),
 		cmocka_unit_test(old_segments_are_given_up),
 		cmocka_unit_test(the_last_ack_stays),
+		cmocka_unit_test(what_leaves_by_one_link_is_taken),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -5,7 +5,7 @@ import time
 
 from flows import echo, stream, udp
 from lab import check, wait_until
-from scenario import lan, nodad, scenario
+from scenario import lan, nodad, routed, scenario
 
 GRACE_NS = 1000000  # what was on its way through the cable already
 RTT_MAX_MS = 150  # a send that failed in the kernel comes back after 200
@@ -228,3 +228,26 @@ def peer_stopped_in_a_handover(lab, n):
         f.goes_on()
     for f in flows:
         f.finish()
+
+
+@scenario(fam=(4, 6))
+def a_device_goes_while_packets_wait(lab, n):
+    """The daemon rewrites datagrams, and the device that they leave by is
+    deleted. With nowhere to go they are held; the device is not."""
+    lab.conf["rewrite"] = "queue"
+    client, router, server = routed(lab, n)
+    lab.daemons(client, server)
+    flows = [udp(client, server, "up", fam=n.fam, pace_us=50)
+             for _ in range(3)]
+    lab.protected(*flows)
+    client.add("eth1", n.cidr(3, 9), nodad(n))
+    client.ip(f"route replace default via {n.ip(3, 1)} dev eth1")
+    lab.settled(*flows, client=n.ip(3, 9))
+    for f in flows:
+        f.goes_on()
+    held = client.daemon.counter("pkt_held")
+    client.spawn("ip", "link", "del", "eth1", name="deletion").wait(5)
+    check(client.daemon.counter("pkt_held") > held, "nothing was held")
+    client.route("default via", n.ip(1, 1), "dev eth0")
+    for f in flows:  # over two ways: their order is the network's matter
+        f.goes_on()
