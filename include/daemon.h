@@ -121,6 +121,8 @@ struct track {
 	uint64_t kept_ports[KEEP_PORTS]; /* ... and these choices of ports */
 	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
+	uint64_t nonces_seq; /* of that move ... */
+	unsigned int nonces; /* ... so many were looked into */
 	uint64_t greeted_seq; /* from where that move was offered */
 	struct bucket answers; /* a token for each number */
 	uint64_t answered_seq, answered_ms; /* that has had one last */

@@ -62,6 +62,7 @@
 #define MIGRATE_LEASE_MS 30000
 #define MIGRATE_GIVE_UP_MS (MIGRATE_LEASE_MS / 2)
 #define MIGRATE_TRY_MIN_MS 250 /* a nonce has that long to cross, or 2 PTO */
+#define MIGRATE_TRY_MAX_MS (2 * MIGRATE_PTO_MAX_MS) /* no trial lasts longer */
 #define MIGRATE_TOMBSTONE_MS 60000 /* for the executor of ACCEPT_DEL */
 #define MIGRATE_KERNEL_RETRY_MS 1000
 
@@ -333,6 +334,7 @@ struct follower {
 	enum follower_state state;
 	uint32_t track; /* the peer's number */
 	uint64_t committed;
+	uint64_t committed_ms; /* in this run; 0 never */
 	uint64_t pending; /* while OFFERED */
 	uint64_t floor; /* lower ones that are not `committed` are stale */
 	struct locator sending; /* outbound destination */
@@ -368,9 +370,9 @@ bool follower_holds(const struct follower *f);
 const struct locator *follower_locator(const struct follower *f);
 bool follower_accepts(const struct follower *f, const struct addr *a);
 /* The number that a nonce from there is for, with f->challenge: of the offer, or
- * of what it has become; false where there is none. */
+ * of what it has become a moment ago; false where there is none. */
 bool follower_nonce_seq(const struct follower *f, const struct addr *from,
-			uint64_t *seq);
+			uint64_t now_ms, uint64_t *seq);
 enum locator_role follower_role(const struct follower *f, unsigned int i);
 
 #endif

@@ -107,6 +107,7 @@ static void commit(struct follower *f, uint64_t seq, const struct locator *to,
 	}
 	f->state = FOLLOWER_STEADY;
 	f->committed = seq;
+	f->committed_ms = now;
 	f->floor = seq + 1;
 	f->sending = target;
 	f->gone = false;
@@ -374,10 +375,14 @@ bool follower_accepts(const struct follower *f, const struct addr *a)
 }
 
 bool follower_nonce_seq(const struct follower *f, const struct addr *from,
-			uint64_t *seq)
+			uint64_t now_ms, uint64_t *seq)
 {
 	const bool offered = f->state == FOLLOWER_OFFERED;
 
+	/* PROVE may be there before the nonce that did not hold it up. */
+	if (!offered && (!f->committed_ms ||
+			 now_ms >= f->committed_ms + MIGRATE_TRY_MAX_MS))
+		return false;
 	*seq = offered ? f->pending : f->committed;
 	return f->pending == *seq && *seq > 0 &&
 	       addr_equal(from, offered ? &f->offer.addr : &f->sending.addr);

@@ -38,7 +38,6 @@ struct trial {
 	uint64_t pilot[PILOTS]; /* struct flow's id; 0 none */
 	bool sent[PILOTS], crossed[PILOTS];
 	unsigned int unknown; /* no TCP flow told its numbers, so many times */
-	unsigned int answers; /* peer */
 	struct tap *tap;
 	struct tuple at; /* the pair that it is open for ... */
 	uint64_t opened_ms; /* ... since then */
@@ -211,7 +210,6 @@ static struct trial *get(struct track *t, uint64_t seq, uint64_t now_ms)
 		return NULL;
 	if (r->seq != seq) {
 		r->seq = seq;
-		r->answers = 0;
 		memset(r->pilot, 0, sizeof(r->pilot));
 		memset(r->sent, 0, sizeof(r->sent));
 		memset(r->crossed, 0, sizeof(r->crossed));
@@ -349,11 +347,26 @@ static bool due_from_mover(const struct flow *f, const struct tuple *at,
 
 	memset(about, 0, sizeof(*about));
 	if (!t || !follower_nonce_seq(&t->follower, &at->remote.addr,
-				      &about->seq))
+				      loop_now_ms(), &about->seq))
 		return false;
 	about->way = NONCE_FROM_MOVER;
 	about->track = t->id;
 	about->flow_id = f->claim.flow_id;
+	return true;
+}
+
+/* Whoever has seen a nonce can send it again. Each may cost a tap and a probe,
+ * answered or not, so each counts, and one too many does not even keep the tap
+ * open. */
+static bool may_answer(struct track *t, uint64_t seq)
+{
+	if (t->nonces_seq != seq) {
+		t->nonces_seq = seq;
+		t->nonces = 0;
+	}
+	if (t->nonces >= MIGRATE_ACCEPT_REPEATS_MAX)
+		return false;
+	t->nonces++;
 	return true;
 }
 
@@ -367,17 +380,17 @@ static void take_question(struct daemon *d, struct flow *f,
 	bool known;
 
 	if (!due_from_mover(f, at, &about) ||
-	    !is_mac(t->follower.challenge, &about, mac))
+	    !is_mac(t->follower.challenge, &about, mac) ||
+	    !may_answer(t, about.seq))
 		return;
 	r = get(t, about.seq, loop_now_ms());
-	if (!r || r->answers >= MIGRATE_ACCEPT_REPEATS_MAX)
+	if (!r)
 		return;
 	d->steps++; /* what is heard meanwhile ends no flow */
 	known = learn_numbers(d, r, f);
 	d->steps--;
 	if (!known)
 		return;
-	r->answers++;
 	about.way = NONCE_FROM_PEER;
 	transmit(d, f, at, t->follower.challenge, &about);
 }

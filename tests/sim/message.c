@@ -241,7 +241,7 @@ static void receive_nonce(struct world *w, struct host *h,
 		return;
 	}
 	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0 ||
-	    !follower_nonce_seq(f, &src, &ev.seq) || ev.seq != d->seq)
+	    !follower_nonce_seq(f, &src, w->now, &ev.seq) || ev.seq != d->seq)
 		return;
 	back.kind = D_NONCE_BACK;
 	back.from_host = h->id;

@@ -214,6 +214,8 @@ struct host {
 	size_t n_source;
 	uint64_t deadline_ms;
 	uint32_t poke_mark;
+	unsigned int pokes;
+	bool silent; /* no socket answers one */
 	/* packets */
 	struct parcel in_queue[64];
 	size_t n_in_queue;
@@ -1359,7 +1361,8 @@ int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 	struct pkt pkt;
 
 	h->poke_mark = mark;
-	if (pkt_parse(packet, (uint32_t)len, &pkt) != PKT_OK)
+	h->pokes++;
+	if (h->silent || pkt_parse(packet, (uint32_t)len, &pkt) != PKT_OK)
 		return 0;
 	t = pkt_tuple_in(&pkt);
 	for (size_t i = 0; i < TAPS; i++) {

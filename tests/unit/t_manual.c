@@ -221,6 +221,10 @@ static void timers_are_right(void **state)
 	assert_says("Three wrong ones");
 	assert_says("at most %d times; copies within %d ms",
 		    MIGRATE_ACCEPT_REPEATS_MAX, MIGRATE_COPY_MS);
+	assert_says("committed within %d s, from its N",
+		    MIGRATE_TRY_MAX_MS / 1000);
+	assert_says("Of each number %d are looked at",
+		    MIGRATE_ACCEPT_REPEATS_MAX);
 }
 
 static void assert_shows(const uint8_t *bytes, size_t len)

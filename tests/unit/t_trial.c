@@ -230,6 +230,120 @@ static void a_wrong_nonce_draws_nothing(void **state)
 	check_wire(t, NEW);
 }
 
+/* The mover's nonce, as the peer's track wants it now. */
+static size_t question(const struct tuple *t, uint64_t seq, uint8_t *packet)
+{
+	static const struct nonce_numbers n;
+	struct tuple r = tuple_reverse(t), wire = *t;
+	const struct flow *f = flow_at(&host[1], &r);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+	const struct nonce_about about = {
+		.way = NONCE_FROM_MOVER, .track = theirs->id, .seq = seq,
+		.flow_id = f->claim.flow_id,
+	};
+	uint8_t mac[NONCE_MAC_SIZE];
+	int len;
+
+	wire.local.addr = address(NEW);
+	nonce_mac(theirs->follower.challenge, &about, mac);
+	len = nonce_build(&wire, &n, mac, packet, NONCE_PACKET_MAX);
+	assert_true(len > 0);
+	return (size_t)len;
+}
+
+static struct track *offered(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+	struct track *theirs = track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+
+	addr_add(&host[0], NEW, 3);
+	for (int i = 0; i < 1000; i++) {
+		if (theirs->follower.state == FOLLOWER_OFFERED)
+			break;
+		settle_once();
+		clock_ms += !n_post;
+	}
+	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
+	n_post = 0;
+	lose_post = true;
+	return theirs;
+}
+
+/* Somebody has seen one, and sends it again and again. How often does the peer
+ * listen to its socket? */
+static int replay(const struct track *theirs, const uint8_t *packet,
+		  size_t len, int copies)
+{
+	int open = 0;
+
+	for (int i = 0; i < copies; i++) {
+		parcel_add(&host[1], packet, len, false);
+		run_queues(250);
+		open += !!theirs->trial;
+	}
+	return open;
+}
+
+static void copies_draw_no_more_answers_than_that(void **state)
+{
+	const struct tuple *t = owned();
+	uint8_t packet[NONCE_PACKET_MAX];
+	const struct track *theirs = offered(t);
+	size_t len = question(t, theirs->follower.pending, packet);
+	uint64_t sent = counter(1, COUNTER_NONCES_TX);
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	replay(theirs, packet, len, 60);
+	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
+	assert_int_equal(counter(1, COUNTER_NONCES_TX) - sent,
+			 MIGRATE_ACCEPT_REPEATS_MAX);
+}
+
+/* Each costs its socket two packets, answered or not. */
+static void who_cannot_answer_is_not_asked_for_ever(void **state)
+{
+	const struct tuple *t = owned();
+	uint8_t packet[NONCE_PACKET_MAX];
+	const struct track *theirs = offered(t);
+	size_t len = question(t, theirs->follower.pending, packet);
+	unsigned int pokes = host[1].pokes;
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	host[1].silent = true;
+	replay(theirs, packet, len, 60);
+	assert_int_equal(host[1].pokes - pokes,
+			 2 * MIGRATE_ACCEPT_REPEATS_MAX);
+	assert_null(theirs->trial);
+}
+
+static void a_committed_number_is_soon_of_the_past(void **state)
+{
+	const struct tuple *t = owned();
+	struct tuple r = tuple_reverse(t);
+	const struct track *theirs = track_of(flow_at(&host[1], &r),
+					      FLOW_THEIRS);
+	uint8_t packet[NONCE_PACKET_MAX];
+	uint64_t sent;
+	size_t len;
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, NEW);
+	raw_fate = RAW_LOST;
+	sent = counter(1, COUNTER_NONCES_TX);
+	len = question(t, theirs->follower.committed, packet);
+	replay(theirs, packet, len, 1); /* where PROVE did not wait it may be late */
+	assert_int_equal(counter(1, COUNTER_NONCES_TX) - sent, 1);
+	run_queues(MIGRATE_TRY_MAX_MS);
+	sent++;
+	assert_int_equal(replay(theirs, packet, len, 40), 0);
+	assert_int_equal(counter(1, COUNTER_NONCES_TX), sent);
+}
+
 #define TRIAL(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown)
 
 int main(void)
@@ -243,6 +357,9 @@ int main(void)
 		TRIAL(where_none_was_carried_the_old_one_is_better),
 		TRIAL(who_leaves_meanwhile_is_not_taken_along),
 		TRIAL(a_wrong_nonce_draws_nothing),
+		TRIAL(copies_draw_no_more_answers_than_that),
+		TRIAL(who_cannot_answer_is_not_asked_for_ever),
+		TRIAL(a_committed_number_is_soon_of_the_past),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
