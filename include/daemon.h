@@ -122,7 +122,8 @@ struct track {
 	const struct book_track *book; /* while it is taken up: its ports */
 	/* FLOW_THEIRS */
 	uint64_t nonces_seq; /* of that move ... */
-	unsigned int nonces; /* ... so many were looked into */
+	unsigned int nonces; /* ... so many were looked into ... */
+	bool nonces_tcp; /* ... and one of TCP answered */
 	uint64_t greeted_seq; /* from where that move was offered */
 	struct bucket answers; /* a token for each number */
 	uint64_t answered_seq, answered_ms; /* that has had one last */
@@ -709,6 +710,11 @@ void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac);
 /* One leaves on it: is it ours, and not only like it? */
 bool trial_is_ours(struct daemon *d, const struct tuple *at,
 		   const uint8_t *mac);
+/* Somebody resets the flow, from where the peer was offered to be: may that be
+ * a box, because of a nonce? */
+bool trial_may_be_rejected(const struct flow *f, uint64_t now_ms);
+/* Another packet of the flow came from there. */
+void trial_heard(struct flow *f);
 /* A segment of the flow is held: what its TCP says in it. */
 void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
 		uint64_t now_ms);

@@ -118,6 +118,8 @@ struct flow_transit {
 	bool echo_is_old; /* it was held for long, nothing newer was heard */
 	struct nonce_numbers sent; /* what its TCP sent last ... */
 	uint64_t sent_ms; /* ... as was seen then; 0 never */
+	uint64_t answered_ms; /* a nonce was, and its path was not heard of
+			       * since; 0 none */
 	bool stale; /* its segments were given up, and none went instead */
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
 	uint64_t bytes[FLOW_SIDES];

@@ -802,7 +802,7 @@ static bool is_asked_end(const struct flow *f, const struct addr *local)
 	       addr_equal(&target->addr, local);
 }
 
-/* The same of the peer's: a nonce to where it wants to be may be rejected. */
+/* The peer wants to be there. */
 static bool is_offered_end(const struct flow *f, const struct addr *remote)
 {
 	const struct track *t = track_of(f, FLOW_THEIRS);
@@ -825,7 +825,8 @@ static void in_icmp(struct daemon *d, struct pktq *q, struct pktq_packet *p,
 		return;
 	}
 	if (is_asked_end(f, &quoted.local.addr) ||
-	    is_offered_end(f, &quoted.remote.addr)) {
+	    (is_offered_end(f, &quoted.remote.addr) &&
+	     trial_may_be_rejected(f, loop_now_ms()))) {
 		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
 		drop(d, q, p->id);
 		return;
@@ -846,6 +847,7 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 {
 	struct rewrite_target to = rewrite_target_in(&f->identity);
 	uint32_t mark = p->mark | d->conf->mark;
+	bool offered = is_offered_end(f, &pkt->src.addr);
 
 	if ((pkt->tcp_flags & (PKT_TCP_SYN | PKT_TCP_ACK)) == PKT_TCP_SYN) {
 		COUNT(d, PKT_STRANGER_SYN);
@@ -854,11 +856,13 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	}
 	if ((pkt->tcp_flags & PKT_TCP_RST) &&
 	    (is_asked_end(f, &pkt->dst.addr) ||
-	     is_offered_end(f, &pkt->src.addr))) {
+	     (offered && trial_may_be_rejected(f, loop_now_ms())))) {
 		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
 		drop(d, q, p->id);
 		return;
 	}
+	if (offered)
+		trial_heard(f);
 	note_queued(f, loop_now_ms());
 	note_rewritten(f, FLOW_THEIRS, p->len);
 	if (p->full_len > p->len || rewrite_packet(pkt, p->data, &to, p->csum)) {

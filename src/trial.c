@@ -27,6 +27,7 @@
 #define KNOWN_MS 1000 /* numbers are of the present */
 #define IDLE_MS 15 /* who has sent nothing for so long may have been asked
 		    * before: tcp_invalid_ratelimit */
+#define REJECTED_MS MIGRATE_PTO_MAX_MS /* a box answers sooner */
 #define CANDIDATES 4 /* TCP flows that are asked for their numbers */
 #define READS 16
 #define UNKNOWN_MAX 3 /* then what the others say is enough */
@@ -363,6 +364,7 @@ static bool may_answer(struct track *t, uint64_t seq)
 	if (t->nonces_seq != seq) {
 		t->nonces_seq = seq;
 		t->nonces = 0;
+		t->nonces_tcp = false;
 	}
 	if (t->nonces >= MIGRATE_ACCEPT_REPEATS_MAX)
 		return false;
@@ -392,7 +394,34 @@ static void take_question(struct daemon *d, struct flow *f,
 	if (!known)
 		return;
 	about.way = NONCE_FROM_PEER;
-	transmit(d, f, at, t->follower.challenge, &about);
+	if (!transmit(d, f, at, t->follower.challenge, &about))
+		return;
+	t->nonces_tcp = t->nonces_tcp || at->proto == IPPROTO_TCP;
+	if (flow_transit(f))
+		f->transit->answered_ms = loop_now_ms();
+}
+
+/* Of ours nothing but an answer goes there, and a box that resets both ends may
+ * have seen the question alone: then the mover, that waits for the answer where
+ * it is, has sent nothing else from there. But the mover's own RST comes once:
+ * whoever may have sent it is heard. */
+bool trial_may_be_rejected(const struct flow *f, uint64_t now_ms)
+{
+	const struct track *t = track_of(f, FLOW_THEIRS);
+	bool answered;
+
+	if (f->transit && f->transit->answered_ms &&
+	    now_ms < f->transit->answered_ms + REJECTED_MS)
+		return true;
+	answered = t->nonces_seq == t->follower.pending && t->nonces_tcp;
+	return !answered && !follower_holds(&t->follower) &&
+	       now_ms < t->follower.accept_ms + MIGRATE_TRY_MAX_MS;
+}
+
+void trial_heard(struct flow *f)
+{
+	if (f->transit)
+		f->transit->answered_ms = 0;
 }
 
 void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)

@@ -223,6 +223,10 @@ static void timers_are_right(void **state)
 		    MIGRATE_ACCEPT_REPEATS_MAX, MIGRATE_COPY_MS);
 	assert_says("committed within %d s, from its N",
 		    MIGRATE_TRY_MAX_MS / 1000);
+	assert_says("to the socket for %d s after that",
+		    MIGRATE_PTO_MAX_MS / 1000);
+	assert_says("of the track for %d s after ACCEPT",
+		    MIGRATE_TRY_MAX_MS / 1000);
 	assert_says("Of each number %d are looked at",
 		    MIGRATE_ACCEPT_REPEATS_MAX);
 }

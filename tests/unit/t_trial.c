@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include "nonce.h"
+#include "pkt.h"
 
 #define OLD "10.0.0.1"
 #define NEW "10.0.0.9"
@@ -344,6 +345,79 @@ static void a_committed_number_is_soon_of_the_past(void **state)
 	assert_int_equal(counter(1, COUNTER_NONCES_TX), sent);
 }
 
+static enum fate reset_from(const char *own, uint16_t port, uint8_t flags)
+{
+	const struct tuple t = tuple_of(own, port, "10.0.0.2", 22);
+	uint32_t id = packet_queue_flags(&host[1], &t, false, flags);
+
+	pktq_read(host[1].d->queue_in);
+	return host[1].fate[id];
+}
+
+#define RST PKT_TCP_RST
+#define ACK PKT_TCP_ACK
+
+/* Its own, of a flow that ends at the new address: there is no second one. */
+static void who_is_there_may_reset(void **state)
+{
+	struct tuple u = connection(40001);
+	const struct tuple *t = owned();
+	struct track *theirs;
+
+	(void)state;
+	assert_true(both_own(&u));
+	addr_remove(&host[0], OLD);
+	theirs = offered(t);
+	assert_true(follower_holds(&theirs->follower));
+	assert_int_equal(reset_from(NEW, 40000, RST | ACK), REWRITTEN);
+	assert_int_equal(reset_from(NEW, 40001, RST), REWRITTEN);
+}
+
+/* A box may send one for the answer; nothing else of ours can draw it. */
+static void only_an_answer_may_be_rejected(void **state)
+{
+	struct tuple u = connection(40001);
+	const struct tuple *t = owned();
+	uint8_t packet[NONCE_PACKET_MAX];
+	struct track *theirs;
+	size_t len;
+
+	(void)state;
+	assert_true(both_own(&u));
+	theirs = offered(t);
+	raw_fate = RAW_LOST;
+	len = question(t, theirs->follower.pending, packet);
+	replay(theirs, packet, len, 1);
+	assert_int_equal(counter(1, COUNTER_NONCES_TX), 1);
+	assert_int_equal(reset_from(NEW, 40000, RST), DROPPED);
+	assert_int_equal(reset_from(NEW, 40000, RST | ACK), DROPPED);
+	assert_int_equal(reset_from(NEW, 40001, RST | ACK), REWRITTEN);
+	/* The path carries it. */
+	assert_int_equal(reset_from(NEW, 40000, ACK), REWRITTEN);
+	assert_int_equal(reset_from(NEW, 40000, RST | ACK), REWRITTEN);
+	/* Or nothing was heard, for longer than a box takes. */
+	replay(theirs, packet, len, 1);
+	assert_int_equal(reset_from(NEW, 40000, RST), DROPPED);
+	run_queues(MIGRATE_PTO_MAX_MS);
+	assert_int_equal(reset_from(NEW, 40000, RST | ACK), REWRITTEN);
+	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
+}
+
+/* One that resets both ends when it sees a question, which comes no further:
+ * where the old address lives the mover waits there for our answer. */
+static void who_cannot_be_there_yet_resets_nothing(void **state)
+{
+	const struct tuple *t = owned();
+	struct track *theirs = offered(t);
+
+	(void)state;
+	assert_false(follower_holds(&theirs->follower));
+	assert_int_equal(reset_from(NEW, 40000, RST), DROPPED);
+	run_queues(MIGRATE_TRY_MAX_MS);
+	assert_int_equal(reset_from(NEW, 40000, RST), REWRITTEN);
+	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
+}
+
 #define TRIAL(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown)
 
 int main(void)
@@ -360,6 +434,9 @@ int main(void)
 		TRIAL(copies_draw_no_more_answers_than_that),
 		TRIAL(who_cannot_answer_is_not_asked_for_ever),
 		TRIAL(a_committed_number_is_soon_of_the_past),
+		TRIAL(who_is_there_may_reset),
+		TRIAL(only_an_answer_may_be_rejected),
+		TRIAL(who_cannot_be_there_yet_resets_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
