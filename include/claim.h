@@ -131,6 +131,7 @@ struct claim {
 	bool wanted : 1; /* claim_start() was called */
 	bool confirmed : 1; /* owned by the table's peer */
 	bool doubted : 1; /* ... but the peer wants it proved anew */
+	bool home : 1; /* it enters at its identity address (PLACE_HOME) */
 	bool hashed : 1;
 	bool peer_ended : 1; /* FLOW_END came */
 	bool end_acked : 1;
@@ -178,9 +179,11 @@ struct claim_ops {
 	 * is: there we accept the flow. NULL: c->own_track, at the identity. */
 	void (*place)(void *arg, struct claim *c, struct wire_place *own);
 	/* May the flow enter the peer's track where the peer says that it is?
-	 * (place.h; NULL: it may.) */
-	enum place_answer (*judge)(void *arg, const struct claim *c,
-				   const struct wire_place *peers);
+	 * (place.h; NULL: it may.) `proved`: just now, not only named. */
+	enum place_answer (*judge)(void *arg, uint64_t now_ms,
+				   const struct claim *c,
+				   const struct wire_place *peers,
+				   bool proved);
 
 	/* Events; any may be NULL. Inside one, only the claim that it is about
 	 * may be dropped or ended. */

@@ -600,7 +600,14 @@ uint32_t track_for(struct assoc *a, const struct flow *f);
 void track_place(struct assoc *a, struct flow *f, struct wire_place *own);
 /* May it enter that track of the peer's, where the peer says it is? */
 enum place_answer track_judge(const struct assoc *a, const struct flow *f,
-			      const struct wire_place *named);
+			      const struct wire_place *named, bool proved,
+			      uint64_t now_ms);
+/* Has the peer answered from that address since its track was held? */
+bool track_met_since(const struct track *t, const struct addr *remote);
+/* Has the peer answered from the flow's identity address lately, and since its
+ * track was declared gone? */
+bool track_home_met(const struct assoc *a, const struct flow *f,
+		    uint64_t now_ms);
 /* The flow was confirmed: joins its tracks and is protected. */
 void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* It is owned no longer: what it steers is taken away. */

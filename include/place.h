@@ -22,6 +22,8 @@ struct wire_place;
 
 enum place_answer {
 	PLACE_AGREED, /* it may enter, or is there */
+	PLACE_HOME, /* it may enter at its identity address: it was moved, and
+		     * has been proved anew there by who forgot that */
 	PLACE_LATER, /* not yet: the track moves, or one end is behind */
 	PLACE_REFUSED, /* it would move without MOVE and challenge */
 };
@@ -32,6 +34,10 @@ struct place_entry {
 				       * that it begins where the flow is */
 	const struct follower *from; /* the one that the flow is in; NULL none */
 	struct locator here; /* to which the flow is sent now */
+	struct addr home; /* of its identity */
+	bool proved; /* just now; else only named */
+	bool home_met; /* the peer has answered from home lately, and since
+			* `from` was declared gone */
 };
 
 /* What the owner says of its own track. */

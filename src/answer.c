@@ -37,7 +37,7 @@ static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
 	/* A flow that was lost keeps its id: it may come back under it. */
 	if (other && other != c)
 		w->answer = REASON_FLOW_OWNED;
-	else if (!claim_may_enter(c, &w->peers))
+	else if (!claim_may_enter(c, now_ms, &w->peers, true))
 		w->answer = REASON_LATER;
 	else
 		claim_confirm(c, now_ms, w->flow_id, w->peers.track);
@@ -311,7 +311,7 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	if (f->flow_id == 0)
 		return ask_consume(t, now_ms, c);
 	if (c->confirmed && c->flow_id == f->flow_id) {
-		if (!roster_retrack(c, now_ms, &f->place))
+		if (!roster_retrack(c, now_ms, &f->place, false))
 			return REPLY(REASON_LATER);
 		if (f->proof.kind == WIRE_PROOF_NONE)
 			return REPLY(REASON_NONE);

@@ -159,14 +159,16 @@ int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 
 /* ---- paths -------------------------------------------------------------- */
 
-/* Nothing is sent to a locator that its owner has declared gone (I5). */
+/* Nothing is sent to a locator that its owner has declared gone (I5), until it
+ * answers from there again: who forgot that it was gone declares nothing. */
 static bool is_gone(const struct assoc *a, const struct addr *remote)
 {
 	const struct track *t;
 
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
 		if (t->follower.gone &&
-		    addr_equal(&t->follower.sending.addr, remote))
+		    addr_equal(&t->follower.sending.addr, remote) &&
+		    !track_met_since(t, remote))
 			return true;
 	return false;
 }

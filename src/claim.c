@@ -391,17 +391,19 @@ void claim_place(struct claim *c, struct wire_place *own)
 	c->own_track = own->track;
 }
 
-bool claim_may_enter(struct claim *c, const struct wire_place *peers)
+bool claim_may_enter(struct claim *c, uint64_t now_ms,
+		     const struct wire_place *peers, bool proved)
 {
 	struct claim_table *t = c->table;
 	enum place_answer answer = t->ops.judge ?
-		t->ops.judge(t->arg, c, peers) : PLACE_AGREED;
+		t->ops.judge(t->arg, now_ms, c, peers, proved) : PLACE_AGREED;
 
 	if (answer == PLACE_LATER)
 		t->counters->refused[REASON_LATER]++;
 	else if (answer == PLACE_REFUSED)
 		claim_count(t, COUNTER_RETRACKS_IGNORED);
-	return answer == PLACE_AGREED;
+	c->home = answer == PLACE_HOME;
+	return answer == PLACE_AGREED || answer == PLACE_HOME;
 }
 
 /* ---- the caller's verbs ----------------------------------------------- */

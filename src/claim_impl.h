@@ -167,8 +167,10 @@ int claim_confirm(struct claim *c, uint64_t now_ms, uint64_t flow_id,
 void claim_lose(struct claim *c, uint64_t now_ms, enum reason why);
 /* The own track that the flow is in or would enter, to be told. */
 void claim_place(struct claim *c, struct wire_place *own);
-/* True where it may enter (or is in) that track of the peer; else counted. */
-bool claim_may_enter(struct claim *c, const struct wire_place *peers);
+/* True where it may enter (or is in) that track of the peer; else counted.
+ * `proved`: just now, not only named. */
+bool claim_may_enter(struct claim *c, uint64_t now_ms,
+		     const struct wire_place *peers, bool proved);
 /* Offer it again although it is confirmed. */
 void claim_reprove(struct claim *c, uint64_t now_ms);
 /* True where this key is barred for the flow now. */
@@ -239,7 +241,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 		     const struct wire_place *peers);
 /* It is in that track of the peer. False: it stays where it was. */
 bool roster_retrack(struct claim *c, uint64_t now_ms,
-		    const struct wire_place *peers);
+		    const struct wire_place *peers, bool proved);
 void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m);
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,

@@ -108,18 +108,19 @@ static void offer_proved(struct claim *c, uint64_t now_ms)
 {
 	const struct wire_place peers = c->work->peers;
 
-	if (!c->confirmed && !claim_may_enter(c, &peers)) {
+	if (!c->confirmed && !claim_may_enter(c, now_ms, &peers, true)) {
 		claim_refuse(c, now_ms, REASON_LATER);
 		return;
 	}
 	claim_work_free(c);
-	c->failures = 0;
 	c->unknown_ms = 0;
 	c->doubted = false;
-	if (c->confirmed)
-		roster_retrack(c, now_ms, &peers);
-	else
+	if (!c->confirmed)
 		claim_confirm(c, now_ms, c->flow_id, peers.track);
+	else if (roster_retrack(c, now_ms, &peers, true))
+		c->failures = 0;
+	else
+		claim_refuse(c, now_ms, REASON_LATER);
 }
 
 static void check_sampled(struct claim *c, uint64_t now_ms)

@@ -94,22 +94,46 @@ static bool is_translated_here(struct daemon *d, const struct flow *f,
 				      link->ifindex, link->name, now_ms);
 }
 
+static bool is_met_at(const struct assoc *a, const struct addr *remote,
+		      uint64_t now_ms)
+{
+	uint64_t ms = peer_remote_validated_ms(a->peer, remote);
+
+	return ms && now_ms - ms < CLAIM_FRESH_MS;
+}
+
+/* A flow that is moved or held may be one whose peer has forgotten that, and is
+ * at its identity address (PLACE_HOME): asked there too. */
+static bool is_met_at_home(struct assoc *a, const struct flow *f,
+			   const struct tuple *wire, uint64_t now_ms)
+{
+	const struct addr *home = &f->identity.remote.addr;
+
+	if (!f->hold && addr_equal(home, &wire->remote.addr))
+		return false; /* as it is there, or not */
+	if (track_home_met(a, f, now_ms))
+		return true;
+	(void)peer_validate_path(a->peer, now_ms, &wire->local.addr, home);
+	return false;
+}
+
 static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 {
 	struct assoc *a = arg;
 	struct daemon *d = a->d;
-	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
+	struct flow *f = flow_of_claim(c);
+	struct tuple wire = flow_wire_tuple(f);
 	struct peer_path path;
-	uint64_t ms;
+	bool home;
 	int err;
 
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
 			   &path) && path.nat)
 		return REASON_NAT;
-	if (is_translated_here(d, flow_of_claim(c), now_ms))
+	if (is_translated_here(d, f, now_ms))
 		return REASON_NAT;
-	ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
-	if (ms && now_ms - ms < CLAIM_FRESH_MS)
+	home = is_met_at_home(a, f, &wire, now_ms);
+	if (home || is_met_at(a, &wire.remote.addr, now_ms))
 		return REASON_NONE;
 	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
 				 &wire.remote.addr);
@@ -150,10 +174,12 @@ static void on_place(void *arg, struct claim *c, struct wire_place *own)
 	track_place(arg, flow_of_claim(c), own);
 }
 
-static enum place_answer on_judge(void *arg, const struct claim *c,
-				  const struct wire_place *peers)
+static enum place_answer on_judge(void *arg, uint64_t now_ms,
+				  const struct claim *c,
+				  const struct wire_place *peers, bool proved)
 {
-	return track_judge(arg, flow_of_claim((struct claim *)c), peers);
+	return track_judge(arg, flow_of_claim((struct claim *)c), peers,
+			   proved, now_ms);
 }
 
 static void on_confirmed(void *arg, uint64_t now_ms, struct claim *c)

@@ -40,6 +40,26 @@ static bool may_jump(const struct follower *to, const struct wire_place *named)
 	       !named->ports;
 }
 
+/* Nobody accepts what is moved or held on the word of a track that its owner
+ * has forgotten, and no MOVE will follow for one that rests at home. */
+static bool is_left_behind(const struct place_entry *e,
+			   const struct wire_place *named)
+{
+	return e->proved && !named->ports &&
+	       addr_equal(&named->at, &e->home) &&
+	       (e->here.ports || !addr_equal(&e->here.addr, &e->home) ||
+		(e->from && e->from->gone));
+}
+
+static enum place_answer judge_home(const struct place_entry *e)
+{
+	if (e->track &&
+	    (e->track->gone || e->track->sending.ports ||
+	     !addr_equal(&e->track->sending.addr, &e->home)))
+		return PLACE_LATER;
+	return e->home_met ? PLACE_HOME : PLACE_LATER;
+}
+
 enum place_answer place_judge(const struct place_entry *e,
 			      const struct wire_place *named)
 {
@@ -51,10 +71,13 @@ enum place_answer place_judge(const struct place_entry *e,
 	/* A MOVE under way names the flows that it found. */
 	if (from && from->state != FOLLOWER_STEADY)
 		return PLACE_LATER;
-	if (!to)
-		return PLACE_AGREED; /* it begins where the flow is */
-	if (to->state != FOLLOWER_STEADY || !is_agreed(to, named))
+	if (to && (to->state != FOLLOWER_STEADY || !is_agreed(to, named)))
 		return PLACE_LATER;
+	if (is_left_behind(e, named))
+		return judge_home(e);
+	if (!to) /* it begins where the flow is */
+		return from && !addr_equal(&e->here.addr, &named->at) ?
+			PLACE_LATER : PLACE_AGREED;
 	/* What was declared gone is gone for this flow too (I5). */
 	if (from && from->gone && !to->gone)
 		return PLACE_LATER;

@@ -48,13 +48,13 @@ static void flows_send(struct claim_table *t, uint64_t now_ms,
 /* ---- single flows ----------------------------------------------------- */
 
 bool roster_retrack(struct claim *c, uint64_t now_ms,
-		    const struct wire_place *peers)
+		    const struct wire_place *peers, bool proved)
 {
 	struct claim_table *t = c->table;
 
 	if (c->peer_track == peers->track)
 		return true;
-	if (!claim_may_enter(c, peers))
+	if (!claim_may_enter(c, now_ms, peers, proved))
 		return false;
 	c->peer_track = peers->track;
 	if (t->ops.retracked)
@@ -123,7 +123,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 			claim_enter(c, CLAIM_NO_LIST);
 			c->failures = 0;
 		}
-		roster_retrack(c, now_ms, peers);
+		roster_retrack(c, now_ms, peers, false);
 		break;
 	case REASON_LATER:
 		if (c->list == CLAIM_TELL)

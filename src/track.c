@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PROTECT_AGAIN_MS 60000 /* after a failure */
+#define OVERTAKEN_MS 1000 /* an answer, by the word that it is gone there */
 
 struct track *track_find(const struct assoc *a, enum flow_side side,
 			 uint32_t id)
@@ -162,8 +163,27 @@ static struct locator sent_to(const struct flow *f)
 	return at;
 }
 
+bool track_met_since(const struct track *t, const struct addr *remote)
+{
+	return peer_remote_validated_ms(t->assoc->peer, remote) >
+	       t->follower.hold_since_ms + OVERTAKEN_MS;
+}
+
+bool track_home_met(const struct assoc *a, const struct flow *f,
+		    uint64_t now_ms)
+{
+	const struct track *from = track_of(f, FLOW_THEIRS);
+	uint64_t ms = peer_remote_validated_ms(a->peer,
+					       &f->identity.remote.addr);
+
+	return ms && now_ms - ms < CLAIM_FRESH_MS &&
+	       !(from && from->follower.gone &&
+		 !track_met_since(from, &f->identity.remote.addr));
+}
+
 enum place_answer track_judge(const struct assoc *a, const struct flow *f,
-			      const struct wire_place *named)
+			      const struct wire_place *named, bool proved,
+			      uint64_t now_ms)
 {
 	const struct track *to = track_find(a, FLOW_THEIRS, named->track);
 	const struct track *from = track_of(f, FLOW_THEIRS);
@@ -171,6 +191,9 @@ enum place_answer track_judge(const struct assoc *a, const struct flow *f,
 		.track = to ? &to->follower : NULL,
 		.from = from ? &from->follower : NULL,
 		.here = sent_to(f),
+		.home = f->identity.remote.addr,
+		.proved = proved,
+		.home_met = track_home_met(a, f, now_ms),
 	};
 
 	return place_judge(&e, named);
@@ -434,14 +457,15 @@ static void release_tracks(struct flow *f)
 	}
 }
 
-/* Where the flow is, and held as it is. */
+/* At home, or where the flow is and held as it is. */
 static struct track *begin_theirs(struct assoc *a, const struct flow *f)
 {
-	const struct locator here = sent_to(f);
+	const struct locator home = { .addr = f->identity.remote.addr };
+	const struct locator here = f->claim.home ? home : sent_to(f);
 	const struct track *from = track_of(f, FLOW_THEIRS);
 	struct track *t = track_new(a, FLOW_THEIRS, f->claim.peer_track, &here);
 
-	if (!t || !from)
+	if (!t || !from || f->claim.home)
 		return t;
 	t->follower.gone = from->follower.gone;
 	t->follower.holding = from->follower.holding;

@@ -3,6 +3,9 @@
  * leave one that moves. */
 #include "world.h"
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include "claim_impl.h"
 
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -24,7 +27,8 @@ static enum place_answer judge(const struct follower *to,
 			       const struct follower *from, const char *here,
 			       uint64_t seq, const char *at, bool ports)
 {
-	struct place_entry e = { to, from, { .addr = address(here) } };
+	struct place_entry e = { .track = to, .from = from,
+				 .here = { .addr = address(here) } };
 	struct wire_place named = { 7, seq, address(at), ports };
 
 	return place_judge(&e, &named);
@@ -80,6 +84,39 @@ static void nothing_enters_or_leaves_on_an_offer(void **state)
 			 PLACE_LATER);
 	assert_int_equal(judge(&f, &f, "10.0.0.1", 0, "10.0.0.1", false),
 			 PLACE_AGREED);
+}
+
+static void nobody_goes_home_by_a_name(void **state)
+{
+	struct follower to = follower_at("10.0.0.1", 0);
+	struct follower from = follower_at("10.0.0.9", 1);
+	struct place_entry e = { .from = &from,
+				 .here = from.sending,
+				 .home = address("10.0.0.1") };
+	struct wire_place named = { 8, 0, address("10.0.0.1"), false };
+
+	(void)state;
+	/* A track that is new to us; the flow has been moved. */
+	assert_int_equal(place_judge(&e, &named), PLACE_LATER);
+	e.proved = true;
+	assert_int_equal(place_judge(&e, &named), PLACE_LATER);
+	e.home_met = true;
+	assert_int_equal(place_judge(&e, &named), PLACE_HOME);
+	/* The next one finds that track. */
+	e.track = &to;
+	assert_int_equal(place_judge(&e, &named), PLACE_HOME);
+	to.gone = to.holding = true;
+	assert_int_equal(place_judge(&e, &named), PLACE_LATER);
+	/* Held where it is: only on fresh evidence does it go on. */
+	e.track = NULL;
+	from = follower_at("10.0.0.1", 0);
+	from.gone = from.holding = true;
+	e.here = from.sending;
+	assert_int_equal(place_judge(&e, &named), PLACE_HOME);
+	e.home_met = false;
+	assert_int_equal(place_judge(&e, &named), PLACE_LATER);
+	e.proved = false;
+	assert_int_equal(place_judge(&e, &named), PLACE_AGREED);
 }
 
 static void a_change_of_tracks_changes_nothing_else(void **state)
@@ -261,15 +298,95 @@ static void no_move_takes_along_who_stays(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* One end has no journal and no table any more, but its sockets and its first
+ * address. Either end may be the one that offers flows. */
+struct forgetful {
+	unsigned int who;
+	bool moved; /* else its address was declared gone, and no more */
+	bool stays; /* the address that it moved to */
+};
+
+static bool is_at_home(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+	const struct tuple *identity[2] = { t, &r };
+
+	for (int i = 0; i < 2; i++) {
+		struct flow *f = flow_at(&host[i], identity[i]);
+		struct tuple wire;
+
+		if (!f || !f->protected || f->hold)
+			return false;
+		wire = flow_wire_tuple(f);
+		if (!tuple_equal(&wire, identity[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool forget(const struct forgetful *how)
+{
+	const char *home = how->who ? "10.0.0.2" : "10.0.0.1";
+	struct host *h = &host[how->who];
+	struct tuple t = connection(40000), u = connection(40001);
+	struct tuple seen = how->who ? t : tuple_reverse(&t);
+	struct flow *f;
+	char path[256];
+
+	run(3000);
+	assert_true(both_own(&t) && both_own(&u));
+	addr_add(h, "10.0.0.9", 2);
+	addr_remove(h, home);
+	f = flow_at(&host[1 - how->who], &seen);
+	for (int i = 0; i < 500 && !f->hold; i++)
+		settle_once();
+	assert_true(f->hold);
+	if (how->moved)
+		run(5000);
+	n_post = 0;
+	snprintf(path, sizeof(path), "%s/run/journal", h->dir);
+	host_kill(h);
+	assert_int_equal(unlink(path), 0);
+	sets_forget(h);
+	addr_add(h, home, 2);
+	assert_int_equal(host_start(h), 0);
+	if (!how->stays)
+		addr_remove(h, "10.0.0.9");
+	for (int i = 0; i < 60 && !(is_at_home(&t) && is_at_home(&u)); i++)
+		run(1000);
+	if (is_at_home(&t) && is_at_home(&u))
+		return true;
+	print_message("# host %u forgot, moved %d, stays %d: the ends differ\n",
+		      how->who, how->moved, how->stays);
+	return false;
+}
+
+static void who_forgot_a_move_is_followed_home(void **state)
+{
+	unsigned int n_split = 0;
+
+	for (unsigned int i = 0; i < 8; i++) {
+		const struct forgetful how = { .who = i & 1, .moved = i & 2,
+					       .stays = i & 4 };
+
+		teardown(state);
+		world_make(state);
+		n_split += !forget(&how);
+	}
+	assert_int_equal(n_split, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_ends_must_agree),
 		cmocka_unit_test(nothing_enters_or_leaves_on_an_offer),
+		cmocka_unit_test(nobody_goes_home_by_a_name),
 		cmocka_unit_test(a_change_of_tracks_changes_nothing_else),
 		WORLD(a_flow_enters_no_track_that_has_moved),
 		WORLD(no_flow_moves_by_its_name),
 		WORLD(no_move_takes_along_who_stays),
+		WORLD(who_forgot_a_move_is_followed_home),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
