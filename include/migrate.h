@@ -268,6 +268,9 @@ struct mover {
  * a number never used with this peer before: where the journal is lost, the
  * numbers in it are too, and the flows are offered under new ones. */
 void mover_init(struct mover *m, uint32_t track, const struct locator *current);
+/* Where the peer may be holding on our word although the track rests
+ * (declared_gone was set by the caller): a MOVE to where it is follows. */
+void mover_settle(struct mover *m, uint64_t now_ms);
 /* Never fails; `out` is emptied first. */
 void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		struct migrate_actions *out);

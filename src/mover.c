@@ -783,6 +783,14 @@ void mover_init(struct mover *m, uint32_t track, const struct locator *current)
 	m->n_accepted = 1;
 }
 
+void mover_settle(struct mover *m, uint64_t now_ms)
+{
+	if (m->state != MOVER_STEADY || !m->declared_gone)
+		return;
+	m->state = MOVER_HELD;
+	m->evaluate_ms = now_ms;
+}
+
 void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		struct migrate_actions *out)
 {

@@ -134,13 +134,27 @@ uint32_t track_for(struct assoc *a, const struct flow *f)
 	return t ? t->id : 0;
 }
 
+/* The peer may hold the flow on our word about the track that was named for it.
+ * Now it hears of another one, which it then holds for that. */
+static void owe_move(struct track *t, const struct flow *f)
+{
+	const struct track *named = track_find(t->assoc, FLOW_OURS,
+					       f->claim.own_track);
+
+	if (named && named != t && named->mover.declared_gone)
+		t->mover.declared_gone = true;
+}
+
 /* The track that it is in, else one to which its coming changes nothing. */
 void track_place(struct assoc *a, struct flow *f, struct wire_place *own)
 {
 	struct track *t = track_of(f, FLOW_OURS);
 
-	if (!t)
+	if (!t) {
 		t = track_get(a, f);
+		if (t)
+			owe_move(t, f);
+	}
 	if (t)
 		place_fill(&t->mover, own);
 }
@@ -457,7 +471,8 @@ static void release_tracks(struct flow *f)
 	}
 }
 
-/* At home, or where the flow is and held as it is. */
+/* At home, or where the flow is and held as it is. The latter ends with a MOVE
+ * of that track: who declared the flow gone owes it (owe_move()). */
 static struct track *begin_theirs(struct assoc *a, const struct flow *f)
 {
 	const struct locator home = { .addr = f->identity.remote.addr };
@@ -487,6 +502,7 @@ static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 		ours = track_get(a, f);
 		if (!ours)
 			return -ENOSPC;
+		owe_move(ours, f);
 		claim_set_track(&f->claim, now_ms, ours->id);
 	}
 	if (!theirs)
@@ -498,6 +514,8 @@ static int join(struct assoc *a, struct flow *f, uint64_t now_ms)
 		return -EAFNOSUPPORT;
 	flow_group_enter(f, FLOW_OURS, &ours->group);
 	flow_group_enter(f, FLOW_THEIRS, &theirs->group);
+	mover_settle(&ours->mover, now_ms);
+	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
 	if (left && LIST_EMPTY(&left->group.flows))
 		track_free(left);
 	a->d->fresh = a->d->fresh || ours->fresh;

@@ -376,6 +376,41 @@ static void who_forgot_a_move_is_followed_home(void **state)
 	assert_int_equal(n_split, 0);
 }
 
+/* It was proved while the track that was named for it was declared gone: its
+ * own end has it in another one, which that never was. */
+static void what_is_held_for_another_track_goes_on(void **state)
+{
+	struct tuple t = connection(40000), u, v;
+	struct flow *f = NULL;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	u = connection(40001);
+	v = tuple_reverse(&u);
+	run_into_offer(&u);
+	for (int i = 0; i < 500 && !(f && f->protected && n_post); i++) {
+		if (!n_post)
+			clock_ms++;
+		settle_once();
+		f = flow_at(&host[1], &v);
+	}
+	keep_late();
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	for (int i = 0; i < 500 && !f->hold; i++)
+		settle_once();
+	assert_true(f->hold);
+	n_post = 0;
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	n_post = 0;
+	late_arrives();
+	run(60000);
+	assert_true(is_at_home(&t));
+	assert_true(is_at_home(&u));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,6 +422,7 @@ int main(void)
 		WORLD(no_flow_moves_by_its_name),
 		WORLD(no_move_takes_along_who_stays),
 		WORLD(who_forgot_a_move_is_followed_home),
+		WORLD(what_is_held_for_another_track_goes_on),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
