@@ -94,7 +94,8 @@ int rtmon_fd(const struct rtmon *rt);
 /* Reads what waits; resyncs by itself where events were lost. 0 or -errno:
  * then nothing in the tables may be trusted any more. */
 int rtmon_receive(struct rtmon *rt);
-/* Reads the whole state anew; differences come as events, then RESYNCED. */
+/* Reads the whole state anew; differences come as events, then RESYNCED. Where
+ * it does not fit the tables, none that was known counts as gone. */
 int rtmon_resync(struct rtmon *rt);
 /* How often events were lost, and objects that did not fit a table. */
 uint64_t rtmon_resyncs(const struct rtmon *rt);

@@ -268,6 +268,59 @@ static void tell_differences(struct rtmon *rt, const struct rtmon_table *old)
 			tell_gone(rt, &old->links[i]);
 }
 
+/* Those that `old` knows in place of those that it does not. */
+static int keep_links(struct rtmon_table *fresh, const struct rtmon_table *old)
+{
+	size_t at = fresh->n_links;
+
+	for (size_t i = 0; i < old->n_links; i++) {
+		if (rtmon_find_link(fresh, old->links[i].ifindex))
+			continue;
+		while (at &&
+		       rtmon_find_link(old, fresh->links[at - 1].ifindex))
+			at--;
+		if (!at)
+			return -ENOMEM;
+		fresh->links[--at] = old->links[i];
+	}
+	return 0;
+}
+
+static int keep_addresses(struct rtmon_table *fresh,
+			  const struct rtmon_table *old)
+{
+	size_t at = fresh->n_addresses;
+
+	for (size_t i = 0; i < old->n_addresses; i++) {
+		const struct rtmon_address *a = &old->addresses[i];
+
+		if (!rtmon_find_link(fresh, a->ifindex) ||
+		    rtmon_find_address(fresh, a))
+			continue;
+		while (at && rtmon_find_address(
+				       old, &fresh->addresses[at - 1]))
+			at--;
+		if (!at)
+			return -ENOMEM;
+		fresh->addresses[--at] = *a;
+	}
+	return 0;
+}
+
+/*
+ * What a dump that did not fit lacks is not gone: what was known stays known,
+ * until its own event says that it goes, or a dump that fits. A full table has
+ * room for all of it; one that is smaller is short of memory.
+ */
+static int keep_known(struct rtmon_table *fresh, const struct rtmon_table *old)
+{
+	int err = fresh->lacks_links ? keep_links(fresh, old) : 0;
+
+	if (!err && fresh->lacks_addresses)
+		err = keep_addresses(fresh, old);
+	return err;
+}
+
 /* What waits is older than the dump and must not be applied after it. */
 static int read_anew(struct rtmon *rt)
 {
@@ -277,6 +330,8 @@ static int read_anew(struct rtmon *rt)
 
 	if (!err)
 		err = dump_all(rt, &fresh);
+	if (!err)
+		err = keep_known(&fresh, &rt->now);
 	if (err) {
 		rtmon_free_table(&fresh);
 		return err;

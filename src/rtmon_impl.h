@@ -17,6 +17,7 @@ struct rtmon_table {
 	size_t n_links, max_links;
 	size_t n_addresses, max_addresses;
 	uint64_t overflows;
+	bool lacks_links, lacks_addresses; /* had no room for one */
 	bool uid_rules, mark_rules;
 };
 

@@ -258,6 +258,7 @@ struct rtmon_link *rtmon_place_link(struct rtmon_table *t, uint32_t ifindex)
 	if (grow(&array, t->n_links, &t->max_links, sizeof(*t->links),
 		 RTMON_LINKS_MAX) < 0) {
 		t->overflows++;
+		t->lacks_links = true;
 		return NULL;
 	}
 	t->links = array;
@@ -299,6 +300,7 @@ bool rtmon_add_address(struct rtmon_table *t, const struct rtmon_address *a)
 	if (grow(&array, t->n_addresses, &t->max_addresses,
 		 sizeof(*t->addresses), RTMON_ADDRESSES_MAX) < 0) {
 		t->overflows++;
+		t->lacks_addresses = true;
 		return false;
 	}
 	t->addresses = array;

@@ -11,6 +11,7 @@ struct told {
 	struct rtmon *rt;
 	struct rtmon_event events[EVENTS_MAX];
 	size_t n;
+	bool only_removed; /* others are not noted */
 	unsigned settled;
 	size_t at_settled; /* events told when it settled */
 };
@@ -19,6 +20,9 @@ static void on_event(const struct rtmon_event *e, void *arg)
 {
 	struct told *t = arg;
 
+	if (t->only_removed && e->kind != RTMON_ADDR_REMOVED &&
+	    e->kind != RTMON_LINK_DOWN)
+		return;
 	assert_true(t->n < EVENTS_MAX);
 	t->events[t->n++] = *e;
 	/* The tables show it already. */
@@ -364,6 +368,31 @@ static void broadcasts_are_known(void **state)
 	assert_false(rtmon_is_broadcast(t->rt, &far));
 	assert_false(rtmon_is_broadcast(t->rt, &six));
 	unwatch(t);
+}
+
+/* Addresses on lo come first in a dump, and leave no room for another. */
+static void what_does_not_fit_is_not_gone(void **state)
+{
+	struct told *t;
+	size_t n;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	t->only_removed = true;
+	host_run("for i in $(seq 0 %d); do "
+		 "echo addr add 10.$((64 + i / 65536)).$((i / 256 %% 256))."
+		 "$((i %% 256))/32 dev lo; done | ip -batch -",
+		 RTMON_ADDRESSES_MAX);
+	assert_int_equal(rtmon_resync(t->rt), 0);
+	assert_true(rtmon_overflows(t->rt) > 0);
+	(void)rtmon_addresses(t->rt, &n);
+	assert_int_equal(n, RTMON_ADDRESSES_MAX);
+	assert_null(find(t, RTMON_ADDR_REMOVED, NULL));
+	assert_true(usable(t, HOST_A4) && usable(t, HOST_A6));
+	host_run("ip addr flush dev lo && ip addr add 127.0.0.1/8 dev lo && "
+		 "ip addr add ::1/128 dev lo");
+	rtmon_close(t->rt);
+	free(t);
 }
 
 /* Far more events than the buffer holds: the tables are right all the same,
@@ -741,6 +770,7 @@ int main(void)
 		cmocka_unit_test(our_own_work_is_no_news),
 		cmocka_unit_test(broadcasts_are_known),
 		cmocka_unit_test(lost_events_are_made_up_for),
+		cmocka_unit_test(what_does_not_fit_is_not_gone),
 		cmocka_unit_test(look_ups_follow_the_rules),
 		cmocka_unit_test(packets_leave_by_their_own_interface_or_not),
 		cmocka_unit_test(our_own_tables_answer_nothing),
