@@ -35,6 +35,7 @@ struct peer {
 	unsigned int hops;
 	struct hop *hop; /* RETAIN_REVERSE_MAX, the newest last; or NULL */
 	unsigned int routes; /* IPv6: one for each that can have one */
+	bool lacks_hop; /* the kernel did not take one, the last time */
 	UT_hash_handle hh;
 };
 

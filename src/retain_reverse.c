@@ -85,18 +85,23 @@ static int put_one(struct retain *r, struct route_entry *entry,
  * of the peer in one route, so that what still drains on the old one passes as
  * well; what leaves by it takes the newest, as good as always. One that is down
  * spoils it for all: then the newest that will do. */
-static int write_one(struct retain *r, const struct peer *p,
+static int write_one(struct retain *r, struct peer *p,
 		     struct route_entry *entry)
 {
 	int first;
 
+	p->lacks_hop = false;
 	if (!p->hops)
 		return route_del_entry(r->nl, entry);
-	if (p->hops == 1)
-		return put_one(r, entry, &p->hop[0]);
+	if (p->hops == 1) {
+		first = put_one(r, entry, &p->hop[0]);
+		p->lacks_hop = first;
+		return first;
+	}
 	for (unsigned int i = 0; i < p->hops; i++)
 		add_hop(entry, &p->hop[i]);
 	first = route_put_entry(r->nl, entry);
+	p->lacks_hop = first;
 	for (unsigned int i = p->hops; first && i-- > 0;)
 		if (!put_one(r, entry, &p->hop[i]))
 			return 0;
@@ -122,6 +127,7 @@ static int write_each(struct retain *r, struct peer *p,
 			p->routes++;
 		first = retain_first_of(first, err);
 	}
+	p->lacks_hop = first;
 	for (unsigned int i = p->routes; i < had; i++) {
 		entry->metric = i + 1;
 		err = route_del_entry(r->nl, entry);

@@ -20,8 +20,12 @@ static int restore_entry(struct retain *r, const struct route_entry *lost)
 	struct old *o = retain_find_old(r, &lost->to);
 	struct route_entry entry;
 
-	if (lost->table != r->conf.table && !lost->local)
-		return retain_write_reverse(r, p);
+	if (lost->table != r->conf.table && !lost->local) {
+		int err = retain_write_reverse(r, p);
+
+		/* Its interface is down: nobody took it, nor is it back. */
+		return !err && p->lacks_hop ? -ENETDOWN : err;
+	}
 	entry = lost->local ? retain_delivery_to(r, o) : retain_guard_to(r, p);
 	return route_put_entry(r->nl, &entry);
 }
