@@ -167,9 +167,16 @@ int retain_on_lo(struct retain *r, const struct addr *old);
  * guard's, is forgotten. IPv6 only: there a socket keeps a route as long as
  * that one stays in its own table (rt6_check(): the serial number of its node).
  * In a few system calls for all IPv6 peers. And the ways back are asked for
- * again: a few calls for each peer that has any. 0 or the first -errno.
+ * again, a call for each, and written where the answer is another one (IPv6
+ * tells every listener of what is written). 0 or the first -errno.
  */
 int retain_refresh(struct retain *r);
+/*
+ * An address came or went on this interface (0: on any, or events were lost).
+ * With an address, or the last one, the kernel drops IPv4 routes and tells
+ * nobody: the next retain_refresh() writes the ways back over it anyhow.
+ */
+void retain_doubt(struct retain *r, uint32_t ifindex);
 
 /* See route_is_known(). */
 bool retain_is_known(struct retain *r, const struct addr *a, uint32_t ifindex);

@@ -31,6 +31,8 @@ static void on_route_event(const struct rtmon_event *e, void *arg)
 	if (e->address.on_lo && divert_sources(d, a))
 		retain_on_lo(d->retain, a);
 	unfit_hear(d, e);
+	if (e->address.ifindex || e->kind == RTMON_RESYNCED)
+		retain_doubt(d->retain, e->address.ifindex);
 	switch (e->kind) {
 	case RTMON_ADDR_ADDED:
 	case RTMON_ADDR_CHANGED:

@@ -26,6 +26,8 @@ struct hop {
 	uint32_t uses;
 	uint32_t mtu;
 	struct addr gateway, src; /* unset: none */
+	bool found; /* there was a real route when it was asked for last */
+	bool doubted; /* the kernel may have dropped ours, without a word */
 };
 
 struct peer {
@@ -86,6 +88,8 @@ struct route_entry retain_guard_to(const struct retain *r,
 /* retain_reverse.c: as it is known, and as the kernel says now. */
 int retain_write_reverse(struct retain *r, struct peer *p);
 int retain_renew_reverse(struct retain *r, struct peer *p);
+/* As the latter, but written only where something is to be written. */
+int retain_follow_reverse(struct retain *r, struct peer *p);
 int retain_put_mark_rules(struct retain *r);
 /* Is it what this one has put there, or would? (`arg`: struct retain) */
 bool retain_uses(const struct route_object *object, void *arg);

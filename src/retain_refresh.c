@@ -36,6 +36,6 @@ int retain_refresh(struct retain *r)
 
 	HASH_ITER(hh, r->peers, p, next)
 		if (p->hops)
-			err = retain_first_of(err, retain_renew_reverse(r, p));
+			err = retain_first_of(err, retain_follow_reverse(r, p));
 	return err;
 }

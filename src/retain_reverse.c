@@ -29,9 +29,11 @@ static bool leads_there(struct retain *r, const struct rtmon_query *query,
 /*
  * Asked without our mark, so our own answer is not heard; and the guard's
  * routes lead out of none of these interfaces. Where there is no real route
- * the last one that there was stands.
+ * the last one that there was stands. True where ours is to be written: the
+ * kernel drops an IPv4 route with its source address, and says nothing; and
+ * one that it refused while there was no real route it may take now.
  */
-static void look(struct retain *r, struct hop *hop)
+static bool look(struct retain *r, struct hop *hop)
 {
 	struct rtmon_query query = {
 		.dst = hop->way.remote,
@@ -42,17 +44,23 @@ static void look(struct retain *r, struct hop *hop)
 	};
 	struct rtmon_route real;
 	bool found = leads_there(r, &query, &real);
+	const struct hop was = *hop;
 
 	/* With a source IPv6 may answer by another interface. */
 	if (!found && query.dst.family == 6) {
 		memset(&query.src, 0, sizeof(query.src));
 		found = leads_there(r, &query, &real);
 	}
-	if (!found)
-		return;
-	hop->gateway = real.gateway;
-	hop->src = real.src;
-	hop->mtu = real.mtu;
+	hop->found = found;
+	hop->doubted = false;
+	if (found) {
+		hop->gateway = real.gateway;
+		hop->src = real.src;
+		hop->mtu = real.mtu;
+	}
+	return was.doubted || was.found != found || was.mtu != hop->mtu ||
+	       !addr_equal(&was.gateway, &hop->gateway) ||
+	       !addr_equal(&was.src, &hop->src);
 }
 
 static void add_hop(struct route_entry *to, const struct hop *hop)
@@ -148,8 +156,17 @@ int retain_write_reverse(struct retain *r, struct peer *p)
 int retain_renew_reverse(struct retain *r, struct peer *p)
 {
 	for (unsigned int i = 0; i < p->hops; i++)
-		look(r, &p->hop[i]);
+		(void)look(r, &p->hop[i]);
 	return retain_write_reverse(r, p);
+}
+
+int retain_follow_reverse(struct retain *r, struct peer *p)
+{
+	bool news = p->lacks_hop;
+
+	for (unsigned int i = 0; i < p->hops; i++)
+		news |= look(r, &p->hop[i]);
+	return news ? retain_write_reverse(r, p) : 0;
 }
 
 static struct hop *hop_find(const struct peer *p, uint32_t ifindex)
@@ -264,6 +281,16 @@ int retain_unreverse(struct retain *r, const struct addr *peer,
 	err = retain_write_reverse(r, p);
 	retain_put_peer(r, p);
 	return err;
+}
+
+void retain_doubt(struct retain *r, uint32_t ifindex)
+{
+	struct peer *p, *next;
+
+	HASH_ITER(hh, r->peers, p, next)
+		for (unsigned int i = 0; i < p->hops; i++)
+			if (!ifindex || p->hop[i].way.ifindex == ifindex)
+				p->hop[i].doubted = true;
 }
 
 int retain_link_up(struct retain *r, uint32_t ifindex)

@@ -1396,6 +1396,66 @@ static void test_ways_over_two_interfaces(void **state)
 	assert_int_equal(retain_close(r, false), 0);
 }
 
+/* Where nothing changed nothing is written, and no listener hears of it. */
+static void test_refresh_writes_what_changed(void **state)
+{
+	static const unsigned groups[] = { RTNLGRP_IPV6_ROUTE };
+	struct retain *r = ready_for_ways(state);
+	const struct addr peer = host_addr("2001:db8::7");
+	const struct retain_way way = { .ifindex = if_nametoindex("va"),
+					.own = host_addr(HOST_A6),
+					.remote = host_addr("2001:db8::9") };
+	struct netlink *nl;
+
+	host_run("ip -6 route add 2001:db8::9 via " HOST_B6 " dev va");
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	assert_int_equal(netlink_open(&nl, NETLINK_ROUTE, groups, 1), 0);
+	assert_int_equal(retain_refresh(r), 0);
+	assert_false(host_readable(netlink_fd(nl), 0));
+	host_run("ip -6 route del 2001:db8::9 && "
+		 "ip -6 route add 2001:db8::9 via fd09::77 dev va");
+	assert_int_equal(netlink_discard(nl), 0);
+	assert_int_equal(retain_refresh(r), 0);
+	assert_true(host_readable(netlink_fd(nl), 0));
+	expect_way("2001:db8::7", "via fd09::77 dev va");
+	netlink_close(nl);
+	assert_int_equal(retain_unreverse(r, &peer, way.ifindex), 0);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
+/* With an address the kernel drops IPv4 routes, and tells nobody. */
+static void test_a_way_that_went_unheard_is_written(void **state)
+{
+	struct retain *r = ready_for_ways(state);
+	const struct addr peer = host_addr("192.0.2.7");
+	const struct retain_way way = { .ifindex = if_nametoindex("vc"),
+					.own = host_addr("10.8.0.1"),
+					.remote = host_addr("192.0.2.9") };
+
+	host_run("ip route add 192.0.2.9 via 10.8.0.9 dev vc");
+	assert_int_equal(retain_reverse(r, &peer, &way), 0);
+	/* Gone and back before anybody looks. */
+	host_run("ip addr del 10.8.0.1/24 dev vc && "
+		 "ip addr add 10.8.0.1/24 dev vc && "
+		 "ip route add 192.0.2.9 via 10.8.0.9 dev vc && "
+		 "test -z \"$(ip route show table %d)\"", TABLE + 1);
+	retain_doubt(r, if_nametoindex("va"));
+	assert_int_equal(retain_refresh(r), 0);
+	host_run("test -z \"$(ip route show table %d)\"", TABLE + 1);
+	retain_doubt(r, way.ifindex);
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via 10.8.0.9 dev vc .*src 10.8.0.1");
+	/* Its link comes back before the route does. */
+	host_run("ip link set vc down && ip link set vc up");
+	(void)retain_link_up(r, way.ifindex);
+	host_run("ip route add 192.0.2.9 via 10.8.0.9 dev vc && "
+		 "ip route flush table %d", TABLE + 1);
+	assert_int_equal(retain_refresh(r), 0);
+	expect_way("192.0.2.7", "via 10.8.0.9 dev vc .*src 10.8.0.1");
+	assert_int_equal(retain_unreverse(r, &peer, way.ifindex), 0);
+	assert_int_equal(retain_close(r, false), 0);
+}
+
 /* IPv6: each has a route, the newest way's is the first one. */
 static void test_ways_of_ipv6(void **state)
 {
@@ -1666,6 +1726,8 @@ int main(void)
 		TEST(test_the_way_back_is_the_real_one),
 		TEST(test_ways_over_two_interfaces),
 		TEST(test_ways_of_ipv6),
+		TEST(test_refresh_writes_what_changed),
+		TEST(test_a_way_that_went_unheard_is_written),
 		TEST(test_mtu_of_the_wire_path),
 		TEST(test_a_route_that_is_back_is_found),
 		TEST(test_drops_what_waits_for_a_neighbour),

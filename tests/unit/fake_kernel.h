@@ -885,6 +885,11 @@ int retain_refresh(struct retain *r)
 	return r->h->refresh_error;
 }
 
+void retain_doubt(struct retain *r, uint32_t ifindex)
+{
+	(void)r, (void)ifindex;
+}
+
 int retain_link_up(struct retain *r, uint32_t ifindex)
 {
 	(void)r, (void)ifindex;
