@@ -603,7 +603,8 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 	/* Where it is said to be already, and it wants a proof? */
 	if (certain(m) && locator_equal(&m->target, &m->current))
 		m->peer_lost = true;
-	if (ev->pilot)
+	/* Other ports at the same address are no other path. */
+	if (ev->pilot && !addr_equal(&m->target.addr, &m->current.addr))
 		begin_trial(m, now, out);
 	if (!may_stay(m) || !m->trying || MUTANT(try_skipped))
 		switch_over(m, ev->random, now, out);

@@ -841,6 +841,21 @@ static void without_a_pilot_there_is_no_trial(void **state)
 	assert_false(m.trying);
 }
 
+/* And a way back to ports that are taken would be refused, and so on. */
+static void other_ports_are_no_other_path(void **state)
+{
+	struct locator other = O;
+
+	(void)state;
+	other.ports = 7;
+	situation(MIGRATE_CAUSE_PORTS, "cs", other);
+	now += 40;
+	accept_with_pilot(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_null(has(MIGRATE_TRY));
+	assert_non_null(sent(MIGRATE_PROVE));
+}
+
 static void a_trial_ends_where_the_old_one_goes(void **state)
 {
 	(void)state;
@@ -1534,6 +1549,7 @@ int main(void)
 		MOVER(a_trial_without_an_answer_goes_back),
 		MOVER(a_trial_has_a_quarter_of_a_second),
 		MOVER(without_a_pilot_there_is_no_trial),
+		MOVER(other_ports_are_no_other_path),
 		MOVER(a_trial_ends_where_the_old_one_goes),
 		MOVER(where_the_old_one_is_gone_nothing_waits),
 		MOVER(a_lost_prove_says_nothing_of_the_path),
