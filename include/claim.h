@@ -37,9 +37,9 @@
  *
  * FLOWS_ACK: an entry with a flow id answers that flow, whichever FLOWS it
  * came in. The k-th entry with id 0 answers the k-th ask (id 0) of the FLOWS
- * whose batch and part it names: NONE "will offer", or why not. A FLOWS entry without proof only names what is
- * confirmed (complete lists, a new track): the answer is NONE without proof,
- * or RETRY "prove it to me anew".
+ * whose batch and part it names: NONE "will offer", or why not. A FLOWS entry
+ * without proof only names what is confirmed (complete lists, a new track): the
+ * answer is NONE without proof, LATER, or RETRY "prove it to me anew".
  */
 #ifndef SACIPED_CLAIM_H
 #define SACIPED_CLAIM_H
