@@ -31,6 +31,7 @@
 #define WIRE_HEADER_SIZE 16
 #define WIRE_ENDPOINT_SIZE 18
 #define WIRE_PATH_SIZE (2 * WIRE_ENDPOINT_SIZE) /* src and dst */
+#define WIRE_PLACE_SIZE 29 /* of struct wire_place */
 #define WIRE_COOKIE_SIZE 16
 #define WIRE_MAC1_SIZE 16
 #define WIRE_CHALLENGE_SIZE 16

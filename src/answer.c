@@ -11,7 +11,7 @@
 
 #include "claim_impl.h"
 
-#define ACK_SIZE (8 + 29 + 1 + 1)
+#define ACK_SIZE (8 + WIRE_PLACE_SIZE + 1 + 1)
 /* An offerer records for 5 s and then names what it sent. */
 #define LISTEN_MS (CLAIM_RECORD_MS + 3000)
 

@@ -11,7 +11,7 @@
 
 #include "claim_impl.h"
 
-#define FLOW_SIZE (8 + 29 + 1 + WIRE_PATH_SIZE + 1)
+#define FLOW_SIZE (8 + WIRE_PLACE_SIZE + 1 + WIRE_PATH_SIZE + 1)
 #define ID_TRIES 4
 
 static void stage_pack(struct claim *c, uint64_t now_ms)
