@@ -104,6 +104,10 @@ struct tuple pkt_tuple_quoted(const struct pkt *p);
 size_t pkt_build_ip(const struct addr *src, const struct addr *dst,
 		    uint8_t proto, size_t payload_len, uint8_t *ip);
 
+/* Where the time stamp option is in a TCP header of that length; 0: there is
+ * none, or what comes before it is malformed (RFC 9293, 3.1; RFC 7323, 3.2). */
+uint32_t pkt_timestamp_off(const uint8_t *tcp, uint32_t header);
+
 /*
  * Builds a bare TCP SYN from t->remote to t->local, as if the peer had sent
  * it, or, with `answers`, a SYN-ACK: both numbers 0, no options, no data, window 0, hop limit 255 (for

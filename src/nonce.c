@@ -18,7 +18,6 @@ enum {
 	UDP_HEADER = 8,
 	UDP_CHECK = 6,
 	OPT_EOL = 0,
-	OPT_NOP = 1,
 	OPT_TIMESTAMP = 8,
 	TIMESTAMP_LEN = 10,
 	OPT_EXPERIMENT = 254,
@@ -169,25 +168,15 @@ const uint8_t *nonce_find(const struct pkt *p, const uint8_t *buf)
 void nonce_read_numbers(const uint8_t *tcp, size_t header,
 			struct nonce_numbers *n)
 {
-	size_t at = TCP_HEADER;
+	uint32_t at = pkt_timestamp_off(tcp, (uint32_t)header);
 
 	memset(n, 0, sizeof(*n));
 	n->seq = get_be32(tcp + 4);
 	n->ack = get_be32(tcp + 8);
 	n->window = (uint16_t)(tcp[14] << 8 | tcp[15]);
-	while (at + 1 < header && tcp[at] != OPT_EOL) {
-		if (tcp[at] == OPT_NOP) {
-			at++;
-			continue;
-		}
-		if (tcp[at + 1] < 2 || tcp[at + 1] > header - at)
-			return;
-		if (tcp[at] == OPT_TIMESTAMP && tcp[at + 1] == TIMESTAMP_LEN) {
-			n->stamped = true;
-			n->tsval = get_be32(tcp + at + 2);
-			n->tsecr = get_be32(tcp + at + 6);
-			return;
-		}
-		at += tcp[at + 1];
-	}
+	if (!at)
+		return;
+	n->stamped = true;
+	n->tsval = get_be32(tcp + at + 2);
+	n->tsecr = get_be32(tcp + at + 6);
 }

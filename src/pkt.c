@@ -385,6 +385,25 @@ static int buildable(const struct tuple *t)
 	return t->local.addr.family == 4 ? IPV4_HEADER_MIN : IPV6_HEADER;
 }
 
+uint32_t pkt_timestamp_off(const uint8_t *tcp, uint32_t header)
+{
+	enum { EOL = 0, NOP = 1, TIMESTAMP = 8, TIMESTAMP_LEN = 10 };
+	uint32_t at = TCP_HEADER_MIN;
+
+	while (at + 1 < header && tcp[at] != EOL) {
+		if (tcp[at] == NOP) {
+			at++;
+			continue;
+		}
+		if (tcp[at + 1] < 2 || tcp[at + 1] > header - at)
+			return 0;
+		if (tcp[at] == TIMESTAMP && tcp[at + 1] == TIMESTAMP_LEN)
+			return at;
+		at += tcp[at + 1];
+	}
+	return 0;
+}
+
 int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
 			size_t size)
 {

@@ -22,11 +22,7 @@ enum {
 	PORTS_LEN = 4,
 	TCP_CHECK_OFF = 16,
 	TCP_HEADER = 20,
-	OPT_EOL = 0,
-	OPT_NOP = 1,
-	OPT_TIMESTAMP = 8,
-	TIMESTAMP_LEN = 10,
-	ECHO_OFF = 6, /* in that option */
+	ECHO_OFF = 6, /* in the time stamp option */
 	ECHO_LEN = 4,
 	UDP_CHECK_OFF = 6,
 	UDP_HEADER = 8,
@@ -156,22 +152,9 @@ int rewrite_packet(struct pkt *p, uint8_t *buf,
 /* Where TSecr is from the TCP header on, or 0. */
 static uint32_t echo_off(const struct pkt *p, const uint8_t *tcp)
 {
-	uint32_t end = p->payload_off - p->l4_off;
-	uint32_t at = TCP_HEADER;
+	uint32_t at = pkt_timestamp_off(tcp, p->payload_off - p->l4_off);
 
-	while (at + 1 < end && tcp[at] != OPT_EOL) {
-		if (tcp[at] == OPT_NOP) {
-			at++;
-			continue;
-		}
-		if (tcp[at + 1] < 2 || tcp[at + 1] > end - at)
-			return 0;
-		if (tcp[at] == OPT_TIMESTAMP &&
-		    tcp[at + 1] == TIMESTAMP_LEN)
-			return at + ECHO_OFF;
-		at += tcp[at + 1];
-	}
-	return 0;
+	return at ? at + ECHO_OFF : 0;
 }
 
 uint32_t rewrite_echo(const struct pkt *p, const uint8_t *buf)
