@@ -694,7 +694,7 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 /* ---- source.c -------------------------------------------------------- */
 
 /* Looks how packets of our track leave now, and remembers it: way_look(). */
-enum migrate_cause source_look(struct track *t);
+enum migrate_cause source_look(struct track *t, uint64_t now_ms);
 
 /* ---- look.c ---------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #define SACIPED_WAY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "addr.h"
 #include "migrate.h"
@@ -29,6 +30,8 @@ struct way {
 	struct addr from, to;
 	enum way_leads began; /* HOME: they have led there, however long ago */
 	bool preferred; /* `from` was seen so */
+	struct addr left; /* the last one whose packets left by its own */
+	uint64_t left_ms; /* interface, and until when; 0 none yet */
 };
 
 /* What the kernel says now of packets of one track. */
@@ -36,6 +39,7 @@ struct way_now {
 	struct addr from, to;
 	enum way_leads leads;
 	bool deprecated; /* `from` */
+	uint64_t ms;
 };
 
 /*
@@ -45,5 +49,13 @@ struct way_now {
  * destination too, except that it is no news of the source itself.
  */
 enum migrate_cause way_look(struct way *w, const struct way_now *now);
+
+/*
+ * A flow that is seen since `since_ms` has come into `w`, which was first
+ * looked at later. What another track of the same route choice saw of this
+ * source between the two is `w`'s too: without it a connection that was a
+ * second old when the route changed would count as one that began like this.
+ */
+void way_inherit(struct way *w, const struct way *other, uint64_t since_ms);
 
 #endif

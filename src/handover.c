@@ -375,10 +375,10 @@ static void situation(struct track *t, enum migrate_cause cause,
 
 /* (ii) deprecated and (iii) its packets leave by another interface now, or are
  * not carried where they are. */
-static enum migrate_cause cause_to_move(struct track *t)
+static enum migrate_cause cause_to_move(struct track *t, uint64_t now_ms)
 {
 	const struct addr *current = &mover_current(&t->mover)->addr;
-	enum migrate_cause cause = source_look(t);
+	enum migrate_cause cause = source_look(t, now_ms);
 
 	if (cause == MIGRATE_CAUSE_REFRESH && unfit_is(t, current))
 		cause = MIGRATE_CAUSE_BETTER_ROUTE;
@@ -454,7 +454,7 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 		cause = MIGRATE_CAUSE_GONE;
 		t->open = SOURCE_WAY_OPEN; /* what was awaited is over */
 	} else if (quiet) {
-		cause = cause_to_move(t);
+		cause = cause_to_move(t, now_ms);
 	}
 	if (quiet)
 		t->stays = REASON_NONE;
@@ -505,7 +505,7 @@ static void evaluate_fresh(struct track *t, uint64_t now_ms)
 
 	t->fresh = false;
 	if (!steady || t->assoc->d->quiet_ms)
-		(void)source_look(t);
+		(void)source_look(t, now_ms);
 	if (steady)
 		evaluate(t, now_ms, !t->assoc->d->quiet_ms);
 }

@@ -90,13 +90,14 @@ static enum way_leads leads(struct track *t, const struct addr *from)
 	}
 }
 
-enum migrate_cause source_look(struct track *t)
+enum migrate_cause source_look(struct track *t, uint64_t now_ms)
 {
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	const struct rtmon_address *own =
 		rtmon_find(t->assoc->d->rtmon, current);
 	const struct way before = t->way;
-	struct way_now now = { .from = *current, .to = *source_peer_locator(t) };
+	struct way_now now = { .from = *current, .to = *source_peer_locator(t),
+			       .ms = now_ms };
 	enum migrate_cause cause;
 
 	note_interface(t);

@@ -103,6 +103,17 @@ static bool is_joinable(const struct track *t, const struct flow *f,
 	       t->mark == f->mark && t->uid == uid;
 }
 
+/* What the flow may have seen of this route before its track was there. */
+static void inherit_way(struct track *t, const struct flow *f)
+{
+	struct track *o;
+
+	LIST_FOREACH(o, &t->assoc->tracks[FLOW_OURS], entry)
+		if (o != t && addr_equal(&o->remote, &t->remote) &&
+		    o->mark == t->mark && o->uid == t->uid)
+			way_inherit(&t->way, &o->way, f->first_seen_ms);
+}
+
 static struct track *track_get(struct assoc *a, const struct flow *f)
 {
 	const struct locator at = { .addr = f->identity.local.addr };
@@ -121,8 +132,9 @@ static struct track *track_get(struct assoc *a, const struct flow *f)
 		t->mark = f->mark;
 		t->uid = uid;
 		t->fresh = true;
-		(void)source_look(t);
+		(void)source_look(t, f->first_seen_ms); /* no change yet */
 	}
+	inherit_way(t, f);
 	t->way.preferred = t->way.preferred || f->preferred;
 	return t;
 }

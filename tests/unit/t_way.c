@@ -91,10 +91,62 @@ static void only_a_change_is_a_reason(void **state)
 	}
 }
 
+/* What another track saw, one letter a look at 10, 20 ... ms; the flow is
+ * there since; what its own track says once it has looked, too. */
+static const struct {
+	const char *seen;
+	uint64_t since_ms;
+	char says;
+} heirs[] = {
+	{ "ha", 15, 'r' }, /* it was under way when the route changed */
+	{ "haa", 25, '-' }, /* it began like this */
+	{ "haa", 15, 'r' },
+	{ "h", 15, 'r' }, /* nobody has looked since */
+	{ "a", 5, '-' }, { "ana", 5, '-' },
+	{ "haha", 35, 'r' }, { "haha", 15, 'r' }, /* it has come back since */
+	{ "haha", 45, '-' },
+	{ "haOh", 15, 'r' }, /* the other has moved */
+	{ "haOh", 25, '-' },
+	{ "hOh", 5, '-' }, /* for another reason */
+	{ "haPa", 15, '-' }, /* another destination */
+};
+
+static void what_was_under_way_inherits_the_change(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(heirs) / sizeof(heirs[0]); i++) {
+		struct way_now now = { .from = address("192.0.2.1"),
+				       .to = address("203.0.113.5") };
+		struct way_now late = now;
+		struct way other = { .began = WAY_NOWHERE }, w = other;
+
+		for (const char *s = heirs[i].seen; *s; s++) {
+			if (*s == 'O' || *s == 'P') {
+				*(*s == 'O' ? &now.from : &now.to) =
+					address("198.51.100.7");
+				continue;
+			}
+			now.ms += 10;
+			now.leads = *s == 'a' ? WAY_ABROAD :
+				    *s == 'n' ? WAY_NOWHERE : WAY_HOME;
+			(void)way_look(&other, &now);
+		}
+		late.ms = now.ms + 10;
+		late.leads = WAY_ABROAD;
+		assert_int_equal(says(way_look(&w, &late)), '-');
+		way_inherit(&w, &other, heirs[i].since_ms);
+		if (says(way_look(&w, &late)) != heirs[i].says)
+			fail_msg("%s, since %llu: not %c", heirs[i].seen,
+				 (unsigned long long)heirs[i].since_ms,
+				 heirs[i].says);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_a_change_is_a_reason),
+		cmocka_unit_test(what_was_under_way_inherits_the_change),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
