@@ -154,9 +154,10 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
 		 struct rtmon_route *route);
 /*
  * Do packets from `query->src` leave by an interface that has it? By one hop
- * of a multipath route is enough, and an address on lo is on all of them. 1
- * yes, 0 no, -errno as above: no route, or to this host; -ENODATA: the kernel
- * names a nexthop object, and the hop that one packet takes is another's.
+ * of a multipath route is enough, and an address on lo is on all of them but
+ * tunnels. 1 yes, 0 no, -errno as above: no route, or to this host; -ENODATA:
+ * the kernel names a nexthop object, and the hop that one packet takes is
+ * another's.
  */
 int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *query);
 /*

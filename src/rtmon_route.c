@@ -243,17 +243,20 @@ struct hops {
 	bool any, home;
 };
 
-/* An address on lo is at home on every interface. */
+/* An address on lo is at home on every interface, except that whoever reaches
+ * it around a tunnel gets no answer through one. */
 static void take_hop(struct hops *h, uint32_t ifindex)
 {
 	const struct rtmon *rt = h->rt;
+	const struct rtmon_link *link = rtmon_link(rt, ifindex);
+	bool tunnel = link && link->tunnel;
 
 	h->any = true;
 	for (size_t i = 0; i < rt->now.n_addresses && !h->home; i++) {
 		const struct rtmon_address *a = &rt->now.addresses[i];
 
 		h->home = !a->retained && is_usable(rt, a) &&
-			  (a->on_lo || a->ifindex == ifindex) &&
+			  ((a->on_lo && !tunnel) || a->ifindex == ifindex) &&
 			  addr_equal(&a->addr, h->src);
 	}
 }

@@ -754,7 +754,14 @@ static void tunnels_are_recognised(void **state)
 	assert_false(usable(t, "10.3.0.1"));
 	assert_int_equal(rtmon_lookup(t->rt, &q, &r), 0);
 	assert_true(r.tunnel);
-	host_run("ip link del tun9");
+	/* A service address's packets are abroad there, and there only. */
+	host_run("ip addr add 10.5.0.1/32 dev lo");
+	pump(t);
+	q.src = host_addr("10.5.0.1");
+	assert_int_equal(rtmon_leads_home(t->rt, &q), 0);
+	q.dst = host_addr(HOST_B4);
+	assert_int_equal(rtmon_leads_home(t->rt, &q), 1);
+	host_run("ip addr del 10.5.0.1/32 dev lo; ip link del tun9");
 	unwatch(t);
 }
 

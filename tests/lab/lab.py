@@ -362,7 +362,9 @@ class Host:
         n = t + 1
         return {
             "rules": out("ip", "rule") + out("ip", "-6", "rule"),
-            "lo": out("ip", "-o", "address", "show", "dev", "lo"),
+            # on lo the kernel looks for no duplicate, but a moment later
+            "lo": [a.replace(" tentative", "") for a in
+                   out("ip", "-o", "address", "show", "dev", "lo")],
             "tables": [r for f in ("-4", "-6") for x in (t, n)
                        for r in out("ip", f, "route", "show", "table", x) if r],
             "nft": [r for r in out("nft", "list", "tables") if "sacip" in r],
