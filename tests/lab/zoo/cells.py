@@ -14,7 +14,7 @@ import time
 
 import traffic
 from events import EVENTS
-from lab import Failed
+from lab import Died, Failed
 from network import build
 
 WAYS = ("without", "with", "young")
@@ -53,11 +53,16 @@ def run(lab, cell, way, patience=1):
         found["flows"][t.name] = row
     if left and way != "without":
         print(lab.autopsy())
-    for t in many:
-        if t in left:
-            continue
+    going = [t for t in many if t not in left]
+    said = {t: traffic.reasons(t.flow) for t in going if way != "without"}
+    for t in going:
         try:
             t.finish()
+        except Died as e:
+            # A neighbour's cache may have kept it going for some seconds.
+            print(e)
+            found["flows"][t.name] = {"lives": False,
+                                      "reasons": said.get(t, [])}
         except Failed as e:
             found["flows"][t.name]["broken"] = str(e)
     for p in places:  # its rules are none that a daemon leaves
