@@ -117,6 +117,19 @@ static bool is_met_at_home(struct assoc *a, const struct flow *f,
 	return false;
 }
 
+/* The peer has met us elsewhere only, maybe, and hears of no flow from an
+ * address that it has not seen us at. */
+static void show_address(struct assoc *a, const struct tuple *wire,
+			 uint64_t now_ms)
+{
+	struct peer_path path;
+
+	if (!peer_path_find(a->peer, &wire->local.addr, &wire->remote.addr,
+			    &path))
+		(void)peer_validate_path(a->peer, now_ms, &wire->local.addr,
+					 &wire->remote.addr);
+}
+
 static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 {
 	struct assoc *a = arg;
@@ -124,7 +137,6 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	struct flow *f = flow_of_claim(c);
 	struct tuple wire = flow_wire_tuple(f);
 	struct peer_path path;
-	bool home;
 	int err;
 
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
@@ -132,9 +144,12 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 		return REASON_NAT;
 	if (is_translated_here(d, f, now_ms))
 		return REASON_NAT;
-	home = is_met_at_home(a, f, &wire, now_ms);
-	if (home || is_met_at(a, &wire.remote.addr, now_ms))
+	if (is_met_at_home(a, f, &wire, now_ms))
 		return REASON_NONE;
+	if (is_met_at(a, &wire.remote.addr, now_ms)) {
+		show_address(a, &wire, now_ms);
+		return REASON_NONE;
+	}
 	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
 				 &wire.remote.addr);
 	/* An address at which this peer never spoke: its key decides. */

@@ -90,6 +90,22 @@ def multipath_is_no_reason(lab, n):
         f.finish()
 
 
+@scenario(fam=(4, 6), control="none")
+def two_addresses_to_one(lab, n):
+    """Connections of both uplinks to one server, which never asks first: the
+    second address is no news of the key, and is proved all the same."""
+    server, _, client = uplinks(lab, n)
+    source_rules(client, n)
+    lab.daemons(client, server)
+    first = echo(client, server, fam=n.fam, pace_us=5000)
+    lab.protected(first)
+    second = [echo(client, server, fam=n.fam, source=n.ip(3, 3), pace_us=5000),
+              udp(client, server, fam=n.fam, source=n.ip(3, 3), repeat_ms=20)]
+    lab.protected(*second)
+    for f in (first, *second):
+        f.finish()
+
+
 @scenario(fam=(4, 6), control="dies")
 def a_client_inside_the_lan(lab, n):
     """It knows the address of the server's uplink, and the server answers by
