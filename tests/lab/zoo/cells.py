@@ -94,10 +94,7 @@ LOST = {
 # Faults that are known and not yet mended: hosts (at either end) and events
 # where they show, none for all; a pattern of their text; what is wrong. A
 # cell with no others is a TODO and no failure.
-KNOWN = (
-    (("wg_quick",), (), "*", "the tunnel is carried by threads of the test: "
-     "where they wait, it loses packets and time"),
-)
+KNOWN = ()
 
 
 def known(cell, fault):
