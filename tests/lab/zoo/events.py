@@ -27,9 +27,9 @@ def address_change(p):
 
 @event
 def other_subnet(p):
-    """another subnet on the same wire, with a gap of 200 ms"""
+    """another subnet on the same wire, with a gap of 300 ms"""
     p.delete()
-    time.sleep(0.2)
+    time.sleep(0.3)  # between TCP's timers, of 200 ms and of 400
     p.add("other")
     for n in BOTH:
         p.ip_do(f"-{n.fam} route replace default via {p.gateway(n, 'other')} "

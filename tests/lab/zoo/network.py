@@ -10,6 +10,7 @@ Each address is there in IPv4 and in IPv6 (10.S.0.H/24 and fd00:S::H/64). A
 host of the zoo is set up at either end, so it names nothing but its Place.
 Owns the network. Never starts a daemon, never says what is good.
 """
+import itertools
 import threading
 
 from scenario import Net
@@ -62,9 +63,14 @@ class Place:
         return self.host.run(*argv, **kw)
 
     def ip_do(self, *lines):
-        """Lines for ip(8), each with -4 or -6 before it, or none."""
-        for line in lines:
-            self.run("ip", *line.split())
+        """Lines for ip(8), each with -4 or -6 before it, or none. A process
+        for each row of the same: to start one takes time of an outage."""
+        def option(line):
+            return line[:2] if line[0] == "-" else None
+        for fam, row in itertools.groupby(lines, option):
+            self.run("ip", *filter(None, (fam,)), "-batch", "-",
+                     input="\n".join(x.removeprefix(fam or "")
+                                     for x in row) + "\n")
 
     def add(self, where="home", number=None, how="", families=BOTH):
         self.ip_do(*(f"address replace {self.cidr(n, where, number)} dev "
