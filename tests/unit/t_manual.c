@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * sacip(7) against the code: its registry, its numbers and its example are
- * what the headers and the modules say.
+ * what the headers and the modules say. And sacipctl(1): its counters.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,25 +58,36 @@ static void squeeze(const char *from)
 	page[n] = '\0';
 }
 
-static int read_page(void **state)
+/* The text of a page as it is; NULL where there is none. */
+static const char *read_raw(const char *name)
 {
 	const char *srcdir = getenv("srcdir");
 	static char raw[PAGE_MAX];
 	char path[2048];
-	const char *at;
 	size_t n;
 	FILE *f;
 
-	(void)state;
-	snprintf(path, sizeof path, "%s/man/sacip.7", srcdir ? srcdir : ".");
+	snprintf(path, sizeof path, "%s/man/%s", srcdir ? srcdir : ".", name);
 	f = fopen(path, "r");
 	if (!f) {
 		print_message("# cannot read %s\n", path);
-		return -1;
+		return NULL;
 	}
 	n = fread(raw, 1, sizeof raw - 1, f);
 	fclose(f);
 	raw[n] = '\0';
+	return raw;
+}
+
+static int read_page(void **state)
+{
+	const char *raw = read_raw("sacip.7");
+	const char *at;
+	size_t n;
+
+	(void)state;
+	if (!raw)
+		return -1;
 	squeeze(raw);
 	at = strstr(raw, ".Sh EXAMPLE");
 	n = 0;
@@ -316,6 +327,31 @@ static void flows_are_as_shown(void **state)
 	assert_shows(plain + WIRE_PATH_SIZE, w.len - WIRE_PATH_SIZE);
 }
 
+/* Each is there, and no other. */
+static void counters_are_explained(void **state)
+{
+	const char *raw = read_raw("sacipctl.1");
+	const char *at = raw ? strstr(raw, "\n.Sh COUNTERS") : NULL;
+	const char *end = at ? strstr(at + 1, "\n.Sh ") : NULL;
+	int items = 0;
+
+	(void)state;
+	assert_non_null(end);
+	for (int i = 0; i < COUNTER_MAX; i++) {
+		const char *name = counter_name((enum counter_id)i);
+		const char *found;
+		char item[80];
+
+		snprintf(item, sizeof item, "\n.It Ql %s\n", name);
+		found = strstr(at, item);
+		if (!found || found > end)
+			fail_msg("sacipctl(1), COUNTERS, lacks %s", name);
+	}
+	while ((at = strstr(at + 1, "\n.It Ql ")) && at < end)
+		items++;
+	assert_int_equal(items, COUNTER_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +361,7 @@ int main(void)
 		cmocka_unit_test(timers_are_right),
 		cmocka_unit_test(example_is_right),
 		cmocka_unit_test(flows_are_as_shown),
+		cmocka_unit_test(counters_are_explained),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
