@@ -43,6 +43,7 @@
 #define TRACKS_MAX 64 /* of one peer and side */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
 #define UNFIT_MAX 8 /* paths of a peer that carry no flows */
+#define UNFIT_MS 600000 /* for so long, unless something changes there */
 #define QUIET_MS 100 /* of address events, before a move that can wait */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000

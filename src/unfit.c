@@ -12,8 +12,6 @@
 
 #include "handover_impl.h"
 
-#define UNFIT_MS 600000
-
 static bool is_over(const struct unfit_path *p, const struct addr *own,
 		    const struct addr *remote)
 {

@@ -19,6 +19,7 @@
 #include "claim.h"
 #include "cookie.h"
 #include "crypto.h"
+#include "daemon.h"
 #include "flow.h"
 #include "migrate.h"
 #include "noise.h"
@@ -174,7 +175,8 @@ static void sizes_and_bounds_are_right(void **state)
 		    WIRE_MOVE_MAX);
 	assert_says("lease_s u16 %d n u8 at most %d", MIGRATE_LEASE_MS / 1000,
 		    WIRE_ACCEPT_MAX);
-	assert_says("limit n u8 at most %d", WIRE_REFUSE_MAX);
+	assert_says("system n u8 at most %d", WIRE_REFUSE_MAX);
+	assert_says("accepts fewer than %d locators", MIGRATE_ACCEPTED_MAX);
 	assert_says("to addr N n u8 at most %d", WIRE_PROVE_MAX);
 	assert_says("n_own u8 at most %d", WIRE_SYNC_MAX);
 	assert_says("n_theirs u8 at most %d", WIRE_SYNC_MAX);
@@ -192,6 +194,16 @@ static void timers_are_right(void **state)
 	assert_says("%d ms while unknown; doubling to %d s",
 		    MIGRATE_PTO_UNKNOWN_MS, MIGRATE_BACKOFF_MAX_MS / 1000);
 	assert_says("give up %d s", MIGRATE_GIVE_UP_MS / 1000);
+	assert_says("nonce waited for max(2 PTO, %d ms) after ACCEPT",
+		    MIGRATE_TRY_MIN_MS);
+	assert_says("repeated each PTO / 2 + %d ms", MIGRATE_PTO_MIN_MS / 2);
+	assert_says("Not within 2 PTO, %d ms at least", MIGRATE_TRY_MIN_MS);
+	assert_says("path_blocked %d min", UNFIT_MS / 60000);
+	assert_says("asked for again for %d minutes", UNFIT_MS / 60000);
+	assert_says("held TCP %d s, then", STALE_MS / 1000);
+	assert_says("that have been held for %d s are", STALE_MS / 1000);
+	assert_says("a hold of more than %d s,", STALE_MS / 1000);
+	assert_says("quiet %d ms without", QUIET_MS);
 	assert_says("pause %d s, doubling to %d s",
 		    REFUSALS_PAUSE_MIN_MS / 1000, REFUSALS_PAUSE_MAX_MS / 1000);
 	assert_says("there are %d at once, then %d per second", BUCKET_BURST,
