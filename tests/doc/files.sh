@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The manuals, the systemd unit and the shell scripts are free of warnings.
+# The manuals, the systemd unit and the shell scripts are free of warnings, and
+# the README names every module.
 top=${srcdir:-.}
 number=0
 
@@ -51,6 +52,16 @@ reloads() {
 		echo "ExecReload does not check the configuration first"
 }
 check sed "a reload checks the configuration first" reloads
+
+unnamed() {
+	local file name
+	for file in "$top"/src/*.c; do
+		name=$(basename "$file" .c)
+		sed -n '/^## Design/,/^## Figures/p' "$top/README.md" |
+			grep -q "\`$name\`" || echo "$name"
+	done
+}
+check sed "the README's Design names every src/*.c" unnamed
 
 # A distribution carries no .ci.
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
