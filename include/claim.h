@@ -9,7 +9,7 @@
  * come in, messages and wishes go out by callbacks. Never opens a capture,
  * never steers, never decides whether policy wants a flow.
  *
- * How a flow gets owned (PROTOCOL, "Who owns a flow"). The end with the
+ * How a flow gets owned (sacip(7), "Ownership"). The end with the
  * lower endpoint of the identity tuple offers, the other asks it to.
  *
  *	offering end                        answering end

@@ -148,8 +148,8 @@ bool conf_key_revoked(const struct conf *conf,
  * MULTICAST, LINK_LOCAL, FAMILY, POLICY (lists, broadcast, unspecified,
  * reserved, private while `current` is public). What only the kernel knows
  * (own addresses, a subnet's broadcast) is asked elsewhere. `current` may
- * be NULL: then family and privacy are not judged. PROTOCOL: "Ports,
- * policy, trust". */
+ * be NULL: then family and privacy are not judged. sacip(7),
+ * "Policy". */
 enum reason conf_locator_check(const struct conf *conf,
 			       const struct addr *locator,
 			       const struct addr *current);

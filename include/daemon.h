@@ -844,7 +844,7 @@ void keep_open(struct daemon *d);
  * written stays: a start that failed leaves it to the next. */
 void keep_close(struct daemon *d, bool remove);
 /* These reach the file before they return: they come before the kernel and
- * the wire (PROTOCOL, I7). Errors are logged, and end the journal. */
+ * the wire (sacip(7), I7). Errors are logged, and end the journal. */
 void keep_track(struct track *t);
 /* The flow as it is or is about to be; tracks that are new before it. */
 void keep_flow(struct daemon *d, struct flow *f);

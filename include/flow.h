@@ -9,7 +9,7 @@
  *
  * A flow has two sides, ours and the peer's. Each side has accepted ends
  * (where packets may bear it) and one end that we send by. The accepted set
- * of the flow is the product of both sides (PROTOCOL.md, I3). A flow that
+ * of the flow is the product of both sides (sacip(7), I3). A flow that
  * never moved has no state for this at all.
  */
 #ifndef SACIPED_FLOW_H

@@ -5,7 +5,7 @@
  * Owns the form of the records and what a sequence of them adds up to (the
  * book). Pure: bytes in and out, no file. Never holds a key but a peer's
  * public one, never a counter or a secret of a session: these end with the
- * process (PROTOCOL.md, "Frames").
+ * process (sacip(7), "Keys").
  *
  * A record:
  *

@@ -33,7 +33,7 @@
  *   follower_holds(f); else it goes out on (mover_locator, follower_locator).
  *   Its accepted set is accepted(m) x accepted(f), at every addition (I3).
  *
- * PROTOCOL.md "Handover" and "Validation"; what was changed in it and why:
+ * sacip(7), "Moves" and "States"; what was changed in it and why:
  * doc/protocol-notes.md.
  */
 #ifndef SACIPED_MIGRATE_H

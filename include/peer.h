@@ -15,7 +15,7 @@
  * peer_validate_path() and peer_forget(). They may call anything here but
  * peer_table_free() and peer_forget().
  *
- * PROTOCOL: "Frames", "Validation", "Ports, policy, trust"; sacip(7).
+ * sacip(7), "Datagrams" to "Paths", and "Policy".
  */
 #ifndef SACIPED_PEER_H
 #define SACIPED_PEER_H
@@ -53,7 +53,7 @@
 #define PEER_PTO_MIN_MS 20
 #define PEER_PTO_MAX_MS 1000
 #define PEER_PTO_BACKOFF_MAX_MS 8000
-#define PEER_GREETINGS_MAX 3 /* PROTOCOL, "Validation" */
+#define PEER_GREETINGS_MAX 3 /* sacip(7), "Paths" */
 #define PEER_PROBE_TRIES 6
 #define PEER_REPLIES_MAX 3 /* owed to an address that is not validated */
 /* One line of a pin: key, two times, addresses. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* From this age on both ends' timers fire together, and one yields
- * (PROTOCOL, "Frames"); a shorter one is set by who wants it at once. */
+ * (sacip(7), "Crossing"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
 #define LOOK_PAUSE 4 /* a look for others takes at most one part in so many */

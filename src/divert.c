@@ -789,7 +789,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 }
 
 /* While the peer has not agreed to our new locator, somebody else's RST or
- * ICMP error there must not reach the socket (PROTOCOL, "Handover"). */
+ * ICMP error there must not reach the socket (sacip(7), ASKED). */
 static bool is_asked_end(const struct flow *f, const struct addr *local)
 {
 	const struct track *t = track_of(f, FLOW_OURS);

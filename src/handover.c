@@ -3,7 +3,7 @@
  * handover: brings local events to the handover core, and carries out what
  * it answers to these and to messages.
  *
- * Owns the reasons to move (sacip(7), "When a host moves") and the order of
+ * Owns the reasons to move (sacip(7), "Policy") and the order of
  * what is done. Never changes a flow itself (track does), never keeps state
  * that belongs to the core.
  */

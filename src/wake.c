@@ -6,7 +6,7 @@
  * Where the host that moves only receives, nothing that it sends tells the
  * other end's TCP to try again: the next retransmission comes when the timer
  * says, after an outage of a second up to another second later, after a
- * minute up to another minute. So (PROTOCOL, PROVE):
+ * minute up to another minute. So (sacip(7), PROVE):
  *
  *	mover	held for long enough that the peer's timer has run out:
  *		has its sockets say what they expect next, notes it from

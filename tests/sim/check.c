@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * check: the invariants of PROTOCOL.md, looked at from outside.
+ * check: the invariants of sacip(7), looked at from outside.
  *
  * Owns what must be true after every step, of every packet and at the end.
  * Sees both hosts and the truth about the world; changes nothing but the

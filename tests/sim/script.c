@@ -640,7 +640,7 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
 }
 
 /* At least one address of one host is one that the other knows: without that,
- * two hosts that lost each other have no way to meet again (PROTOCOL.md,
+ * two hosts that lost each other have no way to meet again (sacip(7),
  * HINT). Called again while there is no rest: a late message may yet tell
  * that the last one is gone. */
 static void let_meet(struct world *w)

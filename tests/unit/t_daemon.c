@@ -47,7 +47,6 @@ static void one_end_of_an_unmoved_flow_ends(void **state)
 	assert_false(flow_at(&host[1], &r)->protected);
 }
 
-/* PROTOCOL: dropped after bind. */
 static uint32_t gap_of(struct host *h, const struct tuple *t)
 {
 	struct ctl_flow told;

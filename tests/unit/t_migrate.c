@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * t_migrate: the transitions of PROTOCOL.md "Handover", one test a line.
+ * t_migrate: the transitions of sacip(7), "States", one test a line.
  *
  * The simulation (tests/sim) shows that they fit together; here each stands
  * by itself, with its actions in order.

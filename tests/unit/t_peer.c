@@ -155,7 +155,7 @@ static void test_probe_ack_forged(void **state)
 	net_free(n);
 }
 
-/* PROTOCOL, "Validation": what goes to an address that proved nothing. */
+/* sacip(7), "Paths": what goes to an address that proved nothing. */
 static void test_unvalidated(void **state)
 {
 	struct net *n = net_new(4);

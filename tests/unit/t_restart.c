@@ -265,7 +265,7 @@ static void killed_while_offered(void **state)
 	goes_on(&t, "10.0.0.10", "10.0.0.11");
 }
 
-/* PROTOCOL, "Validation": whose address has not proved itself gets three
+/* sacip(7), "Paths": whose address has not proved itself gets three
  * datagrams at most, though who asked from there may be dead. */
 static void an_offered_address_is_greeted_thrice(void **state)
 {
