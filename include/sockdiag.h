@@ -42,6 +42,11 @@ struct sockdiag_info {
 	uint32_t snd_wnd, rcv_wnd; /* bytes, scaled; 0 before 5.4/6.2 */
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t backoff;
+	uint8_t reordering; /* packets; more duplicates mean a loss */
+	bool sack; /* selective acknowledgments were agreed on */
+	bool retransmits; /* a timer runs that leads to a retransmission ... */
+	uint32_t expires_ms; /* ... in so much time */
+	uint32_t snd_mss; /* bytes */
 	uint64_t delivery_rate; /* bytes per second */
 	uint32_t last_data_sent_ms, last_data_recv_ms;
 };

@@ -50,6 +50,10 @@ enum {
 	(1U << ST_ESTABLISHED | 1U << ST_CLOSE_WAIT | 1U << ST_FIN_WAIT1 | \
 	 1U << ST_FIN_WAIT2 | 1U << ST_LAST_ACK | 1U << ST_CLOSING)
 
+/* inet_diag_msg_sock_fill(): that one, and those of RACK and of loss probes.
+ * 2 is a keepalive's, 4 that of a closed window. */
+#define TIMER_RETRANSMIT 1
+
 /* inet_sk_diag_fill() ties ULP and MD5 to this one as well. */
 #define EXT_INFO (1 << (INET_DIAG_INFO - 1))
 
@@ -191,7 +195,12 @@ static void take_info(const struct nlattr *attr, struct sockdiag_info *to)
 	       sizeof(to->rcv_wnd));
 	to->snd_wscale = in.old.tcpi_snd_wscale;
 	to->rcv_wscale = in.old.tcpi_rcv_wscale;
+	to->snd_mss = in.old.tcpi_snd_mss;
 	to->backoff = in.old.tcpi_backoff;
+	to->reordering = in.old.tcpi_reordering < UINT8_MAX ?
+				 (uint8_t)in.old.tcpi_reordering :
+				 UINT8_MAX;
+	to->sack = in.old.tcpi_options & TCPI_OPT_SACK;
 	to->delivery_rate = in.old.tcpi_delivery_rate;
 	to->last_data_sent_ms = in.old.tcpi_last_data_sent;
 	to->last_data_recv_ms = in.old.tcpi_last_data_recv;
@@ -282,6 +291,8 @@ static bool read_entry(const struct nlmsghdr *nlh, uint8_t proto,
 	if (a.info && proto == IPPROTO_TCP) {
 		take_info(a.info, &e->info);
 		e->info.queued = m->idiag_wqueue;
+		e->info.retransmits = m->idiag_timer == TIMER_RETRANSMIT;
+		e->info.expires_ms = m->idiag_expires;
 	}
 	return true;
 }

@@ -112,6 +112,10 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	assert_false(e.recverr);
 	assert_true(e.info.rtt_us > 0);
 	assert_true(e.info.snd_wnd > 0);
+	assert_true(e.info.snd_mss > 0);
+	assert_int_equal(e.info.reordering, 3);
+	assert_true(e.info.sack);
+	assert_false(e.info.retransmits); /* all was acknowledged */
 	assert_int_equal(sockdiag_lookup(sd, &t, 0, &e), 0);
 	assert_int_equal(e.cookie, cookie_of(fd));
 	check_recverr(sd, fd, &t);
