@@ -22,6 +22,7 @@
 #define PKT_LEN_MAX 65535 /* bytes; NFQUEUE carries no more */
 #define PKT_EXTENSIONS_MAX 8 /* IPv6 extension headers in one chain */
 #define PKT_PROBE_MAX 60 /* IPv6 and TCP without options */
+#define PKT_ACK_MAX 72 /* the same with one SACK block, aligned */
 #define PKT_UNREACHABLE_MAX 96 /* two IPv6 headers, two of eight bytes */
 
 #define PKT_TCP_FIN 0x01
@@ -132,5 +133,19 @@ int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
  */
 int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,
 			      uint8_t *buf, size_t size);
+
+struct pkt_ack {
+	uint32_t seq, ack;
+	uint16_t window; /* as it stands in the header */
+	uint32_t start, end; /* of a SACK block; equal: there is none */
+};
+
+/*
+ * Builds a bare acknowledgment from t->remote to t->local, as if the peer had
+ * sent it; without a time stamp, which Linux does not miss. Complete checksums.
+ * Returns the length, at most PKT_ACK_MAX, or an error as above.
+ */
+int pkt_build_tcp_ack(const struct tuple *t, const struct pkt_ack *a,
+		      uint8_t *buf, size_t size);
 
 #endif

@@ -404,29 +404,75 @@ uint32_t pkt_timestamp_off(const uint8_t *tcp, uint32_t header)
 	return 0;
 }
 
+/* From t->remote to t->local: the rest of a header of `len` bytes, which has
+ * its numbers, flags and options, around them. Returns the packet's length. */
+static int finish_tcp(const struct tuple *t, size_t len, uint8_t *buf,
+		      uint8_t *tcp)
+{
+	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
+	size_t l3_len = pkt_build_ip(src, dst, IPPROTO_TCP, len, buf);
+	uint16_t check;
+	uint64_t sum;
+
+	put_be16(tcp, t->remote.port);
+	put_be16(tcp + 2, t->local.port);
+	tcp[12] = (uint8_t)(len / 4 << 4);
+	sum = csum_add_pseudo(0, src, dst, IPPROTO_TCP, (uint32_t)len);
+	check = csum_finish(csum_add(sum, tcp, len));
+	memcpy(tcp + 16, &check, 2);
+	return (int)(l3_len + len);
+}
+
 int pkt_build_tcp_probe(const struct tuple *t, bool answers, uint8_t *buf,
 			size_t size)
 {
-	const struct addr *src = &t->remote.addr, *dst = &t->local.addr;
 	int l3_len = buildable(t);
-	uint16_t check;
 	uint8_t *tcp;
-	uint64_t sum;
 
 	if (l3_len < 0)
 		return l3_len;
 	if (size < (size_t)l3_len + TCP_HEADER_MIN)
 		return -EMSGSIZE;
-	tcp = buf + pkt_build_ip(src, dst, IPPROTO_TCP, TCP_HEADER_MIN, buf);
+	tcp = buf + l3_len;
 	memset(tcp, 0, TCP_HEADER_MIN);
-	put_be16(tcp, t->remote.port);
-	put_be16(tcp + 2, t->local.port);
-	tcp[12] = TCP_HEADER_MIN / 4 << 4;
 	tcp[13] = answers ? PKT_TCP_SYN | PKT_TCP_ACK : PKT_TCP_SYN;
-	sum = csum_add_pseudo(0, src, dst, IPPROTO_TCP, TCP_HEADER_MIN);
-	check = csum_finish(csum_add(sum, tcp, TCP_HEADER_MIN));
-	memcpy(tcp + 16, &check, 2);
-	return l3_len + TCP_HEADER_MIN;
+	return finish_tcp(t, TCP_HEADER_MIN, buf, tcp);
+}
+
+static void put_be32(uint8_t *p, uint32_t v)
+{
+	put_be16(p, (uint16_t)(v >> 16));
+	put_be16(p + 2, (uint16_t)v);
+}
+
+int pkt_build_tcp_ack(const struct tuple *t, const struct pkt_ack *a,
+		      uint8_t *buf, size_t size)
+{
+	enum { NOP = 1, SACK = 5, SACK_LEN = 10, ALIGNED = 12 };
+	const bool block = a->start != a->end;
+	const size_t len = TCP_HEADER_MIN + (block ? ALIGNED : 0);
+	int l3_len = buildable(t);
+	uint8_t *tcp, *option;
+
+	if (l3_len < 0)
+		return l3_len;
+	if (size < (size_t)l3_len + len)
+		return -EMSGSIZE;
+	tcp = buf + l3_len;
+	memset(tcp, 0, len);
+	put_be32(tcp + 4, a->seq);
+	put_be32(tcp + 8, a->ack);
+	tcp[13] = PKT_TCP_ACK;
+	put_be16(tcp + 14, a->window);
+	if (block) {
+		option = tcp + TCP_HEADER_MIN;
+		option[0] = option[1] = NOP;
+		option[2] = SACK;
+		option[3] = SACK_LEN;
+		put_be32(option + 4, a->start);
+		put_be32(option + 8, a->end);
+	}
+	return finish_tcp(t, len, buf, tcp);
 }
 
 int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,

@@ -518,6 +518,61 @@ static void builds_probes_that_are_sound(void **state)
 	}
 }
 
+static void check_ack(const struct tuple *t, const struct pkt_ack *a,
+		      int header)
+{
+	int l3_len = t->local.addr.family == 4 ? 20 : 40;
+	const uint8_t block[] = { 1, 1, 5, 10, 0x01, 0x02, 0x03, 0x04,
+				  0xf1, 0xf2, 0xf3, 0xf4 };
+	uint8_t buf[PKT_ACK_MAX], *tcp = buf + l3_len;
+	int len = pkt_build_tcp_ack(t, a, buf, sizeof(buf));
+	struct pkt p;
+
+	assert_int_equal(len, l3_len + header);
+	assert_int_equal(parse(buf, (size_t)len, &p), PKT_OK);
+	assert_true(endpoint_equal(&p.src, &t->remote));
+	assert_true(endpoint_equal(&p.dst, &t->local));
+	assert_int_equal(p.tcp_seq, a->seq);
+	assert_int_equal(p.tcp_ack, a->ack);
+	assert_int_equal(p.tcp_flags, PKT_TCP_ACK);
+	assert_int_equal(p.payload_len, 0);
+	assert_int_equal(tcp[14] << 8 | tcp[15], a->window);
+	if (header > 20)
+		assert_memory_equal(tcp + 20, block, sizeof(block));
+	assert_int_equal(
+		packet_sum(packet_pseudo(&t->remote.addr, &t->local.addr,
+					 IPPROTO_TCP, (uint32_t)header),
+			   tcp, (size_t)header),
+		0xffff);
+	assert_int_equal(pkt_build_tcp_ack(t, a, buf, (size_t)len - 1),
+			 -EMSGSIZE);
+}
+
+static void builds_acknowledgments_that_are_sound(void **state)
+{
+	uint64_t r = SEED;
+
+	(void)state;
+	for (int i = 0; i < 2000; i++) {
+		uint8_t family = i % 2 ? 4 : 6;
+		struct tuple t = {
+			.local = packet_random_endpoint(&r, family),
+			.remote = packet_random_endpoint(&r, family),
+			.proto = IPPROTO_TCP,
+		};
+		struct pkt_ack a = {
+			.seq = 0xfffefdfc,
+			.ack = 0x01020000 + (uint32_t)i,
+			.window = (uint16_t)i,
+		};
+
+		check_ack(&t, &a, 20);
+		a.start = 0x01020304;
+		a.end = 0xf1f2f3f4;
+		check_ack(&t, &a, 32);
+	}
+}
+
 static void builds_no_probe_for_other_flows(void **state)
 {
 	uint64_t r = SEED;
@@ -629,6 +684,7 @@ int main(void)
 		cmocka_unit_test(leaves_no_stray_byte_in_tuples),
 		cmocka_unit_test(names_every_result),
 		cmocka_unit_test(builds_probes_that_are_sound),
+		cmocka_unit_test(builds_acknowledgments_that_are_sound),
 		cmocka_unit_test(builds_no_probe_for_other_flows),
 		cmocka_unit_test(builds_errors_that_are_sound),
 		cmocka_unit_test(builds_no_error_for_other_flows),
