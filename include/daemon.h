@@ -783,9 +783,9 @@ void wake_fill(const struct track *t, struct wire_prove *m);
 void wake_offered(struct track *t);
 /* Does its TCP repeat at once what it has sent, when it is woken? */
 bool wake_can(struct daemon *d, const struct flow *f);
-/* The flow, whose segments were given up, is held no longer: its sender goes
- * on. */
-void wake_own(struct daemon *d, struct flow *f);
+/* The flow, which was held for so long, is held no longer, and no segment of
+ * it went: its sender goes on. */
+void wake_own(struct daemon *d, struct flow *f, uint32_t held_ms);
 /* The peer's PROVE was committed: our other senders go on. */
 void wake_senders(struct track *t, const struct wire_prove *m);
 

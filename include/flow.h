@@ -114,13 +114,16 @@ struct flow_transit {
 	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
 	uint32_t rcv_nxt; /* what our TCP expects next */
 	uint32_t snd_nxt; /* what it sends next, of what was held */
+	uint32_t sent_seq; /* its segment that was held last ... */
 	uint32_t old_echo; /* TSecr of what was held last; 0 none */
 	bool echo_is_old; /* it was held for long, nothing newer was heard */
 	struct nonce_numbers sent; /* what its TCP sent last ... */
 	uint64_t sent_ms; /* ... as was seen then; 0 never */
 	uint64_t answered_ms; /* a nonce was, and its path was not heard of
 			       * since; 0 none */
-	bool stale; /* its segments were given up, and none went instead */
+	bool repeats; /* ... there is one */
+	bool stale; /* no segment of it is held that could go: they were given
+		     * up, or all were sent before */
 	uint64_t packets[FLOW_SIDES]; /* rewritten: [OURS] sent */
 	uint64_t bytes[FLOW_SIDES];
 };

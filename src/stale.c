@@ -13,7 +13,8 @@
  * off, and takes no sample of what it has repeated but by the time stamps of
  * the last copy. The copy is held anew. One is kept for longer: the first, where
  * the sender's own timer has not run out, since nothing else would start the
- * flow again, and no sample below the timer makes it longer. When the hold is
+ * flow again, and no sample below the timer makes it longer. That is the timer
+ * without its backoff, which is all that a wake-up can undo. When the hold is
  * over and no segment is left, the sender is woken (wake_own()).
  *
  * The other end measures too, by the time stamp that a segment of ours gives
@@ -27,6 +28,7 @@
 
 #include "pkt.h"
 #include "rewrite.h"
+#include "standstill.h"
 
 #define LOOK_MS 100
 
@@ -45,7 +47,8 @@ void stale_begin(struct daemon *d, uint64_t now_ms)
 		d->stale_ms = now_ms + STALE_MS;
 }
 
-/* Nobody can wake one that wants to hear of ICMP errors: see wake.c. */
+/* Nobody can wake one that wants to hear of ICMP errors: see wake.c. Nor one
+ * whose timer is longer by itself than it has waited. */
 static bool has_timed_out(struct daemon *d, const struct flow *f,
 			  uint64_t held_ms)
 {
@@ -53,8 +56,7 @@ static bool has_timed_out(struct daemon *d, const struct flow *f,
 
 	if (sockdiag_lookup(d->sockdiag, &f->identity, 0, &e))
 		return false;
-	return !e.recverr &&
-	       (e.info.backoff || e.info.rto_us / 1000 <= held_ms);
+	return !e.recverr && standstill_base_ms(&e.info) <= held_ms;
 }
 
 /* A copy that is held for less than a second would do less harm, and still

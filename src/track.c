@@ -408,7 +408,7 @@ static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
 	memset(&released, 0, sizeof(released));
 	divert_release(d, f, &released);
 	divert_released(d, &released);
-	wake_own(d, f);
+	wake_own(d, f, UINT32_MAX);
 	return 0;
 }
 

@@ -250,5 +250,5 @@ void track_let_go(struct track *t)
 	divert_released(t->assoc->d, &released);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold)
-			wake_own(t->assoc->d, f);
+			wake_own(t->assoc->d, f, t->gap_ms);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * wake: makes a sender go on that sits in retransmission backoff when the
- * path is back.
+ * wake: makes a sender go on that stands still when the path is back.
  *
  * Where the host that moves only receives, nothing that it sends tells the
  * other end's TCP to try again: the next retransmission comes when the timer
@@ -28,6 +27,15 @@
  * is made to send bears what it sends next, SOCK_DIAG tells how much of what
  * was sent before is not acknowledged. Where that fails there is PROVE.
  *
+ * Before its first timeout there is no backoff to undo. Where standstill.h
+ * knows a cure, the peer gives its TCP the acknowledgment that the mover's would
+ * send, by the number of PROVE, and claims that the last segment came behind it.
+ * That has to wait for PROVE: where the acknowledgment was lost with the path,
+ * TCP's own first number would be repeated in vain, the mover's answer be taken
+ * for that to the first copy, and what is missing behind it be forgotten as
+ * above. The mover is told no number, so a sender of its own is woken from
+ * backoff only, and goes on otherwise by what it sent during the hold.
+ *
  * A number that TCP does not wait for is ignored by it, so a late or wrong one
  * does nothing. Owns both halves. Never sends to the peer's host itself, never
  * makes a socket send what TCP would not.
@@ -35,14 +43,15 @@
 #include "daemon.h"
 
 #include "pkt.h"
+#include "standstill.h"
 
 enum wake { /* of struct flow */
 	WAKE_NOT,
-	WAKE_ASKED, /* its socket was made to say what it sends next */
+	WAKE_ASKED, /* its socket was made to say what it sends next ... */
+	WAKE_TOLD, /* ... and has, but only the other end's number helps */
 	WAKE_DONE,
 };
 
-#define BACKED_OFF_MS 200 /* TCP_RTO_MIN: before, no timer has run out */
 #define RECENT_MS 5000 /* flows that got data in so much time go first */
 #define LOOKUPS_MAX 64 /* ACCEPT waits for these; the others go by PROVE */
 #define BACKOFF_MAX 16 /* above what tcp_retries2 leads to */
@@ -65,16 +74,30 @@ void wake_poke(struct daemon *d, const struct tuple *t)
 }
 
 /* A socket that wants to hear of ICMP errors would take ours for a real one. */
-static bool sits_in_backoff(struct daemon *d, const struct flow *f,
-			    struct sockdiag_entry *e)
+static enum standstill_cure cure_of(const struct sockdiag_entry *e)
 {
-	return f->identity.proto == IPPROTO_TCP &&
-	       sockdiag_lookup(d->sockdiag, &f->identity, 0, e) == 0 &&
-	       e->info.backoff && !e->recverr;
+	enum standstill_cure cure = standstill_cure(&e->info);
+
+	return cure == STANDSTILL_REVERT && e->recverr ? STANDSTILL_NONE : cure;
 }
 
-static void wake(struct daemon *d, struct flow *f, uint32_t snd_una,
-		 const struct sockdiag_entry *e)
+static enum standstill_cure look(struct daemon *d, const struct flow *f,
+				 struct sockdiag_entry *e)
+{
+	if (f->identity.proto != IPPROTO_TCP ||
+	    sockdiag_lookup(d->sockdiag, &f->identity, 0, e))
+		return STANDSTILL_NONE;
+	return cure_of(e);
+}
+
+static void woken(struct daemon *d, struct flow *f)
+{
+	f->wake = WAKE_DONE;
+	COUNT(d, SENDERS_WOKEN);
+}
+
+static void revert(struct daemon *d, const struct flow *f, uint32_t snd_una,
+		   const struct sockdiag_entry *e)
 {
 	uint8_t error[PKT_UNREACHABLE_MAX];
 	int len = pkt_build_tcp_unreachable(&f->identity, snd_una, error,
@@ -83,27 +106,85 @@ static void wake(struct daemon *d, struct flow *f, uint32_t snd_una,
 	for (unsigned int i = 0;
 	     len > 0 && i < e->info.backoff && i < BACKOFF_MAX; i++)
 		tap_inject(d->injector, error, (size_t)len, d->conf->mark);
-	f->wake = WAKE_DONE;
-	COUNT(d, SENDERS_WOKEN);
+}
+
+/* By the number that the other end expects. The first of several duplicates may
+ * pass for news of the window. A socket whose window is not known (before Linux
+ * 5.4), or closed, is left alone. */
+static void acknowledge(struct daemon *d, const struct flow *f,
+			uint32_t rcv_nxt, const struct sockdiag_info *info)
+{
+	struct standstill_block block = { 0 };
+	struct pkt_ack a = {
+		.seq = f->transit->rcv_nxt,
+		.ack = rcv_nxt,
+		.window = (uint16_t)(info->snd_wnd >> info->snd_wscale),
+	};
+	unsigned int n = info->reordering + 1u;
+	uint8_t ack[PKT_ACK_MAX];
+	int len;
+
+	if (!a.window)
+		return;
+	if (info->sack) {
+		block = standstill_block(info->snd_mss, rcv_nxt,
+					 f->transit->snd_nxt);
+		n = 1;
+	}
+	a.start = block.start;
+	a.end = block.end;
+	len = pkt_build_tcp_ack(&f->identity, &a, ack, sizeof(ack));
+	for (unsigned int i = 0; len > 0 && i < n; i++)
+		tap_inject(d->injector, ack, (size_t)len, d->conf->mark);
+}
+
+/*
+ * In backoff, by the numbers that it told in this hold. What it sends next, and
+ * how much of what it sent is not acknowledged, make the first number that is
+ * not; where what was held is only a part of that, so does the segment that was
+ * sent last, since in backoff nothing but the first is. The wrong one of the
+ * two is ignored.
+ */
+static void wake(struct daemon *d, struct flow *f,
+		 const struct sockdiag_entry *e)
+{
+	const struct flow_transit *t = f->transit;
+	uint32_t snd_una = t->snd_nxt - (e->info.queued - e->info.notsent);
+
+	revert(d, f, snd_una, e);
+	if (t->repeats && t->sent_seq != snd_una)
+		revert(d, f, t->sent_seq, e);
+	woken(d, f);
 }
 
 /* ---- mover ------------------------------------------------------------- */
 
-/* What was noted when it was held before may be billions of bytes behind. */
+/* What was noted when it was held before may be billions of bytes behind. One
+ * that has nothing to send, or whose segments were on their way before, has
+ * none that could go when it is let go: see wake_own(). */
 static void note_sent(struct flow_transit *t, const struct pkt *p)
 {
-	uint32_t next = p->tcp_seq + p->payload_len +
-			!!(p->tcp_flags & PKT_TCP_FIN);
+	uint32_t len = p->payload_len + !!(p->tcp_flags & PKT_TCP_FIN);
+	uint32_t next = p->tcp_seq + len;
+	bool empty = hold_flow_empty(&t->held);
 
-	if ((hold_flow_empty(&t->held) && !t->stale) ||
-	    (int32_t)(next - t->snd_nxt) > 0)
+	if (empty && !t->stale)
+		t->repeats = false;
+	if ((empty && !t->stale) || (int32_t)(next - t->snd_nxt) > 0)
 		t->snd_nxt = next;
+	if (len) {
+		t->sent_seq = p->tcp_seq;
+		t->repeats = true;
+	} else if (empty) {
+		t->stale = true;
+	}
 }
 
 void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	       uint64_t now_ms)
 {
 	struct sockdiag_entry e;
+	enum standstill_cure cure;
 
 	if (!f->transit || p->proto != IPPROTO_TCP ||
 	    !(p->tcp_flags & PKT_TCP_ACK))
@@ -113,10 +194,13 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	f->transit->rcv_nxt_ms = now_ms;
 	/* What carries data is a retransmission, or was sent meanwhile. */
 	if (f->wake != WAKE_ASKED || p->payload_len ||
-	    p->tcp_flags & (PKT_TCP_SYN | PKT_TCP_FIN | PKT_TCP_RST) ||
-	    !sits_in_backoff(d, f, &e))
+	    p->tcp_flags & (PKT_TCP_SYN | PKT_TCP_FIN | PKT_TCP_RST))
 		return;
-	wake(d, f, p->tcp_seq - (e.info.queued - e.info.notsent), &e);
+	cure = look(d, f, &e);
+	if (cure == STANDSTILL_REVERT)
+		wake(d, f, &e);
+	else if (cure != STANDSTILL_NONE)
+		f->wake = WAKE_TOLD;
 }
 
 /* Said since this handover began to hold? */
@@ -139,7 +223,7 @@ void wake_ask(struct track *t, uint64_t now_ms)
 	struct flow *f;
 
 	if (!mover_holds(&t->mover) ||
-	    now_ms - t->mover.hold_since_ms < BACKED_OFF_MS)
+	    now_ms - t->mover.hold_since_ms < STANDSTILL_MIN_MS)
 		return;
 	t->asked_seq = t->mover.seq;
 	for (int recent = 1; recent >= 0; recent--)
@@ -154,7 +238,6 @@ void wake_ask(struct track *t, uint64_t now_ms)
 				wake_poke(t->assoc->d, &f->identity);
 		}
 }
-
 
 void wake_fill(const struct track *t, struct wire_prove *m)
 {
@@ -180,19 +263,20 @@ bool wake_can(struct daemon *d, const struct flow *f)
 {
 	struct sockdiag_entry e;
 
-	return sits_in_backoff(d, f, &e);
+	return look(d, f, &e) == STANDSTILL_REVERT &&
+	       standstill_revert_ms(&e.info) <= STANDSTILL_MIN_MS;
 }
 
-void wake_own(struct daemon *d, struct flow *f)
+void wake_own(struct daemon *d, struct flow *f, uint32_t held_ms)
 {
 	struct sockdiag_entry e;
 
 	if (!f->transit || !f->transit->stale)
 		return;
 	f->transit->stale = false;
-	if (sits_in_backoff(d, f, &e))
-		wake(d, f, f->transit->snd_nxt -
-				   (e.info.queued - e.info.notsent), &e);
+	if (held_ms >= STANDSTILL_MIN_MS &&
+	    look(d, f, &e) == STANDSTILL_REVERT)
+		wake(d, f, &e);
 }
 
 /* ---- peer -------------------------------------------------------------- */
@@ -209,7 +293,7 @@ void wake_offered(struct track *t)
 		if (n == WIRE_PROVE_MAX || asked == LOOKUPS_MAX || !f->hold)
 			continue;
 		asked++;
-		if (!sits_in_backoff(d, f, &e))
+		if (!look(d, f, &e))
 			continue;
 		n++;
 		f->wake = WAKE_ASKED;
@@ -220,10 +304,29 @@ void wake_offered(struct track *t)
 		divert_read_out(d);
 }
 
+static void wake_by(struct daemon *d, struct flow *f, uint32_t rcv_nxt)
+{
+	struct sockdiag_entry e;
+
+	switch (look(d, f, &e)) {
+	case STANDSTILL_NONE:
+		return;
+	case STANDSTILL_REVERT:
+		revert(d, f, rcv_nxt, &e);
+		break;
+	case STANDSTILL_BLOCK:
+	case STANDSTILL_DUPLICATES:
+		if (f->wake != WAKE_TOLD)
+			return;
+		acknowledge(d, f, rcv_nxt, &e.info);
+		break;
+	}
+	woken(d, f);
+}
+
 void wake_senders(struct track *t, const struct wire_prove *m)
 {
 	struct daemon *d = t->assoc->d;
-	struct sockdiag_entry e;
 
 	for (unsigned int i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t->assoc->claims,
@@ -231,7 +334,7 @@ void wake_senders(struct track *t, const struct wire_prove *m)
 		struct flow *f = c ? flow_of_claim(c) : NULL;
 
 		if (f && f->group[FLOW_THEIRS] == &t->group && !f->hold &&
-		    f->wake != WAKE_DONE && sits_in_backoff(d, f, &e))
-			wake(d, f, m->flow[i].rcv_nxt, &e);
+		    f->wake != WAKE_DONE)
+			wake_by(d, f, m->flow[i].rcv_nxt);
 	}
 }

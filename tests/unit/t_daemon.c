@@ -451,7 +451,13 @@ static void the_last_flow_ends_in_the_step_of_its_track(void **state)
 	assert_true(flow_at(&host[1], &other)->protected);
 	addr_remove(&host[0], "10.0.0.1");
 	run(500);
-	sock_at(&host[1], &r)->info.backoff = 2;
+	sock_at(&host[1], &r)->info = (struct sockdiag_info){
+		.unacked = 1,
+		.retransmits = true,
+		.backoff = 2,
+		.rto_us = 816000,
+		.expires_ms = 600,
+	};
 	id = packet_queue(&host[1], &other, true);
 	host[1].vanished = address("10.0.0.12");
 	host[1].unheard = r;

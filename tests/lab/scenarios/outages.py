@@ -10,6 +10,59 @@ from scenario import lan, nodad, scenario
 OUTAGE_S = 3
 RTO_MAX_MS = 1000
 AGAIN_S = 0.5  # a round trip and 50 ms, where the machine has more to do
+SLOW_S = 8
+# What comes is lost at either end. The chain stays: to remove one makes the
+# kernel drop what is held in a queue.
+CUT = """table inet cut {
+	chain in { type filter hook prerouting priority -310; iif eth0 drop; }
+}
+"""
+
+
+class Cut:
+    """Both hosts get nothing."""
+
+    def __init__(self, *hosts):
+        self.hosts = hosts
+
+    def __enter__(self):
+        for h in self.hosts:
+            h.run("nft", "-f", "-", input=CUT)
+
+    def __exit__(self, *unused):
+        for h in self.hosts:
+            h.run("nft", "flush table inet cut")
+
+
+def slow_timer(n, host):
+    """TCP takes the way for one that needs a timer of SLOW_S."""
+    if n.fam == 4:
+        host.ip(f"route change 10.1.0.0/24 dev eth0 proto kernel scope link "
+                f"src {host.address(4)} rto_min {SLOW_S}s")
+    else:
+        host.ip(f"route change fd00:1::/64 dev eth0 proto kernel metric 256 "
+                f"rto_min {SLOW_S}s")
+
+
+def backoff(host, port):
+    text = host.run("ss", "-Htino", f"sport = :{port}").stdout_text
+    return re.search(r"\bbackoff:", text)
+
+
+def move_after_a_loss(client, server, n, old, new, flow, lost, ready):
+    """Begins when `lost`, is over in OUTAGE_S and `ready`."""
+    with Cut(client, server):
+        wait_until("all is lost", lost, 5, 0.01)
+        client.delete("eth0", n.cidr(1, old))
+        time.sleep(OUTAGE_S)
+        check(client.lab.without_daemons or ready(), "it waits for another timer")
+        had = flow.receiver.rx_bytes
+    client.add("eth0", n.cidr(1, new), nodad(n))
+    began = time.monotonic()
+    wait_until(f"{flow} goes on", lambda: flow.receiver.rx_bytes > had, 10,
+               0.002)
+    took = time.monotonic() - began
+    check(took < AGAIN_S, f"{flow}: data came after {took:.2f} s")
 
 
 def rto_ms(host, port):
@@ -76,3 +129,65 @@ def a_copy_goes_on_after_a_long_hold(lab, n):
             f.goes_on()
     for f in flows:
         f.finish()
+
+
+@scenario(fam=(4, 6), timeout=90, control="dies")
+def a_loss_before_a_long_hold_costs_no_timer(lab, n):
+    """Where the host that moves sends, it holds copies of the first segment
+    alone: what it sends next it told to nobody, since the path is tried by
+    the flow that got data last. Twice, as what the first outage makes of the
+    timer shows in the second."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = copy(client, server, "up", fam=n.fam)
+    others = [copy(client, server, "down", fam=n.fam),
+              echo(client, server, fam=n.fam),
+              echo(server, client, fam=n.fam)]
+    lab.protected(flow, *others)
+    for old, new in (2, 9), (9, 10):
+        flow.goes_on(3000)
+        for f in others:
+            f.goes_on()
+        move_after_a_loss(
+            client, server, n, old, new, flow, lambda: True,
+            lambda: backoff(client, flow.port))
+    for f in flow, *others:
+        f.finish()
+
+
+@scenario(fam=(4, 6), timeout=90, control="dies")
+def a_peer_is_woken_before_its_first_timeout(lab, n):
+    """A sender whose timer is long by itself, as after a slow path, is in no
+    backoff when the path is back."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    slow_timer(n, server)
+    flow = copy(client, server, "down", fam=n.fam)
+    lab.protected(flow)
+    for old, new in (2, 9), (9, 10):
+        flow.goes_on(3000)
+        move_after_a_loss(
+            client, server, n, old, new, flow, lambda: True,
+            lambda: not backoff(server, flow.server_port))
+    flow.finish()
+
+
+@scenario(fam=(4, 6), timeout=90, control="dies")
+def a_copy_is_kept_for_as_long_as_the_timer_itself(lab, n):
+    """A sender with a long timer that has timed out once: to undo the backoff
+    leaves it that timer, so the copy that is held is what restarts it."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    slow_timer(n, client)
+    flow = echo(client, server, busy=0, idle=1, fam=n.fam)
+    lab.protected(flow)
+    client.delete("eth0", n.cidr(1, 2))
+    flow.echo_ask()
+    wait_until("its timer runs out", lambda: backoff(client, flow.port), 12)
+    time.sleep(2)  # so long that an ordinary copy would be given up
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    began = time.monotonic()
+    flow.echo_answered()
+    took = time.monotonic() - began
+    check(took < AGAIN_S, f"answered after {took:.2f} s")
+    flow.finish()
