@@ -580,6 +580,9 @@ void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 		 const struct addr *a);
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */
 void discover_review(struct daemon *d, uint64_t now_ms);
+/* What its socket says of when it sent data last; of UDP it says nothing. */
+void discover_note_sent(struct flow *f, const struct sockdiag_entry *e,
+			uint64_t now_ms);
 void discover_destroyed(const struct sockdiag_entry *e, void *ctx);
 /* Why it may not be protected at all; NONE where it may. */
 enum reason discover_policy(const struct daemon *d, const struct flow *f);

@@ -157,6 +157,7 @@ struct flow {
 	uint64_t first_seen_ms;
 	uint64_t retry_ms; /* protecting it failed: not claimed before */
 	uint64_t received_ms; /* data, as the last dump told; 0 never */
+	uint64_t sent_ms; /* data, as is known; 0 never: trial.c */
 	uint32_t uid;
 	uint32_t mark; /* of its socket */
 	uint32_t moves; /* committed, by either end */

@@ -152,6 +152,15 @@ void discover_destroyed(const struct sockdiag_entry *e, void *ctx)
 
 /* ---- dump --------------------------------------------------------------- */
 
+void discover_note_sent(struct flow *f, const struct sockdiag_entry *e,
+			uint64_t now_ms)
+{
+	const uint32_t ago_ms = e->info.last_data_sent_ms;
+
+	if (f->identity.proto == IPPROTO_TCP)
+		f->sent_ms = ago_ms < now_ms ? now_ms - ago_ms : 0;
+}
+
 static void update(struct flow *f, const struct sockdiag_entry *e,
 		   uint64_t now_ms)
 {
@@ -166,6 +175,7 @@ static void update(struct flow *f, const struct sockdiag_entry *e,
 	f->mptcp = e->mptcp;
 	f->md5 = e->md5;
 	f->received_ms = now_ms - e->info.last_data_recv_ms;
+	discover_note_sent(f, e, now_ms);
 	f->rcv_wscale = e->info.rcv_wscale;
 }
 

@@ -646,6 +646,8 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		}
 	}
 	note_queued(f, now_ms);
+	if (pkt->proto == IPPROTO_UDP)
+		f->sent_ms = now_ms;
 	if (f->hold) {
 		wake_note(d, f, pkt, now_ms);
 		trial_note(f, pkt, p->data, now_ms);

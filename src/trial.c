@@ -29,6 +29,7 @@
 		    * before: tcp_invalid_ratelimit */
 #define REJECTED_MS MIGRATE_PTO_MAX_MS /* a box answers sooner */
 #define CANDIDATES 4 /* TCP flows that are asked for their numbers */
+#define LOOKUPS 16 /* and for when they sent last */
 #define READS 16
 #define UNKNOWN_MAX 3 /* then what the others say is enough */
 
@@ -169,7 +170,17 @@ static bool is_suitable(const struct flow *f, uint8_t proto)
 	       (proto == IPPROTO_UDP || can_acknowledge(f));
 }
 
-/* Those that got data last come first. */
+/*
+ * Those come first that sent data last: a path that does not carry them costs
+ * most, and what a box in between has seen of them is of now.
+ *
+ * TCP: tcpi_last_data_sent of the socket, retransmissions included. The last
+ * dump has told it of all, and pick() asks once more those that sent last by
+ * that. Who has never sent counts from when it was connected.
+ * UDP: no socket tells. What counts is the last datagram that went by the
+ * daemon's own queue, which is all while the flow is held and none of those
+ * that nobody or the kernel rewrites. Where none went, any will do.
+ */
 static struct flow *candidate(struct track *t, uint8_t proto,
 			      const struct flow *const not[], unsigned int n)
 {
@@ -181,10 +192,48 @@ static struct flow *candidate(struct track *t, uint8_t proto,
 		for (unsigned int i = 0; i < n; i++)
 			known = known || not[i] == f;
 		if (!known && is_suitable(f, proto) &&
-		    (!best || f->received_ms > best->received_ms))
+		    (!best || f->sent_ms > best->sent_ms))
 			best = f;
 	}
 	return best;
+}
+
+/* Those that sent last, for all that is known, in no order; how many. */
+static unsigned int last_senders(struct track *t, struct flow *last[LOOKUPS])
+{
+	unsigned int n = 0, first = 0;
+	struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
+		if (!is_suitable(f, IPPROTO_TCP))
+			continue;
+		if (n < LOOKUPS)
+			last[n++] = f;
+		else if (f->sent_ms > last[first]->sent_ms)
+			last[first] = f;
+		else
+			continue;
+		for (unsigned int i = first = 0; i < n; i++)
+			if (last[i]->sent_ms < last[first]->sent_ms)
+				first = i;
+	}
+	return n;
+}
+
+/* A dump may be of half a minute ago. */
+static void ask_when_sent(struct track *t)
+{
+	struct daemon *d = t->assoc->d;
+	struct flow *last[LOOKUPS];
+	unsigned int n = last_senders(t, last);
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct flow *f = last[i];
+		struct sockdiag_entry e;
+
+		if (!sockdiag_lookup(d->sockdiag, &f->identity, 0, &e))
+			discover_note_sent(f, &e, loop_now_ms());
+	}
 }
 
 static struct flow *pick(struct track *t, struct trial *r, uint8_t proto)
@@ -192,6 +241,8 @@ static struct flow *pick(struct track *t, struct trial *r, uint8_t proto)
 	const struct flow *not[CANDIDATES];
 	struct flow *f;
 
+	if (proto == IPPROTO_TCP)
+		ask_when_sent(t);
 	for (unsigned int n = 0; n < CANDIDATES; n++) {
 		f = candidate(t, proto, not, n);
 		if (!f || learn_numbers(t->assoc->d, r, f))

@@ -216,6 +216,7 @@ struct host {
 	uint32_t poke_mark;
 	unsigned int pokes;
 	bool silent; /* no socket answers one */
+	struct tuple raw[256]; /* by protocol: sent last by the daemon itself */
 	/* packets */
 	struct parcel in_queue[64];
 	size_t n_in_queue;
@@ -1417,6 +1418,7 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 		return -ENETUNREACH;
 	assert_int_equal(pkt_parse(packet, len, &pkt), PKT_OK);
 	to = host_at(&pkt.dst.addr);
+	injector->h->raw[pkt.proto] = pkt_tuple_out(&pkt);
 	parcel_add(injector->h, packet, len, true);
 	if (raw_fate == RAW_CARRIED && to)
 		parcel_add(to, packet, len, false);

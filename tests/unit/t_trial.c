@@ -169,6 +169,130 @@ static void where_none_was_carried_the_old_one_is_better(void **state)
 	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
 }
 
+static void data_at(unsigned int i, const struct tuple *t, uint32_t sent_ms,
+		    uint32_t received_ms)
+{
+	struct sockdiag_entry *e = sock_at(&host[i], t);
+
+	assert_non_null(e);
+	e->info.last_data_sent_ms = sent_ms;
+	e->info.last_data_recv_ms = received_ms;
+}
+
+static uint16_t spoke(uint8_t proto)
+{
+	return host[0].raw[proto].local.port;
+}
+
+static void speaks_in_a_trial(const struct tuple *a, const struct tuple *b,
+			      const struct tuple *who)
+{
+	const struct tuple *other = who == a ? b : a;
+
+	run(3000);
+	assert_true(both_own(a) && both_own(b));
+	assert_ptr_equal(track_of(flow_at(&host[0], a), FLOW_OURS),
+			 track_of(flow_at(&host[0], b), FLOW_OURS));
+	data_at(0, other, 5000, 0);
+	data_at(0, who, 10, 5000);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(3000);
+	check_wire(a, NEW);
+	assert_int_equal(spoke(IPPROTO_TCP), who->local.port);
+}
+
+static void who_sent_last_speaks_for_all(void **state)
+{
+	struct tuple a = connection(40000), b = connection(40001);
+
+	(void)state;
+	speaks_in_a_trial(&a, &b, &a);
+}
+
+static void and_so_does_the_other(void **state)
+{
+	struct tuple a = connection(40000), b = connection(40001);
+
+	(void)state;
+	speaks_in_a_trial(&a, &b, &b);
+}
+
+/* The last dump says something else. */
+static void when_it_sent_is_asked_now(void **state)
+{
+	struct tuple a = connection(40000), b = connection(40001);
+
+	(void)state;
+	data_at(0, &a, 10, 0);
+	data_at(0, &b, 5000, 0);
+	run(3000);
+	assert_true(both_own(&a) && both_own(&b));
+	data_at(0, &a, 5000, 0);
+	data_at(0, &b, 10, 0);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	for (int i = 0; i < 20 && !spoke(IPPROTO_TCP); i++)
+		run_queues(1);
+	assert_int_equal(spoke(IPPROTO_TCP), 40001);
+	run_queues(3000);
+	check_wire(&a, NEW);
+}
+
+/* Of many those alone that sent last by then. */
+static void the_last_ones_are_asked_of_many(void **state)
+{
+	enum { MANY = 60 };
+	struct tuple t[MANY];
+
+	(void)state;
+	for (uint16_t i = 0; i < MANY; i++) {
+		t[i] = connection((uint16_t)(40000 + i));
+		data_at(0, &t[i], 1000 + (i * 7u % MANY) * 100, 0);
+	}
+	run(5000);
+	for (int i = 0; i < MANY; i++)
+		assert_true(both_own(&t[i]));
+	data_at(0, &t[2], 10, 0); /* 15th then */
+	data_at(0, &t[11], 1, 0); /* 18th */
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	for (int i = 0; i < 20 && !spoke(IPPROTO_TCP); i++)
+		run_queues(1);
+	assert_int_equal(spoke(IPPROTO_TCP), 40002);
+}
+
+static void of_datagrams_what_the_queue_saw_tells(void **state)
+{
+	struct tuple u[3];
+
+	(void)state;
+	for (uint16_t i = 0; i < 3; i++) {
+		struct tuple r;
+
+		u[i] = tuple_of(OLD, (uint16_t)(40000 + i), "10.0.0.2", 22);
+		u[i].proto = IPPROTO_UDP;
+		r = tuple_reverse(&u[i]);
+		socket_add(&host[0], &u[i]);
+		socket_add(&host[1], &r);
+	}
+	run(5000);
+	for (int i = 0; i < 3; i++)
+		assert_true(both_own(&u[i]));
+	for (int i = 0; i < 3; i++) {
+		run_queues(10);
+		packet_queue(&host[0], &u[(i + 2) % 3], true);
+	}
+	run_queues(10);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(3000);
+	check_wire(&u[0], NEW);
+	assert_int_equal(spoke(IPPROTO_UDP), 40001);
+}
+
 /* After its ACCEPT: what crosses now proves nothing for those who stay. */
 static void who_leaves_meanwhile_is_not_taken_along(void **state)
 {
@@ -431,6 +555,11 @@ int main(void)
 		TRIAL(it_is_tried_again_when_the_address_comes_anew),
 		TRIAL(where_the_old_one_is_gone_it_is_said),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
+		TRIAL(who_sent_last_speaks_for_all),
+		TRIAL(and_so_does_the_other),
+		TRIAL(when_it_sent_is_asked_now),
+		TRIAL(the_last_ones_are_asked_of_many),
+		TRIAL(of_datagrams_what_the_queue_saw_tells),
 		TRIAL(who_leaves_meanwhile_is_not_taken_along),
 		TRIAL(a_wrong_nonce_draws_nothing),
 		TRIAL(copies_draw_no_more_answers_than_that),
