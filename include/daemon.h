@@ -185,7 +185,9 @@ struct agenda {
 struct unfit_path {
 	struct addr own, remote;
 	uint32_t ifindex; /* of `own` */
+	uint64_t noted_ms;
 	uint64_t until_ms;
+	bool due; /* in use: a track shall try it again */
 };
 
 /* One peer that has or had a session: hangs on peer_user(). */
@@ -741,6 +743,10 @@ void trial_end(struct track *t);
 bool unfit_is(const struct track *t, const struct addr *own);
 bool unfit_concerns(const struct track *t);
 void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
+/* Where the track is: shall it be tried again? It will be. It carries them. */
+bool unfit_is_due(const struct track *t, const struct addr *own);
+void unfit_tried(struct track *t, const struct addr *own, uint64_t now_ms);
+void unfit_forget(struct track *t, const struct addr *own);
 /* Something has changed: paths on which it did are tried again. */
 void unfit_hear(struct daemon *d, const struct rtmon_event *e);
 /* True where the time of one is over. */

@@ -200,6 +200,8 @@ enum migrate_cause {
 	MIGRATE_CAUSE_NEXT, /* answer to NEXT_CANDIDATE */
 	MIGRATE_CAUSE_RETRY, /* answer to CHOOSE_PORTS or SEND_FLOWS: ask anew
 			      * under the next number, same candidate or not */
+	MIGRATE_CAUSE_TRY, /* mover_current() has not carried the flows: does it
+			    * now? No candidate; only where nothing is asked */
 	MIGRATE_CAUSES
 };
 
@@ -241,7 +243,8 @@ struct mover {
 	bool refused; /* `seq` was refused: nothing repeats it */
 	bool unsent; /* `seq` waits for a token */
 	bool trying; /* a nonce for `seq` is on its way: before PROVE (ASKED),
-		      * or beside it */
+		      * or beside it, or behind the DONE of one where ... */
+	bool again; /* ... `seq` asks for a trial where the track is */
 	unsigned int repeats; /* of the outstanding message */
 	unsigned int retries; /* RETRYs in a row at this address */
 	uint32_t backoff_ms;
@@ -338,7 +341,7 @@ struct follower {
 	uint32_t track; /* the peer's number */
 	uint64_t committed;
 	uint64_t committed_ms; /* in this run; 0 never */
-	uint64_t pending; /* while OFFERED */
+	uint64_t pending; /* while OFFERED; later what `challenge` is for */
 	uint64_t floor; /* lower ones that are not `committed` are stale */
 	struct locator sending; /* outbound destination */
 	bool gone; /* its owner declared it gone (I5) */

@@ -791,7 +791,8 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 }
 
 /* While the peer has not agreed to our new locator, somebody else's RST or
- * ICMP error there must not reach the socket (sacip(7), ASKED). */
+ * ICMP error there must not reach the socket (sacip(7), ASKED); nor what a nonce
+ * may draw where we are and no flow is carried. */
 static bool is_asked_end(const struct flow *f, const struct addr *local)
 {
 	const struct track *t = track_of(f, FLOW_OURS);
@@ -799,18 +800,23 @@ static bool is_asked_end(const struct flow *f, const struct addr *local)
 
 	if (!t)
 		return false;
+	if (t->mover.trying && t->mover.again)
+		return addr_equal(&t->mover.target.addr, local);
 	target = mover_target(&t->mover);
 	return t->mover.state == MOVER_ASKED && target &&
 	       addr_equal(&target->addr, local);
 }
 
-/* The peer wants to be there. */
-static bool is_offered_end(const struct flow *f, const struct addr *remote)
+/* The peer wants to be there, or asks whether its flows are carried. */
+static bool is_tried_end(const struct flow *f, const struct addr *remote)
 {
 	const struct track *t = track_of(f, FLOW_THEIRS);
 
-	return t && t->follower.state == FOLLOWER_OFFERED &&
-	       addr_equal(&t->follower.offer.addr, remote) &&
+	if (!t)
+		return false;
+	if (t->follower.state != FOLLOWER_OFFERED)
+		return addr_equal(&t->follower.sending.addr, remote);
+	return addr_equal(&t->follower.offer.addr, remote) &&
 	       !addr_equal(&t->follower.sending.addr, remote);
 }
 
@@ -827,7 +833,7 @@ static void in_icmp(struct daemon *d, struct pktq *q, struct pktq_packet *p,
 		return;
 	}
 	if (is_asked_end(f, &quoted.local.addr) ||
-	    (is_offered_end(f, &quoted.remote.addr) &&
+	    (is_tried_end(f, &quoted.remote.addr) &&
 	     trial_may_be_rejected(f, loop_now_ms()))) {
 		COUNT(d, ICMP_RST_DROPPED_WHILE_ASKED);
 		drop(d, q, p->id);
@@ -849,7 +855,7 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 {
 	struct rewrite_target to = rewrite_target_in(&f->identity);
 	uint32_t mark = p->mark | d->conf->mark;
-	bool offered = is_offered_end(f, &pkt->src.addr);
+	bool offered = is_tried_end(f, &pkt->src.addr);
 
 	if ((pkt->tcp_flags & (PKT_TCP_SYN | PKT_TCP_ACK)) == PKT_TCP_SYN) {
 		COUNT(d, PKT_STRANGER_SYN);

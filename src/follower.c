@@ -171,6 +171,10 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 		return;
 	}
 	if (back) {
+		/* The mover may want to know whether its flows are carried
+		 * there: what was offered last is what both know. */
+		if (f->pending)
+			f->pending = ev->seq;
 		commit(f, ev->seq, &ev->to, false, now, out);
 		return;
 	}

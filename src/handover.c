@@ -437,6 +437,19 @@ static bool awaits_way(struct track *t, uint64_t now_ms)
 	return true;
 }
 
+/* There is nowhere better to go. */
+static void stay(struct track *t, uint64_t now_ms, bool quiet)
+{
+	const struct addr *current = &mover_current(&t->mover)->addr;
+	const struct locator nowhere = { 0 };
+
+	if (!quiet || t->mover.trying || !unfit_is_due(t, current) ||
+	    !mover_may_begin(&t->mover, now_ms))
+		return;
+	unfit_tried(t, current, now_ms);
+	situation(t, MIGRATE_CAUSE_TRY, &nowhere, now_ms);
+}
+
 static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 {
 	struct daemon *d = t->assoc->d;
@@ -459,16 +472,20 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	if (quiet)
 		t->stays = REASON_NONE;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
-	    t->mover.state == MOVER_STEADY)
+	    t->mover.state == MOVER_STEADY) {
+		stay(t, now_ms, quiet);
 		return;
+	}
 	source_choose(t, &source);
 	if (cause == MIGRATE_CAUSE_GONE)
 		source_unrefused(t, &source);
 	else if (!is_better(t, cause, &source))
 		cause = MIGRATE_CAUSE_REFRESH;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
-	    t->mover.state == MOVER_STEADY)
+	    t->mover.state == MOVER_STEADY) {
+		stay(t, now_ms, quiet);
 		return;
+	}
 	if (cause == MIGRATE_CAUSE_REFRESH && awaits_way(t, now_ms))
 		return;
 	if (cause == MIGRATE_CAUSE_REFRESH &&
@@ -630,8 +647,10 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	const struct locator *target = mover_target(&t->mover);
 	struct mover_event ev;
 
-	if (trial_is_over(t))
+	if (trial_is_over(t)) {
+		unfit_forget(t, &t->mover.target.addr);
 		tried(t, now_ms);
+	}
 	trial_step(t, now_ms);
 	if (now_ms >= mover_deadline_ms(&t->mover)) {
 		memset(&ev, 0, sizeof(ev));

@@ -204,6 +204,7 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 		e->proved_seq = m->seq;
 	m->refused = false;
 	m->trying = false;
+	m->again = false;
 	m->from_gone = !m->current_up || !m->sending_up;
 	m->declared_gone = m->declared_gone || m->from_gone;
 	m->repeats = 0;
@@ -251,6 +252,25 @@ static bool trial_may_end(const struct mover *m)
 	return m->trying && m->state != MOVER_SWITCHED;
 }
 
+static void send_nonce(struct mover *m, uint64_t now,
+		       struct migrate_actions *out)
+{
+	struct migrate_action *a = actions_add(out, MIGRATE_TRY);
+
+	a->seq = m->seq;
+	a->to = m->target;
+	m->try_ms = now + (rtt_pto_ms(&m->rtt) + TRY_EVERY_MS) / 2;
+}
+
+/* The challenge, which the nonces are made with, is known. */
+static void begin_trial(struct mover *m, uint64_t now,
+			struct migrate_actions *out)
+{
+	m->trying = true;
+	m->try_end_ms = now + trial_ms(m);
+	send_nonce(m, now, out);
+}
+
 /* The peer has committed `seq`: it sends to `target` and accepts from it. */
 static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 {
@@ -279,6 +299,8 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 		m->evaluate_ms = now;
 	}
 	m->sending_up = m->current_up;
+	if (m->again && m->current_up)
+		begin_trial(m, now, out);
 	actions_note(out, moved ? COUNTER_MOVES_DONE : COUNTER_MOVES_ABANDONED,
 		     REASON_NONE, m->seq, &m->current);
 }
@@ -364,25 +386,6 @@ static void rest(struct mover *m, uint64_t now, struct migrate_actions *out)
 	m->evaluate_ms = refusals_pause(&m->refusals, now);
 }
 
-static void send_nonce(struct mover *m, uint64_t now,
-		       struct migrate_actions *out)
-{
-	struct migrate_action *a = actions_add(out, MIGRATE_TRY);
-
-	a->seq = m->seq;
-	a->to = m->target;
-	m->try_ms = now + (rtt_pto_ms(&m->rtt) + TRY_EVERY_MS) / 2;
-}
-
-/* The challenge, which the nonces are made with, is known. */
-static void begin_trial(struct mover *m, uint64_t now,
-			struct migrate_actions *out)
-{
-	m->trying = true;
-	m->try_end_ms = now + trial_ms(m);
-	send_nonce(m, now, out);
-}
-
 /* The peer accepts the target: sends from there, and proves it. */
 static void switch_over(struct mover *m, uint32_t random, uint64_t now,
 			struct migrate_actions *out)
@@ -449,6 +452,16 @@ static void wait_for_round(struct mover *m, uint64_t at_ms)
 		m->evaluate_ms = at_ms;
 }
 
+/* MOVE to where the track is has no ACCEPT: its nonces are made with the
+ * challenge of the last one. */
+static bool may_try_again(const struct mover *m)
+{
+	static const uint8_t none[MIGRATE_CHALLENGE_SIZE];
+
+	return m->state == MOVER_STEADY && may_stay(m) &&
+	       memcmp(m->challenge, none, sizeof(none)) != 0;
+}
+
 static void situation_resting(struct mover *m, enum migrate_cause cause,
 			      const struct locator *candidate, uint32_t random,
 			      uint64_t now, struct migrate_actions *out)
@@ -457,7 +470,8 @@ static void situation_resting(struct mover *m, enum migrate_cause cause,
 	enum mover_state next;
 
 	if (candidate && !locator_equal(candidate, &m->current) &&
-	    (!m->current_up || cause != MIGRATE_CAUSE_REFRESH))
+	    (!m->current_up || (cause != MIGRATE_CAUSE_REFRESH &&
+				cause != MIGRATE_CAUSE_TRY)))
 		want = candidate;
 	else if (m->current_up && owes(m) &&
 		 !mover_was_refused(m, &m->current.addr))
@@ -466,6 +480,10 @@ static void situation_resting(struct mover *m, enum migrate_cause cause,
 		if (begin(m, want, true, random, now, out))
 			return;
 		m->evaluate_ms = now + MIGRATE_KERNEL_RETRY_MS;
+	} else if (cause == MIGRATE_CAUSE_TRY && may_try_again(m) &&
+		   begin(m, &m->current, true, random, now, out)) {
+		m->again = true;
+		return;
 	}
 	next = m->current_up && !owes(m) ? MOVER_STEADY : MOVER_HELD;
 	if (next != m->state)
@@ -554,6 +572,8 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 	/* What was refused may have been overtaken meanwhile. */
 	if (cause == MIGRATE_CAUSE_RETRY &&
 	    (m->state != MOVER_ASKED || !m->refused))
+		cause = MIGRATE_CAUSE_REFRESH;
+	if (cause == MIGRATE_CAUSE_TRY && asking(m))
 		cause = MIGRATE_CAUSE_REFRESH;
 	if (candidate && is_held_back(m, candidate, cause)) {
 		if (!asking(m))

@@ -624,6 +624,7 @@ static void restore_mover(struct track *t, const struct mover *m)
 	t->mover = *m;
 	/* What a refused number was to be followed by went with the run. */
 	t->mover.refused = false;
+	t->mover.again = false;
 	if (t->mover.repeat_ms == MIGRATE_NEVER) /* so did a trial */
 		t->mover.repeat_ms = 0;
 }

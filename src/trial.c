@@ -465,7 +465,8 @@ bool trial_may_be_rejected(const struct flow *f, uint64_t now_ms)
 	    now_ms < f->transit->answered_ms + REJECTED_MS)
 		return true;
 	answered = t->nonces_seq == t->follower.pending && t->nonces_tcp;
-	return !answered && !follower_holds(&t->follower) &&
+	return t->follower.state == FOLLOWER_OFFERED && !answered &&
+	       !follower_holds(&t->follower) &&
 	       now_ms < t->follower.accept_ms + MIGRATE_TRY_MAX_MS;
 }
 

@@ -4,13 +4,16 @@
  *
  * Owns, for each peer, the pairs of an own address and a locator of the peer's
  * over which no nonce has come, for UNFIT_MS or until something changes on the
- * path. Never decides a move, never looks at a packet.
+ * path; one in use is tried again then, and stays unfit until a nonce has come.
+ * Never decides a move, never looks at a packet.
  */
 #include "daemon.h"
 
 #include <string.h>
 
 #include "handover_impl.h"
+
+#define PAUSE_MS 10000 /* between trials of one in use, whatever changes */
 
 static bool is_over(const struct unfit_path *p, const struct addr *own,
 		    const struct addr *remote)
@@ -44,49 +47,91 @@ bool unfit_concerns(const struct track *t)
 	return false;
 }
 
+static struct unfit_path *find(struct assoc *a, const struct addr *own,
+			       const struct addr *remote)
+{
+	for (unsigned int i = 0; i < a->n_unfit; i++)
+		if (is_over(&a->unfit[i], own, remote))
+			return &a->unfit[i];
+	return NULL;
+}
+
+bool unfit_is_due(const struct track *t, const struct addr *own)
+{
+	const struct unfit_path *p = find(t->assoc, own,
+					  source_peer_locator(t));
+
+	return p && p->due;
+}
+
+static void renew(struct unfit_path *p, uint64_t now_ms)
+{
+	p->noted_ms = now_ms;
+	p->until_ms = now_ms + UNFIT_MS;
+	p->due = false;
+}
+
+void unfit_tried(struct track *t, const struct addr *own, uint64_t now_ms)
+{
+	struct unfit_path *p = find(t->assoc, own, source_peer_locator(t));
+
+	if (p)
+		renew(p, now_ms);
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+}
+
+void unfit_forget(struct track *t, const struct addr *own)
+{
+	const struct unfit_path *p = find(t->assoc, own,
+					  source_peer_locator(t));
+
+	if (p)
+		take_out(t->assoc, (unsigned int)(p - t->assoc->unfit));
+}
+
+static struct unfit_path *first_to_end(struct assoc *a)
+{
+	struct unfit_path *first = &a->unfit[0];
+
+	for (unsigned int i = 1; i < a->n_unfit; i++)
+		if (a->unfit[i].until_ms < first->until_ms)
+			first = &a->unfit[i];
+	return first;
+}
+
 /* At the bound the one that ends first goes. */
 void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
 {
 	struct assoc *a = t->assoc;
 	const struct rtmon_address *at = rtmon_find(a->d->rtmon, own);
-	unsigned int first = 0;
+	struct unfit_path *p = find(a, own, source_peer_locator(t));
 
-	for (unsigned int i = 0; i < a->n_unfit; i++) {
-		if (is_over(&a->unfit[i], own, source_peer_locator(t))) {
-			first = i;
-			break;
-		}
-		if (a->unfit[i].until_ms < a->unfit[first].until_ms)
-			first = i;
-	}
-	if ((first == a->n_unfit ||
-	     !is_over(&a->unfit[first], own, source_peer_locator(t))) &&
-	    a->n_unfit < UNFIT_MAX)
-		first = a->n_unfit++;
-	a->unfit[first] = (struct unfit_path){
+	if (!p)
+		p = a->n_unfit < UNFIT_MAX ? &a->unfit[a->n_unfit++] :
+					     first_to_end(a);
+	*p = (struct unfit_path){
 		.own = *own,
 		.remote = *source_peer_locator(t),
 		.ifindex = at ? at->ifindex : 0,
-		.until_ms = now_ms + UNFIT_MS,
 	};
+	renew(p, now_ms);
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
 }
 
-/* No nonce is sent there again: what is known of it is what flows leave for. */
 static bool is_in_use(const struct assoc *a, const struct unfit_path *p)
 {
 	const struct track *t;
 
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
-		if (is_over(p, &mover_current(&t->mover)->addr,
+		if (!LIST_EMPTY(&t->group.flows) &&
+		    is_over(p, &mover_current(&t->mover)->addr,
 			    source_peer_locator(t)))
 			return true;
 	return false;
 }
 
 /* May the path be another one now? */
-static bool changes(const struct rtmon_event *e, const struct assoc *a,
-		    const struct unfit_path *p)
+static bool changes(const struct rtmon_event *e, const struct unfit_path *p)
 {
 	switch (e->kind) {
 	case RTMON_ADDR_ADDED:
@@ -98,10 +143,21 @@ static bool changes(const struct rtmon_event *e, const struct assoc *a,
 	case RTMON_ROUTE_CHANGED:
 	case RTMON_RULE_CHANGED:
 	case RTMON_RESYNCED:
-		return !is_in_use(a, p);
+		return true;
 	default:
 		return false;
 	}
+}
+
+/* Once events have been quiet, and not with each of many. */
+static void bring_forward(struct unfit_path *p, uint64_t now_ms)
+{
+	uint64_t at_ms = now_ms + QUIET_MS;
+
+	if (at_ms < p->noted_ms + PAUSE_MS)
+		at_ms = p->noted_ms + PAUSE_MS;
+	if (at_ms < p->noted_ms + UNFIT_MS)
+		p->until_ms = at_ms;
 }
 
 void unfit_hear(struct daemon *d, const struct rtmon_event *e)
@@ -109,20 +165,35 @@ void unfit_hear(struct daemon *d, const struct rtmon_event *e)
 	struct assoc *a;
 
 	LIST_FOREACH(a, &d->assocs, entry)
-		for (unsigned int i = a->n_unfit; i-- > 0;)
-			if (changes(e, a, &a->unfit[i]))
+		for (unsigned int i = a->n_unfit; i-- > 0;) {
+			if (!changes(e, &a->unfit[i]))
+				continue;
+			if (!is_in_use(a, &a->unfit[i])) {
 				take_out(a, i);
+				continue;
+			}
+			bring_forward(&a->unfit[i], loop_now_ms());
+			agenda_touch(&d->agenda[AGENDA_MOVES], a);
+		}
 }
 
 bool unfit_step(struct assoc *a, uint64_t now_ms)
 {
 	bool over = false;
 
-	for (unsigned int i = a->n_unfit; i-- > 0;)
-		if (now_ms >= a->unfit[i].until_ms) {
+	for (unsigned int i = a->n_unfit; i-- > 0;) {
+		struct unfit_path *p = &a->unfit[i];
+
+		if (now_ms < p->until_ms)
+			continue;
+		over = true;
+		if (!is_in_use(a, p)) {
 			take_out(a, i);
-			over = true;
+			continue;
 		}
+		renew(p, now_ms);
+		p->due = true;
+	}
 	return over;
 }
 

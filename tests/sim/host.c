@@ -285,24 +285,24 @@ static unsigned int mover_column_of(const struct mover *m,
 	case MOVER_SITUATION:
 		return (unsigned int)ev->cause;
 	case MOVER_ACCEPT:
-		return ev->seq != m->seq ? 9 :
+		return ev->seq != m->seq ? 10 :
 		       mover_target(m) &&
 			       !addr_equal(&ev->arrived_on, &m->target.addr) ?
-					   10 : 8;
+					   11 : 9;
 	case MOVER_REFUSE:
-		return ev->seq != m->seq ? 13 :
+		return ev->seq != m->seq ? 14 :
 		       ev->reason == REASON_TUPLE_TAKEN ||
-			       ev->reason == REASON_DIGEST ? 11 : 12;
+			       ev->reason == REASON_DIGEST ? 12 : 13;
 	case MOVER_DONE:
-		return ev->seq == m->seq ? 14 : 15;
+		return ev->seq == m->seq ? 15 : 16;
 	case MOVER_TIMER:
-		return 16;
+		return 17;
 	case MOVER_SYNC:
-		return ev->seq == m->committed ? 17 : 18;
+		return ev->seq == m->committed ? 18 : 19;
 	case MOVER_NONCE:
-		return 20;
+		return 21;
 	default:
-		return 19;
+		return 20;
 	}
 }
 
@@ -704,7 +704,7 @@ void host_restart(struct world *w, struct host *h, bool amnesia)
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		h->mover[t] = h->mover_journal[t];
 		h->mover[t].refused = h->mover[t].unsent = false;
-		h->mover[t].trying = false;
+		h->mover[t].trying = h->mover[t].again = false;
 		if (h->mover[t].repeat_ms == MIGRATE_NEVER)
 			h->mover[t].repeat_ms = 0;
 		memset(&h->mover[t].numbers, 0, sizeof(h->mover[t].numbers));

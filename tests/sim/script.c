@@ -292,6 +292,9 @@ static void by_operator(struct world *w, struct host *h, unsigned int track)
 		d.cause = MIGRATE_CAUSE_PORTS;
 		d.to = h->mover[track].current;
 		d.to.ports = ++h->ports_made;
+	} else if (world_chance(w, 150)) { /* does it carry flows by now? */
+		d.cause = MIGRATE_CAUSE_TRY;
+		d.has_candidate = false;
 	}
 	world_post(w, w->now, &d);
 }

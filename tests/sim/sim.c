@@ -27,7 +27,7 @@ struct coverage coverage;
 
 const char *const mover_column[MOVER_COLUMNS] = {
 	"refresh", "gone", "deprecated", "better_route", "operator", "ports",
-	"next", "retry", "ACCEPT", "ACCEPT old", "ACCEPT elsewhere",
+	"next", "retry", "try", "ACCEPT", "ACCEPT old", "ACCEPT elsewhere",
 	"REFUSE retry", "REFUSE", "REFUSE old", "DONE", "DONE old", "timer",
 	"SYNC same", "SYNC other", "session", "nonce", "kernel failed",
 };
@@ -44,8 +44,8 @@ static const struct unreachable {
 	unsigned int state, column;
 	const char *why;
 } unreachable[] = {
-	{ true, MOVER_STEADY, 10, "without a target nothing is elsewhere" },
-	{ true, MOVER_HELD, 10, "without a target nothing is elsewhere" },
+	{ true, MOVER_STEADY, 11, "without a target nothing is elsewhere" },
+	{ true, MOVER_HELD, 11, "without a target nothing is elsewhere" },
 	{ false, FOLLOWER_STEADY, 3, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 7, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 8, "nothing is pending" },

@@ -244,7 +244,7 @@ struct world {
 
 /* Coverage: what a step was given, finer than the event's type. */
 #define MOVER_ROWS MOVER_STATES
-#define MOVER_COLUMNS 22
+#define MOVER_COLUMNS 23
 #define FOLLOWER_ROWS FOLLOWER_STATES
 #define FOLLOWER_COLUMNS 14
 extern const char *const mover_column[MOVER_COLUMNS];

@@ -1393,6 +1393,7 @@ int markuse_look(uint32_t bit, struct markuse *to)
 /* What becomes of packets that a daemon sends itself, nonces: where they cannot
  * be sent moves go on without. */
 static enum { RAW_REFUSED, RAW_LOST, RAW_CARRIED } raw_fate;
+static struct addr raw_lost_at; /* from there, or to there, all the same */
 
 static void parcel_add(struct host *h, const uint8_t *packet, size_t len,
 		       bool out)
@@ -1420,7 +1421,9 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	to = host_at(&pkt.dst.addr);
 	injector->h->raw[pkt.proto] = pkt_tuple_out(&pkt);
 	parcel_add(injector->h, packet, len, true);
-	if (raw_fate == RAW_CARRIED && to)
+	if (raw_fate == RAW_CARRIED && to &&
+	    !addr_equal(&pkt.src.addr, &raw_lost_at) &&
+	    !addr_equal(&pkt.dst.addr, &raw_lost_at))
 		parcel_add(to, packet, len, false);
 	return 0;
 }

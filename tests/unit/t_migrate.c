@@ -785,6 +785,83 @@ static void a_trial_comes_before_prove(void **state)
 	assert_null(has(MIGRATE_SEND));
 }
 
+static void accept_with_challenge(uint64_t seq)
+{
+	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = seq,
+				  .arrived_on = m.target.addr, .pilot = true };
+
+	memset(ev.challenge, 0xc5, sizeof(ev.challenge));
+	mover_event(ev);
+}
+
+/* At N, which is not known to carry the flows. */
+static void to_blocked(void)
+{
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	now += 40;
+	accept_with_challenge(1);
+	answer(MOVER_DONE, 1);
+	assert_int_equal(m.state, MOVER_STEADY);
+	while (m.trying || m.n_accepted > 1)
+		wait_for_timer();
+	assert_int_equal(mover_deadline_ms(&m), MIGRATE_NEVER);
+}
+
+static void where_it_is_a_trial_comes_after_done(void **state)
+{
+	(void)state;
+	to_blocked();
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	assert_false(sent(MIGRATE_MOVE)->from_gone);
+	assert_null(has(MIGRATE_HOLD));
+	assert_null(has(MIGRATE_TRY)); /* the peer knows no such number */
+	situation(MIGRATE_CAUSE_TRY, "cst", nowhere);
+	assert_null(has(MIGRATE_SEND)); /* once is enough */
+	now += 40;
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(has(MIGRATE_TRY)->seq, 2);
+	assert_locator(&has(MIGRATE_TRY)->to, N);
+	nonce(2);
+	assert_false(m.trying);
+	assert_false(noted(COUNTER_MOVES_BLOCKED));
+	assert_int_equal(mover_deadline_ms(&m), MIGRATE_NEVER);
+}
+
+static void where_none_comes_the_next_one_is_asked_for(void **state)
+{
+	(void)state;
+	to_blocked();
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	answer(MOVER_DONE, 2);
+	while (m.trying)
+		wait_for_timer();
+	assert_true(noted(COUNTER_MOVES_BLOCKED));
+	assert_non_null(has(MIGRATE_NEXT_CANDIDATE));
+	situation(MIGRATE_CAUSE_NEXT, "cs", nowhere);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_locator(mover_locator(&m), N);
+	/* A move after it has its trial before PROVE. */
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", O);
+	accept_with_challenge(3);
+	assert_non_null(has(MIGRATE_TRY));
+	nonce(3);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	answer(MOVER_DONE, 3);
+	assert_null(has(MIGRATE_TRY));
+}
+
+/* Anybody could make its nonces. */
+static void without_a_challenge_there_is_no_trial(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(out.n, 0);
+}
+
 static void a_trial_repeats_the_nonce_alone(void **state)
 {
 	const uint64_t end = T0 + 40 + 2 * 160; /* 2 PTO of 2 * 40 + 4 * 20 */
@@ -1203,6 +1280,29 @@ static void move_is_accepted_then_answered(void **state)
 	assert_int_equal(follower_role(&f, 1), LOCATOR_PENDING);
 }
 
+static void move_back_may_be_tried_by_the_last_challenge(void **state)
+{
+	const struct locator o = O, n = N;
+	uint64_t seq;
+
+	(void)state;
+	move(1, O, false, REASON_NONE); /* nobody has a challenge */
+	assert_non_null(sent(MIGRATE_DONE));
+	assert_false(follower_nonce_seq(&f, &o.addr, now, &seq));
+	move(2, N, false, REASON_NONE);
+	prove(2, N, 2);
+	now += MIGRATE_TRY_MAX_MS;
+	assert_false(follower_nonce_seq(&f, &n.addr, now, &seq));
+	move(3, N, false, REASON_NONE);
+	assert_int_equal(sent(MIGRATE_DONE)->seq, 3);
+	assert_true(follower_nonce_seq(&f, &n.addr, now, &seq));
+	assert_int_equal(seq, 3);
+	assert_int_equal(f.challenge[0], 2);
+	assert_false(follower_nonce_seq(&f, &o.addr, now, &seq));
+	now += MIGRATE_TRY_MAX_MS;
+	assert_false(follower_nonce_seq(&f, &n.addr, now, &seq));
+}
+
 static void move_from_gone_holds(void **state)
 {
 	(void)state;
@@ -1545,6 +1645,9 @@ int main(void)
 		MOVER(sync_of_numbers_never_used_is_ignored),
 		MOVER(session_repeats_what_is_outstanding),
 		MOVER(a_trial_comes_before_prove),
+		MOVER(where_it_is_a_trial_comes_after_done),
+		MOVER(where_none_comes_the_next_one_is_asked_for),
+		MOVER(without_a_challenge_there_is_no_trial),
 		MOVER(a_trial_repeats_the_nonce_alone),
 		MOVER(a_trial_without_an_answer_goes_back),
 		MOVER(a_trial_has_a_quarter_of_a_second),
@@ -1566,6 +1669,7 @@ int main(void)
 		MOVER(rtt_gives_the_pto),
 		FOLLOWER(many_moves_end_the_permit),
 		FOLLOWER(move_is_accepted_then_answered),
+		FOLLOWER(move_back_may_be_tried_by_the_last_challenge),
 		FOLLOWER(move_from_gone_holds),
 		FOLLOWER(move_relayed_is_ignored),
 		FOLLOWER(move_repeated_gets_the_same_challenge),

@@ -13,6 +13,7 @@
 static int setup_raw(void **state)
 {
 	raw_fate = RAW_REFUSED;
+	memset(&raw_lost_at, 0, sizeof(raw_lost_at));
 	return setup(state);
 }
 
@@ -110,6 +111,30 @@ static void it_is_tried_again_after_ten_minutes(void **state)
 	assert_int_equal(reason_of(t), REASON_NONE);
 }
 
+static void and_every_ten_minutes_from_then_on(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	for (unsigned int i = 1; i < 4; i++) {
+		run_queues(3000);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i);
+		run(9 * MINUTE);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+		check_wire(t, OLD);
+		run_queues(MINUTE - 3000);
+	}
+	raw_fate = RAW_CARRIED;
+	run_queues(3000);
+	run(9 * MINUTE);
+	run_queues(MINUTE);
+	check_wire(t, NEW);
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
 static void it_is_tried_again_when_the_address_comes_anew(void **state)
 {
 	const struct tuple *t = owned();
@@ -143,6 +168,112 @@ static void where_the_old_one_is_gone_it_is_said(void **state)
 	check_wire(t, NEW);
 	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
 	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+}
+
+static const struct tuple *stuck(void)
+{
+	const struct tuple *t = owned();
+
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	run_queues(2000);
+	check_wire(t, NEW);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	return t;
+}
+
+static const struct mover *mover_of(const struct tuple *t)
+{
+	return &track_of(flow_at(&host[0], t), FLOW_OURS)->mover;
+}
+
+/* That its time is over is not that it carries them. */
+static void one_in_use_is_tried_again_after_ten_minutes(void **state)
+{
+	const struct tuple *t = stuck();
+	uint64_t moved = counter(0, COUNTER_MOVES_DONE);
+
+	(void)state;
+	for (unsigned int i = 1; i < 4; i++) {
+		run(9 * MINUTE);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i);
+		run_queues(MINUTE + 1000);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i + 1);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+		check_wire(t, NEW);
+	}
+	raw_fate = RAW_CARRIED;
+	run(9 * MINUTE);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	run_queues(MINUTE);
+	assert_int_equal(reason_of(t), REASON_NONE);
+	check_wire(t, NEW);
+	assert_int_equal(mover_of(t)->state, MOVER_STEADY);
+	assert_int_equal(counter(0, COUNTER_MOVES_DONE), moved);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 4);
+	assert_int_equal(counter(0, COUNTER_PKT_HELD), 0);
+	/* And then no more. */
+	moved = counter(0, COUNTER_NONCES_TX);
+	run(30 * MINUTE);
+	assert_int_equal(counter(0, COUNTER_NONCES_TX), moved);
+}
+
+static void one_in_use_is_tried_again_when_routes_change(void **state)
+{
+	const struct tuple *t = stuck();
+
+	(void)state;
+	run_queues(10000);
+	/* However often that is. */
+	for (int i = 0; i < 30; i++) {
+		routes_change(&host[0], false);
+		run_queues(1000);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	}
+	assert_in_range(counter(0, COUNTER_MOVES_BLOCKED), 3, 4);
+	raw_fate = RAW_CARRIED;
+	run_queues(10000);
+	routes_change(&host[0], false);
+	run_queues(1000);
+	assert_int_equal(reason_of(t), REASON_NONE);
+	check_wire(t, NEW);
+}
+
+static void one_in_use_that_comes_anew_is_tried_again(void **state)
+{
+	const struct tuple *t = stuck();
+
+	(void)state;
+	run_queues(10000);
+	addr_remove(&host[0], NEW);
+	run_queues(100);
+	addr_add(&host[0], NEW, 2);
+	run_queues(1000);
+	check_wire(t, NEW);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
+}
+
+/* None has carried them, and one does by now. */
+static void the_others_are_tried_again_with_it(void **state)
+{
+	const struct tuple *t = stuck();
+
+	(void)state;
+	host[0].source_rules = true;
+	addr_add(&host[0], NEXT, 3);
+	run_queues(2000);
+	check_wire(t, NEW);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
+	raw_fate = RAW_CARRIED;
+	raw_lost_at = address(NEW);
+	run(9 * MINUTE);
+	check_wire(t, NEW);
+	run_queues(2 * MINUTE);
+	check_wire(t, NEXT);
+	assert_int_equal(mover_of(t)->state, MOVER_STEADY);
 }
 
 /* Its packets leave where they should, and get nowhere: reason enough. */
@@ -471,13 +602,20 @@ static void a_committed_number_is_soon_of_the_past(void **state)
 	assert_int_equal(counter(1, COUNTER_NONCES_TX), sent);
 }
 
+static enum fate packet_at(unsigned int i, const struct tuple *t,
+			   uint8_t flags)
+{
+	uint32_t id = packet_queue_flags(&host[i], t, false, flags);
+
+	pktq_read(host[i].d->queue_in);
+	return host[i].fate[id];
+}
+
 static enum fate reset_from(const char *own, uint16_t port, uint8_t flags)
 {
 	const struct tuple t = tuple_of(own, port, "10.0.0.2", 22);
-	uint32_t id = packet_queue_flags(&host[1], &t, false, flags);
 
-	pktq_read(host[1].d->queue_in);
-	return host[1].fate[id];
+	return packet_at(1, &t, flags);
 }
 
 #define RST PKT_TCP_RST
@@ -544,6 +682,39 @@ static void who_cannot_be_there_yet_resets_nothing(void **state)
 	assert_int_equal(theirs->follower.state, FOLLOWER_OFFERED);
 }
 
+/* Flows that wait there for better times are not to end by our asking. */
+static void what_rejects_a_nonce_in_use_resets_nothing(void **state)
+{
+	const struct tuple *t = stuck();
+	const struct tuple back = tuple_of("10.0.0.2", 22, NEW, 40000);
+	const struct mover *m = mover_of(t);
+	uint64_t sent;
+
+	(void)state;
+	assert_int_equal(packet_at(0, &back, ACK), REWRITTEN);
+	run(10 * MINUTE - 2500);
+	raw_fate = RAW_CARRIED;
+	raw_lost_at = address("10.0.0.2"); /* asked, and not answered */
+	assert_false(m->trying);
+	while (!m->trying)
+		run_queues(1);
+	sent = counter(1, COUNTER_NONCES_TX);
+	assert_int_equal(packet_at(0, &back, RST), DROPPED);
+	assert_int_equal(packet_at(0, &back, RST | ACK), DROPPED);
+	assert_int_equal(packet_at(0, &back, ACK), REWRITTEN);
+	while (m->trying)
+		run_queues(1);
+	assert_int_equal(packet_at(0, &back, RST), REWRITTEN);
+	/* The way there is open, and what comes back is rejected. */
+	memset(&raw_lost_at, 0, sizeof(raw_lost_at));
+	run(10 * MINUTE - 2500);
+	while (counter(1, COUNTER_NONCES_TX) == sent)
+		run_queues(1);
+	assert_int_equal(reset_from(NEW, 40000, RST), DROPPED);
+	assert_int_equal(reset_from(NEW, 40000, ACK), REWRITTEN);
+	assert_int_equal(reset_from(NEW, 40000, RST), REWRITTEN);
+}
+
 #define TRIAL(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown)
 
 int main(void)
@@ -552,8 +723,13 @@ int main(void)
 		TRIAL(what_carries_is_taken),
 		TRIAL(what_does_not_is_left_alone),
 		TRIAL(it_is_tried_again_after_ten_minutes),
+		TRIAL(and_every_ten_minutes_from_then_on),
 		TRIAL(it_is_tried_again_when_the_address_comes_anew),
 		TRIAL(where_the_old_one_is_gone_it_is_said),
+		TRIAL(one_in_use_is_tried_again_after_ten_minutes),
+		TRIAL(one_in_use_is_tried_again_when_routes_change),
+		TRIAL(one_in_use_that_comes_anew_is_tried_again),
+		TRIAL(the_others_are_tried_again_with_it),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
 		TRIAL(who_sent_last_speaks_for_all),
 		TRIAL(and_so_does_the_other),
@@ -568,6 +744,7 @@ int main(void)
 		TRIAL(who_is_there_may_reset),
 		TRIAL(only_an_answer_may_be_rejected),
 		TRIAL(who_cannot_be_there_yet_resets_nothing),
+		TRIAL(what_rejects_a_nonce_in_use_resets_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
