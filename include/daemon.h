@@ -718,8 +718,9 @@ bool trial_ready(struct track *t);
 /* A TRY of the core. False where no flow can bear one. */
 bool trial_send(struct track *t, const struct migrate_action *act,
 		uint64_t now_ms);
-/* A nonce came on that tuple, seen from here, and goes no further. */
-void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac);
+/* What has the form of a nonce came on that tuple, seen from here. True where it
+ * goes no further: it is one, or a flow is there that may still get some. */
+bool trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac);
 /* One leaves on it: is it ours, and not only like it? */
 bool trial_is_ours(struct daemon *d, const struct tuple *at,
 		   const uint8_t *mac);

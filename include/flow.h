@@ -290,6 +290,8 @@ void flow_steer_forget(struct flow_table *t, struct flow *f);
 int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 		   void *ctx);
 
+/* Was it a wire tuple, not long ago? */
+bool flow_tombstone_is(const struct flow_table *t, const struct tuple *tuple);
 /* A new socket of ours lives on that tuple: true where there was a tombstone
  * on it, which the caller takes from the kernel's DROP set too. */
 bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple);

@@ -105,6 +105,8 @@ void rule_clear_mark(struct maker *m, uint32_t bit);
 void rule_count(struct maker *m, const char *counter);
 /* NF_ACCEPT, NF_DROP, or NFT_JUMP, NFT_GOTO with a chain. */
 void rule_verdict(struct maker *m, int code, const char *chain);
+/* The rule goes on for so many packets a second, and as many at once. */
+void rule_limit(struct maker *m, uint32_t per_second);
 /* To nfnetlink_queue, never with bypass: nobody there = silently dropped. */
 void rule_queue_native(struct maker *m, uint16_t number);
 void rule_queue_compat(struct maker *m, uint16_t number);

@@ -45,6 +45,7 @@ struct ruleset_conf {
 	bool owned; /* with persistence */
 	bool maps; /* for rewriting */
 	bool counted; /* their elements count packets and bytes */
+	bool limited; /* the kernel knows rates */
 	unsigned int workers;
 	uint16_t queue_worker[STEER_WORKERS_MAX];
 	uint16_t queue_strays; /* of workers */
@@ -60,6 +61,7 @@ enum ruleset_probe {
 	RULESET_PROBE_MAPS, /* look-ups that give what is written */
 	RULESET_PROBE_COUNTED, /* the same, with elements that count */
 	RULESET_PROBE_DEFRAG,
+	RULESET_PROBE_LIMIT,
 };
 
 /* Replaces whatever `inet sacip` is there, unless another process owns it. */

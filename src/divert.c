@@ -882,6 +882,22 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	pktq_accept_payload(q, p->id, p->data, p->len, &mark);
 }
 
+/* What looks like a nonce comes from where nothing is translated: it goes on as
+ * it would have without the look, but where a moment ago something was. */
+static void in_like_nonce(struct daemon *d, struct pktq *q,
+			  struct pktq_packet *p, const struct tuple *tuple)
+{
+	const struct flow *f = flow_find(&d->flows, tuple);
+
+	if (f ? f->steered & (1u << FLOW_STEER_DROP) :
+		flow_tombstone_is(&d->flows, tuple)) {
+		drop(d, q, p->id);
+		return;
+	}
+	COUNT(d, PKT_PASSED);
+	pktq_accept(q, p->id, NULL);
+}
+
 void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 {
 	struct daemon *d = ctx;
@@ -911,14 +927,15 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 	}
 	tuple = pkt_tuple_in(&pkt);
 	mac = nonce_find(&pkt, p->data);
-	if (mac) {
-		trial_take(d, &tuple, mac);
+	if (mac && trial_take(d, &tuple, mac)) {
 		pktq_drop(q, p->id);
 		return;
 	}
 	f = flow_find_wire(&d->flows, &tuple);
 	if (f)
 		in_of_flow(d, f, q, p, &pkt);
+	else if (mac)
+		in_like_nonce(d, q, p, &tuple);
 	else
 		drop(d, q, p->id); /* steered a moment ago: never untranslated */
 }

@@ -440,6 +440,11 @@ void flow_tombstone_restore(struct flow_table *t, const struct tuple *tuple,
 	tombstone_put(t, 0, tuple, until_ms);
 }
 
+bool flow_tombstone_is(const struct flow_table *t, const struct tuple *tuple)
+{
+	return tombstone_find(t, tuple);
+}
+
 bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple)
 {
 	struct flow_tombstone *tomb = tombstone_find(t, tuple);

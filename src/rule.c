@@ -466,6 +466,18 @@ void rule_verdict(struct maker *m, int code, const char *chain)
 		set_text(m, e, NFTNL_EXPR_IMM_CHAIN, chain);
 }
 
+void rule_limit(struct maker *m, uint32_t per_second)
+{
+	struct nftnl_expr *e = add(m, "limit");
+
+	if (!e)
+		return;
+	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_RATE, per_second);
+	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_UNIT, 1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_BURST, per_second);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
+}
+
 void rule_queue_native(struct maker *m, uint16_t number)
 {
 	struct nftnl_expr *e = add(m, "queue");

@@ -43,12 +43,16 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 #define PORTS_REG NFT_REG32_11 /* behind the key of IPv6 */
+/* A nonce costs the daemon what a packet that it rewrites does. A host with a
+ * thousand tracks that move at once needs no more, and no harm is done past it:
+ * what is not taken out is what it looks like, a flow's packet. */
+#define NONCES_PER_S 1000
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
 /* In the order of nft/sacip.nft; put_moved_chains() fills them. */
 static const char *const moved_chains[] = {
-	"inbound", "inbound_ported", "inbound_steered", "dropped",
-	"outbound", "outbound_ported",
+	"inbound", "nonces_in", "inbound_ported", "inbound_steered", "dropped",
+	"outbound", "nonces_out", "outbound_ported",
 };
 #define N_MOVED_CHAINS (sizeof(moved_chains) / sizeof(moved_chains[0]))
 
@@ -160,10 +164,8 @@ static void queue(struct maker *m, const struct ruleset_conf *conf,
 	queue_to(m, conf, way == STEER_RECV ? conf->queue_in : conf->queue_out);
 }
 
-/* Nonces (nonce.h), by which whole tuple they may go. The daemon looks at the
- * rest of them. */
-static void fill_nonces(struct maker *m, const struct ruleset_conf *conf,
-			const char *chain, enum steer_map way)
+/* What begins as nonces do (nonce.h). */
+static void fill_nonces(struct maker *m, const char *chain, enum steer_map way)
 {
 	static const struct {
 		uint8_t proto;
@@ -180,9 +182,39 @@ static void fill_nonces(struct maker *m, const struct ruleset_conf *conf,
 		rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
 				  kind[i].offset, 4, NFT_REG_1);
 		rule_compare_u32(m, NFT_CMP_EQ, htonl(kind[i].head));
+		rule_verdict(m, NFT_JUMP, way == STEER_RECV ? "nonces_in" :
+							      "nonces_out");
+		rule_end(m);
+	}
+}
+
+static void take_nonces(struct maker *m, const struct ruleset_conf *conf,
+			const char *chain, enum steer_set set,
+			enum steer_map way)
+{
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, set, families[i], way);
+		if (conf->limited)
+			rule_limit(m, NONCES_PER_S);
 		queue(m, conf, way);
 		rule_end(m);
 	}
+}
+
+/* Of flows alone, by whichever tuple of theirs that is not given up: the daemon
+ * looks at the rest. */
+static void fill_taken(struct maker *m, const struct ruleset_conf *conf,
+		       const char *chain, enum steer_map way)
+{
+	take_nonces(m, conf, chain, STEER_IN, way);
+	for (int i = 0; way == STEER_RECV && i < 2; i++) {
+		rule_start(m, chain);
+		match_tuple(m, STEER_DROP, families[i], way);
+		rule_verdict(m, NFT_RETURN, NULL);
+		rule_end(m);
+	}
+	take_nonces(m, conf, chain, STEER_PROT, way);
 }
 
 /* --- rewriting ------------------------------------------------------------ */
@@ -346,7 +378,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_match_mark(m, conf->mark, true);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
-	fill_nonces(m, conf, chain, STEER_RECV);
+	fill_nonces(m, chain, STEER_RECV);
 	/* Who opens a connection on a wire tuple is a stranger. */
 	rule_start(m, chain);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
@@ -478,7 +510,7 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
 
-	fill_nonces(m, conf, chain, STEER_SEND);
+	fill_nonces(m, chain, STEER_SEND);
 	if (conf->maps)
 		fill_rewriting(m, conf, chain, STEER_SEND);
 	/* Rewritten, and not accepted because its new source is gone too. */
@@ -557,11 +589,13 @@ static void put_moved_chains(struct maker *m, const struct ruleset_conf *conf,
 	if (!(to & moved) || (had && !unknown))
 		return;
 	fill_inbound(m, conf);
+	fill_taken(m, conf, "nonces_in", STEER_RECV);
 	if (conf->maps)
 		fill_ported(m, conf, "inbound_ported", STEER_RECV);
 	fill_inbound_steered(m, conf);
 	fill_dropped(m);
 	fill_outbound(m, conf);
+	fill_taken(m, conf, "nonces_out", STEER_SEND);
 	if (conf->maps)
 		fill_ported(m, conf, "outbound_ported", STEER_SEND);
 }
@@ -711,6 +745,11 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 		ruleset_put_maps(&m, what == RULESET_PROBE_COUNTED);
 		fill_rewriting(&m, &(struct ruleset_conf){ .mark = 1 },
 			       RULESET_DEFRAG_CHAIN, STEER_RECV);
+		break;
+	case RULESET_PROBE_LIMIT:
+		rule_start(&m, RULESET_DEFRAG_CHAIN);
+		rule_limit(&m, NONCES_PER_S);
+		rule_end(&m);
 		break;
 	case RULESET_PROBE_DEFRAG:
 		put_tproxy_rule(&m);

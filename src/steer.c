@@ -123,6 +123,7 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 		return -EOPNOTSUPP;
 	s->conf.owned = !conf->avoid_owner && !probe(s, RULESET_PROBE_OWNED);
 	s->defrag = !probe(s, RULESET_PROBE_DEFRAG);
+	s->conf.limited = !probe(s, RULESET_PROBE_LIMIT);
 	s->conf.counted = !conf->avoid_maps &&
 			  !probe(s, RULESET_PROBE_COUNTED);
 	s->conf.maps = s->conf.counted ||

@@ -27,6 +27,7 @@
 #define KNOWN_MS 1000 /* numbers are of the present */
 #define IDLE_MS 15 /* who has sent nothing for so long may have been asked
 		    * before: tcp_invalid_ratelimit */
+#define LATE_MS 10000 /* what was sent in a trial comes no later */
 #define REJECTED_MS MIGRATE_PTO_MAX_MS /* a box answers sooner */
 #define CANDIDATES 4 /* TCP flows that are asked for their numbers */
 #define LOOKUPS 16 /* and for when they sent last */
@@ -476,13 +477,31 @@ void trial_heard(struct flow *f)
 		f->transit->answered_ms = 0;
 }
 
-void trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)
+/* One that was on its way, or was seen and is sent again, shall not reach a
+ * socket: a datagram would be read. Of TCP it is an ACK that says nothing new. */
+static bool is_late(const struct flow *f, uint64_t now_ms)
+{
+	const struct track *ours = track_of(f, FLOW_OURS);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+	if (ours && (ours->mover.trying || mover_target(&ours->mover) ||
+		     now_ms < ours->mover.try_end_ms + LATE_MS))
+		return true;
+	return theirs && (theirs->follower.state == FOLLOWER_OFFERED ||
+			  now_ms < theirs->follower.accept_ms + LATE_MS ||
+			  now_ms < theirs->follower.committed_ms + LATE_MS);
+}
+
+bool trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)
 {
 	struct flow *f = find(d, at);
 
+	if (!f)
+		return false;
 	COUNT(d, NONCES_RX);
-	if (f && !take_answer(f, at, mac))
+	if (!take_answer(f, at, mac))
 		take_question(d, f, at, mac);
+	return is_late(f, loop_now_ms());
 }
 
 bool trial_is_ours(struct daemon *d, const struct tuple *at,

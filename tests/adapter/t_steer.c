@@ -11,6 +11,7 @@
 
 #include "host.h"
 #include "netlink.h"
+#include "nonce.h"
 #include "pktq.h"
 #include "route.h"
 
@@ -858,6 +859,95 @@ static void check_sets(void **state, bool v6)
 	close_scene(&s);
 }
 
+/* --- nonces --------------------------------------------------------------- */
+
+/* Begins as a nonce does. */
+static void send_like_nonce(int fd)
+{
+	const uint32_t head[6] = { htonl(NONCE_UDP_HEAD) };
+
+	assert_int_equal(send(fd, head, sizeof(head), 0), sizeof(head));
+}
+
+static unsigned int drain(int fd)
+{
+	char bytes[64];
+	unsigned int n = 0;
+
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		n++;
+	return n;
+}
+
+/* Does one get there, both ways? Nobody reads the queues. */
+static unsigned int nonces_pass(const struct scene *s, const struct pair *p)
+{
+	unsigned int ways = 0;
+
+	send_like_nonce(p->b);
+	if (inbound_passes(s))
+		ways += drain(p->a);
+	else
+		fail();
+	send_like_nonce(p->a);
+	if (outbound_passes(s))
+		ways += drain(p->b);
+	else
+		fail();
+	return ways;
+}
+
+#define FLOOD 5000 /* several times what is taken out of a second's */
+
+static void check_nonces(void **state, bool v6)
+{
+	struct scene s = open_scene(state, v6, &conf);
+	const struct tuple moved = { .proto = IPPROTO_UDP,
+		.local = { s.flow.tuple.local.addr, 9 },
+		.remote = { s.flow.tuple.remote.addr, 9 } };
+	struct pair mine = pair_open(s.hosts, v6);
+	unsigned int n = 0;
+
+	/* Another flow between these addresses is moved. */
+	add_one(s.steer, STEER_IN, &moved);
+	assert_int_equal(nonces_pass(&s, &s.flow), 2);
+	assert_int_equal(nonces_pass(&s, &mine), 2);
+
+	/* Of a flow they come to the daemon, and not those of others. */
+	add_one(s.steer, STEER_PROT, &mine.tuple);
+	assert_int_equal(nonces_pass(&s, &mine), 0);
+	assert_int_equal(nonces_pass(&s, &s.flow), 2);
+
+	/* Not as many as anybody likes: the others are the flow's. */
+	for (int i = 0; i < FLOOD; i++) {
+		send_like_nonce(mine.b);
+		if (i % 100 == 0)
+			n += drain(mine.a);
+	}
+	assert_true(inbound_passes(&s));
+	n += drain(mine.a);
+	assert_in_range(n, 1, FLOOD - 500);
+
+	/* What is given up stays so. */
+	add_one(s.steer, STEER_DROP, &mine.tuple);
+	for (int i = 0; i < FLOOD; i++)
+		send_like_nonce(mine.b);
+	assert_true(inbound_passes(&s));
+	assert_int_equal(drain(mine.a), 0);
+	pair_close(&mine);
+	close_scene(&s);
+}
+
+static void test_nonces_ipv4(void **state)
+{
+	check_nonces(state, false);
+}
+
+static void test_nonces_ipv6(void **state)
+{
+	check_nonces(state, true);
+}
+
 static void test_sets_ipv4(void **state)
 {
 	check_sets(state, false);
@@ -1322,6 +1412,8 @@ int main(void)
 		TEST(test_the_greatest_table_fits),
 		TEST(test_sets_ipv4),
 		TEST(test_sets_ipv6),
+		TEST(test_nonces_ipv4),
+		TEST(test_nonces_ipv6),
 		TEST(test_hooks_have_what_is_needed),
 		TEST(test_tcp_hears_of_no_route),
 		TEST(test_tcp_hears_of_no_route_v6),

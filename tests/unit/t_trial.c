@@ -488,6 +488,72 @@ static void a_wrong_nonce_draws_nothing(void **state)
 	check_wire(t, NEW);
 }
 
+/* In the form of a nonce, from there to host 1. */
+static enum fate like_a_nonce(uint8_t proto, const char *from, uint16_t port)
+{
+	struct tuple t = tuple_of(from, port, "10.0.0.2", 22);
+	static const struct nonce_numbers n;
+	uint8_t mac[NONCE_MAC_SIZE] = { 7 }, packet[NONCE_PACKET_MAX];
+	int len;
+
+	t.proto = proto;
+	len = nonce_build(&t, &n, mac, packet, sizeof(packet));
+	assert_true(len > 0);
+	parcel_add(&host[1], packet, (size_t)len, false);
+	pktq_read(host[1].d->queue_in);
+	return host[1].fate[host[1].next_id];
+}
+
+static void of_no_flow_it_is_none(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, NEW);
+	assert_int_equal(like_a_nonce(IPPROTO_TCP, NEW, 5), ACCEPTED);
+	assert_int_equal(like_a_nonce(IPPROTO_UDP, NEW, 5), ACCEPTED);
+	assert_int_equal(like_a_nonce(IPPROTO_UDP, NEW, 40000), ACCEPTED);
+	assert_int_equal(like_a_nonce(IPPROTO_TCP, NEW, 40000), DROPPED);
+}
+
+/* Longer than anything is on its way; then it is what it looks like. */
+static void soon_after_a_trial_none_reaches_a_socket(void **state)
+{
+	struct tuple u = tuple_of(OLD, 40001, "10.0.0.2", 22), r;
+	const struct tuple *t;
+
+	(void)state;
+	u.proto = IPPROTO_UDP;
+	r = tuple_reverse(&u);
+	socket_add(&host[0], &u);
+	socket_add(&host[1], &r);
+	t = owned();
+	run(2000);
+	assert_true(both_own(&u));
+	/* Where none ever was, and nothing is translated. */
+	assert_int_equal(like_a_nonce(IPPROTO_UDP, OLD, 40001), ACCEPTED);
+	assert_int_equal(like_a_nonce(IPPROTO_TCP, OLD, 40000), ACCEPTED);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	run_queues(1000);
+	check_wire(t, NEW);
+	check_wire(&u, NEW);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(like_a_nonce(IPPROTO_UDP, NEW, 40001),
+				 DROPPED);
+		run_queues(1000);
+	}
+	run_queues(4000);
+	assert_int_equal(like_a_nonce(IPPROTO_UDP, NEW, 40001), REWRITTEN);
+	assert_int_equal(like_a_nonce(IPPROTO_TCP, NEW, 40000), REWRITTEN);
+	/* The identity that was given up stays so. */
+	assert_int_equal(like_a_nonce(IPPROTO_UDP, OLD, 40001), DROPPED);
+	assert_int_equal(like_a_nonce(IPPROTO_TCP, OLD, 40000), DROPPED);
+}
+
 /* The mover's nonce, as the peer's track wants it now. */
 static size_t question(const struct tuple *t, uint64_t seq, uint8_t *packet)
 {
@@ -738,6 +804,8 @@ int main(void)
 		TRIAL(of_datagrams_what_the_queue_saw_tells),
 		TRIAL(who_leaves_meanwhile_is_not_taken_along),
 		TRIAL(a_wrong_nonce_draws_nothing),
+		TRIAL(of_no_flow_it_is_none),
+		TRIAL(soon_after_a_trial_none_reaches_a_socket),
 		TRIAL(copies_draw_no_more_answers_than_that),
 		TRIAL(who_cannot_answer_is_not_asked_for_ever),
 		TRIAL(a_committed_number_is_soon_of_the_past),
