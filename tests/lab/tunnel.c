@@ -8,7 +8,8 @@
  *
  * Owns a tun and a UDP socket, and carries packets between them as WireGuard
  * does: each datagram is one packet, what cannot be sent is lost, and the far
- * end follows the near one to wherever its last datagram came from. Says
+ * end follows the near one to wherever its last datagram came from. Stays on
+ * one CPU, as the kernel keeps packets in order for each CPU alone. Says
  * "ready" once the tun is there; its end, when standard input ends, takes the
  * tun away before whoever waits for the process hears of it.
  *
@@ -21,6 +22,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +83,19 @@ static struct sockaddr_in address(const char *addr, const char *port)
 	if (inet_pton(AF_INET, addr, &a.sin_addr) != 1)
 		die(addr);
 	return a;
+}
+
+static void stay_here(void)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu();
+
+	if (cpu < 0)
+		die("CPU");
+	CPU_ZERO(&here);
+	CPU_SET((size_t)cpu, &here);
+	if (sched_setaffinity(0, sizeof(here), &here))
+		die("CPU");
 }
 
 /* WireGuard's AllowedIPs. */
@@ -164,6 +179,7 @@ int main(int argc, char **argv)
 		      "       tunnel far DEV ADDR PORT V4 V6\n", stderr);
 		return 2;
 	}
+	stay_here();
 	a = address(argv[3], argv[4]);
 	e.udp = udp_open();
 	if (e.is_far) {
