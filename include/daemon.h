@@ -44,7 +44,8 @@
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
 #define UNFIT_MAX 8 /* paths of a peer that carry no flows */
 #define UNFIT_MS 600000 /* for so long, unless something changes there */
-#define QUIET_MS 100 /* of address events, before a move that can wait */
+#define QUIET_MS 100 /* of address events, before a move that can wait ... */
+#define UNQUIET_MAX_MS 1000 /* ... and so long after the first at most */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
@@ -329,6 +330,7 @@ struct repair {
 /* The looks at all tracks that follow events: look.c. */
 struct looks {
 	uint64_t last_ms; /* 0 never */
+	uint64_t events_ms; /* the first since then, while quiet_ms is set */
 	uint64_t again_ms; /* the next one, unless events come; 0 none */
 	unsigned int n; /* that were planned since events came */
 };
@@ -373,7 +375,8 @@ struct daemon {
 	uint64_t refresh_next_ms; /* not before */
 	struct adopt *adopt; /* at the start, where there is a journal */
 
-	uint64_t quiet_ms; /* events are over then; 0: they are */
+	uint64_t quiet_ms; /* events are over then, or have their look all the
+			    * same; 0: nothing waits for that */
 	struct looks looks;
 	uint64_t await_ms; /* look then at what is held at home; 0 none */
 	uint64_t dump_ms; /* next */

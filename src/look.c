@@ -2,10 +2,11 @@
 /*
  * look: when all tracks are looked at, for moves that can wait.
  *
- * Owns the times: once events have been quiet; after that a few times more,
- * ever later, as that look may have come before the network was as it will
- * be (a router that does not answer yet, IPv4 and IPv6 alike); and when a
- * router answers. Never looks by itself at what is gone, which cannot wait.
+ * Owns the times: once events have been quiet, or have gone on for too long;
+ * after that a few times more, ever later, as that look may have come before
+ * the network was as it will be (a router that does not answer yet, IPv4 and
+ * IPv6 alike); and when a router answers. Never looks by itself at what is
+ * gone, which cannot wait.
  */
 #include "daemon.h"
 
@@ -24,10 +25,18 @@ static void look(struct daemon *d, uint64_t now_ms)
 	handover_evaluate(d, now_ms, true);
 }
 
+/* Each look asks for the route of every track. Where events never end that is
+ * once in UNQUIET_MAX_MS. */
 void look_after_events(struct daemon *d, uint64_t now_ms)
 {
+	struct looks *l = &d->looks;
+
+	if (!d->quiet_ms)
+		l->events_ms = now_ms;
 	d->quiet_ms = now_ms + QUIET_MS;
-	d->looks.n = 0;
+	if (d->quiet_ms > l->events_ms + UNQUIET_MAX_MS)
+		d->quiet_ms = l->events_ms + UNQUIET_MAX_MS;
+	l->n = 0;
 }
 
 void look_for_router(struct daemon *d, uint64_t now_ms)

@@ -318,6 +318,37 @@ static void a_router_that_answers_is_looked_at_soon(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* A routing daemon whose neighbour comes and goes: what can wait does, for a
+ * second, and that is how often all tracks are looked at. */
+static void events_without_end_put_no_look_off(void **state)
+{
+	struct tuple t = connection(40000);
+	uint64_t looks;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	run(1000);
+	assert_false(has_moved(&t));
+	addr_deprecate(&host[0], "10.0.0.1");
+	for (int i = 0; i < 900; i += 50) {
+		tell_settled(&host[0], RTMON_ROUTE_CHANGED);
+		run(50);
+	}
+	assert_false(has_moved(&t));
+	looks = host[0].d->counters.value[COUNTER_ROUTE_LOOKUPS];
+	for (int i = 0; i < 60000; i += 50) {
+		tell_settled(&host[0], RTMON_ROUTE_CHANGED);
+		run(50);
+		if (i >= 250)
+			assert_true(has_moved(&t));
+	}
+	check_wire(&t, "10.0.0.9");
+	looks = host[0].d->counters.value[COUNTER_ROUTE_LOOKUPS] - looks;
+	assert_in_range(looks, 55, 65);
+}
+
 /* The way to where the peer is now is looked at as soon as it is there. */
 static void a_better_route_to_a_moved_peer(void **state)
 {
@@ -1140,6 +1171,7 @@ int main(void)
 		WORLD(a_better_route_to_a_moved_peer),
 		WORLD(a_look_that_came_too_early_is_repeated),
 		WORLD(a_router_that_answers_is_looked_at_soon),
+		WORLD(events_without_end_put_no_look_off),
 		WORLD(a_flow_owned_too_late_is_guarded_and_moved),
 		WORLD(who_enters_does_as_the_track),
 		WORLD(nothing_passes_from_an_address_that_is_gone),
