@@ -205,7 +205,8 @@ struct assoc {
 	unsigned int sync_tries;
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
 	uint32_t kept; /* its number in the journal; 0 none */
-	struct bucket unknown; /* a token for each refusal of no track */
+	struct bucket unpaid; /* a token for each REFUSE that no number of a
+			       * track has paid for */
 	struct unfit_path unfit[UNFIT_MAX];
 	unsigned int n_unfit;
 	char name[CTL_NAME_MAX]; /* fingerprint */

@@ -3,8 +3,8 @@
  * later: how often the numbers of a peer's track are answered.
  *
  * Owns the tokens of its track and the newest MOVE that has none yet. Whoever
- * asks too often is answered late, never refused for it. Never looks at what
- * a MOVE wants.
+ * asks too often is answered late, never refused for it; copies of what was
+ * answered are not answered at all, then. Never looks at what a MOVE wants.
  */
 #include "daemon.h"
 
@@ -12,21 +12,23 @@
 
 #include "handover_impl.h"
 
-/* A number that was refused may be asked for again, but copies of its MOVE are
- * answered once. */
+/* A number that was refused may be asked for again, as the answer may be lost,
+ * but copies of its MOVE are answered once. What that costs comes out of the
+ * peer's bucket: the track's is as full as the mover takes it to be. */
 bool later_may_answer(const struct track *t, const struct wire_move *m,
 		      uint64_t now_ms)
 {
 	if (t->answered_seq == m->seq)
-		return now_ms >= t->answered_ms + MIGRATE_COPY_MS;
+		return now_ms >= t->answered_ms + MIGRATE_COPY_MS &&
+		       bucket_next_ms(&t->assoc->unpaid, now_ms) <= now_ms;
 	return bucket_next_ms(&t->answers, now_ms) <= now_ms;
 }
 
 void later_answered(struct track *t, const struct wire_move *m,
 		    uint64_t now_ms)
 {
-	if (t->answered_seq != m->seq)
-		(void)bucket_take(&t->answers, now_ms);
+	(void)bucket_take(t->answered_seq == m->seq ? &t->assoc->unpaid :
+						      &t->answers, now_ms);
 	t->answered_seq = m->seq;
 	t->answered_ms = now_ms;
 	if (t->later && t->later->message.move.seq <= m->seq)

@@ -379,6 +379,22 @@ static void a_refused_number_costs_one_token(void **state)
 	assert_int_equal(n_moves, 1); /* its answer was lost */
 }
 
+/* Each has the sockets looked at, and is answered. */
+static void copies_of_a_refused_number_are_bounded(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	check = REASON_POLICY;
+	for (uint64_t ms = NOW; ms < NOW + 10000; ms++)
+		say(&m, 2, ms);
+	assert_in_range(n_moves, BUCKET_BURST + 18, BUCKET_BURST + 21);
+	/* Its next number waits for none of them. */
+	m = move(2, 2);
+	say(&m, 2, NOW + 10000);
+	assert_int_equal(heard.seq, 2);
+}
+
 static void what_is_gone_is_heard_at_once(void **state)
 {
 	struct wire_message m;
@@ -518,6 +534,7 @@ int main(void)
 		T(a_flood_of_moves_is_no_flood_of_dumps),
 		T(a_flood_of_moves_is_answered_now_and_then),
 		T(a_refused_number_costs_one_token),
+		T(copies_of_a_refused_number_are_bounded),
 		T(what_is_gone_is_heard_at_once),
 		T(ports_of_a_late_answer_are_kept),
 		T(a_new_session_forgets_what_waits),
