@@ -294,6 +294,9 @@ const struct locator *mover_target(const struct mover *m);
 bool mover_accepts(const struct mover *m, const struct addr *a);
 /* Has the peer refused that source in this round? */
 bool mover_was_refused(const struct mover *m, const struct addr *a);
+/* The network is another one: why a move that could wait was refused, of which
+ * no round is under way, is no longer of interest. */
+void mover_forget_refusal(struct mover *m);
 /* Would MOVE leave at once? Where not, a wish that can wait shall. */
 bool mover_may_begin(const struct mover *m, uint64_t now_ms);
 enum locator_role mover_role(const struct mover *m, unsigned int i);

@@ -14,6 +14,17 @@
 #define AGAIN_TIMES 4
 #define ROUTER_PAUSE_MS 1000 /* from one look to one that a router causes */
 
+/* Of what can wait: those that are still to be had are asked for anew. */
+static void forget_refusals(struct daemon *d)
+{
+	struct assoc *a;
+	struct track *t;
+
+	LIST_FOREACH(a, &d->assocs, entry)
+		LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
+			mover_forget_refusal(&t->mover);
+}
+
 static void look(struct daemon *d, uint64_t now_ms)
 {
 	struct looks *l = &d->looks;
@@ -61,6 +72,8 @@ void look_step(struct daemon *d, uint64_t now_ms)
 
 	if (!due_ms || now_ms < due_ms)
 		return;
+	if (d->quiet_ms)
+		forget_refusals(d);
 	d->quiet_ms = 0;
 	look(d, now_ms);
 }

@@ -952,6 +952,12 @@ bool mover_was_refused(const struct mover *m, const struct addr *a)
 	return refusals_has(&m->refusals, a) && !MUTANT(pause_skipped);
 }
 
+void mover_forget_refusal(struct mover *m)
+{
+	if (m->state == MOVER_STEADY && !m->refusals.n)
+		m->refusals.why = REASON_NONE;
+}
+
 bool mover_may_begin(const struct mover *m, uint64_t now_ms)
 {
 	return bucket_next_ms(&m->numbers, now_ms) <= now_ms;

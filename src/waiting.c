@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * waiting: why flows that are moving do not get there, and why others stay
- * although their packets leave by another interface by now.
+ * although their packets leave by another interface by now, or where the peer
+ * has refused the move.
  *
  * Owns the reason that `sacipctl list` shows for them, and one line of the log
  * for a track that waits for longer than WAITING_TELL_MS. Never changes a
@@ -17,7 +18,7 @@ static enum reason reason_ours(const struct track *t)
 {
 	const struct mover *m = &t->mover;
 
-	if (m->state != MOVER_STEADY && m->refusals.why != REASON_NONE)
+	if (m->refusals.why != REASON_NONE)
 		return m->refusals.why;
 	if (m->state == MOVER_HELD && t->stays == REASON_NONE)
 		return REASON_NO_ADDRESS;

@@ -333,6 +333,63 @@ static void denied_addresses_are_asked_for_now_and_then(void **state)
 	assert_int_equal(own_track_of(&t)->told_refusals, 0);
 }
 
+static enum reason shown(const struct tuple *t)
+{
+	return waiting_reason(flow_at(&host[0], t));
+}
+
+/* The operator's wish: whoever reads the list later sees why it is not there,
+ * until the network is another one. */
+static void a_denied_wish_is_shown(void **state)
+{
+	struct tuple t = connection(40000);
+	const struct addr to = address("10.0.0.9");
+
+	(void)state;
+	run(3000);
+	deny("\"10.0.0.9/32\"");
+	addr_add(&host[0], "10.0.0.9", 2);
+	run(3000);
+	assert_int_equal(asked(), 0);
+	assert_int_equal(handover_move(own_track_of(&t), &to, clock_ms), 0);
+	run(100);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(own_track_of(&t)->mover.state, MOVER_STEADY);
+		assert_int_equal(shown(&t), REASON_POLICY);
+		run(1000);
+	}
+	check_wire(&t, "10.0.0.1");
+	assert_int_equal(asked(), 1);
+	routes_change(&host[0], false);
+	run(QUIET_MS + 1);
+	assert_int_equal(shown(&t), REASON_NONE);
+}
+
+/* A better route leads to where the peer does not want us, for as long as that
+ * is so. */
+static void a_denied_better_route_is_shown(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	deny("\"10.0.0.9/32\"");
+	addr_add(&host[0], "10.0.0.9", 3);
+	run(200);
+	for (int i = 0; i < 400; i++) {
+		if (i % 50 == 7)
+			routes_change(&host[0], false);
+		if (own_track_of(&t)->mover.state == MOVER_STEADY)
+			assert_int_equal(shown(&t), REASON_POLICY);
+		run(100);
+	}
+	check_wire(&t, "10.0.0.1");
+	deny("\"10.0.0.8/32\"");
+	run(60000);
+	check_wire(&t, "10.0.0.9");
+	assert_int_equal(shown(&t), REASON_NONE);
+}
+
 static void who_moves_too_often_is_told(void **state)
 {
 	const char *at[] = { "10.0.0.9", "10.0.0.1" };
@@ -376,6 +433,8 @@ int main(void)
 		WORLD(the_allowed_address_is_found_between),
 		WORLD(the_allowed_address_is_found_last),
 		WORLD(denied_addresses_are_asked_for_now_and_then),
+		WORLD(a_denied_wish_is_shown),
+		WORLD(a_denied_better_route_is_shown),
 		WORLD(who_moves_too_often_is_told),
 	};
 

@@ -90,3 +90,32 @@ def all_are_denied(lab, n):
     lab.settled(flow, client=n.ip(1, 10), timeout=3)
     flow.goes_on()
     flow.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def denied_while_the_old_one_lives(lab, n):
+    """
+        client .1.2 and .1.9 ---- lan ---- .1.3 server, denies .9
+
+    The operator wants the flow at .9; later .9 goes, and with it the matter.
+    """
+    client, server = hosts(lab, n, (9,))
+    flow = echo(client, server, fam=n.fam)
+    lab.protected(flow)
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    if not lab.without_daemons:
+        client.daemon.ctl("move", "--to", n.ip(1, 9))
+        wait_until("the flow is listed as refused by policy",
+                   lambda: lab.entry(client, flow)["reason"] == "policy")
+        time.sleep(ROUNDS_S)  # nothing happens, and it is listed all the same
+        check(lab.entry(client, flow)["reason"] == "policy",
+              f"listed as {lab.entry(client, flow)}")
+        check(client.daemon.counter("moves_started") == 1, "asked again")
+        check(len(told(client)) == 1, f"told {told(client)}")
+    client.delete("eth0", n.cidr(1, 9))
+    if not lab.without_daemons:
+        wait_until("the flow is listed without a reason",
+                   lambda: lab.entry(client, flow)["reason"] in (None, "none"))
+    lab.settled(flow)
+    flow.goes_on()
+    flow.finish()
