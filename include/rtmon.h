@@ -101,7 +101,8 @@ int rtmon_resync(struct rtmon *rt);
 uint64_t rtmon_resyncs(const struct rtmon *rt);
 uint64_t rtmon_overflows(const struct rtmon *rt);
 
-/* All local addresses, `n` of them; valid until the next receive/resync. */
+/* All local addresses, `n` of them, those of an interface in the order in which
+ * it got them; valid until the next receive/resync. */
 const struct rtmon_address *rtmon_addresses(const struct rtmon *rt, size_t *n);
 /* The address where it can be used, or is to be (tentative, deprecated, link
  * down); the best one where several interfaces have it. NULL where it is
@@ -160,6 +161,13 @@ int rtmon_lookup(struct rtmon *rt, const struct rtmon_query *query,
  * another's.
  */
 int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *query);
+/*
+ * How good is the way by the interface `query->oif`, without a source: the less
+ * `*rank` is, the sooner the kernel takes it, the longest prefix first, then
+ * the least metric. 0 or -errno as above.
+ */
+int rtmon_rank(struct rtmon *rt, const struct rtmon_query *query,
+	       uint64_t *rank);
 /*
  * rtmon_lookup() by anybody's routing socket: what only the links tell is left
  * out (`tunnel`; `mtu` is 0 where it is the link's). Where an interface was asked

@@ -89,7 +89,8 @@ static void remove_address(struct rtmon *rt, struct rtmon_address *place)
 	const struct rtmon_address gone = *place;
 	struct rtmon_table *t = &rt->now;
 
-	*place = t->addresses[--t->n_addresses];
+	memmove(place, place + 1, (size_t)(t->addresses + --t->n_addresses -
+					   place) * sizeof(*place));
 	tell(rt, RTMON_ADDR_REMOVED, &gone, NULL, NULL);
 }
 

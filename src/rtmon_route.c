@@ -320,6 +320,59 @@ int rtmon_leads_home(struct rtmon *rt, const struct rtmon_query *q)
 	return h.home || !hidden ? h.home : -ENODATA;
 }
 
+/* --- one interface or another --------------------------------------------- */
+
+struct entry {
+	uint32_t table, metric;
+	uint8_t prefixlen;
+	bool any;
+};
+
+static int take_entry_attr(const struct nlattr *attr, void *arg)
+{
+	struct entry *e = arg;
+
+	if (mnl_attr_validate(attr, MNL_TYPE_U32))
+		return MNL_CB_OK;
+	if (mnl_attr_get_type(attr) == RTA_TABLE)
+		e->table = mnl_attr_get_u32(attr);
+	if (mnl_attr_get_type(attr) == RTA_PRIORITY)
+		e->metric = mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+static int on_entry(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	struct entry *e = arg;
+
+	if (nlh->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*rtm) ||
+	    rtm->rtm_type == RTN_LOCAL)
+		return 0;
+	e->any = true;
+	e->prefixlen = rtm->rtm_dst_len;
+	(void)mnl_attr_parse(nlh, sizeof(*rtm), take_entry_attr, e);
+	return 0;
+}
+
+int rtmon_rank(struct rtmon *rt, const struct rtmon_query *query,
+	       uint64_t *rank)
+{
+	struct rtmon_query q = *query;
+	struct entry e = { 0 };
+	int err;
+
+	memset(&q.src, 0, sizeof(q.src));
+	err = ask(rt->command, &q, RTM_F_FIB_MATCH, on_entry, &e);
+	if (err)
+		return err;
+	if (!e.any || rtmon_is_own_table(rt, e.table))
+		return -ENETUNREACH;
+	*rank = (uint64_t)(UINT8_MAX - e.prefixlen) << 32 | e.metric;
+	return 0;
+}
+
 /* --- the choice of a source ---------------------------------------------- */
 
 static bool may_move_to(const struct rtmon *rt, const struct rtmon_address *a,

@@ -7,6 +7,7 @@
  */
 #include "daemon.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "handover_impl.h"
@@ -187,24 +188,103 @@ static bool reaches_peer(struct track *t, const struct rtmon_address *own)
 	       leads(t, &own->addr) == WAY_HOME;
 }
 
+/* ---- one source after the other ----------------------------------------- */
+
+/* Where an address stands in the kernel's order. */
+struct standing {
+	const struct rtmon_address *own;
+	uint64_t rank; /* of its interface */
+	bool chosen; /* of its interface, by the kernel */
+};
+
+static int by_interface(const void *a, const void *b)
+{
+	const struct rtmon_address *x = ((const struct standing *)a)->own;
+	const struct rtmon_address *y = ((const struct standing *)b)->own;
+
+	if (x->ifindex != y->ifindex)
+		return x->ifindex < y->ifindex ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct standing *x = a, *y = b;
+
+	if (x->rank != y->rank)
+		return x->rank < y->rank ? -1 : 1;
+	if (x->own->ifindex != y->own->ifindex || x->chosen == y->chosen)
+		return by_interface(a, b);
+	return x->chosen ? -1 : 1;
+}
+
+/* All `n` are of one interface. Last are those without a way for new
+ * connections; rules for their sources may have one. */
+static void rank(struct track *t, struct standing *s, size_t n)
+{
+	struct rtmon *rt = t->assoc->d->rtmon;
+	struct rtmon_query query = query_of(t);
+	uint64_t rank = UINT64_MAX;
+	struct rtmon_route route;
+	bool any;
+
+	query.oif = s->own->ifindex;
+	COUNT(t->assoc->d, ROUTE_LOOKUPS);
+	any = !rtmon_rank(rt, &query, &rank) && n > 1 &&
+	      !rtmon_choose_source(rt, &query, &route);
+	for (size_t i = 0; i < n; i++) {
+		s[i].rank = rank;
+		s[i].chosen = any && addr_equal(&route.src, &s[i].own->addr);
+	}
+}
+
+/* Our addresses of the peer's family in the kernel's order, but for those that
+ * are held back: `target` is one, and marks the place. NULL where there are
+ * none; the caller frees it. */
+static struct standing *in_order(struct track *t, const struct addr *target,
+				 size_t *n)
+{
+	const struct rtmon_address *list;
+	struct standing *s;
+	size_t n_list, end;
+
+	list = rtmon_addresses(t->assoc->d->rtmon, &n_list);
+	s = n_list ? calloc(n_list, sizeof(*s)) : NULL;
+	*n = 0;
+	for (size_t i = 0; s && i < n_list; i++)
+		if (addr_equal(&list[i].addr, target) ||
+		    (list[i].addr.family == target->family &&
+		     !list[i].on_lo && !is_held_back(t, &list[i].addr)))
+			s[(*n)++].own = &list[i];
+	if (*n)
+		qsort(s, *n, sizeof(*s), by_interface);
+	for (size_t i = 0; i < *n; i = end) {
+		for (end = i + 1; end < *n; end++)
+			if (s[end].own->ifindex != s[i].own->ifindex)
+				break;
+		rank(t, &s[i], end - i);
+	}
+	if (*n)
+		qsort(s, *n, sizeof(*s), by_rank);
+	return s;
+}
+
 void source_next(struct track *t, const struct addr *target, struct addr *a)
 {
-	const struct rtmon_address *list, *own;
-	size_t first = 0;
-	size_t n;
+	size_t n, first = 0;
+	struct standing *s = in_order(t, target, &n);
 
 	memset(a, 0, sizeof(*a));
-	list = rtmon_addresses(t->assoc->d->rtmon, &n);
 	for (size_t i = 0; i < n; i++)
-		if (addr_equal(&list[i].addr, target))
+		if (addr_equal(&s[i].own->addr, target))
 			first = i + 1;
-	for (size_t i = 0; i < n; i++) {
-		own = &list[(first + i) % n];
-		if (addr_equal(&own->addr, target) || !reaches_peer(t, own))
-			continue;
-		*a = own->addr;
-		return;
+	for (size_t i = 0; i < n && !addr_is_set(a); i++) {
+		const struct rtmon_address *own = s[(first + i) % n].own;
+
+		if (!addr_equal(&own->addr, target) && reaches_peer(t, own))
+			*a = own->addr;
 	}
+	free(s);
 }
 
 void source_unrefused(struct track *t, struct addr *a)

@@ -736,6 +736,85 @@ static void a_deprecated_source_is_not_chosen(void **state)
 	unwatch(t);
 }
 
+/* Is the way by the one better than that by the other? */
+static void check_better(struct told *t, const char *dst, uint32_t better,
+			 uint32_t worse)
+{
+	struct rtmon_query q = query(dst);
+	uint64_t first, second;
+
+	q.oif = better;
+	assert_int_equal(rtmon_rank(t->rt, &q, &first), 0);
+	q.oif = worse;
+	assert_int_equal(rtmon_rank(t->rt, &q, &second), 0);
+	assert_true(first < second);
+}
+
+static void interfaces_have_a_rank(void **state)
+{
+	static const char *const far[] = { "192.0.2.1", "2001:db8::1" };
+	struct rtmon_query q;
+	uint64_t rank;
+	struct told *t;
+	uint32_t va, w0;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	host_run("ip link add w0 type veth peer name w1 && "
+		 "ip link set w1 up && ip link set w0 up && "
+		 "ip addr add 10.4.0.1/24 dev w0 && "
+		 "ip addr add fd04::1/64 dev w0 nodad && "
+		 "ip route add default via " HOST_B4 " metric 200 && "
+		 "ip route add default via 10.4.0.9 metric 100 && "
+		 "ip -6 route add default via " HOST_B6 " metric 200 && "
+		 "ip -6 route add default via fd04::9 metric 100");
+	pump(t);
+	va = rtmon_link_by_name(t->rt, "va")->ifindex;
+	w0 = rtmon_link_by_name(t->rt, "w0")->ifindex;
+	for (int i = 0; i < 2; i++)
+		check_better(t, far[i], w0, va);
+	host_run("ip route add 192.0.2.0/24 via " HOST_B4 " metric 9000 && "
+		 "ip -6 route add 2001:db8::/64 via " HOST_B6 " metric 9000");
+	for (int i = 0; i < 2; i++)
+		check_better(t, far[i], va, w0);
+	host_run("ip route del default via 10.4.0.9 && "
+		 "ip -6 route del default via fd04::9");
+	for (int i = 0; i < 2; i++) {
+		q = query(far[i]);
+		q.oif = w0;
+		assert_int_not_equal(rtmon_rank(t->rt, &q, &rank), 0);
+	}
+	host_run("ip link del w0; ip route del 192.0.2.0/24; "
+		 "ip route del default; ip -6 route del default; "
+		 "ip -6 route del 2001:db8::/64");
+	unwatch(t);
+}
+
+static void addresses_keep_their_order(void **state)
+{
+	const struct rtmon_address *list;
+	struct told *t;
+	unsigned int k = 0;
+	size_t n;
+
+	(void)HOSTS(state);
+	t = watch(0);
+	host_run("for i in 1 2 3 4 5; do ip addr add 10.98.0.$i/32 dev va; "
+		 "done; ip addr del 10.98.0.2/32 dev va");
+	pump(t);
+	list = rtmon_addresses(t->rt, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct addr *a = &list[i].addr;
+
+		if (a->family == 4 && a->byte[0] == 10 && a->byte[1] == 98)
+			k = 10 * k + a->byte[3];
+	}
+	assert_int_equal(k, 1345);
+	host_run("for i in 1 3 4 5; do ip addr del 10.98.0.$i/32 dev va; "
+		 "done");
+	unwatch(t);
+}
+
 static void tunnels_are_recognised(void **state)
 {
 	struct rtmon_query q = query("10.3.0.9");
@@ -783,6 +862,8 @@ int main(void)
 		cmocka_unit_test(our_own_tables_answer_nothing),
 		cmocka_unit_test(a_router_that_answers_again_is_told_of),
 		cmocka_unit_test(a_deprecated_source_is_not_chosen),
+		cmocka_unit_test(interfaces_have_a_rank),
+		cmocka_unit_test(addresses_keep_their_order),
 		cmocka_unit_test(tunnels_are_recognised),
 	};
 

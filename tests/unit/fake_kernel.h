@@ -166,6 +166,7 @@ struct host {
 	const struct rtmon_ops *rt_ops;
 	struct addr vanished; /* the kernel's, the daemon has not heard yet */
 	bool source_rules; /* each address leaves by its own interface */
+	uint32_t metric[16]; /* of the route by that interface */
 	int rt_error; /* of the next rtmon_receive() */
 	unsigned int resyncs;
 	/* sockets */
@@ -989,7 +990,16 @@ uint64_t rtmon_resyncs(const struct rtmon *rt)
 }
 
 /* The last address of that family that is neither deprecated nor tentative
- * is the best source. */
+ * is the best source, of those with the least metric. */
+static bool is_better(const struct host *h, const struct rtmon_address *a,
+		      const struct rtmon_address *than)
+{
+	if (!than)
+		return true;
+	return !a->deprecated &&
+	       h->metric[a->ifindex] <= h->metric[than->ifindex];
+}
+
 static int route(struct rtmon *rt, const struct rtmon_query *q,
 		 struct rtmon_route *r)
 {
@@ -1001,9 +1011,10 @@ static int route(struct rtmon *rt, const struct rtmon_query *q,
 		const struct rtmon_address *a = &h->addr[i];
 
 		if (a->addr.family != q->dst.family || a->tentative ||
-		    (addr_is_set(&q->src) && !addr_equal(&q->src, &a->addr)))
+		    (addr_is_set(&q->src) && !addr_equal(&q->src, &a->addr)) ||
+		    (q->oif && q->oif != a->ifindex))
 			continue;
-		if (!best || !a->deprecated)
+		if (is_better(h, a, best))
 			best = a;
 	}
 	if (!best)
@@ -1028,6 +1039,15 @@ int rtmon_choose_source(struct rtmon *rt, const struct rtmon_query *query,
 	const struct rtmon_address *a = err ? NULL : rtmon_find(rt, &r->src);
 
 	return err || a->deprecated ? -EADDRNOTAVAIL : 0;
+}
+
+int rtmon_rank(struct rtmon *rt, const struct rtmon_query *query,
+	       uint64_t *rank)
+{
+	struct rtmon_route r;
+
+	*rank = rt->h->metric[query->oif];
+	return route(rt, query, &r);
 }
 
 /* Weak hosts: the source does not matter, unless there are source rules. */
@@ -1062,7 +1082,8 @@ static void forget_address(struct host *h, const struct addr *a)
 
 		if (!addr_equal(&gone.addr, a))
 			continue;
-		h->addr[i] = h->addr[--h->n_addr];
+		memmove(&h->addr[i], &h->addr[i + 1],
+			(--h->n_addr - i) * sizeof(gone));
 		tell(h, RTMON_ADDR_REMOVED, &gone);
 		return;
 	}

@@ -221,7 +221,7 @@ static void an_address_that_was_never_preferred_is_stayed_at(void **state)
 	assert_false(has_moved(&t));
 	addr_remove(&host[0], "10.0.0.1");
 	run(5000);
-	check_wire(&t, "10.0.0.9");
+	check_wire(&t, "10.0.0.8");
 }
 
 /* The best route leads elsewhere from the start, as where a client inside the

@@ -304,6 +304,53 @@ static void the_allowed_address_is_found_last(void **state)
 	the_allowed_address_is_found("10.0.0.9", "10.0.0.11", "10.0.0.10");
 }
 
+/* Of three interfaces, as the metrics are, whatever came or went when. */
+static void asked_for_in_the_kernels_order(const unsigned int added[3])
+{
+	static const char *const at[] = { "10.0.0.9", "10.0.0.10",
+					  "10.0.0.11" };
+	static const unsigned int order[] = { 1, 2, 0 };
+	struct tuple t = connection(40000);
+	const struct mover *m;
+	unsigned int n = 0;
+
+	host[0].source_rules = true;
+	host[0].metric[3] = 300;
+	host[0].metric[4] = 100;
+	host[0].metric[5] = 200;
+	run(3000);
+	m = &own_track_of(&t)->mover;
+	deny("\"10.0.0.9/32\", \"10.0.0.10/32\", \"10.0.0.11/32\"");
+	for (unsigned int i = 0; i < 3; i++)
+		addr_add(&host[0], at[added[i]], 3 + added[i]);
+	addr_remove(&host[0], "10.0.0.1");
+	for (int i = 0; i < 500; i++) {
+		struct addr next = address(at[order[n % 3]]);
+
+		if (m->seq > n) {
+			assert_int_equal(m->seq, ++n);
+			assert_true(addr_equal(&m->target.addr, &next));
+		}
+		settle_once();
+		clock_ms += !n_post;
+	}
+	assert_int_equal(n, 3); /* and a pause */
+}
+
+static void sources_are_asked_for_in_the_kernels_order(void **state)
+{
+	static const unsigned int added[][3] = {
+		{ 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+		{ 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 },
+	};
+
+	for (unsigned int i = 0; i < 6; i++) {
+		asked_for_in_the_kernels_order(added[i]);
+		teardown(state);
+		setup(state);
+	}
+}
+
 static void denied_addresses_are_asked_for_now_and_then(void **state)
 {
 	struct tuple t = connection(40000), r = tuple_reverse(&t);
@@ -432,6 +479,7 @@ int main(void)
 		WORLD(the_allowed_address_is_found_first),
 		WORLD(the_allowed_address_is_found_between),
 		WORLD(the_allowed_address_is_found_last),
+		WORLD(sources_are_asked_for_in_the_kernels_order),
 		WORLD(denied_addresses_are_asked_for_now_and_then),
 		WORLD(a_denied_wish_is_shown),
 		WORLD(a_denied_better_route_is_shown),
