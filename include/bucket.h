@@ -4,7 +4,8 @@
  *
  * Owns one number: when the bucket will be full again. Twenty at once, then
  * two per second, at either end alike, so that whoever keeps to it never waits
- * for the other. Pure: time is an argument. Never knows what a token is for.
+ * for the other; what can wait leaves a few of them behind. Pure: time is an
+ * argument. Never knows what a token is for.
  */
 #ifndef SACIPED_BUCKET_H
 #define SACIPED_BUCKET_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #define BUCKET_BURST 20
+#define BUCKET_RESERVE 4 /* tokens that what can wait leaves behind */
 #define BUCKET_TOKEN_MS 500 /* for one more */
 
 /* All zero: it is full. */
@@ -24,5 +26,8 @@ struct bucket {
 uint64_t bucket_next_ms(const struct bucket *b, uint64_t now_ms);
 /* Takes one. False where there is none: nothing has changed. */
 bool bucket_take(struct bucket *b, uint64_t now_ms);
+/* The same for what can wait: one more than the reserve. */
+uint64_t bucket_next_spare_ms(const struct bucket *b, uint64_t now_ms);
+bool bucket_take_spare(struct bucket *b, uint64_t now_ms);
 
 #endif

@@ -128,12 +128,28 @@ static void send_outstanding(struct mover *m, struct migrate_actions *out)
 	}
 }
 
+static bool owes(const struct mover *m)
+{
+	return m->declared_gone || m->peer_lost || !certain(m);
+}
+
+/* The flows go on where they are, whether we are answered or not. */
+static bool can_wait(const struct mover *m)
+{
+	return !mover_holds(m) && !owes(m);
+}
+
 /* The MOVE of a number costs a token; without one it waits. */
 static void send_first(struct mover *m, uint32_t random, uint64_t now,
 		       struct migrate_actions *out)
 {
-	if (!bucket_take(&m->numbers, now) && !MUTANT(numbers_unpaced)) {
-		m->repeat_ms = bucket_next_ms(&m->numbers, now);
+	const bool spare = can_wait(m);
+	const bool paid = spare ? bucket_take_spare(&m->numbers, now) :
+				  bucket_take(&m->numbers, now);
+
+	if (!paid && !MUTANT(numbers_unpaced)) {
+		m->repeat_ms = spare ? bucket_next_spare_ms(&m->numbers, now) :
+				       bucket_next_ms(&m->numbers, now);
 		return;
 	}
 	m->unsent = false;
@@ -361,11 +377,6 @@ static bool may_be_done(struct mover *m, uint64_t seq)
 	       ((seq == m->seq &&
 		 (m->peer_lost || entry(m, &m->target)->proved_seq == seq)) ||
 		MUTANT(seq_ignored));
-}
-
-static bool owes(const struct mover *m)
-{
-	return m->declared_gone || m->peer_lost || !certain(m);
 }
 
 /* --------------------------------------------------------------- trial */
@@ -960,7 +971,7 @@ void mover_forget_refusal(struct mover *m)
 
 bool mover_may_begin(const struct mover *m, uint64_t now_ms)
 {
-	return bucket_next_ms(&m->numbers, now_ms) <= now_ms;
+	return bucket_next_spare_ms(&m->numbers, now_ms) <= now_ms;
 }
 
 enum locator_role mover_role(const struct mover *m, unsigned int i)

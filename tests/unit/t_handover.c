@@ -131,7 +131,8 @@ static void looks_for_a_peer_are_bounded(void **state)
 		(void)handover_move(own_track_of(&t), &to, clock_ms);
 		run(5);
 	}
-	assert_true(seen_track_of(&t)->follower.floor >= BUCKET_BURST);
+	assert_true(seen_track_of(&t)->follower.floor >=
+		    BUCKET_BURST - BUCKET_RESERVE);
 	assert_in_range(host[1].looks_at * 30ull, 30,
 			(clock_ms - since_ms) / 4 + 30);
 }
@@ -455,9 +456,33 @@ static void who_moves_too_often_is_told(void **state)
 		run(2);
 	} while (!err);
 	assert_int_equal(err, -EAGAIN);
-	assert_int_equal(n, BUCKET_BURST);
+	assert_int_equal(n, BUCKET_BURST - BUCKET_RESERVE);
 	run(BUCKET_TOKEN_MS);
 	assert_int_equal(handover_move(own_track_of(&t), &to, clock_ms), 0);
+}
+
+/* Neither end lets it wait for the tokens of those moves. */
+static void an_address_that_goes_then_waits_for_nothing(void **state)
+{
+	const char *at[] = { "10.0.0.9", "10.0.0.1" };
+	struct tuple t = connection(40000);
+	unsigned int n = 0;
+	struct addr to;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], at[0], 2);
+	do {
+		to = address(at[n++ % 2]);
+		run(5);
+	} while (!handover_move(own_track_of(&t), &to, clock_ms));
+	to = mover_current(&own_track_of(&t)->mover)->addr;
+	n = addr_equal(&to, &(struct addr){ .family = 4,
+					     .byte = { 10, 0, 0, 1 } });
+	addr_remove(&host[0], at[n]);
+	run(20);
+	check_wire(&t, at[!n]);
+	assert_int_equal(host[1].d->counters.value[COUNTER_MOVES_PACED], 0);
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -484,6 +509,7 @@ int main(void)
 		WORLD(a_denied_wish_is_shown),
 		WORLD(a_denied_better_route_is_shown),
 		WORLD(who_moves_too_often_is_told),
+		WORLD(an_address_that_goes_then_waits_for_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -208,6 +208,7 @@ static void timers_are_right(void **state)
 		    REFUSALS_PAUSE_MIN_MS / 1000, REFUSALS_PAUSE_MAX_MS / 1000);
 	assert_says("there are %d at once, then %d per second", BUCKET_BURST,
 		    1000 / BUCKET_TOKEN_MS);
+	assert_says("leaves %d behind for one that cannot", BUCKET_RESERVE);
 	assert_says("A copy that comes %d ms later or more is checked anew; "
 		    "for each peer there are %d of them at once, then %d per "
 		    "second", MIGRATE_COPY_MS, BUCKET_BURST,

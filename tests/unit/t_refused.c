@@ -273,7 +273,7 @@ static void three_choices_of_ports_at_each_source(void **state)
 	assert_int_equal(asked(), 4);
 }
 
-/* Whatever happens here: 20 numbers, then 2 per second. */
+/* Whatever happens here: 16 numbers, then 2 per second. */
 static void numbers_are_paced(void **state)
 {
 	unsigned int n = 0;
@@ -287,6 +287,7 @@ static void numbers_are_paced(void **state)
 		step((struct mover_event){ .type = MOVER_TIMER });
 		n += asked() != 0;
 	}
+	n += BUCKET_RESERVE;
 	assert_in_range(n, BUCKET_BURST + 18, BUCKET_BURST + 20);
 }
 
@@ -312,6 +313,34 @@ static void what_waits_for_a_token_is_asked_for_then(void **state)
 	step(accept);
 	assert_int_equal(m.state, MOVER_SWITCHED);
 	assert_int_equal(m.rtt.srtt_ms, 30); /* of what was sent then */
+}
+
+/* Whatever was moved for a better route: an address that goes then waits for
+ * nothing, nor do the sources after it, where it is refused. */
+static void what_can_wait_leaves_tokens_behind(void **state)
+{
+	unsigned int n = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		better(MIGRATE_CAUSE_OPERATOR, (uint8_t)(2 + i % 2));
+		n += asked() != 0;
+	}
+	assert_int_equal(n, BUCKET_BURST - BUCKET_RESERVE);
+	assert_false(mover_may_begin(&m, now));
+	for (uint8_t i = 0; i < BUCKET_RESERVE; i++) {
+		gone(i ? MIGRATE_CAUSE_NEXT : MIGRATE_CAUSE_GONE,
+		     (uint8_t)(10 + i));
+		assert_int_equal(asked(), 10 + i);
+		refuse(REASON_POLICY);
+	}
+	gone(MIGRATE_CAUSE_NEXT, 20);
+	assert_int_equal(asked(), 0);
+	do
+		timer();
+	while (!asked());
+	assert_int_equal(now, T0 + BUCKET_TOKEN_MS);
+	assert_int_equal(asked(), 20);
 }
 
 #define MOVER(name) cmocka_unit_test_setup(name, start)
@@ -350,6 +379,7 @@ int main(void)
 		MOVER(three_choices_of_ports_at_each_source),
 		MOVER(numbers_are_paced),
 		MOVER(what_waits_for_a_token_is_asked_for_then),
+		MOVER(what_can_wait_leaves_tokens_behind),
 		MOVER(a_late_retry_waits_for_the_round),
 	};
 
