@@ -63,6 +63,12 @@ struct assoc;
 struct pkt;
 struct trial;
 
+/* By which hop packets leave; all zero: by none. */
+struct unfit_way {
+	uint32_t ifindex;
+	struct addr gateway; /* unset: on link */
+};
+
 /* A MOVE that comes in parts. */
 struct move_parts {
 	uint64_t seq;
@@ -111,6 +117,8 @@ struct track {
 	uint64_t open_ms; /* ... since */
 	uint64_t left_seq; /* a flow that lives on left while it was asked */
 	struct trial *trial; /* nonces of a move: trial.c; NULL none */
+	uint64_t tried_seq; /* the nonces of that move ... */
+	struct unfit_way tried_way; /* ... have left so */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
 	enum reason stays; /* why it may not be where its packets would go */
@@ -186,6 +194,8 @@ struct agenda {
 struct unfit_path {
 	struct addr own, remote;
 	uint32_t ifindex; /* of `own` */
+	struct unfit_way way; /* of what was not carried, ... */
+	uint32_t mark, uid; /* ... and whose that was */
 	uint64_t noted_ms;
 	uint64_t until_ms;
 	bool due; /* in use: a track shall try it again */
@@ -748,12 +758,16 @@ void trial_end(struct track *t);
 bool unfit_is(const struct track *t, const struct addr *own);
 bool unfit_concerns(const struct track *t);
 void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
+/* A nonce of the move `seq` is about to go from there. */
+void unfit_begin(struct track *t, const struct addr *own, uint64_t seq);
 /* Where the track is: shall it be tried again? It will be. It carries them. */
 bool unfit_is_due(const struct track *t, const struct addr *own);
 void unfit_tried(struct track *t, const struct addr *own, uint64_t now_ms);
 void unfit_forget(struct track *t, const struct addr *own);
-/* Something has changed: paths on which it did are tried again. */
+/* Something has changed: paths on which it did are tried again. Of routes and
+ * rules it is not heard, but seen when all tracks are looked at. */
 void unfit_hear(struct daemon *d, const struct rtmon_event *e);
+void unfit_look(struct daemon *d, uint64_t now_ms);
 /* True where the time of one is over. */
 bool unfit_step(struct assoc *a, uint64_t now_ms);
 uint64_t unfit_due_ms(const struct assoc *a);

@@ -144,6 +144,7 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 		outgoing_send(t, act, now_ms);
 		break;
 	case MIGRATE_TRY:
+		unfit_begin(t, &act->to.addr, act->seq);
 		next->untried = !trial_send(t, act, now_ms);
 		break;
 	case MIGRATE_CHOOSE_PORTS:

@@ -33,6 +33,7 @@ static void look(struct daemon *d, uint64_t now_ms)
 	l->again_ms = 0;
 	if (l->n < AGAIN_TIMES)
 		l->again_ms = now_ms + (AGAIN_MS << l->n++);
+	unfit_look(d, now_ms);
 	handover_evaluate(d, now_ms, true);
 }
 

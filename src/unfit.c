@@ -113,9 +113,43 @@ void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
 		.own = *own,
 		.remote = *source_peer_locator(t),
 		.ifindex = at ? at->ifindex : 0,
+		.way = t->tried_way,
+		.mark = t->mark,
+		.uid = t->uid,
 	};
 	renew(p, now_ms);
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
+}
+
+/* False where none is known: nothing leaves. */
+static bool ask_way(struct daemon *d, const struct rtmon_query *q,
+		    struct unfit_way *way)
+{
+	struct rtmon_route route;
+
+	*way = (struct unfit_way){ 0 };
+	COUNT(d, ROUTE_LOOKUPS);
+	if (rtmon_lookup(d->rtmon, q, &route))
+		return false;
+	way->ifindex = route.ifindex;
+	way->gateway = route.gateway;
+	return true;
+}
+
+/* Before the first one leaves: the route may change before the trial ends. */
+void unfit_begin(struct track *t, const struct addr *own, uint64_t seq)
+{
+	const struct rtmon_query q = {
+		.dst = *source_peer_locator(t),
+		.src = *own,
+		.mark = t->mark,
+		.uid = t->uid,
+	};
+
+	if (t->tried_seq == seq)
+		return;
+	t->tried_seq = seq;
+	(void)ask_way(t->assoc->d, &q, &t->tried_way);
 }
 
 static bool is_in_use(const struct assoc *a, const struct unfit_path *p)
@@ -140,10 +174,6 @@ static bool changes(const struct rtmon_event *e, const struct unfit_path *p)
 	case RTMON_LINK_UP:
 	case RTMON_LINK_DOWN:
 		return e->link.ifindex == p->ifindex;
-	case RTMON_ROUTE_CHANGED:
-	case RTMON_RULE_CHANGED:
-	case RTMON_RESYNCED:
-		return true;
 	default:
 		return false;
 	}
@@ -160,21 +190,53 @@ static void bring_forward(struct unfit_path *p, uint64_t now_ms)
 		p->until_ms = at_ms;
 }
 
+static void is_another(struct assoc *a, unsigned int i, uint64_t now_ms)
+{
+	if (!is_in_use(a, &a->unfit[i])) {
+		take_out(a, i);
+		return;
+	}
+	bring_forward(&a->unfit[i], now_ms);
+	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
+}
+
 void unfit_hear(struct daemon *d, const struct rtmon_event *e)
 {
 	struct assoc *a;
 
 	LIST_FOREACH(a, &d->assocs, entry)
-		for (unsigned int i = a->n_unfit; i-- > 0;) {
-			if (!changes(e, &a->unfit[i]))
-				continue;
-			if (!is_in_use(a, &a->unfit[i])) {
-				take_out(a, i);
-				continue;
-			}
-			bring_forward(&a->unfit[i], loop_now_ms());
-			agenda_touch(&d->agenda[AGENDA_MOVES], a);
-		}
+		for (unsigned int i = a->n_unfit; i-- > 0;)
+			if (changes(e, &a->unfit[i]))
+				is_another(a, i, loop_now_ms());
+}
+
+/* By another hop? Where there is none now, the one that was may come back. */
+static bool leaves_elsewhere(struct daemon *d, struct unfit_path *p)
+{
+	const struct rtmon_query q = {
+		.dst = p->remote,
+		.src = p->own,
+		.mark = p->mark,
+		.uid = p->uid,
+	};
+	struct unfit_way way;
+
+	if (!ask_way(d, &q, &way) ||
+	    (way.ifindex == p->way.ifindex &&
+	     addr_equal(&way.gateway, &p->way.gateway)))
+		return false;
+	p->way = way;
+	return true;
+}
+
+void unfit_look(struct daemon *d, uint64_t now_ms)
+{
+	struct assoc *a;
+
+	LIST_FOREACH(a, &d->assocs, entry)
+		for (unsigned int i = a->n_unfit; i-- > 0;)
+			if (leaves_elsewhere(d, &a->unfit[i]))
+				is_another(a, i, now_ms);
 }
 
 bool unfit_step(struct assoc *a, uint64_t now_ms)

@@ -167,6 +167,7 @@ struct host {
 	struct addr vanished; /* the kernel's, the daemon has not heard yet */
 	bool source_rules; /* each address leaves by its own interface */
 	uint32_t metric[16]; /* of the route by that interface */
+	struct addr gateway; /* of all of them */
 	int rt_error; /* of the next rtmon_receive() */
 	unsigned int resyncs;
 	/* sockets */
@@ -1020,6 +1021,7 @@ static int route(struct rtmon *rt, const struct rtmon_query *q,
 	if (!best)
 		return -ENETUNREACH;
 	r->src = best->addr;
+	r->gateway = h->gateway;
 	r->ifindex = best->ifindex;
 	r->tunnel = rtmon_link(rt, best->ifindex)->tunnel;
 	r->mtu = 1500;

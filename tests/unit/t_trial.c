@@ -220,7 +220,13 @@ static void one_in_use_is_tried_again_after_ten_minutes(void **state)
 	assert_int_equal(counter(0, COUNTER_NONCES_TX), moved);
 }
 
-static void one_in_use_is_tried_again_when_routes_change(void **state)
+static void gateway_change(const char *to)
+{
+	host[0].gateway = address(to);
+	routes_change(&host[0], false);
+}
+
+static void one_in_use_is_tried_again_when_its_route_changes(void **state)
 {
 	const struct tuple *t = stuck();
 
@@ -228,16 +234,94 @@ static void one_in_use_is_tried_again_when_routes_change(void **state)
 	run_queues(10000);
 	/* However often that is. */
 	for (int i = 0; i < 30; i++) {
-		routes_change(&host[0], false);
+		gateway_change(i % 2 ? "10.0.0.253" : "10.0.0.254");
 		run_queues(1000);
 		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
 	}
 	assert_in_range(counter(0, COUNTER_MOVES_BLOCKED), 3, 4);
 	raw_fate = RAW_CARRIED;
 	run_queues(10000);
-	routes_change(&host[0], false);
+	gateway_change("10.0.0.252");
 	run_queues(1000);
 	assert_int_equal(reason_of(t), REASON_NONE);
+	check_wire(t, NEW);
+}
+
+/* Somebody else's routes: what is known of this path is as true as before, and
+ * the tokens are there when the address goes. */
+static void events_elsewhere_try_nothing(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	run_queues(3000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	for (int i = 0; i < 60; i++) {
+		routes_change(&host[0], false);
+		run_queues(500);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	}
+	check_wire(t, OLD);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	assert_int_equal(mover_of(t)->seq, 2); /* there and back */
+	addr_remove(&host[0], OLD);
+	run_queues(20);
+	check_wire(t, NEW);
+}
+
+static void nor_do_they_where_flows_are(void **state)
+{
+	const struct tuple *t = stuck();
+
+	(void)state;
+	for (int i = 0; i < 60; i++) {
+		routes_change(&host[0], false);
+		run_queues(500);
+	}
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+}
+
+static void it_is_tried_again_when_its_route_changes(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	run_queues(3000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	/* That there is none for a while is no other path. */
+	routes_change(&host[0], true);
+	run_queues(1000);
+	routes_change(&host[0], false);
+	run_queues(1000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	raw_fate = RAW_CARRIED;
+	gateway_change("10.0.0.254");
+	run_queues(1000);
+	check_wire(t, NEW);
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
+/* Where the nonces went is what is known of. */
+static void a_route_that_changes_during_a_trial_is_another(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	while (!mover_of(t)->trying)
+		run_queues(1);
+	run_queues(10);
+	gateway_change("10.0.0.254");
+	run_queues(1000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	raw_fate = RAW_CARRIED;
+	run_queues(5000); /* with the next look */
 	check_wire(t, NEW);
 }
 
@@ -793,7 +877,11 @@ int main(void)
 		TRIAL(it_is_tried_again_when_the_address_comes_anew),
 		TRIAL(where_the_old_one_is_gone_it_is_said),
 		TRIAL(one_in_use_is_tried_again_after_ten_minutes),
-		TRIAL(one_in_use_is_tried_again_when_routes_change),
+		TRIAL(one_in_use_is_tried_again_when_its_route_changes),
+		TRIAL(events_elsewhere_try_nothing),
+		TRIAL(nor_do_they_where_flows_are),
+		TRIAL(it_is_tried_again_when_its_route_changes),
+		TRIAL(a_route_that_changes_during_a_trial_is_another),
 		TRIAL(one_in_use_that_comes_anew_is_tried_again),
 		TRIAL(the_others_are_tried_again_with_it),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
