@@ -17,8 +17,9 @@
  * Plain sockets that know nothing of addresses that change: what an
  * unmodified program does. Each end hashes what it sent and what it got, and
  * prints one line of JSON when it ends. Standard input takes "stop" (finish
- * in an orderly way and report; so does its end) and "echo" (one message on
- * every connection, report when the last one was answered).
+ * in an orderly way and report; so does its end), "echo" (one message on
+ * every connection, report when the last one was answered) and "silent" (that
+ * report now, with the local ports of those that have not answered).
  *
  * PACE_US is the time between two messages; 0 is as fast as the
  * connection goes, in large writes. A connection's first 32 bytes say what
@@ -248,6 +249,8 @@ bool hear(struct app *a)
 	}
 	if (memmem(line, (size_t)n, "echo", 4) && a->conn && !a->server)
 		tcp_echo_all(a);
+	if (memmem(line, (size_t)n, "silent", 6) && a->conn && !a->server)
+		tcp_echo_give_up(a);
 	return true;
 }
 

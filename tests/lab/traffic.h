@@ -79,8 +79,9 @@ void print_ready(int fd, unsigned port);
 /* Takes a line of standard input. False where it has ended or says stop. */
 bool hear(struct app *a);
 
-/* "echo" was heard. */
+/* "echo" was heard, or "silent". */
 void tcp_echo_all(struct app *a);
+void tcp_echo_give_up(struct app *a);
 void tcp_serve(struct app *a, const char *addr, unsigned port);
 void tcp_client(struct app *a, const char *addr, unsigned port, char kind,
 		uint64_t want, size_t busy, size_t idle);

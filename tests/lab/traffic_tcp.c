@@ -31,6 +31,7 @@ struct conn {
 	bool probe; /* a stranger's: echoed and not counted */
 	bool stopping, sent_fin, done, waiting;
 	bool connected;
+	bool asked; /* by "echo", and has not answered since */
 	struct gen gen;
 	crypto_generichash_state tx, rx;
 	uint64_t tx_bytes, rx_bytes, answered;
@@ -82,6 +83,40 @@ static void conn_watch(struct app *a, struct conn *c, uint32_t events)
 	c->events = events;
 }
 
+/* One line for one "echo": who answered, and the ports of those that did
+ * not. */
+static void echo_report(struct app *a)
+{
+	const char *comma = "";
+	size_t echoed = 0;
+
+	for (size_t i = 0; i < a->conns; i++)
+		echoed += !a->conn[i].asked && !a->conn[i].err;
+	printf("{\"echoed\":%zu,\"of\":%zu,\"last_ms\":%.3f,\"silent\":[",
+	       echoed, a->conns, (double)(now_ns() - a->echo_ns) / NS_PER_MS);
+	for (size_t i = 0; i < a->conns; i++) {
+		const struct conn *c = &a->conn[i];
+
+		if (!c->asked && !c->err)
+			continue;
+		printf("%s%u", comma, c->local_port);
+		comma = ",";
+	}
+	printf("]}\n");
+	fflush(stdout);
+	a->echo_ns = 0;
+}
+
+/* It has answered an "echo", or never will. */
+static void echo_settled(struct app *a, struct conn *c)
+{
+	if (!a->echo_ns || !c->asked)
+		return;
+	c->asked = false;
+	if (!--a->echo_left)
+		echo_report(a);
+}
+
 static void conn_end(struct app *a, struct conn *c, int err)
 {
 	if (c->done)
@@ -98,8 +133,7 @@ static void conn_end(struct app *a, struct conn *c, int err)
 	free(c->out);
 	c->out = NULL;
 	a->open--;
-	if (a->echo_ns && c->waiting)
-		a->echo_left--;
+	echo_settled(a, c);
 }
 
 /* Does this end of the connection make data of its own? */
@@ -239,13 +273,7 @@ static void conn_got(struct app *a, struct conn *c, const unsigned char *data,
 		watch_rtt(a, t - c->asked_ns);
 		c->next_ns = c->next_ns + c->pace_ns > t ?
 				     c->next_ns + c->pace_ns : t + c->pace_ns;
-		if (a->echo_ns && !--a->echo_left) {
-			printf("{\"echoed\":%zu,\"of\":%zu,\"last_ms\":%.3f}\n",
-			       a->open, a->conns,
-			       (double)(t - a->echo_ns) / NS_PER_MS);
-			fflush(stdout);
-			a->echo_ns = 0;
-		}
+		echo_settled(a, c);
 	}
 }
 
@@ -360,6 +388,7 @@ void tcp_echo_all(struct app *a)
 
 		if (c->done || c->kind != 'e')
 			continue;
+		c->asked = true;
 		a->echo_left++;
 		if (!c->waiting)
 			conn_ask(a, c);
@@ -367,6 +396,12 @@ void tcp_echo_all(struct app *a)
 	for (size_t i = 0; i < a->conns; i++)
 		if (!a->conn[i].done)
 			conn_pump(a, &a->conn[i]);
+}
+
+void tcp_echo_give_up(struct app *a)
+{
+	if (a->echo_ns)
+		echo_report(a);
 }
 
 static int wait_events(struct app *a, struct epoll_event *ev, int max,
