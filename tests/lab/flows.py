@@ -29,7 +29,8 @@ class Traffic:
     """One `traffic` client and its server.
 
     kind: echo (request and response), up (the client sends), down (it only
-    receives). pace_us 0: as fast as it goes. via: what starts the two."""
+    receives), half (and has said so: its FIN is sent). pace_us 0: as fast
+    as it goes. via: what starts the two."""
 
     def __init__(self, client, server, kind="echo", proto="tcp", pace_us=1000,
                  to=None, source=None, source_port=0, port=None, bytes=0,
@@ -112,7 +113,7 @@ class Traffic:
 
     @property
     def sender(self):
-        return self.watches[1 if self.kind == "down" else 0]
+        return self.watches[1 if self.kind in ("down", "half") else 0]
 
     def goes_on(self, messages=30, timeout=None):
         """Waits until this much more has arrived. What was in flight when it
@@ -182,7 +183,8 @@ class Traffic:
         if self in self.lab.flows:
             self.lab.flows.remove(self)
         if not self.bytes:
-            self._tell(self.at_client, "stop")
+            self._tell(self.at_server if self.kind == "half"
+                       else self.at_client, "stop")
         c = self._line(self.at_client, timeout or FINISH_S)
         self.at_client.wait(5)
         self._tell(self.at_server, "stop")

@@ -4,7 +4,7 @@
  *
  *   traffic [options] tcp-serve ADDR PORT
  *   traffic [options] tcp ADDR PORT echo PACE_US [BUSY [IDLE]]
- *   traffic [options] tcp ADDR PORT up|down PACE_US [BYTES]
+ *   traffic [options] tcp ADDR PORT up|down|half PACE_US [BYTES]
  *   traffic [options] udp-serve ADDR PORT
  *   traffic [options] udp ADDR PORT echo|up|down PACE_US
  *   traffic ticker PACE_MS
@@ -20,6 +20,9 @@
  * in an orderly way and report; so does its end), "echo" (one message on
  * every connection, report when the last one was answered) and "silent" (that
  * report now, with the local ports of those that have not answered).
+ *
+ * "half" is "down" by a client that ends its own direction at once; it is the
+ * server that is to be told to stop.
  *
  * PACE_US is the time between two messages; 0 is as fast as the
  * connection goes, in large writes. A connection's first 32 bytes say what
@@ -306,7 +309,7 @@ static int usage(void)
 {
 	fputs("usage: traffic [-s FILE] [-b ADDR] [-p PORT] [-r MS] [-m BYTES] COMMAND\n"
 	      "  tcp-serve ADDR PORT | udp-serve ADDR PORT | ticker MS\n"
-	      "  tcp ADDR PORT echo US [BUSY [IDLE]] | up|down US [BYTES]\n"
+	      "  tcp ADDR PORT echo US [BUSY [IDLE]] | up|down|half US [BYTES]\n"
 	      "  udp ADDR PORT echo|up|down US\n", stderr);
 	return 2;
 }
@@ -332,9 +335,9 @@ static int run(struct app *a, int argc, char **argv)
 		udp_serve(a, argv[1], port);
 	if (a->server)
 		return 0;
-	if (argc < 5 || !strchr("eud", argv[3][0]))
+	kind = argc < 5 ? 0 : argv[3][0];
+	if (!kind || !strchr(!strcmp(what, "udp") ? "eud" : "eudh", kind))
 		return usage();
-	kind = argv[3][0];
 	a->pace_ns = strtoull(argv[4], NULL, 10) * 1000;
 	for (int i = 5; i < argc && i < 7; i++)
 		n[i - 5] = strtoull(argv[i], NULL, 10);

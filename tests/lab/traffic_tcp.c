@@ -26,11 +26,12 @@
 
 struct conn {
 	int fd;
-	char kind; /* 'e'cho, 'u'p, 'd'own; 0 before the hello */
+	char kind; /* 'e'cho, 'u'p, 'd'own, 'h'alf; 0 before the hello */
 	bool idle; /* sends only when told */
 	bool probe; /* a stranger's: echoed and not counted */
 	bool stopping, sent_fin, done, waiting;
 	bool connected;
+	bool deaf; /* the client said all it had to say, and is sent on to */
 	bool asked; /* by "echo", and has not answered since */
 	struct gen gen;
 	crypto_generichash_state tx, rx;
@@ -76,6 +77,8 @@ static void conn_watch(struct app *a, struct conn *c, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = c };
 
+	if (c->deaf) /* its end can be read for ever */
+		events = (events & ~(uint32_t)EPOLLIN) | EPOLLPRI;
 	if (c->events == events || c->done)
 		return;
 	epoll_ctl(a->epoll, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd,
@@ -139,7 +142,7 @@ static void conn_end(struct app *a, struct conn *c, int err)
 /* Does this end of the connection make data of its own? */
 static bool conn_makes(const struct app *a, const struct conn *c)
 {
-	return c->kind == (a->server ? 'd' : 'u');
+	return a->server ? c->kind == 'd' || c->kind == 'h' : c->kind == 'u';
 }
 
 static void conn_put(struct app *a, struct conn *c, const unsigned char *from,
@@ -302,6 +305,10 @@ static void conn_read(struct app *a, struct conn *c)
 			return;
 		if (n < 0) {
 			conn_end(a, c, errno);
+		} else if (!n && a->server && c->kind == 'h') {
+			c->deaf = true;
+			conn_watch(a, c, c->events);
+			return;
 		} else if (!n) {
 			if (!a->server || c->sent_fin || !c->kind) {
 				conn_end(a, c, c->sent_fin ? 0 : EPIPE);
@@ -525,6 +532,14 @@ void tcp_serve(struct app *a, const char *addr, unsigned port)
 	printf("{\"ready\":%u}\n", port);
 	fflush(stdout);
 	tcp_loop(a, fd);
+	for (size_t i = 0; i < a->conns; i++) {
+		struct conn *c = &a->conn[i];
+
+		if (c->done || !c->deaf)
+			continue;
+		c->stopping = true;
+		conn_pump(a, c);
+	}
 	report(a, "server", "");
 	finish(a);
 }
@@ -552,6 +567,7 @@ void tcp_client(struct app *a, const char *addr, unsigned port,
 		conn_start(c, hello);
 		c->connected = true;
 		c->idle = i >= busy;
+		c->stopping = kind == 'h';
 		socket_ports(fd, &c->local_port, &c->remote_port);
 		memcpy(c->out, hello, HELLO);
 		c->out_len = HELLO;
