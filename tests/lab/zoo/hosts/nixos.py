@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""nixos: the reverse path filter of its firewall, for both families"""
+"""nixos: its firewall with checkReversePath as it is by default, strict, for
+both families"""
 RULES = """*mangle
 :nixos-fw-rpfilter - [0:0]
 -A PREROUTING -j nixos-fw-rpfilter
 -A nixos-fw-rpfilter -m rpfilter --validmark -j RETURN
+DHCP
 -A nixos-fw-rpfilter -j DROP
 COMMIT
 *filter
@@ -20,10 +22,12 @@ COMMIT
 -A nixos-fw-refuse -j DROP
 COMMIT
 """
+DHCP = """\
+-A nixos-fw-rpfilter -p udp --sport 67 --dport 68 -j RETURN
+-A nixos-fw-rpfilter -s 0.0.0.0 -d 255.255.255.255 -p udp --sport 68 --dport 67 -j RETURN
+"""
 
 
 def setup(p):
-    """checkReversePath is "strict" where nothing else is said."""
-    text = RULES.replace("", "")
-    p.iptables(text.replace("ICMP", "icmp"), (4,))
-    p.iptables(text.replace("ICMP", "ipv6-icmp"), (6,))
+    p.iptables(RULES.replace("DHCP\n", DHCP).replace("ICMP", "icmp"), (4,))
+    p.iptables(RULES.replace("DHCP\n", "").replace("ICMP", "ipv6-icmp"), (6,))
