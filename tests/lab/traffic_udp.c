@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define WORD_EVERY 50
+#define STOP_TRIES 1000 /* of the last question, once told to stop */
 
 /* One datagram; values in this machine's order: both ends run on it. */
 struct datagram {
@@ -277,6 +278,7 @@ static void udp_bye(struct app *a, struct udp *u)
 /* One question at a time; asked again until it is answered. */
 static void udp_echo(struct app *a, struct udp *u)
 {
+	unsigned tries = STOP_TRIES;
 	bool waiting = false;
 	uint64_t due_ns = now_ns(), again_ns = 0;
 	struct datagram d;
@@ -290,6 +292,8 @@ static void udp_echo(struct app *a, struct udp *u)
 			u->asked_ns = t;
 			again_ns = t + a->repeat_ns;
 		} else if (waiting && again_ns <= t) {
+			if (a->stop && !tries--)
+				break;
 			u->repeats++;
 			a->watch->repeats++;
 			udp_put(a, u, &u->last);
@@ -307,8 +311,6 @@ static void udp_echo(struct app *a, struct udp *u)
 			waiting = false;
 			due_ns = u->asked_ns + a->pace_ns;
 		}
-		if (u->repeats > 1000 && a->stop)
-			break;
 	}
 }
 
