@@ -65,10 +65,8 @@ def run(lab, cell, way, patience=1):
                                       "reasons": said.get(t, [])}
         except Failed as e:
             found["flows"][t.name]["broken"] = str(e)
-    for p in places:  # its rules are none that a daemon leaves
-        p.ended.set()
-        if p.tunnel:
-            p.tunnel_down()
+    for p in places:
+        p.end()
     traffic.dump(lab.path("cell.json"), found)
 
 

@@ -31,9 +31,7 @@ def other_subnet(p):
     p.delete()
     time.sleep(0.3)  # between TCP's timers, of 200 ms and of 400
     p.add("other")
-    for n in BOTH:
-        p.ip_do(f"-{n.fam} route replace default via {p.gateway(n, 'other')} "
-                f"dev {p.uplink}")
+    p.default("other")
 
 
 @event

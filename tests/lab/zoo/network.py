@@ -36,6 +36,8 @@ class Place:
         self.served = {}  # family: the address that others know, if not home's
         self.beast = None  # the module of hosts/ that lives here
         self.tunnel, self.ended = None, threading.Event()
+        self.thread, self.failed = None, None  # of what goes on meanwhile
+        self.lock = threading.Lock()  # for what it shares with events
 
     def ip(self, n, where="home", number=None):
         return n.ip(self.subnets[where], number or self.number)
@@ -76,23 +78,58 @@ class Place:
         self.ip_do(*(f"address replace {self.cidr(n, where, number)} dev "
                      f"{self.dev(where)} {how} "
                      f"{'nodad' if n.fam == 6 else ''}" for n in families))
-        if hasattr(self.beast, "announce"):
-            self.beast.announce(self, where, number)
+        self.beast_does("announce", where, number)
 
     def delete(self, where="home", number=None, families=BOTH):
         self.ip_do(*(f"address del {self.cidr(n, where, number)} dev "
                      f"{self.dev(where)}" for n in families))
 
     def default(self, where="home", *more):
-        self.ip_do(*(f"-{n.fam} route replace default via "
-                     f"{self.gateway(n, where)} dev {self.dev(where)} "
+        """A default route, as the host's own tools set it."""
+        if self.beast_does("default", where, *more):
+            return
+        self.ip_do(*(f"-{n.fam} route replace {self.way(n, where)} "
                      f"{' '.join(more)}" for n in BOTH))
 
     def no_default(self, where="home", *more):
+        if self.beast_does("no_default", where, *more):
+            return
         for n in BOTH:
-            self.run("ip", f"-{n.fam}", "route", "del", "default", "via",
-                     self.gateway(n, where), "dev", self.dev(where), *more,
-                     check=False)
+            self.run("ip", f"-{n.fam}", "route", "del",
+                     *self.way(n, where).split(), *more, check=False)
+
+    def way(self, n, where="home"):
+        return f"default via {self.gateway(n, where)} dev {self.dev(where)}"
+
+    def beast_does(self, what, *args):
+        """What the host does of its own, if it does."""
+        work = getattr(self.beast, what, None)
+        if work:
+            work(self, *args)
+        return work is not None
+
+    def meanwhile(self, work):
+        """Goes on with work, which yields for how many seconds it pauses,
+        until the run is over."""
+        def go():
+            try:
+                for pause in work:
+                    if self.ended.wait(pause):
+                        return
+            except Exception as e:
+                self.failed = e
+        self.thread = threading.Thread(target=go, daemon=True)
+        self.thread.start()
+
+    def end(self):
+        """Its tunnel's rules are none that a daemon leaves."""
+        self.ended.set()
+        if self.thread:
+            self.thread.join()
+        if self.failed:
+            raise self.failed
+        if self.tunnel:
+            self.tunnel_down()
 
     def rules(self, *lines):
         """`ip rule` and what else takes -4 and -6, in both."""

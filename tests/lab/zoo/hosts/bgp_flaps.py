@@ -1,25 +1,62 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""bgp_flaps: two default routes whose better one comes and goes; one of
-many routes changes every 50 ms"""
-import threading
+"""bgp_flaps: a routing daemon. The default route that connections use is
+withdrawn, announced and replaced by turns, every 50 to 500 ms, while one of
+the same gateway with a worse metric stays; another of many routes changes
+every 50 ms"""
+import itertools
+import random
 
 from network import BOTH
 
+MANY = 20
+METRIC, WORSE = 100, 50  # of the default route, and by so much of the other
+TURN_S = 0.05
+
 
 def setup(p):
-    p.default("home", "metric", "2000")
-    p.ip_do(*(f"-{n.fam} route replace {n.ip(150 + i, 0)}/"
-              f"{24 if n.fam == 4 else 64} via {p.gateway(n)} proto bgp"
-              for n in BOTH for i in range(20)))
-    threading.Thread(target=flap, args=(p,), daemon=True).start()
+    p.ways = {}  # device: where its default leads, and the metric
+    p.no_default()
+    p.default()
+    p.ip_do(*(f"-{n.fam} route replace {route(p, n, i)}"
+              for n in BOTH for i in range(MANY)))
+    p.meanwhile(flap(p))
+
+
+def route(p, n, i):
+    return (f"{n.ip(150 + i, 0)}/{24 if n.fam == 4 else 64} "
+            f"via {p.gateway(n)} proto bird")
+
+
+def default(p, where="home", _="metric", metric=METRIC):
+    with p.lock:
+        p.ways[p.dev(where)] = where, int(metric)
+        p.ip_do(*(f"-{n.fam} route replace {p.way(n, where)} {more}"
+                  for n in BOTH for more in (
+                      f"proto bird metric {metric}",
+                      f"metric {int(metric) + WORSE}")))
+
+
+def no_default(p, where="home"):
+    with p.lock:
+        p.ways.pop(p.dev(where), None)
+        for n in BOTH:
+            p.run("ip", "-force", f"-{n.fam}", "-batch", "-", check=False,
+                  input=2 * f"route del {p.way(n, where)}\n")
 
 
 def flap(p):
-    turn = 0
-    while not p.ended.wait(0.05):
-        turn += 1
-        for n in BOTH:
-            where = f"{n.ip(150 + turn % 20, 0)}/{24 if n.fam == 4 else 64}"
-            p.run("ip", f"-{n.fam}", "route",
-                  "replace" if turn // 20 % 2 else "del", where, "via",
-                  p.gateway(n), "proto", "bgp", check=False)
+    """The same in each run of a cell."""
+    chance = random.Random(p.number)
+    verbs, at = itertools.cycle(("del", "replace", "replace")), 0
+    for turn in itertools.count():
+        yield TURN_S
+        lines = [f"route {'replace' if turn // MANY % 2 else 'del'} "
+                 f"{route(p, n, turn % MANY)}" for n in BOTH]
+        with p.lock:
+            if turn >= at:
+                verb, at = next(verbs), turn + chance.randint(1, 10)
+                lines += [f"route {verb} {p.way(n, where)} proto bird "
+                          f"metric {metric}" for n in BOTH
+                          for where, metric in p.ways.values()]
+            p.run("ip", "-force", "-batch", "-", check=False,
+                  input="\n".join(lines) + "\n")
