@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""fail2ban: sets of banned addresses, filled while all goes on"""
+"""fail2ban: sets of banned addresses; every 200 ms one is banned and the
+oldest one pardoned"""
+import itertools
+
 RULES = """
 table inet f2b-table
 delete table inet f2b-table
@@ -19,7 +22,28 @@ table inet f2b-table {
 	}
 }
 """
+BANNED = 8
+PAUSE_S = 0.2
+
+
+def reload(p):
+    p.nft(RULES)
 
 
 def setup(p):
-    p.nft(RULES)
+    reload(p)
+    p.meanwhile(ban(p))
+
+
+def ban(p):
+    """One transaction each. A table that was loaded anew has none of them:
+    who is pardoned is banned first."""
+    for turn in itertools.count(BANNED):
+        lines = []
+        for name, net in ("addr4", "203.0.113."), ("addr6", "2001:db8:1::"):
+            lines += [f"{verb} element inet f2b-table {name} "
+                      f"{{ {net}{n % 250 + 1} }}" for verb, n in (
+                          ("add", turn - BANNED), ("delete", turn - BANNED),
+                          ("add", turn))]
+        p.nft("\n".join(lines) + "\n")
+        yield PAUSE_S
