@@ -81,10 +81,10 @@ def vpn_up(p):
 
 @event
 def vpn_down(p):
-    """a full tunnel goes down; where there is none, it is up for 500 ms"""
+    """a full tunnel goes down; where there is none, it is up for 900 ms"""
     if not p.tunnel:
         p.tunnel_up()
-        time.sleep(0.5)
+        time.sleep(0.9)  # between TCP's timers, of 600 ms and of 1400
     p.tunnel_down()
 
 
