@@ -9,7 +9,6 @@ import json
 import os
 import re
 
-import cells
 import choice
 from choice import Cell
 from events import EVENTS
@@ -23,8 +22,8 @@ Each cell runs without daemons, with them, and with them while 30 new
 connections are being proved; TCP that talks, in bulk, idle and half-closed,
 and UDP that talks and that only comes, in IPv4 and IPv6. What lives without
 the daemon must live with it, with no gap longer by more than a round trip and
-50 ms (a gap counts where three runs agree); what dies without it must live;
-what is not saved has a reason in `sacipctl list`.
+50 ms (the median of three, where the first is longer); what dies without it
+must live; what is not saved has a reason in `sacipctl list`.
 
 `a+b`: a flows live as they do without daemons, b would have died and are
 saved. `a+b-c`: c more are lost and have a reason. `F1`: a fault, named below.
@@ -48,15 +47,11 @@ def cell_text(row, names):
     return text + (f"-{figures['lost']}" if figures.get("lost") else "")
 
 
-def brief(cell, fault):
-    """What is known of it, or the fault without its way and figures: the
-    same in many cells is one."""
-    found = cells.known(cell, fault)
-    if found:
-        return found
+def brief(fault):
+    """The fault without its way and figures: the same in many cells is one."""
     fault = re.sub(r"^(with|young|without): ", "", fault.splitlines()[0])
     fault = re.sub(r": a gap of .*", ": a gap", fault)
-    return "not explained: " + re.sub(r"\d[\d.]*", "N", fault)[:120]
+    return re.sub(r"\d[\d.]*", "N", fault)[:120]
 
 
 def grid(rows, hosts, at, names):
@@ -69,9 +64,9 @@ def grid(rows, hosts, at, names):
 
 
 def page(rows):
-    rows = {c: (r, f, [brief(c, n) for n in notes])
+    rows = {c: (r, f, [brief(n) for n in notes])
             for c, (r, f, notes) in rows.items()}
-    texts = sorted({n for r in rows.values() if r[0] in ("fails", "known")
+    texts = sorted({n for r in rows.values() if r[0] == "fails"
                     for n in r[2]})
     names = {t: f"F{i + 1}" for i, t in enumerate(texts)}
     sides = (("It happens to the host; its peer is bare",
