@@ -28,8 +28,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x20000000, 0x40000000
 MS_REC, MS_PRIVATE, MS_BIND, MNT_DETACH = 0x4000, 1 << 18, 4096, 2
 PR_SET_PDEATHSIG = 1
+# The daemon's own defaults, and told to each one all the same: what a scenario
+# looks for is what its daemons use.
 CONTROL_PORT = 1021
+MARK = 0x10000000
 TABLE = 1021  # the guard's routing table; the mark's is the next one
+QUEUE = 1021  # the first one
 DRAIN_S = 5  # steering is gone this long after a move back, at the latest
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -358,7 +362,7 @@ class Host:
         def out(*argv):
             p = self.run(*argv, check=False)
             return sorted(p.stdout_text.split("\n"))
-        t = self.daemon.conf.get("table", TABLE) if self.daemon else TABLE
+        t = self.daemon.conf["table"] if self.daemon else TABLE
         n = t + 1
         return {
             "rules": out("ip", "rule") + out("ip", "-6", "rule"),
@@ -616,12 +620,14 @@ class Lab:
     """The hosts of one scenario. Made inside isolate()."""
 
     def __init__(self, directory, bindir, without_daemons=False,
-                 rewrite="auto"):
+                 rewrite="auto", patience=1):
         self.directory, self.bindir = directory, bindir
-        self.without_daemons = without_daemons
+        self.without_daemons, self.patience = without_daemons, patience
         self.hosts, self.processes, self.captures = {}, [], []
         self.flows, self.last_port = [], 7000
-        self.conf = {"long_lived_after_s": 0, "rewrite": rewrite}
+        self.conf = {"long_lived_after_s": 0, "rewrite": rewrite,
+                     "port": CONTROL_PORT, "mark": MARK, "table": TABLE,
+                     "queue": QUEUE}
         self.fabric_fd = os.open("/proc/thread-self/ns/net",
                                  os.O_RDONLY | os.O_CLOEXEC)
         with open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w") as f:

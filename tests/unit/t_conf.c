@@ -68,6 +68,9 @@ static void empty_text_gives_the_defaults(void **state)
 	assert_string_equal(a.runtime_dir, "/run/saciped");
 	assert_string_equal(a.state_dir, "/var/lib/saciped");
 	assert_int_equal(a.port, 1021);
+	assert_int_equal(a.mark, 0x10000000);
+	assert_int_equal(a.table, 1021);
+	assert_int_equal(a.queue, 1021);
 	assert_int_equal(a.long_lived_after_s, 10);
 	assert_int_equal(a.first_contact, CONF_FIRST_CONTACT_ACCEPT);
 	conf_free(&a);

@@ -5,7 +5,7 @@ import signal
 import time
 
 from flows import copy, echo, udp
-from lab import check, wait_until
+from lab import MARK, TABLE, check, wait_until
 from scenario import Net, lan, nodad, routed, scenario
 
 # Every packet gets the mark of its connection, and a connection the mark of
@@ -112,7 +112,7 @@ def places(h, n):
     rules = [x.split(":\t") for x in h.run(
         "ip", f"-{n.fam}", "rule").stdout_text.splitlines()]
     return ([int(p) for p, _ in rules],
-            next(int(p) for p, x in rules if "lookup 1022" in x))
+            next(int(p) for p, x in rules if f"lookup {TABLE + 1}" in x))
 
 
 def ours_is_first(h, n):
@@ -224,22 +224,22 @@ def service_address_on_lo(lab, n):
 def our_bit_is_somebody_elses(lab):
     """Named at the start, when it comes, and where the file is read again."""
     host, = lab.build("host eth0 10.1.0.2/24 lan")
-    rule(host, Net(4), "add pref 5000 fwmark 0x10000000/0x30000000 table 5")
+    rule(host, Net(4), f"add pref 5000 fwmark {MARK:#x}/0x30000000 table 5")
     lab.daemons(host)
 
     def named(what):
         wait_until(f"{what} is named", lambda: any(
             what in line and re.search("uses? our bit", line)
             for line in host.daemon.process.text().splitlines()), 3)
-    named("preference 5000, fwmark 0x10000000/0x30000000")
-    rule(host, Net(6), "add pref 5001 fwmark 0x10000000/0x10000000 table 5")
+    named(f"preference 5000, fwmark {MARK:#x}/0x30000000")
+    rule(host, Net(6), f"add pref 5001 fwmark {MARK:#x}/{MARK:#x} table 5")
     named("preference 5001")
-    host.run("nft", "-f", "-", input="""
-table inet cloud {
-	chain uplinks {
-		meta mark set meta mark or 0x10000000
-	}
-}
+    host.run("nft", "-f", "-", input=f"""
+table inet cloud {{
+	chain uplinks {{
+		meta mark set meta mark or {MARK:#x}
+	}}
+}}
 """)
     host.daemon.process.signal(signal.SIGHUP)
     named("chain uplinks of table inet cloud")

@@ -5,7 +5,7 @@ import re
 import time
 
 from flows import copy, echo, udp
-from lab import Skip, check, wait_until
+from lab import TABLE, Skip, check, wait_until
 from restart import RESETS
 from scenario import lan, nodad, scenario
 
@@ -90,14 +90,14 @@ def rules_flushed(lab, n):
 def guards_flushed(lab, n):
     """The table that keeps what is untranslated from leaving."""
     client, server, flows = moved(lab, n)
-    repairs(lab, client, n, "table 1021", flows, "route flush table 1021")
+    repairs(lab, client, n, f"table {TABLE}", flows, f"route flush table {TABLE}")
 
 
 @scenario(fam=(4, 6))
 def deliveries_flushed(lab, n):
     """The table that leads what is translated to its socket."""
     client, server, flows = moved(lab, n)
-    repairs(lab, server, n, "table 1022", flows, "route flush table 1022")
+    repairs(lab, server, n, f"table {TABLE + 1}", flows, f"route flush table {TABLE + 1}")
 
 
 @scenario(fam=(4,))
@@ -115,7 +115,7 @@ def sink_deleted(lab, n):
     client, server, flows = moved(lab, n)
     client.ip("link del sacip-sink")
     wait_until("the guard is back", lambda: "dev sacip-sink" in client.run(
-        "ip", f"-{n.fam}", "route", "show", "table", "1021").stdout_text, 2)
+        "ip", f"-{n.fam}", "route", "show", "table", TABLE).stdout_text, 2)
     for f in flows:
         f.goes_on()
     lab.leaks.none("untranslated")

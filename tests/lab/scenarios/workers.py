@@ -7,12 +7,11 @@ the first worker and their cutters; two workers and theirs, and so on.
 import os
 
 from flows import copy, echo, udp
-from lab import DRAIN_S, check, wait_until
+from lab import DRAIN_S, QUEUE, check, wait_until
 from scenario import Net, lan, nodad, scenario
 
 from promoted import moves_to, on_path
 
-QUEUE = 1021
 OWN = (QUEUE, QUEUE + 1)
 STRAYS = QUEUE + 4
 
