@@ -5,7 +5,7 @@ import time
 
 import packets
 from flows import echo, stream, udp
-from lab import DRAIN_S, check, wait_until
+from lab import CONTROL_PORT, DRAIN_S, check, wait_until
 from scenario import Net, lan, nodad, routed, scenario
 
 
@@ -120,7 +120,8 @@ def better_route_first_one_stays(lab, n):
 
 @scenario(fam=(4, 6), control="lives")
 def new_connections_when_a_better_route_comes(lab, n):
-    """Proved just when the others move; the first interface stays: all live."""
+    """Opened just when the others move; the first interface stays: all live.
+    What crosses what is left to chance here: see flows_come_late()."""
     client, router, server = routed(lab, n)
     lab.daemons(client, server)
     first = echo(client, server, fam=n.fam)
@@ -137,6 +138,101 @@ def new_connections_when_a_better_route_comes(lab, n):
         f.goes_on()
         f.echo_all()
     end(flows)
+
+
+FLOWS, MOVE, PROVE = 16, 32, 35  # enum wire_type
+
+
+class Messages:
+    """What of one type passes there on its way to the server."""
+
+    def __init__(self, lab, host, n, kind):
+        at = "udp[8]" if n.fam == 4 else "ip6[48]"
+        self.cap = lab.capture(host, "eth0", snap=2000, expression=(
+            f"dst host {n.ip(2, 3)} and udp dst port {CONTROL_PORT} and "
+            f"{at} = {kind}"))
+        self.what, self.seen = f"a message of type {kind}", 0
+
+    def next(self):
+        wait_until(self.what, lambda: len(self.cap.read()) > self.seen, 20,
+                   0.001)
+        self.seen += 1
+        return self.cap.frames[self.seen - 1]
+
+    def forget(self):
+        self.seen = len(self.cap.read())
+
+
+def flows_come_late(lab, n, long_lived_after_s):
+    """FLOWS is on its way for longer than what comes after it: it names a
+    track where that was, and arrives when the track is offered elsewhere, or
+    has moved. The connections that it names stay where they are, and nobody
+    is sent anything that its stack answers with RST.
+
+        client eth0 .1.2 ---- lan1 ---- router (is late) ---- lan2 ---- server
+        client eth1 .3.9 ---- lan3 ------'
+    """
+    client, router, server = routed(lab, n)
+    lab.daemons(client, server, long_lived_after_s=long_lived_after_s)
+    first = echo(client, server, fam=n.fam)
+    lab.protected(first, timeout=long_lived_after_s + 10)
+    client.add("eth1", n.cidr(3, 9), nodad(n))
+    resets = lab.capture(server, "eth0", "tcp[13] & 4 != 0" if n.fam == 4
+                         else "ip6[6] = 6 and ip6[53] & 4 != 0")
+    late = Messages(lab, client, n, FLOWS)
+    moves = Messages(lab, server, n, MOVE)
+    inject = packets.Injector(router, "eth1")
+    flows = [first]
+
+    def changes(gateway, dev):
+        client.ip(f"route replace default via {n.ip(gateway, 1)} dev {dev}")
+        return None if dev == "eth0" else n.ip(3, 9)
+
+    for lost in f"{{ {FLOWS}, {PROVE} }}", f"{{ {FLOWS} }}":
+        router.run("nft", "table inet late { chain forward { type filter hook "
+                   f"forward priority 0; udp dport {CONTROL_PORT} @th,64,8 "
+                   f"{lost} drop; }}; }}")
+        late.forget()
+        moves.forget()
+        flows.append(echo(client, server, fam=n.fam, busy=10, pace_us=5000,
+                          source=n.ip(1, 2)))
+        if not lab.without_daemons:
+            m = packets.Parsed(late.next())
+        at = changes(3, "eth1")
+        if not lab.without_daemons:
+            moves.next()
+            if str(PROVE) not in lost:
+                lab.settled(first, client=at)
+            heard = server.daemon.counter("flows_rx")
+            # the capture has it without a checksum
+            inject.packet(server.mac("eth0"), packets.ip(
+                m.src, m.dst, packets.UDP, packets.udp(
+                    m.sport, m.dport, m.payload)))
+            wait_until("the server hears of them", lambda:
+                       server.daemon.counter("flows_rx") > heard)
+        for f in flows:
+            f.goes_on()
+        router.run("nft", "delete table inet late")
+        lab.settled(first, client=at)
+        for f in flows:
+            f.goes_on()
+        lab.settled(first, client=changes(1, "eth0"))
+    lab.protected(*flows, timeout=long_lived_after_s + 10)
+    resets.none("reset")
+    for f in flows:
+        f.echo_all()
+    end(flows)
+
+
+@scenario(fam=(4, 6), control="lives")
+def connections_named_where_the_track_was(lab, n):
+    flows_come_late(lab, n, 0)
+
+
+@scenario(fam=(4, 6), control="lives", timeout=120)
+def old_connections_named_where_the_track_was(lab, n):
+    """As they are named by default: at the age of ten seconds."""
+    flows_come_late(lab, n, 10)
 
 
 @scenario(fam=(4, 6), control="dies")
