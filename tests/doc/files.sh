@@ -63,6 +63,39 @@ unnamed() {
 }
 check sed "the README's Design names every src/*.c" unnamed
 
+# says FILE SECTION LINE NAME: exactly that line, once, in that section ("" in
+# front of all).
+says() {
+	local n
+	n=$(awk -v section="${2:+[$2]}" -v line="$3" '/^\[/ { now = $0 }
+		now == section && $0 == line { n++ }
+		END { print n + 0 }' "$top/systemd/$1")
+	[ "$n" -eq 1 ] || echo "# $1: $n lines $3${2:+ in [$2]}"
+	[ "$n" -eq 1 ]
+	result $? "$4"
+}
+says saciped.service.in Unit StartLimitIntervalSec=0 \
+	"who waits in the kernel has a daemon again, however often one ends"
+says saciped.service.in Service Restart=on-failure \
+	"a daemon that has crashed is started again"
+says saciped.service.in Service RestartKillSignal=SIGUSR2 \
+	"a restart leaves what has moved to the next daemon"
+says saciped.service.in Service RuntimeDirectoryPreserve=yes \
+	"the journal outlives a restart"
+sink=$(sed -n 's/^#define ROUTE_SINK "\(.*\)"$/\1/p' "$top/include/route.h")
+says 00-sacip-sink.network Match "Name=$sink" "networkd knows our device"
+says 00-sacip-sink.network Link Unmanaged=yes "networkd leaves it alone"
+says 00-sacip-sink.network Link RequiredForOnline=no \
+	"the boot does not wait for it"
+says 50-sacip-sink.conf device-sacip-sink "match-device=interface-name:$sink" \
+	"NetworkManager knows our device"
+says 50-sacip-sink.conf device-sacip-sink managed=0 \
+	"NetworkManager leaves it alone"
+for which in all default; do
+	says 50-saciped.conf "" "net.ipv4.conf.$which.src_valid_mark = 1" \
+		"src_valid_mark is set: $which"
+done
+
 # A distribution carries no .ci.
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
 	tests/doc/install.sh \
