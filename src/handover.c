@@ -381,8 +381,9 @@ static enum migrate_cause cause_to_move(struct track *t, uint64_t now_ms)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	enum migrate_cause cause = source_look(t, now_ms);
 
-	if (cause == MIGRATE_CAUSE_REFRESH && unfit_is(t, current))
-		cause = MIGRATE_CAUSE_BETTER_ROUTE;
+	if (unfit_is(t, current))
+		return cause == MIGRATE_CAUSE_REFRESH ?
+			       MIGRATE_CAUSE_BETTER_ROUTE : cause;
 	if (cause == MIGRATE_CAUSE_BETTER_ROUTE &&
 	    addr_equal(&t->wish, current)) /* the operator knows better */
 		return MIGRATE_CAUSE_REFRESH;

@@ -384,6 +384,32 @@ static void where_none_was_carried_the_old_one_is_better(void **state)
 	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
 }
 
+/* An operator asked for it, in vain, before it was the only one left. */
+static void a_wish_is_no_reason_to_stay_where_nothing_passes(void **state)
+{
+	const struct tuple *t = owned();
+	const struct addr to = address(NEW);
+
+	(void)state;
+	raw_fate = RAW_LOST;
+	host[0].source_rules = true;
+	addr_add(&host[0], NEW, 2);
+	run_queues(2000);
+	assert_int_equal(handover_move(track_of(flow_at(&host[0], t),
+						FLOW_OURS), &to, clock_ms), 0);
+	run_queues(2000);
+	check_wire(t, OLD);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	addr_remove(&host[0], OLD);
+	run_queues(2000);
+	check_wire(t, NEW);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], OLD, 1);
+	routes_change(&host[0], false);
+	run_queues(2000);
+	check_wire(t, OLD);
+}
+
 static void data_at(unsigned int i, const struct tuple *t, uint32_t sent_ms,
 		    uint32_t received_ms)
 {
@@ -885,6 +911,7 @@ int main(void)
 		TRIAL(one_in_use_that_comes_anew_is_tried_again),
 		TRIAL(the_others_are_tried_again_with_it),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
+		TRIAL(a_wish_is_no_reason_to_stay_where_nothing_passes),
 		TRIAL(who_sent_last_speaks_for_all),
 		TRIAL(and_so_does_the_other),
 		TRIAL(when_it_sent_is_asked_now),
