@@ -11,7 +11,7 @@ import select
 import time
 
 import flows
-from lab import Died, Failed
+from lab import Died, Failed, wait_until
 from network import BOTH
 
 PACE_US = 5000
@@ -55,6 +55,10 @@ class Asked(Talk):
     """Connections that are all asked for an answer when it is over."""
 
     longest, took, said = 0, None, None
+
+    def forget_gap(self):
+        super().forget_gap()
+        self.longest, self.took = 0, None
 
     def mark(self):
         self.took, self.said = None, None
@@ -111,10 +115,16 @@ def start(near, far):
 
 
 def young(near, far):
-    """30 new connections, of both families."""
-    return [Asked(f"{YOUNG // 2} young tcp v{n.fam}", flows.echo(
+    """30 new connections, of both families. Each has been answered: what is
+    established at one end only is nobody's to protect."""
+    found = [Asked(f"{YOUNG // 2} young tcp v{n.fam}", flows.echo(
         near.host, far.host, fam=n.fam, to=far.address(n), pace_us=50000,
         source=near.served.get(n.fam), busy=YOUNG // 2)) for n in BOTH]
+    for t in found:
+        t.mark()
+    wait_until("the young are answered", lambda: all(
+        [t.passed() for t in found]), 10, 0.01)
+    return found
 
 
 def lists(near, far):
