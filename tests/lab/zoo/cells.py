@@ -68,10 +68,11 @@ def outcome(lab, places, many, patience):
     left += dead([t for t in gaps if t.flow.many > 1], FINISH_S * patience)
     listed = None if lab.without_daemons else traffic.lists(*places)
     flows, silent = {}, {t: t.silent() for t in left}
+    end = time.monotonic() + FINISH_S * patience
     for t in going(many, left):
         flows[t.name] = {"lives": True, "gap_ms": gaps[t]}
         try:
-            t.finish(FINISH_S * patience)
+            t.finish(max(1, end - time.monotonic()))
         except Died as e:
             print(e)
             silent[t] = set()
