@@ -15,7 +15,6 @@ import zlib
 
 import traffic
 from events import EVENTS
-from flows import Reordered
 from lab import Died, Failed
 from network import build
 
@@ -76,16 +75,13 @@ def outcome(lab, places, many, patience):
         except Died as e:
             print(e)
             silent[t] = set()
-        except Reordered as e:
-            flows[t.name]["reordered"] = str(e)
         except Failed as e:
             flows[t.name]["broken"] = str(e)
     for t, ports in silent.items():
         flows[t.name] = {"lives": False, "silent": len(ports) or t.flow.many}
         if listed:
             flows[t.name]["reasons"] = traffic.reasons(listed, t.flow, ports)
-    if listed and (silent or any({"broken", "reordered"} & set(r)
-                                 for r in flows.values())):
+    if listed and (silent or any("broken" in r for r in flows.values())):
         print(lab.autopsy())
     return {t.name: flows[t.name] for t in many}
 
@@ -158,10 +154,6 @@ def judge(cell, name, control, row):
         ", ".join(row.get("reasons", []))
     if "broken" in row and "broken" not in control:
         return "fault: " + row["broken"]
-    # Neighbours' queues are flushed out of order when an outage is over.
-    if "reordered" in row and (not control["lives"] or
-                               control["gap_ms"] <= SLACK_MS):
-        return "fault: " + row["reordered"]
     if row["lives"]:
         return "lives" if control["lives"] else "saved"
     if control["lives"]:
