@@ -5,6 +5,7 @@ the same gateway with a worse metric stays; another of many routes changes
 every 50 ms"""
 import itertools
 import random
+import subprocess
 
 from network import BOTH
 
@@ -45,18 +46,27 @@ def no_default(p, where="home"):
 
 
 def flap(p):
-    """The same in each run of a cell."""
+    """The same in each run of a cell. The many go to one process of ip(8):
+    to start one takes longer than a turn on a busy machine."""
+    many = p.host.spawn("ip", "-force", "-batch", "-", name="many",
+                        stdin=subprocess.PIPE).popen.stdin
     chance = random.Random(p.number)
     verbs, at = itertools.cycle(("del", "replace", "replace")), 0
     for turn in itertools.count():
         yield TURN_S
-        lines = [f"route {'replace' if turn // MANY % 2 else 'del'} "
-                 f"{route(p, n, turn % MANY)}" for n in BOTH]
-        with p.lock:
-            if turn >= at:
-                verb, at = next(verbs), turn + chance.randint(1, 10)
-                lines += [f"route {verb} {p.way(n, where)} proto bird "
-                          f"metric {metric}" for n in BOTH
-                          for where, metric in p.ways.values()]
-            p.run("ip", "-force", "-batch", "-", check=False,
-                  input="\n".join(lines) + "\n")
+        verb = "replace" if turn // MANY % 2 else "del"
+        for n in BOTH:
+            many.write(f"route {verb} {route(p, n, turn % MANY)}\n".encode())
+        many.flush()
+        if turn >= at:
+            announce_or_withdraw(p, next(verbs))
+            at = turn + chance.randint(1, 10)
+
+
+def announce_or_withdraw(p, verb):
+    with p.lock:
+        for n in BOTH:
+            p.run("ip", "-force", f"-{n.fam}", "-batch", "-", check=False,
+                  input="".join(f"route {verb} {p.way(n, where)} proto bird "
+                                f"metric {metric}\n"
+                                for where, metric in p.ways.values()) + "\n")
