@@ -199,6 +199,8 @@ struct unfit_path {
 	uint64_t noted_ms;
 	uint64_t until_ms;
 	bool due; /* in use: a track shall try it again */
+	bool over; /* its time is: what is told of it is all that is known */
+	bool told; /* to people, and no other path since */
 };
 
 /* One peer that has or had a session: hangs on peer_user(). */
@@ -757,7 +759,8 @@ void trial_end(struct track *t);
 /* Did no nonce of this track's flows come over that address? Of any? */
 bool unfit_is(const struct track *t, const struct addr *own);
 bool unfit_concerns(const struct track *t);
-void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
+/* False where people know that. */
+bool unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
 /* A nonce of the move `seq` is about to go from there. */
 void unfit_begin(struct track *t, const struct addr *own, uint64_t seq);
 /* Where the track is: shall it be tried again? It will be. It carries them. */

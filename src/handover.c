@@ -58,6 +58,15 @@ static bool is_at_other_ports(const struct track *t,
 	       act->to.ports != at->ports;
 }
 
+/* Where no nonce has come the path is to blame, but not for ports. */
+static bool is_new_block(struct track *t, const struct migrate_action *act)
+{
+	if (act->counter != COUNTER_MOVES_BLOCKED)
+		return false;
+	return is_at_other_ports(t, act) ||
+	       unfit_note(t, &act->to.addr, loop_now_ms());
+}
+
 static void note(struct track *t, const struct migrate_action *act)
 {
 	struct daemon *d = t->assoc->d;
@@ -65,7 +74,8 @@ static void note(struct track *t, const struct migrate_action *act)
 	char text[CTL_TEXT_MAX];
 	bool committed = act->counter == COUNTER_MOVES_DONE ||
 			 act->counter == COUNTER_MOVES_COMMITTED;
-	bool blocked = act->counter == COUNTER_MOVES_BLOCKED;
+	bool news = committed || is_new_block(t, act) ||
+		    is_first_refusal(t, act);
 	struct flow *f;
 
 	d->counters.value[act->counter]++;
@@ -75,14 +85,11 @@ static void note(struct track *t, const struct migrate_action *act)
 		 (unsigned long long)act->seq, addr_format(&act->to.addr, a),
 		 act->reason != REASON_NONE ? ": " : "",
 		 act->reason != REASON_NONE ? reason_text(act->reason) : "");
-	log_write(d->log, committed || blocked || is_first_refusal(t, act) ?
-		  LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
+	log_write(d->log, news ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
 		  "%s: %s, %u flows, %s", counter_name(act->counter),
 		  t->side == FLOW_OURS ? "we" : "peer", t->group.digest.count,
 		  text);
 	report_event(d, t->assoc->name, counter_name(act->counter), text);
-	if (blocked && !is_at_other_ports(t, act))
-		unfit_note(t, &act->to.addr, loop_now_ms());
 	if (!committed)
 		return;
 	t->told_refusals = 0;

@@ -5,6 +5,7 @@
  * Owns, for each peer, the pairs of an own address and a locator of the peer's
  * over which no nonce has come, for UNFIT_MS or until something changes on the
  * path; one in use is tried again then, and stays unfit until a nonce has come.
+ * And which of them people were told of.
  * Never decides a move, never looks at a packet.
  */
 #include "daemon.h"
@@ -33,7 +34,7 @@ bool unfit_is(const struct track *t, const struct addr *own)
 
 	for (unsigned int i = 0; i < a->n_unfit; i++)
 		if (is_over(&a->unfit[i], own, source_peer_locator(t)))
-			return true;
+			return !a->unfit[i].over;
 	return false;
 }
 
@@ -42,7 +43,8 @@ bool unfit_concerns(const struct track *t)
 	const struct assoc *a = t->assoc;
 
 	for (unsigned int i = 0; i < a->n_unfit; i++)
-		if (addr_equal(&a->unfit[i].remote, source_peer_locator(t)))
+		if (!a->unfit[i].over &&
+		    addr_equal(&a->unfit[i].remote, source_peer_locator(t)))
 			return true;
 	return false;
 }
@@ -89,6 +91,13 @@ void unfit_forget(struct track *t, const struct addr *own)
 		take_out(t->assoc, (unsigned int)(p - t->assoc->unfit));
 }
 
+static bool same_way(const struct unfit_way *x, const struct unfit_way *y)
+{
+	return x->ifindex == y->ifindex &&
+	       addr_equal(&x->gateway, &y->gateway);
+}
+
+/* Or has ended. */
 static struct unfit_path *first_to_end(struct assoc *a)
 {
 	struct unfit_path *first = &a->unfit[0];
@@ -100,11 +109,12 @@ static struct unfit_path *first_to_end(struct assoc *a)
 }
 
 /* At the bound the one that ends first goes. */
-void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
+bool unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
 {
 	struct assoc *a = t->assoc;
 	const struct rtmon_address *at = rtmon_find(a->d->rtmon, own);
 	struct unfit_path *p = find(a, own, source_peer_locator(t));
+	const bool told = p && p->told && same_way(&p->way, &t->tried_way);
 
 	if (!p)
 		p = a->n_unfit < UNFIT_MAX ? &a->unfit[a->n_unfit++] :
@@ -116,9 +126,11 @@ void unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
 		.way = t->tried_way,
 		.mark = t->mark,
 		.uid = t->uid,
+		.told = true,
 	};
 	renew(p, now_ms);
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
+	return !told;
 }
 
 /* False where none is known: nothing leaves. */
@@ -192,10 +204,11 @@ static void bring_forward(struct unfit_path *p, uint64_t now_ms)
 
 static void is_another(struct assoc *a, unsigned int i, uint64_t now_ms)
 {
-	if (!is_in_use(a, &a->unfit[i])) {
+	if (a->unfit[i].over || !is_in_use(a, &a->unfit[i])) {
 		take_out(a, i);
 		return;
 	}
+	a->unfit[i].told = false;
 	bring_forward(&a->unfit[i], now_ms);
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
 }
@@ -221,9 +234,7 @@ static bool leaves_elsewhere(struct daemon *d, struct unfit_path *p)
 	};
 	struct unfit_way way;
 
-	if (!ask_way(d, &q, &way) ||
-	    (way.ifindex == p->way.ifindex &&
-	     addr_equal(&way.gateway, &p->way.gateway)))
+	if (!ask_way(d, &q, &way) || same_way(&way, &p->way))
 		return false;
 	p->way = way;
 	return true;
@@ -246,11 +257,11 @@ bool unfit_step(struct assoc *a, uint64_t now_ms)
 	for (unsigned int i = a->n_unfit; i-- > 0;) {
 		struct unfit_path *p = &a->unfit[i];
 
-		if (now_ms < p->until_ms)
+		if (p->over || now_ms < p->until_ms)
 			continue;
 		over = true;
 		if (!is_in_use(a, p)) {
-			take_out(a, i);
+			p->over = true;
 			continue;
 		}
 		renew(p, now_ms);
@@ -264,7 +275,7 @@ uint64_t unfit_due_ms(const struct assoc *a)
 	uint64_t ms = UINT64_MAX;
 
 	for (unsigned int i = 0; i < a->n_unfit; i++)
-		if (a->unfit[i].until_ms < ms)
+		if (!a->unfit[i].over && a->unfit[i].until_ms < ms)
 			ms = a->unfit[i].until_ms;
 	return ms;
 }

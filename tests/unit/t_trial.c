@@ -2,6 +2,8 @@
 /* trial: whole daemons on kernels of paper, and paths that carry or do not. */
 #include "world.h"
 
+#include <sys/mman.h>
+
 #include "nonce.h"
 #include "pkt.h"
 
@@ -304,6 +306,55 @@ static void it_is_tried_again_when_its_route_changes(void **state)
 	run_queues(1000);
 	check_wire(t, NEW);
 	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
+/* Lines for people so far, of paths that are blocked. */
+static unsigned int told(int fd)
+{
+	static char text[65536];
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+	unsigned int n = 0;
+
+	assert_true(len >= 0);
+	text[len] = '\0';
+	for (const char *s = text; (s = strstr(s, "moves_blocked")); s++)
+		n++;
+	return n;
+}
+
+static void a_blocked_path_is_told_once_until_it_changes(void **state)
+{
+	const struct tuple *t = owned();
+	int fd = memfd_create("log", 0);
+
+	(void)state;
+	assert_int_equal(log_open(&host[0].d->log, fd, LOG_LEVEL_NOTICE), 0);
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], NEW, 3);
+	for (unsigned int i = 1; i < 4; i++) {
+		run_queues(3000);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i);
+		assert_int_equal(told(fd), 1);
+		run(9 * MINUTE);
+		run_queues(MINUTE - 3000);
+	}
+	run_queues(3000);
+	gateway_change("10.0.0.254");
+	run_queues(3000);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 5);
+	assert_int_equal(told(fd), 2);
+	/* And where flows are on it. */
+	addr_remove(&host[0], OLD);
+	run_queues(20 * MINUTE);
+	check_wire(t, NEW);
+	assert_in_range(counter(0, COUNTER_MOVES_BLOCKED), 7, 8);
+	assert_int_equal(told(fd), 2);
+	gateway_change("10.0.0.253");
+	run_queues(15000);
+	assert_int_equal(told(fd), 3);
+	log_close(host[0].d->log);
+	host[0].d->log = NULL;
+	close(fd);
 }
 
 /* Where the nonces went is what is known of. */
@@ -907,6 +958,7 @@ int main(void)
 		TRIAL(events_elsewhere_try_nothing),
 		TRIAL(nor_do_they_where_flows_are),
 		TRIAL(it_is_tried_again_when_its_route_changes),
+		TRIAL(a_blocked_path_is_told_once_until_it_changes),
 		TRIAL(a_route_that_changes_during_a_trial_is_another),
 		TRIAL(one_in_use_that_comes_anew_is_tried_again),
 		TRIAL(the_others_are_tried_again_with_it),
