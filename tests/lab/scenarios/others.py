@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rules of other programs on the same host, which mean no harm."""
+import json
 import re
 import signal
 import time
@@ -27,9 +28,16 @@ table inet marks {
 	chain output {
 		type route hook output priority mangle; policy accept;
 		meta mark set ct mark
+		oif != lo meta mark & %#x != 0 counter name restored
 	}
+	chain postrouting {
+		type filter hook postrouting priority mangle; policy accept;
+		oif != lo meta mark & %#x != 0 counter name sent
+	}
+	counter restored { }
+	counter sent { }
 }
-"""
+""" % (MARK, MARK)
 BY_IPTABLES = """*mangle
 -A PREROUTING -j CONNMARK --restore-mark
 -A OUTPUT -j CONNMARK --restore-mark
@@ -74,10 +82,17 @@ def connection_marks_restored_by_iptables(lab, n):
     moves_both_ends(lab, n, *ends)
 
 
+def counts(host):
+    out = host.run("nft", "-j", "list", "counters", "table", "inet", "marks")
+    return {x["counter"]["name"]: x["counter"]["packets"]
+            for x in json.loads(out.stdout_text)["nftables"]
+            if "counter" in x}
+
+
 @scenario(fam=(4, 6))
 def connection_marks_saved(lab, n):
-    """Our bit is saved with all others, and put on what is sent: it is not
-    sent by our own tables, which know no gateway."""
+    """Our bit is saved with all others, and put on what is sent: none of that
+    is sent with it, by the routes that are for what comes."""
     client, _, server = routed(lab, n)
     for h in client, server:
         h.run("nft", "-f", "-", input=SAVED)
@@ -87,8 +102,16 @@ def connection_marks_saved(lab, n):
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
     client.route("default via", n.ip(1, 1))
     lab.settled(*flows, client=n.ip(1, 9))
+    before = [counts(h) for h in (client, server)]
     for f in flows:
-        f.goes_on().finish()
+        f.goes_on()
+    for h, was in zip((client, server), before):
+        now = counts(h)
+        more = {k: now[k] - was[k] for k in now}
+        check(more["restored"], f"{h.name}: no bit was saved: {more}")
+        check(not more["sent"], f"{h.name}: sent with our bit: {more}")
+    for f in flows:
+        f.finish()
 
 
 # wg-quick's, for a full tunnel. Without a preference: the kernel puts the
