@@ -9,6 +9,7 @@ STRICT = """
 table inet strict {
     chain forward {
         type filter hook forward priority filter; policy accept;
+        OTHERS
         meta l4proto udp accept
         ct state new tcp flags & (fin | syn | rst | ack) != syn ACTION
         ct state invalid ACTION
@@ -17,8 +18,10 @@ table inet strict {
 """
 
 
-def strict(host, action="drop"):
-    host.run("nft", "-f", "-", input=STRICT.replace("ACTION", action))
+def strict(host, action="drop", others=""):
+    """others: a rule for what is none of its business."""
+    host.run("nft", "-f", "-", input=STRICT.replace("ACTION", action).replace(
+        "OTHERS", others))
     host.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
 
 
@@ -71,17 +74,34 @@ def live_on(flows):
             f.goes_on()
 
 
-def stays(lab, n, action, ruled=True):
+def asked_to(client, n):
+    client.daemon.ctl("move", "--to", n.ip(3, 9))
+
+
+def deprecated(client, n):
+    """New connections go by eth1; what has the address goes by its rule."""
+    client.route("default via", n.ip(3, 1), "dev eth1")
+    client.ip(f"address change {n.cidr(1, 2)} dev eth0 preferred_lft 0")
+
+
+def better_route(client, n):
+    """No rule holds what has the address: it leaves by eth1, too."""
+    client.run("ip", f"-{n.fam}", "rule", "del", "pref", "901")
+    client.route("default via", n.ip(3, 1), "dev eth1")
+
+
+def stays(lab, n, action="drop", ruled=True, event=asked_to, others=""):
     client, router, server, routerb = two_ways(lab, n, ruled=ruled)
-    strict(routerb, action)
+    strict(routerb, action, others)
     lab.daemons(client, server)
     flows = some_flows(client, server, n)
     lab.protected(*flows)
     way(client, n, "eth1", 3, 2000)
     for f in flows:
         f.forget_gap()
+    if not lab.without_daemons or event is not asked_to:
+        event(client, n)
     if not lab.without_daemons:
-        client.daemon.ctl("move", "--to", n.ip(3, 9))
         wait_until("the path is said to be blocked", lambda: all(
             lab.entry(client, f)["reason"] == "path_blocked" for f in flows))
         blocked = client.daemon.counter("moves_blocked")
@@ -98,7 +118,7 @@ def stays(lab, n, action, ruled=True):
 
 @scenario(fam=(4, 6), control="lives")
 def a_path_that_drops_flows_is_not_taken(lab, n):
-    stays(lab, n, "drop")
+    stays(lab, n)
 
 
 @scenario(fam=(4, 6), control="lives")
@@ -110,6 +130,19 @@ def a_path_that_rejects_flows_is_not_taken(lab, n):
 def a_way_back_that_rejects_flows_is_not_taken(lab, n):
     """Ours pass, the answers meet the firewall: it resets the server's."""
     stays(lab, n, "reject with tcp reset", ruled=False)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_deprecated_address_is_better_than_a_blocked_path(lab, n):
+    stays(lab, n, event=deprecated)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_better_route_that_is_blocked_is_not_taken(lab, n):
+    """The box on it knows the connections of its own addresses, and has
+    nothing against others."""
+    stays(lab, n, event=better_route,
+          others=f"{n.proto} saddr {n.ip(1, 2)} accept")
 
 
 @scenario(fam=(4, 6), control="lives")
