@@ -409,7 +409,8 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 	 * back. What is translated already goes on to the end. */
 	claim_forget(a, false, now_ms);
 	log_notice(d->log, "session with %s ended: %s", a->name,
-		   reason_name(why));
+		   why == REASON_NONE ? "one end has stopped or forgotten it" :
+					reason_name(why));
 	report_event(d, a->name, "session-ended", reason_name(why));
 }
 

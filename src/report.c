@@ -361,6 +361,12 @@ struct move_result {
 	int err;
 };
 
+static void move_refused(struct move_result *r, int err)
+{
+	r->refused++;
+	r->err = err;
+}
+
 static void move_track(struct daemon *d, struct track *t,
 		       const struct ctl_move *m, struct move_result *r)
 {
@@ -372,17 +378,17 @@ static void move_track(struct daemon *d, struct track *t,
 	    (addr_is_set(&m->from) && !addr_equal(&m->from, current)))
 		return;
 	if (!addr_is_set(&to) &&
-	    !address_on(d, m->to_ifname, current->family, &to))
+	    !address_on(d, m->to_ifname, current->family, &to)) {
+		move_refused(r, -ENODEV);
 		return;
+	}
 	if (to.family != current->family)
 		return;
 	err = handover_move(t, &to, loop_now_ms());
-	if (err) {
-		r->refused++;
-		r->err = err;
-	} else {
+	if (err)
+		move_refused(r, err);
+	else
 		r->started++;
-	}
 }
 
 static void move_peer(struct daemon *d, struct assoc *a,
@@ -452,6 +458,8 @@ static int on_move(void *ctx, const struct ctl_move *m,
 	copy_text(text, CTL_TEXT_MAX,
 		  r.err == -EALREADY ? "they are there already" :
 		  r.err == -EADDRINUSE ? "no port is free there" :
+		  r.err == -ENODEV ? "no such interface, or none of its "
+				     "addresses can be used" :
 		  r.err == -EAGAIN ? "moved too often just now; try again in "
 				     "a second" :
 		  "that address is not usable here, or policy refuses it");

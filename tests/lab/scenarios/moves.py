@@ -506,4 +506,7 @@ def operator_moves_a_flow(lab):
     refused = d.ctl("move", "--to", "10.9.9.9", check=False)
     check(refused.returncode == 1, f"a foreign address: {refused.returncode}")
     check(refused.stderr_text.count("\n") == 1, refused.stderr_text)
+    refused = d.ctl("move", "--to", "eth9", check=False)
+    check(refused.returncode == 1 and "interface" in refused.stderr_text,
+          f"no interface: {refused.returncode}, {refused.stderr_text}")
     end(flows)
