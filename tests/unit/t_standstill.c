@@ -174,5 +174,6 @@ int main(void)
 		cmocka_unit_test(the_block_is_the_last_segment),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name("standstill", tests, NULL, NULL);
 }
