@@ -680,6 +680,7 @@ static void forget_everything(struct world *w, struct host *h)
 		struct flow_end *e = &h->flow[f];
 
 		h->flow[f].n = 0;
+		e->anew = p->flow[f].anew = false;
 		e->in = p->flow[f].in = e->open && p->flow[f].open &&
 			locator_equal(&e->own, &h->mover_journal[
 				host_own_track(h, f)].current) &&

@@ -70,6 +70,7 @@ static void enter(struct world *w, struct host *h, unsigned int f)
 {
 	trace(w, "host %d: flow %u enters", h->id, f);
 	h->flow[f].in = true;
+	h->flow[f].anew = w->amnesia;
 	w->stats.entered++;
 	kernel_fit(w, h, f);
 	check_host(w, h);
@@ -181,6 +182,7 @@ void member_open(struct world *w, unsigned int f)
 		e->own = at[id];
 		e->peer = at[1 - id];
 		e->open = true;
+		e->anew = w->amnesia;
 		e->generation = w->generations + 1;
 		kernel_fit(w, &w->host[id], f);
 	}

@@ -122,6 +122,7 @@ struct flow_end {
 	struct locator own, peer; /* identity */
 	bool open; /* the socket is there */
 	bool in; /* in a track of either side */
+	bool anew; /* began or entered since a journal was lost */
 	uint64_t generation; /* of what follows one another as this flow */
 	uint64_t nonce;
 	uint64_t quiet_ms; /* not claimed before */
@@ -223,7 +224,8 @@ struct world {
 	uint64_t sessions;
 	uint32_t track_numbers;
 	uint64_t generations;
-	bool amnesia; /* a journal was lost: only recovery is checked */
+	bool amnesia; /* a journal was lost: recovery is checked, and what is
+		       * proved since then */
 	bool healing;
 	bool verbose;
 	unsigned int same_time_steps;
