@@ -22,7 +22,9 @@ def moves_to(lab, n, host, *flows):
     client.run("ip", "address", "replace", n.cidr(1, host), "dev", "eth0",
                *nodad(n).split())
     old = lab.entry(client, flows[0])["wire"]["local"]["addr"]
-    client.daemon.ctl("move", "--to", n.ip(1, host))
+    # the kernel tells of IPv6 addresses from a work queue, later
+    wait_until("it hears of the address", lambda: client.daemon.ctl(
+        "move", "--to", n.ip(1, host), check=False).returncode == 0)
     lab.settled(*flows, client=n.ip(1, host))
     if old != n.ip(1, 2):  # it comes home in the end
         client.delete("eth0", old + ("/24" if n.fam == 4 else "/64"))
