@@ -108,6 +108,19 @@ static void revert(struct daemon *d, const struct flow *f, uint32_t snd_una,
 		tap_inject(d->injector, error, (size_t)len, d->conf->mark);
 }
 
+/* What is left of the window that the other end has offered, once it has
+ * acknowledged up to `rcv_nxt`: an acknowledgment of ours offers no byte more. 0
+ * as well where the number is none of what is under way. */
+static uint32_t window_left(const struct flow *f, uint32_t rcv_nxt,
+			    const struct sockdiag_info *info)
+{
+	uint32_t under_way = info->queued - info->notsent;
+	uint32_t acked = rcv_nxt - (f->transit->snd_nxt - under_way);
+
+	return acked <= under_way && acked < info->snd_wnd ?
+		       info->snd_wnd - acked : 0;
+}
+
 /* By the number that the other end expects. The first of several duplicates may
  * pass for news of the window. A socket whose window is not known (before Linux
  * 5.4), or closed, is left alone. */
@@ -118,7 +131,8 @@ static void acknowledge(struct daemon *d, const struct flow *f,
 	struct pkt_ack a = {
 		.seq = f->transit->rcv_nxt,
 		.ack = rcv_nxt,
-		.window = (uint16_t)(info->snd_wnd >> info->snd_wscale),
+		.window = (uint16_t)(window_left(f, rcv_nxt, info) >>
+				     info->snd_wscale),
 	};
 	unsigned int n = info->reordering + 1u;
 	uint8_t ack[PKT_ACK_MAX];
