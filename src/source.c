@@ -254,7 +254,8 @@ static struct standing *in_order(struct track *t, const struct addr *target,
 	for (size_t i = 0; s && i < n_list; i++)
 		if (addr_equal(&list[i].addr, target) ||
 		    (list[i].addr.family == target->family &&
-		     !list[i].on_lo && !is_held_back(t, &list[i].addr)))
+		     !list[i].on_lo && !is_held_back(t, &list[i].addr) &&
+		     source_is_allowed(t, &list[i].addr)))
 			s[(*n)++].own = &list[i];
 	if (*n)
 		qsort(s, *n, sizeof(*s), by_interface);
