@@ -765,6 +765,10 @@ bool unfit_note(struct track *t, const struct addr *own, uint64_t now_ms);
 void unfit_begin(struct track *t, const struct addr *own, uint64_t seq);
 /* Where the track is: shall it be tried again? It will be. It carries them. */
 bool unfit_is_due(const struct track *t, const struct addr *own);
+/* Can nonces of the track's own flows tell whether they are carried where they
+ * are? Not before its first ACCEPT, nor at home, where the kernel of neither end
+ * looks into what passes untranslated. */
+bool unfit_may_try(const struct track *t);
 void unfit_tried(struct track *t, const struct addr *own, uint64_t now_ms);
 void unfit_forget(struct track *t, const struct addr *own);
 /* Something has changed: paths on which it did are tried again. Of routes and

@@ -294,6 +294,8 @@ const struct locator *mover_target(const struct mover *m);
 bool mover_accepts(const struct mover *m, const struct addr *a);
 /* Has the peer refused that source in this round? */
 bool mover_was_refused(const struct mover *m, const struct addr *a);
+/* Has an ACCEPT come, ever? Before that no nonce of this track can be made. */
+bool mover_was_accepted(const struct mover *m);
 /* The network is another one: why a move that could wait was refused, of which
  * no round is under way, is no longer of interest. */
 void mover_forget_refusal(struct mover *m);

@@ -804,7 +804,8 @@ static bool is_asked_end(const struct flow *f, const struct addr *local)
 		return addr_equal(&t->mover.target.addr, local);
 	target = mover_target(&t->mover);
 	return t->mover.state == MOVER_ASKED && target &&
-	       addr_equal(&target->addr, local);
+	       addr_equal(&target->addr, local) &&
+	       !addr_equal(&mover_locator(&t->mover)->addr, local);
 }
 
 /* The peer wants to be there, or asks whether its flows are carried. */
@@ -934,7 +935,7 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 	f = flow_find_wire(&d->flows, &tuple);
 	if (f)
 		in_of_flow(d, f, q, p, &pkt);
-	else if (mac)
+	else if (mac || flow_find(&d->flows, &tuple)) /* or begins like one */
 		in_like_nonce(d, q, p, &tuple);
 	else
 		drop(d, q, p->id); /* steered a moment ago: never untranslated */

@@ -388,7 +388,7 @@ static enum migrate_cause cause_to_move(struct track *t, uint64_t now_ms)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	enum migrate_cause cause = source_look(t, now_ms);
 
-	if (unfit_is(t, current))
+	if (unfit_is(t, current) && mover_was_accepted(&t->mover))
 		return cause == MIGRATE_CAUSE_REFRESH ?
 			       MIGRATE_CAUSE_BETTER_ROUTE : cause;
 	if (cause == MIGRATE_CAUSE_BETTER_ROUTE &&
@@ -452,8 +452,8 @@ static void stay(struct track *t, uint64_t now_ms, bool quiet)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	const struct locator nowhere = { 0 };
 
-	if (!quiet || t->mover.trying || !unfit_is_due(t, current) ||
-	    !mover_may_begin(&t->mover, now_ms))
+	if (!quiet || t->mover.trying || !unfit_may_try(t) ||
+	    !unfit_is_due(t, current) || !mover_may_begin(&t->mover, now_ms))
 		return;
 	unfit_tried(t, current, now_ms);
 	situation(t, MIGRATE_CAUSE_TRY, &nowhere, now_ms);

@@ -310,6 +310,7 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 	struct track *t = track_find(a, FLOW_THEIRS, m->track);
 	struct follower_event ev;
 	uint64_t committed;
+	struct flow *f;
 
 	if (!t) {
 		COUNT(a->d, RX_UNEXPECTED);
@@ -327,6 +328,9 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 	/* Once more it is no proof: its challenge is not looked at. */
 	if (t->follower.committed == committed)
 		return;
+	/* The path carries them: what resets one there means it. */
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
+		trial_heard(f);
 	wake_senders(t, m);
 	if (addr_equal(&rx->remote.addr, &t->follower.sending.addr))
 		peer_path_proved(a->peer, now_ms, &rx->local, &rx->remote);

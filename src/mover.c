@@ -463,14 +463,18 @@ static void wait_for_round(struct mover *m, uint64_t at_ms)
 		m->evaluate_ms = at_ms;
 }
 
+bool mover_was_accepted(const struct mover *m)
+{
+	static const uint8_t none[MIGRATE_CHALLENGE_SIZE];
+
+	return memcmp(m->challenge, none, sizeof(none)) != 0;
+}
+
 /* MOVE to where the track is has no ACCEPT: its nonces are made with the
  * challenge of the last one. */
 static bool may_try_again(const struct mover *m)
 {
-	static const uint8_t none[MIGRATE_CHALLENGE_SIZE];
-
-	return m->state == MOVER_STEADY && may_stay(m) &&
-	       memcmp(m->challenge, none, sizeof(none)) != 0;
+	return m->state == MOVER_STEADY && may_stay(m) && mover_was_accepted(m);
 }
 
 static void situation_resting(struct mover *m, enum migrate_cause cause,

@@ -164,12 +164,26 @@ void unfit_begin(struct track *t, const struct addr *own, uint64_t seq)
 	(void)ask_way(t->assoc->d, &q, &t->tried_way);
 }
 
+bool unfit_may_try(const struct track *t)
+{
+	const struct addr *current = &mover_current(&t->mover)->addr;
+	const struct flow *f;
+
+	if (!mover_was_accepted(&t->mover))
+		return false;
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+		if (addr_equal(&f->identity.local.addr, current))
+			return false;
+	return true;
+}
+
+/* Where flows are that can ask by nonces; others are none of its business. */
 static bool is_in_use(const struct assoc *a, const struct unfit_path *p)
 {
 	const struct track *t;
 
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry)
-		if (!LIST_EMPTY(&t->group.flows) &&
+		if (!LIST_EMPTY(&t->group.flows) && unfit_may_try(t) &&
 		    is_over(p, &mover_current(&t->mover)->addr,
 			    source_peer_locator(t)))
 			return true;

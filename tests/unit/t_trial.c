@@ -952,11 +952,172 @@ static void what_rejects_a_nonce_in_use_resets_nothing(void **state)
 	assert_int_equal(reset_from(NEW, 40000, RST), REWRITTEN);
 }
 
+/* ---- tracks that are on the path of others ---- */
+
+/* A connection that is opened at our second address. */
+static struct tuple opened_at_new(void)
+{
+	struct tuple u = tuple_of(NEW, 50000, "10.0.0.2", 22);
+	struct tuple r = tuple_reverse(&u);
+
+	socket_add(&host[0], &u);
+	socket_add(&host[1], &r);
+	run(4000);
+	assert_true(both_own(&u));
+	return u;
+}
+
+/* Its path carries it, and for all we know not the other one, which had to go
+ * there. */
+static struct tuple stuck_beside(struct tuple *u)
+{
+	struct tuple t = *owned();
+
+	addr_add(&host[0], NEW, 2); /* of the same interface: no better route */
+	run(3000);
+	check_wire(&t, OLD);
+	*u = opened_at_new();
+	raw_fate = RAW_LOST;
+	addr_remove(&host[0], OLD);
+	run_queues(3000);
+	check_wire(&t, NEW);
+	assert_int_equal(reason_of(&t), REASON_PATH_BLOCKED);
+	raw_fate = RAW_CARRIED;
+	return t;
+}
+
+static void who_never_moved_takes_nobodys_turn(void **state)
+{
+	struct tuple u, t = stuck_beside(&u);
+
+	(void)state;
+	pass(11 * MINUTE);
+	assert_int_equal(reason_of(&t), REASON_NONE);
+}
+
+static void who_never_moved_keeps_no_path_blocked(void **state)
+{
+	struct tuple u, t = stuck_beside(&u), r = tuple_reverse(&t);
+
+	(void)state;
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	pass(21 * MINUTE);
+	assert_int_equal(reason_of(&u), REASON_NONE);
+}
+
+static void who_never_moved_stays_there(void **state)
+{
+	struct tuple u, t = stuck_beside(&u);
+
+	(void)state;
+	(void)t;
+	host[0].source_rules = true;
+	host[0].metric[3] = 1000;
+	addr_add(&host[0], NEXT, 3); /* worse */
+	run_queues(5000);
+	check_wire(&u, NEW);
+}
+
+/* There the kernel of neither end looks into what passes. */
+static void at_home_no_nonce_is_sent(void **state)
+{
+	const struct tuple *t = owned();
+	uint64_t sent;
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 2);
+	addr_remove(&host[0], OLD);
+	run_queues(3000);
+	check_wire(t, NEW);
+	raw_fate = RAW_LOST;
+	addr_add(&host[0], OLD, 2);
+	run_queues(10);
+	addr_remove(&host[0], NEW);
+	run_queues(5000);
+	check_wire(t, OLD);
+	assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	sent = counter(0, COUNTER_NONCES_TX);
+	pass(21 * MINUTE);
+	assert_int_equal(counter(0, COUNTER_NONCES_TX), sent);
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
+/* ---- what resets a flow ---- */
+
+/* What the kernel rewrites by then is not heard of here. */
+static void after_a_move_a_reset_is_one(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 3);
+	while (!counter(0, COUNTER_MOVES_DONE))
+		run_queues(1);
+	run_queues(300);
+	check_wire(t, NEW);
+	assert_int_equal(reset_from(NEW, 40000, RST), REWRITTEN);
+}
+
+/* We ask whether a flow is carried where it is, and the peer is silent. */
+static void while_nobody_answers_a_reset_is_one(void **state)
+{
+	const struct tuple *t = stuck();
+	const struct tuple back = tuple_of("10.0.0.2", 22, NEW, 40000);
+
+	(void)state;
+	run(10 * MINUTE - 2500);
+	while (mover_of(t)->state == MOVER_STEADY) {
+		lose_post = true;
+		run_queues(1);
+	}
+	run_queues(2000);
+	assert_int_equal(mover_of(t)->state, MOVER_ASKED);
+	assert_int_equal(packet_at(0, &back, RST), REWRITTEN);
+}
+
+/* The kernel's rule sees less of it than the daemon. */
+static void what_only_begins_like_a_nonce_passes(void **state)
+{
+	struct tuple u = tuple_of(OLD, 40001, "10.0.0.2", 22);
+	struct tuple r;
+	static const struct nonce_numbers n;
+	uint8_t mac[NONCE_MAC_SIZE] = { 7 };
+	uint8_t packet[NONCE_PACKET_MAX + 1] = { 0 };
+	int len;
+
+	(void)state;
+	u.proto = IPPROTO_UDP;
+	r = tuple_reverse(&u);
+	socket_add(&host[0], &u);
+	socket_add(&host[1], &r);
+	(void)owned();
+	run(2000);
+	assert_true(both_own(&u));
+	len = nonce_build(&u, &n, mac, packet, NONCE_PACKET_MAX);
+	assert_true(len > 0);
+	len++;
+	packet[3] = (uint8_t)len; /* IPv4 */
+	packet[25] = (uint8_t)(len - 20); /* UDP */
+	parcel_add(&host[1], packet, (size_t)len, false);
+	pktq_read(host[1].d->queue_in);
+	assert_int_equal(host[1].fate[host[1].next_id], ACCEPTED);
+}
+
 #define TRIAL(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TRIAL(who_never_moved_takes_nobodys_turn),
+		TRIAL(who_never_moved_keeps_no_path_blocked),
+		TRIAL(who_never_moved_stays_there),
+		TRIAL(at_home_no_nonce_is_sent),
+		TRIAL(after_a_move_a_reset_is_one),
+		TRIAL(while_nobody_answers_a_reset_is_one),
+		TRIAL(what_only_begins_like_a_nonce_passes),
 		TRIAL(what_carries_is_taken),
 		TRIAL(what_does_not_is_left_alone),
 		TRIAL(it_is_tried_again_after_ten_minutes),
