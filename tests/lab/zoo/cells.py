@@ -77,7 +77,10 @@ def outcome(lab, places, many, patience):
             print(e)
             silent[t] = set()
         except Failed as e:
-            flows[t.name]["broken"] = str(e)
+            # No network promises the order of datagrams, nor does a busy
+            # machine's, which forwards them on several CPUs.
+            if " 0 duplicates, " not in str(e):
+                flows[t.name]["broken"] = str(e)
     for t, ports in silent.items():
         flows[t.name] = {"lives": False, "silent": len(ports) or t.flow.many}
         if listed:
