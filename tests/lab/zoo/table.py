@@ -22,8 +22,9 @@ Each cell runs without daemons, with them, and with them while 30 new
 connections are being proved; TCP that talks, in bulk, idle and half-closed,
 and UDP that talks and that only comes, in IPv4 and IPv6. What lives without
 the daemon must live with it, with no gap longer by more than a round trip and
-50 ms (the median of three, where the first is longer); what dies without it
-must live; what is not saved has a reason in `sacipctl list`.
+50 ms, or of TCP 15 % where that is more (the median of three, where the first
+is longer); what dies without it must live; what is not saved has a reason in
+`sacipctl list`.
 
 `a+b`: a flows live as they do without daemons, b would have died and are
 saved. `a+b-c`: c more are lost and have a reason. `F1`: a fault, named below.
