@@ -28,14 +28,21 @@ static void take_out(struct assoc *a, unsigned int i)
 	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
 }
 
+static struct unfit_path *find(struct assoc *a, const struct addr *own,
+			       const struct addr *remote)
+{
+	for (unsigned int i = 0; i < a->n_unfit; i++)
+		if (is_over(&a->unfit[i], own, remote))
+			return &a->unfit[i];
+	return NULL;
+}
+
 bool unfit_is(const struct track *t, const struct addr *own)
 {
-	const struct assoc *a = t->assoc;
+	const struct unfit_path *p = find(t->assoc, own,
+					  source_peer_locator(t));
 
-	for (unsigned int i = 0; i < a->n_unfit; i++)
-		if (is_over(&a->unfit[i], own, source_peer_locator(t)))
-			return !a->unfit[i].over;
-	return false;
+	return p && !p->over;
 }
 
 bool unfit_concerns(const struct track *t)
@@ -47,15 +54,6 @@ bool unfit_concerns(const struct track *t)
 		    addr_equal(&a->unfit[i].remote, source_peer_locator(t)))
 			return true;
 	return false;
-}
-
-static struct unfit_path *find(struct assoc *a, const struct addr *own,
-			       const struct addr *remote)
-{
-	for (unsigned int i = 0; i < a->n_unfit; i++)
-		if (is_over(&a->unfit[i], own, remote))
-			return &a->unfit[i];
-	return NULL;
 }
 
 bool unfit_is_due(const struct track *t, const struct addr *own)
