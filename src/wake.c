@@ -74,20 +74,28 @@ void wake_poke(struct daemon *d, const struct tuple *t)
 }
 
 /* A socket that wants to hear of ICMP errors would take ours for a real one. */
-static enum standstill_cure cure_of(const struct sockdiag_entry *e)
-{
-	enum standstill_cure cure = standstill_cure(&e->info);
-
-	return cure == STANDSTILL_REVERT && e->recverr ? STANDSTILL_NONE : cure;
-}
-
 static enum standstill_cure look(struct daemon *d, const struct flow *f,
 				 struct sockdiag_entry *e)
 {
+	enum standstill_cure cure;
+
 	if (f->identity.proto != IPPROTO_TCP ||
 	    sockdiag_lookup(d->sockdiag, &f->identity, 0, e))
 		return STANDSTILL_NONE;
-	return cure_of(e);
+	cure = standstill_cure(&e->info);
+	return cure == STANDSTILL_REVERT && e->recverr ? STANDSTILL_NONE : cure;
+}
+
+static uint32_t under_way(const struct sockdiag_info *info)
+{
+	return info->queued - info->notsent;
+}
+
+/* The first number that is not acknowledged, by the one that is sent next. */
+static uint32_t unacknowledged(const struct flow *f,
+			       const struct sockdiag_info *info)
+{
+	return f->transit->snd_nxt - under_way(info);
 }
 
 static void woken(struct daemon *d, struct flow *f)
@@ -114,10 +122,9 @@ static void revert(struct daemon *d, const struct flow *f, uint32_t snd_una,
 static uint32_t window_left(const struct flow *f, uint32_t rcv_nxt,
 			    const struct sockdiag_info *info)
 {
-	uint32_t under_way = info->queued - info->notsent;
-	uint32_t acked = rcv_nxt - (f->transit->snd_nxt - under_way);
+	uint32_t acked = rcv_nxt - unacknowledged(f, info);
 
-	return acked <= under_way && acked < info->snd_wnd ?
+	return acked <= under_way(info) && acked < info->snd_wnd ?
 		       info->snd_wnd - acked : 0;
 }
 
@@ -163,7 +170,7 @@ static void wake(struct daemon *d, struct flow *f,
 		 const struct sockdiag_entry *e)
 {
 	const struct flow_transit *t = f->transit;
-	uint32_t snd_una = t->snd_nxt - (e->info.queued - e->info.notsent);
+	uint32_t snd_una = unacknowledged(f, &e->info);
 
 	revert(d, f, snd_una, e);
 	if (t->repeats && t->sent_seq != snd_una)
