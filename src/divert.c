@@ -885,11 +885,10 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 
 /* What looks like a nonce comes from where nothing is translated: it goes on as
  * it would have without the look, but where a moment ago something was. */
-static void in_like_nonce(struct daemon *d, struct pktq *q,
-			  struct pktq_packet *p, const struct tuple *tuple)
+static void in_like_nonce(struct daemon *d, const struct flow *f,
+			  struct pktq *q, struct pktq_packet *p,
+			  const struct tuple *tuple)
 {
-	const struct flow *f = flow_find(&d->flows, tuple);
-
 	if (f ? f->steered & (1u << FLOW_STEER_DROP) :
 		flow_tombstone_is(&d->flows, tuple)) {
 		drop(d, q, p->id);
@@ -933,10 +932,13 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 		return;
 	}
 	f = flow_find_wire(&d->flows, &tuple);
-	if (f)
+	if (f) {
 		in_of_flow(d, f, q, p, &pkt);
-	else if (mac || flow_find(&d->flows, &tuple)) /* or begins like one */
-		in_like_nonce(d, q, p, &tuple);
+		return;
+	}
+	f = flow_find(&d->flows, &tuple);
+	if (mac || f) /* it begins like one at least */
+		in_like_nonce(d, f, q, p, &tuple);
 	else
 		drop(d, q, p->id); /* steered a moment ago: never untranslated */
 }
