@@ -32,6 +32,8 @@ struct way {
 	bool preferred; /* `from` was seen so */
 	struct addr left; /* the last one whose packets left by its own */
 	uint64_t left_ms; /* interface, and until when; 0 none yet */
+	struct addr next; /* where a move goes */
+	enum way_leads next_leads; /* when it was chosen */
 };
 
 /* What the kernel says now of packets of one track. */
@@ -49,6 +51,12 @@ struct way_now {
  * destination too, except that it is no news of the source itself.
  */
 enum migrate_cause way_look(struct way *w, const struct way_now *now);
+
+/*
+ * A move begins, to `next->from`. Routes may change again before it is done: then
+ * its first look at the new source is not what the flows have begun with there.
+ */
+void way_expect(struct way *w, const struct way_now *next);
 
 /*
  * A flow that is seen since `since_ms` has come into `w`, which was first

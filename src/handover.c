@@ -94,6 +94,9 @@ static void note(struct track *t, const struct migrate_action *act)
 		return;
 	t->told_refusals = 0;
 	t->moves++;
+	/* What has changed while it was on its way. */
+	if (t->side == FLOW_OURS)
+		t->fresh = d->fresh = true;
 	keep_track_later(t);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		f->moves++;
@@ -378,6 +381,9 @@ static void situation(struct track *t, enum migrate_cause cause,
 	ev.sending_up = rtmon_usable(rt, &mover_locator(&t->mover)->addr);
 	ev.target_up = target && rtmon_usable(rt, &target->addr);
 	ev.candidate = *candidate;
+	if (addr_is_set(&candidate->addr) &&
+	    !addr_equal(&candidate->addr, &t->way.from))
+		source_expect(t, &candidate->addr);
 	handover_step_mover(t, &ev, now_ms);
 }
 

@@ -61,6 +61,8 @@ bool source_is_allowed(struct track *t, const struct addr *a);
 void source_choose(struct track *t, struct addr *a);
 /* Would packets of these flows from `a` leave by an interface that has it? */
 bool source_leads_home(struct track *t, const struct addr *a);
+/* A move to that address begins. */
+void source_expect(struct track *t, const struct addr *next);
 /* How what is sent from there gets to the peer now. A gateway that is not known
  * has something to forward: the kernel asks for it then. */
 enum source_way source_way(struct track *t, const struct addr *from,

@@ -111,6 +111,14 @@ enum migrate_cause source_look(struct track *t, uint64_t now_ms)
 	return cause;
 }
 
+void source_expect(struct track *t, const struct addr *next)
+{
+	struct way_now now = { .from = *next, .to = *source_peer_locator(t),
+			       .leads = leads(t, next) };
+
+	way_expect(&t->way, &now);
+}
+
 bool source_leads_home(struct track *t, const struct addr *a)
 {
 	return leads(t, a) == WAY_HOME;

@@ -7,10 +7,16 @@
  */
 #include "way.h"
 
+static enum way_leads arrived(const struct way *w, const struct addr *at)
+{
+	return addr_equal(&w->next, at) ? w->next_leads : WAY_NOWHERE;
+}
+
 static void note(struct way *w, const struct way_now *now)
 {
 	if (!addr_equal(&w->from, &now->from))
 		*w = (struct way){ .from = now->from, .to = w->to,
+				   .began = arrived(w, &now->from),
 				   .left = w->left, .left_ms = w->left_ms };
 	if (!addr_equal(&w->to, &now->to)) {
 		w->began = WAY_NOWHERE;
@@ -47,6 +53,13 @@ enum migrate_cause way_look(struct way *w, const struct way_now *now)
 	if (now->leads == WAY_ABROAD && w->began == WAY_HOME)
 		return MIGRATE_CAUSE_BETTER_ROUTE;
 	return MIGRATE_CAUSE_REFRESH;
+}
+
+void way_expect(struct way *w, const struct way_now *next)
+{
+	w->next = next->from;
+	w->next_leads = addr_equal(&w->to, &next->to) ? next->leads :
+							WAY_NOWHERE;
 }
 
 void way_inherit(struct way *w, const struct way *other, uint64_t since_ms)

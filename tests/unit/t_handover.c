@@ -438,6 +438,26 @@ static void a_denied_better_route_is_shown(void **state)
 	assert_int_equal(shown(&t), REASON_NONE);
 }
 
+/* By the time that the move is done its packets leave by the old interface:
+ * there is nothing later to tell that by. */
+static void a_route_that_goes_back_meanwhile(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 3);
+	for (int i = 0; own_track_of(&t)->mover.state == MOVER_STEADY; i++) {
+		assert_true(i < 5000);
+		settle_once();
+		clock_ms += !n_post;
+	}
+	host[0].metric[3] = 1000;
+	routes_change(&host[0], false);
+	run(5000);
+	check_wire(&t, "10.0.0.1");
+}
+
 static void who_moves_too_often_is_told(void **state)
 {
 	const char *at[] = { "10.0.0.9", "10.0.0.1" };
@@ -508,6 +528,7 @@ int main(void)
 		WORLD(denied_addresses_are_asked_for_now_and_then),
 		WORLD(a_denied_wish_is_shown),
 		WORLD(a_denied_better_route_is_shown),
+		WORLD(a_route_that_goes_back_meanwhile),
 		WORLD(who_moves_too_often_is_told),
 		WORLD(an_address_that_goes_then_waits_for_nothing),
 	};

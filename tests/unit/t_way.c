@@ -15,7 +15,9 @@
 
 /* What is seen, one letter a look: h home, a abroad, n no route; D is the
  * same at home with the address deprecated; then O another source, P another
- * destination, from here on (both at no look of their own). What it says:
+ * destination, from here on, e a move to O that begins while its packets would
+ * leave at home, x while they would abroad (all at no look of their own). What
+ * it says:
  * - stays, r better route, d deprecated. */
 static const struct {
 	const char *seen, *says;
@@ -39,6 +41,10 @@ static const struct {
 	{ "hPD", "-d" }, /* no news of the source */
 	{ "hODa", "--r" },
 	{ "hOaa", "---" },
+	{ "heOaa", "-rr" }, /* the route went back before the move was done */
+	{ "heOha", "--r" },
+	{ "hxOaa", "---" }, /* it was chosen although it is so */
+	{ "hePOaa", "---" }, /* the peer has moved meanwhile */
 };
 
 static struct addr address(const char *text)
@@ -77,6 +83,17 @@ static void only_a_change_is_a_reason(void **state)
 			if (*s == 'O' || *s == 'P') {
 				*(*s == 'O' ? &now.from : &now.to) =
 					address("198.51.100.7");
+				continue;
+			}
+			if (*s == 'e' || *s == 'x') {
+				struct way_now next = {
+					.from = address("198.51.100.7"),
+					.to = now.to,
+					.leads = *s == 'e' ? WAY_HOME :
+							     WAY_ABROAD,
+				};
+
+				way_expect(&w, &next);
 				continue;
 			}
 			now.leads = *s == 'a' ? WAY_ABROAD :
