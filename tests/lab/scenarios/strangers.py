@@ -187,13 +187,13 @@ def many_new_connections_after_the_move(lab, n):
     """Ports that the kernel chooses never meet the moved ones."""
     client, server = lan(lab, n)
     lab.daemons(client, server)
-    client.sysctl("net.ipv4.ip_local_port_range", "40000 40099")
-    moved = echo(client, server, fam=n.fam, busy=40)
+    client.sysctl("net.ipv4.ip_local_port_range", "40000 40029")
+    moved = echo(client, server, fam=n.fam, busy=12)
     lab.protected(moved)
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
     lab.settled(moved, client=n.ip(1, 9))
     new = [Pair(client, n.ip(1, 9), 0, server, n.ip(1, 3), moved.server_port,
-                served=True) for _ in range(40)]
+                served=True) for _ in range(12)]
     for x in new:
         x.goes_on()
     moved.goes_on(200)
