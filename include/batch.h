@@ -26,8 +26,8 @@
 
 #define BATCH_DATA_MAX 64 /* NFT_DATA_VALUE_MAXLEN */
 
-/* Of element messages: each of the families' sets three times at most. */
-#define BATCH_LANES_MAX 96
+/* Of element messages: each of 20 sets and 48 maps by two steps at most. */
+#define BATCH_LANES_MAX 160
 
 struct nlmsghdr;
 

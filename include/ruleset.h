@@ -52,6 +52,17 @@ struct ruleset_conf {
 	uint8_t tag[RULESET_TAG_SIZE]; /* ruleset_tag()'s, of the others */
 };
 
+/* What a map leads to. One for each field of the packet: what writes two at
+ * once nft 1.0.6 prints in a form that it does not read. Most flows change one,
+ * and have one look-up more at the end that does not move. */
+enum ruleset_part {
+	RULESET_SADDR,
+	RULESET_DADDR,
+	RULESET_SPORT,
+	RULESET_DPORT,
+	RULESET_PARTS
+};
+
 enum ruleset_probe {
 	RULESET_PROBE_BASE, /* tables of family inet, chains */
 	RULESET_PROBE_FIB,
@@ -71,10 +82,9 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf);
 void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf);
 /* A hash of all that ruleset_put_table() and ruleset_put_shape() may put there,
  * which the table bears, so that a later process knows it again; and how many
- * rules it has without those of the hooks, and of the chains that they lead to
- * (`moved`). 0, -ENOMEM or -EMSGSIZE. */
+ * rules it has without those of the hooks. 0, -ENOMEM or -EMSGSIZE. */
 int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
-		unsigned int *rules, unsigned int *moved);
+		unsigned int *rules);
 void ruleset_put_delete(struct batch *b);
 /* A table that comes and goes in one transaction: only whether it succeeds
  * is of interest. Nobody else sees it. */
@@ -95,18 +105,19 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 /* Leads from one shape, a set of these bits, to another. */
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		       unsigned int from, unsigned int to);
-/* Does the chain have rules only where the shape has RULESET_MOVED? */
-bool ruleset_is_moved_chain(const char *name);
 /* The inert rule whose presence makes the kernel defragment. */
 void ruleset_put_defrag(struct batch *b);
 
 /* Names for batch_element(), NULL for a family that is neither 4 nor 6. */
 const char *ruleset_set_name(enum steer_set set, uint8_t family);
-/* Of flows whose ports stay. */
-const char *ruleset_map_name(enum steer_map map, uint8_t family);
-/* Of those whose ports change: addresses, or the ports themselves. */
-const char *ruleset_ported_map_name(enum steer_map map, bool ports,
-				    uint8_t family);
+/* SADDR or DADDR of flows whose ports stay: of those of which only that changes,
+ * or of those of which both do. */
+const char *ruleset_map_name(enum steer_map map, bool both,
+			     enum ruleset_part part, uint8_t family);
+/* Of those whose ports change too, by protocol: its keys lack it, so that
+ * registers are left for all four. */
+const char *ruleset_ported_map_name(enum steer_map map, enum ruleset_part part,
+				    uint8_t proto, uint8_t family);
 /* Of pairs of addresses. */
 const char *ruleset_pair_set_name(bool outbound, uint8_t family);
 /* From tuples to ruleset_worker_chain(). */

@@ -42,19 +42,26 @@
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
-#define PORTS_REG NFT_REG32_11 /* behind the key of IPv6 */
+/* Behind the key of IPv6, with its protocol or without. */
+#define DADDR_REG NFT_REG32_11
+static const uint32_t ported_reg[RULESET_PARTS] = {
+	[RULESET_SADDR] = NFT_REG_1,
+	[RULESET_DADDR] = NFT_REG32_10,
+	[RULESET_SPORT] = NFT_REG32_14,
+	[RULESET_DPORT] = NFT_REG32_15,
+};
 /* A nonce costs the daemon what a packet that it rewrites does. A host with a
  * thousand tracks that move at once needs no more, and no harm is done past it:
  * what is not taken out is what it looks like, a flow's packet. */
 #define NONCES_PER_S 1000
 #define TPROXY_PORT 1 /* nothing ever gets there */
 
-/* In the order of nft/sacip.nft; put_moved_chains() fills them. */
-static const char *const moved_chains[] = {
+/* Those that the hooks lead to, in the order of nft/sacip.nft. */
+static const char *const inner_chains[] = {
 	"inbound", "nonces_in", "inbound_ported", "inbound_steered", "dropped",
 	"outbound", "nonces_out", "outbound_ported",
 };
-#define N_MOVED_CHAINS (sizeof(moved_chains) / sizeof(moved_chains[0]))
+#define N_INNER_CHAINS (sizeof(inner_chains) / sizeof(inner_chains[0]))
 
 static uint8_t nfproto(uint8_t family)
 {
@@ -81,18 +88,30 @@ void ruleset_load_addr(struct maker *m, uint8_t family, enum steer_map way,
 			  ruleset_addr_len(family), reg);
 }
 
-static void load_tuple(struct maker *m, uint8_t family, enum steer_map way)
+static void load_ports(struct maker *m, enum steer_map way, uint32_t reg)
+{
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+			  way == STEER_SEND ? 0 : 2, 2, reg);
+	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
+			  way == STEER_SEND ? 2 : 0, 2, reg + 1);
+}
+
+/* Returns the register behind them. */
+static uint32_t load_addrs(struct maker *m, uint8_t family, enum steer_map way)
 {
 	uint32_t words = ruleset_addr_len(family) / 4;
-	uint32_t reg = NFT_REG32_00;
 
-	ruleset_load_addr(m, family, way, false, reg);
-	ruleset_load_addr(m, family, way, true, reg += words);
-	rule_load_meta(m, NFT_META_L4PROTO, reg += words);
-	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
-			  way == STEER_SEND ? 0 : 2, 2, ++reg);
-	rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
-			  way == STEER_SEND ? 2 : 0, 2, ++reg);
+	ruleset_load_addr(m, family, way, false, NFT_REG32_00);
+	ruleset_load_addr(m, family, way, true, NFT_REG32_00 + words);
+	return NFT_REG32_00 + 2 * words;
+}
+
+static void load_tuple(struct maker *m, uint8_t family, enum steer_map way)
+{
+	uint32_t reg = load_addrs(m, family, way);
+
+	rule_load_meta(m, NFT_META_L4PROTO, reg);
+	load_ports(m, way, reg + 1);
 }
 
 void ruleset_look_up_tuple(struct maker *m, enum steer_set set,
@@ -219,11 +238,14 @@ static void fill_taken(struct maker *m, const struct ruleset_conf *conf,
 
 /* --- rewriting ------------------------------------------------------------ */
 
-/* Both addresses in one go, as they stand in the packet. */
-static void write_addrs(struct maker *m, uint8_t family)
+static void write_addr(struct maker *m, uint8_t family, enum ruleset_part part,
+		       uint32_t reg)
 {
-	rule_write_payload(m, NFT_REG_1, NFT_PAYLOAD_NETWORK_HEADER,
-			   family == 4 ? 12 : 8, 2 * ruleset_addr_len(family),
+	const uint32_t len = ruleset_addr_len(family);
+
+	rule_write_payload(m, reg, NFT_PAYLOAD_NETWORK_HEADER,
+			   (family == 4 ? 12 : 8) +
+				   (part == RULESET_DADDR ? len : 0), len,
 			   family == 4 ? IPV4_CHECKSUM : RULE_NO_CHECKSUM, true);
 }
 
@@ -241,26 +263,58 @@ static void end_rewriting(struct maker *m, const struct ruleset_conf *conf,
 	rule_verdict(m, NF_ACCEPT, NULL);
 }
 
-static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
-			   const char *chain, enum steer_map way)
+static void fill_one_addr(struct maker *m, const struct ruleset_conf *conf,
+			  const char *chain, enum steer_map way,
+			  enum ruleset_part part)
 {
 	for (int i = 0; i < 2; i++) {
 		rule_start(m, chain);
 		ruleset_match_family(m, families[i]);
 		load_tuple(m, families[i], way);
-		rule_map(m, ruleset_map_name(way, families[i]));
-		write_addrs(m, families[i]);
+		rule_map(m, ruleset_map_name(way, false, part, families[i]));
+		write_addr(m, families[i], part, NFT_REG_1);
 		end_rewriting(m, conf, way);
 		rule_end(m);
 	}
+}
+
+/* All is looked up before anything is written, in any rule: a packet is
+ * rewritten whole or not at all. The last look-up writes over the key. */
+static void fill_both_addrs(struct maker *m, const struct ruleset_conf *conf,
+			    const char *chain, enum steer_map way)
+{
+	for (int i = 0; i < 2; i++) {
+		rule_start(m, chain);
+		ruleset_match_family(m, families[i]);
+		load_tuple(m, families[i], way);
+		rule_map_to(m, ruleset_map_name(way, true, RULESET_DADDR,
+						families[i]), DADDR_REG);
+		rule_map(m, ruleset_map_name(way, true, RULESET_SADDR,
+					     families[i]));
+		write_addr(m, families[i], RULESET_SADDR, NFT_REG_1);
+		write_addr(m, families[i], RULESET_DADDR, DADDR_REG);
+		end_rewriting(m, conf, way);
+		rule_end(m);
+	}
+}
+
+/* Our own address first: that is what has changed where a host moves. */
+static void fill_rewriting(struct maker *m, const struct ruleset_conf *conf,
+			   const char *chain, enum steer_map way)
+{
+	const bool sent = way == STEER_SEND;
+
+	fill_one_addr(m, conf, chain, way, sent ? RULESET_SADDR :
+						  RULESET_DADDR);
+	fill_one_addr(m, conf, chain, way, sent ? RULESET_DADDR :
+						  RULESET_SADDR);
+	fill_both_addrs(m, conf, chain, way);
 	rule_start(m, chain);
-	rule_verdict(m, NFT_JUMP,
-		     way == STEER_RECV ? "inbound_ported" : "outbound_ported");
+	rule_verdict(m, NFT_JUMP, sent ? "outbound_ported" : "inbound_ported");
 	rule_end(m);
 }
 
-/* Ports of one protocol; `checksum` as for rule_write_payload(). Both look-ups
- * go by the key that was loaded before anything is written. */
+/* Of one protocol; `checksum` of its header, as for rule_write_payload(). */
 static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 			     const char *chain, enum steer_map way, uint8_t family,
 			     uint8_t proto, uint32_t checksum)
@@ -274,12 +328,20 @@ static void fill_ported_rule(struct maker *m, const struct ruleset_conf *conf,
 				  UDP_CHECKSUM, 2, NFT_REG_1);
 		rule_compare_be16(m, 0);
 	}
-	load_tuple(m, family, way);
-	rule_map_to(m, ruleset_ported_map_name(way, true, family), PORTS_REG);
-	rule_map(m, ruleset_ported_map_name(way, false, family));
-	rule_write_payload(m, PORTS_REG, NFT_PAYLOAD_TRANSPORT_HEADER, 0, 4,
-			   checksum, false);
-	write_addrs(m, family);
+	load_ports(m, way, load_addrs(m, family, way));
+	for (int part = RULESET_DPORT; part >= RULESET_SADDR; part--)
+		rule_map_to(m, ruleset_ported_map_name(way,
+						       (enum ruleset_part)part,
+						       proto, family),
+			    ported_reg[part]);
+	for (int part = RULESET_SADDR; part <= RULESET_DADDR; part++)
+		write_addr(m, family, (enum ruleset_part)part,
+			   ported_reg[part]);
+	for (int part = RULESET_SPORT; part <= RULESET_DPORT; part++)
+		rule_write_payload(m, ported_reg[part],
+				   NFT_PAYLOAD_TRANSPORT_HEADER,
+				   part == RULESET_DPORT ? 2 : 0, 2, checksum,
+				   false);
 	end_rewriting(m, conf, way);
 	rule_end(m);
 }
@@ -570,24 +632,10 @@ void ruleset_put_adoption(struct batch *b, const struct ruleset_conf *conf)
 	ruleset_put_set_flushes(&m, conf);
 }
 
-/*
- * Rules in these chains are there only while something has moved. nft(8) lists
- * those that rewrite in a form that nft 1.0.6 does not read: a ruleset that is
- * saved meanwhile (nft list ruleset > /etc/nftables.conf) is refused as a whole
- * at the next boot, and so is saved at any other time without harm.
- */
-static void put_moved_chains(struct maker *m, const struct ruleset_conf *conf,
-			     unsigned int from, unsigned int to)
+static void put_inner_chains(struct maker *m, const struct ruleset_conf *conf)
 {
-	const unsigned int moved = RULESET_MOVED(4) | RULESET_MOVED(6);
-	const bool had = from & moved;
-	const bool unknown = from & RULESET_UNKNOWN_SHAPE;
-
-	for (size_t i = 0; i < N_MOVED_CHAINS &&
-			   (unknown || (had && !(to & moved))); i++)
-		rule_put_chain_flush(m, moved_chains[i]);
-	if (!(to & moved) || (had && !unknown))
-		return;
+	for (size_t i = 0; i < N_INNER_CHAINS; i++)
+		rule_put_chain(m, inner_chains[i]);
 	fill_inbound(m, conf);
 	fill_taken(m, conf, "nonces_in", STEER_RECV);
 	if (conf->maps)
@@ -603,10 +651,9 @@ static void put_moved_chains(struct maker *m, const struct ruleset_conf *conf,
 #define TAG_BYTES (256u * 1024)
 
 int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
-		unsigned int *rules, unsigned int *moved)
+		unsigned int *rules)
 {
 	struct ruleset_conf untagged = *conf;
-	struct maker m;
 	struct crypto_part part;
 	struct batch b;
 	int err;
@@ -615,9 +662,6 @@ int ruleset_tag(const struct ruleset_conf *conf, uint8_t tag[RULESET_TAG_SIZE],
 	batch_init(&b, STEER_TABLE, TAG_BYTES);
 	ruleset_put_table(&b, &untagged);
 	*rules = batch_count(&b, NFT_MSG_NEWRULE);
-	m = (struct maker){ .batch = &b, .table = STEER_TABLE };
-	put_moved_chains(&m, &untagged, 0, RULESET_WHOLE_SHAPE);
-	*moved = batch_count(&b, NFT_MSG_NEWRULE) - *rules;
 	ruleset_put_shape(&b, &untagged, 0, RULESET_WHOLE_SHAPE);
 	err = batch_finish(&b);
 	part.data = b.bytes.data;
@@ -636,17 +680,8 @@ void ruleset_put_table(struct batch *b, const struct ruleset_conf *conf)
 	put_table(&m, conf);
 	ruleset_put_sets(&m, conf);
 	put_workers(&m, conf);
-	for (size_t i = 0; i < N_MOVED_CHAINS; i++)
-		rule_put_chain(&m, moved_chains[i]);
+	put_inner_chains(&m, conf);
 	rule_put_chain(&m, RULESET_DEFRAG_CHAIN);
-}
-
-bool ruleset_is_moved_chain(const char *name)
-{
-	for (size_t i = 0; i < N_MOVED_CHAINS; i++)
-		if (!strcmp(moved_chains[i], name))
-			return true;
-	return false;
 }
 
 static void put_hooks(struct maker *m, const struct ruleset_conf *conf)
@@ -681,7 +716,6 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 		if (!conf->maps)
 			rule_put_chain_del(&m, RULESET_HOOK_SENT);
 	}
-	put_moved_chains(&m, conf, from, to);
 	if (to && !from)
 		put_hooks(&m, conf);
 	ruleset_put_marks(&m, conf, from, to);

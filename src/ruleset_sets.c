@@ -12,6 +12,7 @@
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
 #include <linux/netfilter/nf_tables.h>
+#include <netinet/in.h>
 
 /* How often the kernel sweeps away elements that have timed out. */
 #define GC_INTERVAL_MS 10000
@@ -23,29 +24,30 @@ enum {
 	TYPE_INET_PROTOCOL = 12,
 	TYPE_INET_SERVICE = 13,
 	TYPE_ICMP_TYPE = 14,
-	TYPE_MARK = 19, /* a number of 32 bits */
 	TYPE_ICMPV6_TYPE = 29,
 };
 
-/* What a map leads to: steer_map.c. */
-enum part {
-	ADDRESSES, /* of flows whose ports stay */
-	PORTED, /* addresses of flows whose ports change */
-	PORTS, /* and these: source << 16 | destination */
-	PARTS
+#define ADDRS(way) { { way "_saddr4", way "_saddr6" }, \
+		     { way "_daddr4", way "_daddr6" } }
+
+/* One of them, both; in the order of enum ruleset_part. */
+static const char *const addr_map[2][2][2][2] = {
+	[STEER_RECV] = { ADDRS("recv"), ADDRS("recv_both") },
+	[STEER_SEND] = { ADDRS("send"), ADDRS("send_both") },
 };
 
-static const char *const tuple_map[2][PARTS][2] = {
-	[STEER_RECV] = {
-		[ADDRESSES] = { "recv4", "recv6" },
-		[PORTED] = { "recv_ported4", "recv_ported6" },
-		[PORTS] = { "recv_ports4", "recv_ports6" },
-	},
-	[STEER_SEND] = {
-		[ADDRESSES] = { "send4", "send6" },
-		[PORTED] = { "send_ported4", "send_ported6" },
-		[PORTS] = { "send_ports4", "send_ports6" },
-	},
+#define PORTED(way_proto)                                     \
+	{                                                     \
+		{ way_proto "_saddr4", way_proto "_saddr6" }, \
+		{ way_proto "_daddr4", way_proto "_daddr6" }, \
+		{ way_proto "_sport4", way_proto "_sport6" }, \
+		{ way_proto "_dport4", way_proto "_dport6" }, \
+	}
+
+/* TCP, UDP. */
+static const char *const ported_map[2][2][RULESET_PARTS][2] = {
+	[STEER_RECV] = { PORTED("recv_tcp"), PORTED("recv_udp") },
+	[STEER_SEND] = { PORTED("send_tcp"), PORTED("send_udp") },
 };
 
 static const char *const tuple_set[STEER_SET_MAX][2] = {
@@ -107,19 +109,20 @@ const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family)
 	return addr_set[set][family == 6];
 }
 
-const char *ruleset_map_name(enum steer_map map, uint8_t family)
+const char *ruleset_map_name(enum steer_map map, bool both,
+			     enum ruleset_part part, uint8_t family)
 {
 	if (family != 4 && family != 6)
 		return NULL;
-	return tuple_map[map][ADDRESSES][family == 6];
+	return addr_map[map][both][part][family == 6];
 }
 
-const char *ruleset_ported_map_name(enum steer_map map, bool ports,
-				    uint8_t family)
+const char *ruleset_ported_map_name(enum steer_map map, enum ruleset_part part,
+				    uint8_t proto, uint8_t family)
 {
 	if (family != 4 && family != 6)
 		return NULL;
-	return tuple_map[map][ports ? PORTS : PORTED][family == 6];
+	return ported_map[map][proto == IPPROTO_UDP][part][family == 6];
 }
 
 const char *ruleset_pair_set_name(bool outbound, uint8_t family)
@@ -145,6 +148,14 @@ const char *ruleset_icmp_set_name(uint8_t family)
 }
 
 /* --- sets ----------------------------------------------------------------- */
+
+static uint32_t ported_type(uint8_t family)
+{
+	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
+
+	return ((ip << 6 | ip) << 6 | TYPE_INET_SERVICE) << 6 |
+	       TYPE_INET_SERVICE;
+}
 
 static uint32_t tuple_type(uint8_t family)
 {
@@ -176,25 +187,53 @@ static uint32_t tuple_len(uint8_t family)
 	return pair_len(family) + 12;
 }
 
-static uint32_t map_data_type(enum part part, uint8_t family)
+static uint32_t ported_len(uint8_t family)
 {
-	return part == PORTS ? TYPE_MARK : pair_type(family);
+	return pair_len(family) + 8;
+}
+
+static void put_map(struct maker *m, const char *name, bool ported,
+		    enum ruleset_part part, uint8_t family, bool counted)
+{
+	const bool addr = part == RULESET_SADDR || part == RULESET_DADDR;
+	const uint32_t ip = family == 4 ? TYPE_IPADDR : TYPE_IP6ADDR;
+
+	rule_put_map(m, name, ported ? ported_type(family) : tuple_type(family),
+		     ported ? ported_len(family) : tuple_len(family),
+		     addr ? ip : TYPE_INET_SERVICE,
+		     addr ? ruleset_addr_len(family) : 2, STEER_TUPLES_MAX,
+		     counted);
+}
+
+/* Of what is looked up together one counts. */
+static void put_addr_maps(struct maker *m, enum steer_map way, bool both,
+			  bool counted)
+{
+	for (int part = RULESET_SADDR; part <= RULESET_DADDR; part++)
+		for (int i = 0; i < 2; i++)
+			put_map(m, addr_map[way][both][part][i], false,
+				(enum ruleset_part)part, families[i],
+				counted && (!both || part == RULESET_SADDR));
+}
+
+static void put_ported_maps(struct maker *m, enum steer_map way, int proto,
+			    bool counted)
+{
+	for (int part = 0; part < RULESET_PARTS; part++)
+		for (int i = 0; i < 2; i++)
+			put_map(m, ported_map[way][proto][part][i], true,
+				(enum ruleset_part)part, families[i],
+				counted && part == RULESET_SADDR);
 }
 
 void ruleset_put_maps(struct maker *m, bool counted)
 {
-	for (int way = STEER_RECV; way >= STEER_SEND; way--)
-		for (int part = 0; part < PARTS; part++)
-			for (int i = 0; i < 2; i++)
-				rule_put_map(m, tuple_map[way][part][i],
-					     tuple_type(families[i]),
-					     tuple_len(families[i]),
-					     map_data_type((enum part)part,
-							   families[i]),
-					     part == PORTS ?
-						     4 : pair_len(families[i]),
-					     STEER_TUPLES_MAX,
-					     counted && part != PORTS);
+	for (int way = STEER_RECV; way >= STEER_SEND; way--) {
+		put_addr_maps(m, (enum steer_map)way, false, counted);
+		put_addr_maps(m, (enum steer_map)way, true, counted);
+		put_ported_maps(m, (enum steer_map)way, 0, counted);
+		put_ported_maps(m, (enum steer_map)way, 1, counted);
+	}
 }
 
 static void put_icmp_set(struct maker *m, uint8_t family)
@@ -245,6 +284,18 @@ void ruleset_put_sets(struct maker *m, const struct ruleset_conf *conf)
 					     STEER_TUPLES_MAX);
 }
 
+static void put_map_flushes(struct maker *m, enum steer_map way, int family)
+{
+	for (int both = 0; both < 2; both++)
+		for (int part = RULESET_SADDR; part <= RULESET_DADDR; part++)
+			rule_put_set_flush(m,
+					   addr_map[way][both][part][family]);
+	for (int proto = 0; proto < 2; proto++)
+		for (int part = 0; part < RULESET_PARTS; part++)
+			rule_put_set_flush(m,
+					   ported_map[way][proto][part][family]);
+}
+
 void ruleset_put_set_flushes(struct maker *m, const struct ruleset_conf *conf)
 {
 	for (int i = 0; i < 2; i++) {
@@ -254,8 +305,8 @@ void ruleset_put_set_flushes(struct maker *m, const struct ruleset_conf *conf)
 			rule_put_set_flush(m, addr_set[set][i]);
 		for (int way = STEER_SEND; way <= STEER_RECV; way++) {
 			rule_put_set_flush(m, pair_set[way][i]);
-			for (int part = 0; conf->maps && part < PARTS; part++)
-				rule_put_set_flush(m, tuple_map[way][part][i]);
+			if (conf->maps)
+				put_map_flushes(m, (enum steer_map)way, i);
 			if (conf->workers)
 				rule_put_set_flush(m, worker_map[way][i]);
 		}

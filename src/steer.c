@@ -253,22 +253,46 @@ void steer_build(struct steer *s)
 }
 
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
-size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
+/* Both addresses; 0 where there is no such tuple. */
+static size_t put_addrs(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
 {
 	size_t len = addr_size(&t->local.addr);
-	uint16_t be16_local = htons(t->local.port);
-	uint16_t be16_remote = htons(t->remote.port);
 
-	if (!len || t->local.addr.family != t->remote.addr.family ||
+	if (t->local.addr.family != t->remote.addr.family ||
 	    (t->proto != IPPROTO_TCP && t->proto != IPPROTO_UDP))
 		return 0;
 	memset(key, 0, BATCH_KEY_MAX);
 	memcpy(key, t->local.addr.byte, len);
 	memcpy(key + len, t->remote.addr.byte, len);
-	key[2 * len] = t->proto;
-	memcpy(key + 2 * len + 4, &be16_local, 2);
-	memcpy(key + 2 * len + 8, &be16_remote, 2);
-	return 2 * len + 12;
+	return 2 * len;
+}
+
+/* In 32 bits each, from there on. */
+static size_t put_ports(const struct tuple *t, uint8_t *key, size_t at)
+{
+	uint16_t be16_local = htons(t->local.port);
+	uint16_t be16_remote = htons(t->remote.port);
+
+	memcpy(key + at, &be16_local, 2);
+	memcpy(key + at + 4, &be16_remote, 2);
+	return at + 8;
+}
+
+size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
+{
+	size_t at = put_addrs(t, key);
+
+	if (!at)
+		return 0;
+	key[at] = t->proto;
+	return put_ports(t, key, at + 4);
+}
+
+size_t steer_ported_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX])
+{
+	size_t at = put_addrs(t, key);
+
+	return at ? put_ports(t, key, at) : 0;
 }
 
 /*

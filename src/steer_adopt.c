@@ -19,7 +19,7 @@ struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
-	unsigned int hook_in, hook_out, hook_last, moved; /* rules */
+	unsigned int hook_in, hook_out, hook_last; /* rules */
 };
 
 static int on_table(const struct nlmsghdr *nlh, void *arg)
@@ -56,8 +56,6 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	    steer_is_text(chain, RULESET_HOOK_MARKS_IN) ||
 	    steer_is_text(chain, RULESET_HOOK_MARKS_OUT))
 		f->hook_last++;
-	if (ruleset_is_moved_chain(mnl_attr_get_str(chain)))
-		f->moved++;
 	return 0;
 }
 
@@ -65,9 +63,9 @@ int steer_look_for_own(struct steer *s)
 {
 	struct finding f = { .s = s };
 	char buffer[256];
-	unsigned int rules, moved;
+	unsigned int rules;
 	struct print print;
-	int err = ruleset_tag(&s->conf, s->conf.tag, &rules, &moved);
+	int err = ruleset_tag(&s->conf, s->conf.tag, &rules);
 
 	if (!err)
 		err = netlink_request(s->nl,
@@ -82,9 +80,8 @@ int steer_look_for_own(struct steer *s)
 				      steer_question(buffer, NFT_MSG_GETRULE,
 						     NLM_F_DUMP), on_rule, &f);
 	s->adoptable = !err && !f.hook_in == !f.hook_out &&
-		       (!f.moved || (f.hook_in && f.moved == moved)) &&
 		       print.rules == rules + f.hook_in + f.hook_out +
-					      f.hook_last + f.moved;
+					      f.hook_last;
 	s->adoptable_whole = f.whole;
 	/* Their rules are put anew in any case. */
 	s->adoptable_shape = f.hook_in ? RULESET_UNKNOWN_SHAPE : 0;

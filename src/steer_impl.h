@@ -52,6 +52,8 @@ const struct nlattr *steer_find(const struct nlmsghdr *nlh, uint16_t type,
 				size_t min_len);
 /* Writes the key as the rules build it; returns its length, 0 = no tuple. */
 size_t steer_tuple_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
+/* The same without the protocol, as for flows whose ports change. */
+size_t steer_ported_key(const struct tuple *t, uint8_t key[BATCH_KEY_MAX]);
 bool steer_is_ours(const struct nlmsghdr *nlh); /* about our table */
 bool steer_is_text(const struct nlattr *attr, const char *text); /* or NULL */
 uint64_t steer_be64(const struct nlattr *attr); /* of at least 8 bytes */

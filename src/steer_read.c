@@ -14,6 +14,8 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The table's name: attribute 1 of all objects of nftables. */
@@ -134,24 +136,29 @@ int steer_counters(struct steer *s, struct steer_counters *to)
 
 /* --- elements ------------------------------------------------------------- */
 
-/* The reverse of steer_tuple_key(). */
-static bool take_key(const struct nlattr *attr, uint8_t family,
+/* The reverse of steer_tuple_key(); with a `proto`, of steer_ported_key(). */
+static bool take_key(const struct nlattr *attr, uint8_t family, uint8_t proto,
 		     struct tuple *t)
 {
 	const size_t len = family == 4 ? 4 : 16;
 	const uint8_t *key = mnl_attr_get_payload(attr);
 	uint16_t be16;
 
-	if (mnl_attr_get_payload_len(attr) < 2 * len + 12)
+	if (mnl_attr_get_payload_len(attr) < 2 * len + (proto ? 8 : 12))
 		return false;
 	memset(t, 0, sizeof(*t));
 	t->local.addr.family = t->remote.addr.family = family;
 	memcpy(t->local.addr.byte, key, len);
 	memcpy(t->remote.addr.byte, key + len, len);
-	t->proto = key[2 * len];
-	memcpy(&be16, key + 2 * len + 4, sizeof(be16));
+	key += 2 * len;
+	t->proto = proto;
+	if (!proto) {
+		t->proto = *key;
+		key += 4;
+	}
+	memcpy(&be16, key, sizeof(be16));
 	t->local.port = ntohs(be16);
-	memcpy(&be16, key + 2 * len + 8, sizeof(be16));
+	memcpy(&be16, key + 4, sizeof(be16));
 	t->remote.port = ntohs(be16);
 	return true;
 }
@@ -217,29 +224,14 @@ static int on_part(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
-/* What a map makes of `t`: source and destination as in the packet. */
-static bool take_target(const struct nlattr *attr, enum steer_map map,
-			struct tuple *t)
-{
-	const size_t len = addr_size(&t->local.addr);
-	const uint8_t *value = mnl_attr_get_payload(attr);
-
-	if (mnl_attr_get_payload_len(attr) < 2 * len)
-		return false;
-	memcpy(t->local.addr.byte, map == STEER_SEND ? value : value + len,
-	       len);
-	memcpy(t->remote.addr.byte, map == STEER_SEND ? value + len : value,
-	       len);
-	return true;
-}
-
 /* Who wants the elements of one set or map; one of the three. */
 struct dump {
 	uint8_t family;
+	uint8_t proto; /* of all of them; 0: it is in the key */
 	enum steer_map map;
 	steer_element_cb *on_tuple;
 	steer_rewritten_cb *on_rewritten;
-	steer_mapped_cb *on_mapped;
+	void (*on_mapped)(const struct tuple *t, const uint8_t *to, void *arg);
 	void *arg;
 };
 
@@ -248,17 +240,17 @@ static int on_element(const struct nlattr *attr, void *arg)
 	const struct dump *d = arg;
 	struct steer_rewritten r = { .map = d->map };
 	struct element e = { NULL, NULL, NULL, NULL, NULL };
-	struct tuple to;
 
 	if (mnl_attr_parse_nested(attr, on_part, &e) < 0 || !e.key ||
-	    !take_key(e.key, d->family, &r.tuple))
+	    !take_key(e.key, d->family, d->proto, &r.tuple))
 		return MNL_CB_OK;
 	if (d->on_tuple) {
 		d->on_tuple(&r.tuple, e.left ? steer_be64(e.left) : 0, d->arg);
 	} else if (d->on_mapped) {
-		to = r.tuple;
-		if (e.value && take_target(e.value, d->map, &to))
-			d->on_mapped(&r.tuple, &to, d->arg);
+		if (e.value && mnl_attr_get_payload_len(e.value) >=
+				       addr_size(&r.tuple.local.addr))
+			d->on_mapped(&r.tuple, mnl_attr_get_payload(e.value),
+				     d->arg);
 	} else if (e.packets && e.bytes) {
 		r.packets = steer_be64(e.packets);
 		r.bytes = steer_be64(e.bytes);
@@ -302,35 +294,145 @@ int steer_elements(struct steer *s, enum steer_set set, steer_element_cb *cb,
 	return err == -ENOENT ? 0 : err;
 }
 
+/* What a map of sources has, by key, until that of destinations is read. */
+struct mapped {
+	enum steer_map map;
+	enum ruleset_part part; /* that is read */
+	bool both;
+	struct source {
+		uint8_t key[BATCH_KEY_MAX];
+		uint8_t byte[16];
+	} *source;
+	size_t n, room;
+	int err;
+	steer_mapped_cb *cb;
+	void *arg;
+};
+
+static void keep_source(struct mapped *m, const struct tuple *t,
+			const uint8_t *to)
+{
+	size_t room = m->room ? 2 * m->room : 64;
+	struct source *source;
+
+	if (m->n == m->room && m->n < STEER_TUPLES_MAX) {
+		source = realloc(m->source, room * sizeof(*source));
+		if (!source) {
+			m->err = -ENOMEM;
+			return;
+		}
+		m->source = source;
+		m->room = room;
+	}
+	if (m->n == m->room)
+		return;
+	source = &m->source[m->n++];
+	memset(source, 0, sizeof(*source));
+	(void)steer_tuple_key(t, source->key);
+	memcpy(source->byte, to, addr_size(&t->local.addr));
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, BATCH_KEY_MAX);
+}
+
+static const struct source *find_source(const struct mapped *m,
+					const struct tuple *t)
+{
+	uint8_t key[BATCH_KEY_MAX] = { 0 };
+
+	(void)steer_tuple_key(t, key);
+	return m->n ? bsearch(key, m->source, m->n, sizeof(*m->source),
+			      compare_keys) : NULL;
+}
+
+static void put_field(const struct mapped *m, enum ruleset_part part,
+		      const uint8_t *from, struct tuple *t)
+{
+	const bool local = (m->map == STEER_SEND) == (part == RULESET_SADDR);
+	struct addr *a = local ? &t->local.addr : &t->remote.addr;
+
+	memcpy(a->byte, from, addr_size(a));
+}
+
+static void on_field(const struct tuple *t, const uint8_t *to, void *arg)
+{
+	struct mapped *m = arg;
+	const struct source *source;
+	struct tuple whole = *t;
+
+	if (m->both && m->part == RULESET_SADDR) {
+		keep_source(m, t, to);
+		return;
+	}
+	put_field(m, m->part, to, &whole);
+	if (m->both) {
+		source = find_source(m, t);
+		if (!source)
+			return;
+		put_field(m, RULESET_SADDR, source->byte, &whole);
+	}
+	m->cb(t, &whole, m->arg);
+}
+
+static int read_mapped(struct steer *s, uint8_t family, struct mapped *m)
+{
+	struct dump d = { .family = family, .map = m->map,
+			  .on_mapped = on_field, .arg = m };
+	int err = 0;
+
+	for (int part = RULESET_SADDR; part <= RULESET_DADDR && !err; part++) {
+		m->part = (enum ruleset_part)part;
+		err = dump_elements(s, ruleset_map_name(m->map, m->both,
+							m->part, family), &d);
+		if (!err)
+			err = m->err;
+		if (m->n && part == RULESET_SADDR)
+			qsort(m->source, m->n, sizeof(*m->source),
+			      compare_keys);
+	}
+	return err;
+}
+
 int steer_mapped(struct steer *s, enum steer_map map, steer_mapped_cb *cb,
 		 void *arg)
 {
 	int err = 0;
 
-	for (uint8_t family = 4; family <= 6 && !err; family += 2) {
-		struct dump d = { .family = family,
-				  .map = map,
-				  .on_mapped = cb,
-				  .arg = arg };
+	for (int i = 0; i < 4 && !err; i++) {
+		struct mapped m = { .map = map, .both = i % 2, .cb = cb,
+				    .arg = arg };
 
-		err = dump_elements(s, ruleset_map_name(map, family), &d);
+		err = read_mapped(s, i < 2 ? 4 : 6, &m);
+		free(m.source);
 	}
 	return err == -ENOENT ? 0 : err;
 }
 
+/* Every map that counts. */
 static int dump_map(struct steer *s, enum steer_map map, uint8_t family,
 		    steer_rewritten_cb *cb, void *arg)
 {
+	const char *const name[] = {
+		ruleset_map_name(map, false, RULESET_SADDR, family),
+		ruleset_map_name(map, false, RULESET_DADDR, family),
+		ruleset_map_name(map, true, RULESET_SADDR, family),
+		ruleset_ported_map_name(map, RULESET_SADDR, IPPROTO_TCP, family),
+		ruleset_ported_map_name(map, RULESET_SADDR, IPPROTO_UDP, family),
+	};
+	static const uint8_t proto[] = { 0, 0, 0, IPPROTO_TCP, IPPROTO_UDP };
 	struct dump d = { .family = family,
 			  .map = map,
 			  .on_rewritten = cb,
 			  .arg = arg };
-	int err = dump_elements(s, ruleset_map_name(map, family), &d);
+	int err = 0;
 
-	if (err)
-		return err;
-	return dump_elements(s, ruleset_ported_map_name(map, false, family),
-			     &d);
+	for (size_t i = 0; i < sizeof(proto) && !err; i++) {
+		d.proto = proto[i];
+		err = dump_elements(s, name[i], &d);
+	}
+	return err;
 }
 
 int steer_rewritten(struct steer *s, steer_rewritten_cb *cb, void *arg)

@@ -54,8 +54,12 @@ static const struct family families[] = {
 };
 static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP };
 
-/* Which ports change: bit 0 ours, bit 1 theirs. */
+/* What changes: both addresses, and ports (bit 0 ours, bit 1 theirs); or one
+ * address alone. */
 #define PORTED_ALL 4
+#define OUR_ADDR 4
+#define THEIR_ADDR 5
+#define CHANGES_ALL 6
 
 struct scene {
 	struct hosts *hosts;
@@ -65,14 +69,18 @@ struct scene {
 };
 
 static struct tuple tuple_at(const struct family *f, uint8_t proto, bool wire,
-			     unsigned int ported)
+			     unsigned int changes)
 {
-	const char *const *at = wire ? f->wire : f->identity;
+	const unsigned int ported = wire && changes < PORTED_ALL ? changes : 0;
+	const bool ours = wire && changes != THEIR_ADDR;
+	const bool theirs = wire && changes != OUR_ADDR;
 	struct tuple t;
 
 	memset(&t, 0, sizeof(t));
-	t.local = host_endpoint(at[0], wire && ported & 1 ? 6400 : 5400);
-	t.remote = host_endpoint(at[1], wire && ported & 2 ? 6300 : 5300);
+	t.local = host_endpoint(ours ? f->wire[0] : f->identity[0],
+				ported & 1 ? 6400 : 5400);
+	t.remote = host_endpoint(theirs ? f->wire[1] : f->identity[1],
+				 ported & 2 ? 6300 : 5300);
 	t.proto = proto;
 	return t;
 }
@@ -175,10 +183,10 @@ static void scene_close(struct scene *s)
 }
 
 static void scene_flow(struct scene *s, const struct family *f, uint8_t proto,
-		       unsigned int ported)
+		       unsigned int changes)
 {
 	s->identity = tuple_at(f, proto, false, 0);
-	s->wire = tuple_at(f, proto, true, ported);
+	s->wire = tuple_at(f, proto, true, changes);
 	sets_add(s->steer, &s->identity, &s->wire);
 	map_both(s->steer, &s->identity, &s->wire, true);
 }
@@ -363,7 +371,7 @@ static void check_varied(void **state, vary *change, const uint8_t *proto,
 	struct scene s;
 
 	SCENE(&s, state);
-	for (size_t i = 0; i < 2 * n_protos * PORTED_ALL; i++) {
+	for (size_t i = 0; i < 2 * n_protos * CHANGES_ALL; i++) {
 		const struct family *f = &families[i & 1];
 		int raw;
 
@@ -463,7 +471,7 @@ static void test_a_sum_of_zero_is_no_missing_one(void **state)
 	struct scene s;
 
 	SCENE(&s, state);
-	for (unsigned int i = 0; i < 2 * PORTED_ALL; i++) {
+	for (unsigned int i = 0; i < 2 * CHANGES_ALL; i++) {
 		int raw;
 
 		scene_flow(&s, &families[i & 1], IPPROTO_UDP, i / 2);
@@ -661,7 +669,7 @@ static void check_sockets(void **state, const char *offloads)
 	SCENE(&s, state);
 	set_offloads(s.hosts, offloads);
 	host_enter(s.hosts->a);
-	for (unsigned int i = 0; i < 2 * PORTED_ALL; i++) {
+	for (unsigned int i = 0; i < 2 * CHANGES_ALL; i++) {
 		scene_flow(&s, &families[i & 1], IPPROTO_UDP, i / 2);
 		check_datagrams(&s, true);
 		check_datagrams(&s, false);
@@ -746,7 +754,7 @@ static void test_strangers_are_not_translated(void **state)
 
 	SCENE(&s, state);
 	q = queue_open(QUEUE_IN, &got);
-	for (unsigned int i = 0; i < 2 * PORTED_ALL; i++) {
+	for (unsigned int i = 0; i < 2 * CHANGES_ALL; i++) {
 		int raw;
 
 		scene_flow(&s, &families[i & 1], IPPROTO_TCP, i / 2);
@@ -1037,7 +1045,7 @@ static void test_elements_count(void **state)
 	struct scene s;
 
 	SCENE(&s, state);
-	for (unsigned int i = 0; i < 2 * 2 * PORTED_ALL; i++) {
+	for (unsigned int i = 0; i < 2 * 2 * CHANGES_ALL; i++) {
 		struct counts c = { .scene = &s };
 		uint64_t bytes = 0;
 		int raw, err;
@@ -1182,10 +1190,12 @@ static void test_nothing_is_lost_or_leaks_between(void **state)
 	CPU_SET(0, &one);
 	(void)sched_setaffinity(0, sizeof(one), &one);
 	SCENE(&s, state);
-	for (unsigned int i = 0; i < 2 * 2; i++) {
+	for (unsigned int i = 0; i < 2 * 4; i++) {
+		static const unsigned int changes[] = { 0, 3, OUR_ADDR,
+							THEIR_ADDR };
 		int at_a, at_b, plain_a, plain_b;
 
-		scene_flow(&s, &families[i & 1], IPPROTO_UDP, i & 2 ? 3 : 0);
+		scene_flow(&s, &families[i & 1], IPPROTO_UDP, changes[i / 2]);
 		udp_open(&s, &at_a, &at_b);
 		set_int(at_a, SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20);
 		set_int(at_b, SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20);
