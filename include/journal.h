@@ -37,7 +37,7 @@
 #include "migrate.h"
 #include "way.h"
 
-#define JOURNAL_VERSION 3
+#define JOURNAL_VERSION 4
 #define JOURNAL_RECORD_MAX 4096
 #define JOURNAL_FILE_MAX (64u << 20)
 #define JOURNAL_BOOT_ID_SIZE 16

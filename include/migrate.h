@@ -104,6 +104,8 @@ struct accepted {
 	struct locator locator;
 	uint64_t proved_seq; /* mover: PROVE sent, no answer: peer may use it */
 	uint64_t until_ms; /* end of its drain or lease */
+	/* mover: of the last PROVE for it; zeros: none was sent */
+	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
 };
 
 /* ------------------------------------------------------------- actions */
@@ -258,7 +260,7 @@ struct mover {
 	uint64_t sent_ms; /* outstanding message first sent */
 	uint64_t try_ms, try_end_ms; /* while trying: the next nonce, the end */
 	struct rtt rtt;
-	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
+	uint8_t challenge[MIGRATE_CHALLENGE_SIZE]; /* of `seq`: PROVE, nonces */
 	unsigned int n_accepted;
 	struct accepted accepted[MIGRATE_ACCEPTED_MAX];
 	/* Not in the journal. */
@@ -294,8 +296,9 @@ const struct locator *mover_target(const struct mover *m);
 bool mover_accepts(const struct mover *m, const struct addr *a);
 /* Has the peer refused that source in this round? */
 bool mover_was_refused(const struct mover *m, const struct addr *a);
-/* Has an ACCEPT come, ever? Before that no nonce of this track can be made. */
-bool mover_was_accepted(const struct mover *m);
+/* Was PROVE sent for where it is, ever? By no other challenge can nonces be made
+ * that no ACCEPT comes before. */
+bool mover_was_proved(const struct mover *m);
 /* The network is another one: why a move that could wait was refused, of which
  * no round is under way, is no longer of interest. */
 void mover_forget_refusal(struct mover *m);
@@ -353,6 +356,8 @@ struct follower {
 	bool holding;
 	struct locator offer; /* while OFFERED */
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
+	uint8_t proved[MIGRATE_CHALLENGE_SIZE]; /* of the last PROVE that was
+						 * right; zeros: none */
 	unsigned int accepts; /* ACCEPTs sent for `pending` */
 	uint64_t accept_ms; /* the last of them */
 	uint64_t lease_ms; /* its end */

@@ -13,7 +13,7 @@
  *	UDP	a datagram with this payload:
  *		| magic x8 | MAC x16 |
  *
- * The MAC is keyed by the challenge of ACCEPT, which only both ends know, and
+ * The MAC is keyed by a challenge of ACCEPT, which only both ends know, and
  * differs by direction: nobody else can make one, none can be sent back.
  *
  * Owns that layout. Pure: never sends, never decides what a nonce means.

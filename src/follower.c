@@ -172,9 +172,14 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 	}
 	if (back) {
 		/* The mover may want to know whether its flows are carried
-		 * there: what was offered last is what both know. */
-		if (f->pending)
+		 * there. What was offered since it came may never have reached
+		 * it: both know the challenge that it came with. */
+		if (challenge_is_set(f->proved)) {
 			f->pending = ev->seq;
+			if (!MUTANT(key_of_last_offer))
+				memcpy(f->challenge, f->proved,
+				       sizeof(f->challenge));
+		}
 		commit(f, ev->seq, &ev->to, false, now, out);
 		return;
 	}
@@ -262,6 +267,7 @@ static void on_prove(struct follower *f, const struct follower_event *ev,
 	}
 	if (f->accepts == 1)
 		rtt_add_sample(&f->rtt, now - f->accept_ms);
+	memcpy(f->proved, f->challenge, sizeof(f->proved));
 	commit(f, ev->seq, &f->offer, true, now, out);
 }
 

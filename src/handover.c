@@ -394,7 +394,7 @@ static enum migrate_cause cause_to_move(struct track *t, uint64_t now_ms)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	enum migrate_cause cause = source_look(t, now_ms);
 
-	if (unfit_is(t, current) && mover_was_accepted(&t->mover))
+	if (unfit_is(t, current) && mover_was_proved(&t->mover))
 		return cause == MIGRATE_CAUSE_REFRESH ?
 			       MIGRATE_CAUSE_BETTER_ROUTE : cause;
 	if (cause == MIGRATE_CAUSE_BETTER_ROUTE &&

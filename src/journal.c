@@ -126,6 +126,7 @@ static void code_accepted(struct coder *c, struct accepted *list,
 		code_locator(c, &list[i].locator);
 		code_u64(c, &list[i].proved_seq);
 		code_u64(c, &list[i].until_ms);
+		code_bytes(c, list[i].challenge, sizeof(list[i].challenge));
 	}
 }
 
@@ -213,6 +214,7 @@ static void code_follower(struct coder *c, struct follower *f)
 	code_bool(c, &f->holding);
 	code_locator(c, &f->offer);
 	code_bytes(c, f->challenge, sizeof(f->challenge));
+	code_bytes(c, f->proved, sizeof(f->proved));
 	code_below(c, &f->accepts, UINT32_MAX);
 	code_u64(c, &f->accept_ms);
 	code_u64(c, &f->lease_ms);

@@ -43,6 +43,13 @@ uint32_t rtt_pto_ms(const struct rtt *r)
 	return pto > MIGRATE_PTO_MAX_MS ? MIGRATE_PTO_MAX_MS : pto;
 }
 
+bool challenge_is_set(const uint8_t challenge[MIGRATE_CHALLENGE_SIZE])
+{
+	static const uint8_t none[MIGRATE_CHALLENGE_SIZE];
+
+	return memcmp(challenge, none, sizeof(none)) != 0;
+}
+
 uint64_t migrate_drain_ms(const struct rtt *r)
 {
 	uint64_t drain = 3 * (uint64_t)rtt_pto_ms(r);

@@ -26,6 +26,9 @@ void accepted_remove(struct accepted *list, unsigned int *n, unsigned int i);
 bool accepted_has_addr(const struct accepted *list, unsigned int n,
 		       const struct addr *a);
 
+/* Zeros stand for none: of 16 random bytes nobody meets them. */
+bool challenge_is_set(const uint8_t challenge[MIGRATE_CHALLENGE_SIZE]);
+
 /* How long packets of the past may still come: max(3 PTO, 2 s). */
 uint64_t migrate_drain_ms(const struct rtt *r);
 

@@ -315,8 +315,11 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 		m->evaluate_ms = now;
 	}
 	m->sending_up = m->current_up;
-	if (m->again && m->current_up)
+	if (m->again && m->current_up) {
+		memcpy(m->challenge, entry(m, &m->current)->challenge,
+		       sizeof(m->challenge));
 		begin_trial(m, now, out);
+	}
 	actions_note(out, moved ? COUNTER_MOVES_DONE : COUNTER_MOVES_ABANDONED,
 		     REASON_NONE, m->seq, &m->current);
 }
@@ -401,6 +404,8 @@ static void rest(struct mover *m, uint64_t now, struct migrate_actions *out)
 static void switch_over(struct mover *m, uint32_t random, uint64_t now,
 			struct migrate_actions *out)
 {
+	struct accepted *at = entry(m, &m->target);
+
 	actions_journal(out);
 	m->state = MOVER_SWITCHED;
 	m->permit_ms = now + MIGRATE_GIVE_UP_MS;
@@ -409,7 +414,8 @@ static void switch_over(struct mover *m, uint32_t random, uint64_t now,
 	m->backoff_ms = rtt_pto_ms(&m->rtt);
 	m->repeats = 0;
 	m->sent_ms = now;
-	entry(m, &m->target)->proved_seq = m->seq;
+	at->proved_seq = m->seq;
+	memcpy(at->challenge, m->challenge, sizeof(at->challenge));
 	outbound(m, &m->target, out);
 	m->sending_up = true;
 	send_outstanding(m, out);
@@ -463,18 +469,20 @@ static void wait_for_round(struct mover *m, uint64_t at_ms)
 		m->evaluate_ms = at_ms;
 }
 
-bool mover_was_accepted(const struct mover *m)
+bool mover_was_proved(const struct mover *m)
 {
-	static const uint8_t none[MIGRATE_CHALLENGE_SIZE];
-
-	return memcmp(m->challenge, none, sizeof(none)) != 0;
+	for (unsigned int i = 0; i < m->n_accepted; i++)
+		if (locator_equal(&m->accepted[i].locator, &m->current))
+			return challenge_is_set(m->accepted[i].challenge);
+	return false;
 }
 
 /* MOVE to where the track is has no ACCEPT: its nonces are made with the
- * challenge of the last one. */
+ * challenge that the peer has moved it there for. Every later one was for a
+ * locator that it sends to no more, or has never sent to. */
 static bool may_try_again(const struct mover *m)
 {
-	return m->state == MOVER_STEADY && may_stay(m) && mover_was_accepted(m);
+	return m->state == MOVER_STEADY && may_stay(m) && mover_was_proved(m);
 }
 
 static void situation_resting(struct mover *m, enum migrate_cause cause,
@@ -729,6 +737,9 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 	 * unknown, where we are is not: say it again. */
 	hold(m, now, out);
 	m->peer_lost = true;
+	for (unsigned int i = 0; i < m->n_accepted; i++)
+		memset(m->accepted[i].challenge, 0,
+		       sizeof(m->accepted[i].challenge));
 	if (asking(m))
 		begin(m, &m->target, true, ev->random, now, out);
 	else if (m->current_up)

@@ -167,7 +167,7 @@ bool unfit_may_try(const struct track *t)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	const struct flow *f;
 
-	if (!mover_was_accepted(&t->mover))
+	if (!mover_was_proved(&t->mover))
 		return false;
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
 		if (addr_equal(&f->identity.local.addr, current))

@@ -240,9 +240,11 @@ static void receive_nonce(struct world *w, struct host *h,
 			host_step_mover(w, h, d->track, &ev, d);
 		return;
 	}
-	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0 ||
-	    !follower_nonce_seq(f, &src, w->now, &ev.seq) || ev.seq != d->seq)
+	if (!follower_nonce_seq(f, &src, w->now, &ev.seq) || ev.seq != d->seq)
 		return;
+	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0)
+		fail(w, "host %d follower %u: the nonces of %llu have another key here",
+		     h->id, d->track, (unsigned long long)d->seq);
 	back.kind = D_NONCE_BACK;
 	back.from_host = h->id;
 	back.src = d->dst;

@@ -785,13 +785,18 @@ static void a_trial_comes_before_prove(void **state)
 	assert_null(has(MIGRATE_SEND));
 }
 
-static void accept_with_challenge(uint64_t seq)
+static void accept_with(uint64_t seq, uint8_t challenge)
 {
 	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = seq,
 				  .arrived_on = m.target.addr, .pilot = true };
 
-	memset(ev.challenge, 0xc5, sizeof(ev.challenge));
+	memset(ev.challenge, challenge, sizeof(ev.challenge));
 	mover_event(ev);
+}
+
+static void accept_with_challenge(uint64_t seq)
+{
+	accept_with(seq, 0xc5);
 }
 
 /* At N, which is not known to carry the flows. */
@@ -851,6 +856,41 @@ static void where_none_comes_the_next_one_is_asked_for(void **state)
 	assert_int_equal(m.state, MOVER_SWITCHED);
 	answer(MOVER_DONE, 3);
 	assert_null(has(MIGRATE_TRY));
+}
+
+/* One that came of nothing may be unknown to the other end. */
+static void its_nonces_are_made_by_the_last_prove(void **state)
+{
+	(void)state;
+	to_blocked();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", O);
+	accept_with(2, 0x77);
+	while (m.trying)
+		wait_for_timer();
+	assert_int_equal(sent(MIGRATE_MOVE)->seq, 3);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	answer(MOVER_DONE, 3);
+	assert_int_equal(m.state, MOVER_STEADY);
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	answer(MOVER_DONE, 4);
+	assert_int_equal(has(MIGRATE_TRY)->seq, 4);
+	assert_int_equal(m.challenge[0], 0xc5);
+}
+
+/* The other end has forgotten it. */
+static void nor_by_one_before_the_peer_was_lost(void **state)
+{
+	(void)state;
+	to_blocked();
+	assert_true(mover_was_proved(&m));
+	mover_event((struct mover_event){ .type = MOVER_SYNC, .seq = 0 });
+	assert_int_equal(m.state, MOVER_ASKED);
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_false(mover_was_proved(&m));
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_null(has(MIGRATE_SEND));
 }
 
 /* Anybody could make its nonces. */
@@ -1280,7 +1320,7 @@ static void move_is_accepted_then_answered(void **state)
 	assert_int_equal(follower_role(&f, 1), LOCATOR_PENDING);
 }
 
-static void move_back_may_be_tried_by_the_last_challenge(void **state)
+static void move_back_may_be_tried_by_the_proved_challenge(void **state)
 {
 	const struct locator o = O, n = N;
 	uint64_t seq;
@@ -1301,6 +1341,28 @@ static void move_back_may_be_tried_by_the_last_challenge(void **state)
 	assert_false(follower_nonce_seq(&f, &o.addr, now, &seq));
 	now += MIGRATE_TRY_MAX_MS;
 	assert_false(follower_nonce_seq(&f, &n.addr, now, &seq));
+}
+
+/* Its ACCEPT may be lost. */
+static void an_offer_that_came_of_nothing_tries_nothing(void **state)
+{
+	const struct locator o = O, n = N;
+	uint64_t seq;
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	move(2, O, false, REASON_NONE);
+	assert_int_equal(sent(MIGRATE_DONE)->seq, 2);
+	assert_false(follower_nonce_seq(&f, &o.addr, now, &seq));
+	move(3, N, false, REASON_NONE);
+	prove(3, N, 3);
+	move(4, O, false, REASON_NONE);
+	assert_int_equal(f.challenge[0], 4);
+	move(5, N, false, REASON_NONE);
+	assert_int_equal(sent(MIGRATE_DONE)->seq, 5);
+	assert_true(follower_nonce_seq(&f, &n.addr, now, &seq));
+	assert_int_equal(seq, 5);
+	assert_int_equal(f.challenge[0], 3);
 }
 
 static void move_from_gone_holds(void **state)
@@ -1647,6 +1709,8 @@ int main(void)
 		MOVER(a_trial_comes_before_prove),
 		MOVER(where_it_is_a_trial_comes_after_done),
 		MOVER(where_none_comes_the_next_one_is_asked_for),
+		MOVER(its_nonces_are_made_by_the_last_prove),
+		MOVER(nor_by_one_before_the_peer_was_lost),
 		MOVER(without_a_challenge_there_is_no_trial),
 		MOVER(a_trial_repeats_the_nonce_alone),
 		MOVER(a_trial_without_an_answer_goes_back),
@@ -1669,7 +1733,8 @@ int main(void)
 		MOVER(rtt_gives_the_pto),
 		FOLLOWER(many_moves_end_the_permit),
 		FOLLOWER(move_is_accepted_then_answered),
-		FOLLOWER(move_back_may_be_tried_by_the_last_challenge),
+		FOLLOWER(move_back_may_be_tried_by_the_proved_challenge),
+		FOLLOWER(an_offer_that_came_of_nothing_tries_nothing),
 		FOLLOWER(move_from_gone_holds),
 		FOLLOWER(move_relayed_is_ignored),
 		FOLLOWER(move_repeated_gets_the_same_challenge),
