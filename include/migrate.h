@@ -348,7 +348,7 @@ struct follower {
 	enum follower_state state;
 	uint32_t track; /* the peer's number */
 	uint64_t committed;
-	uint64_t committed_ms; /* in this run; 0 never */
+	uint64_t done_ms; /* DONE was said last, in this run; 0 never */
 	uint64_t pending; /* while OFFERED; later what `challenge` is for */
 	uint64_t floor; /* lower ones that are not `committed` are stale */
 	struct locator sending; /* outbound destination */

@@ -60,6 +60,14 @@ static void send_accept(struct follower *f, uint64_t now,
 	f->accept_ms = now;
 }
 
+/* The mover tries the path from when it hears this. */
+static void send_done(struct follower *f, uint64_t now,
+		      struct migrate_actions *out)
+{
+	send_answer(MIGRATE_DONE, f->committed, &f->sending.addr, out);
+	f->done_ms = now;
+}
+
 /* All but the current one and an offer may go to make room: tombstones last
  * longer than the mover may use what was cancelled. The last slot is for a
  * rollback that has to remember an addition and could not carry out the
@@ -107,7 +115,6 @@ static void commit(struct follower *f, uint64_t seq, const struct locator *to,
 	}
 	f->state = FOLLOWER_STEADY;
 	f->committed = seq;
-	f->committed_ms = now;
 	f->floor = seq + 1;
 	f->sending = target;
 	f->gone = false;
@@ -117,7 +124,7 @@ static void commit(struct follower *f, uint64_t seq, const struct locator *to,
 	} else if (moved) {
 		actions_add(out, MIGRATE_SWITCH)->to = target;
 	}
-	send_answer(MIGRATE_DONE, seq, &target.addr, out);
+	send_done(f, now, out);
 	if (moved)
 		actions_note(out, COUNTER_MOVES_COMMITTED, REASON_NONE,
 			     seq, &target);
@@ -229,7 +236,7 @@ static void on_move(struct follower *f, const struct follower_event *ev,
 		break;
 	case FOLLOWER_SEQ_COMMITTED:
 		if (!f->gone && addr_equal(&ev->to.addr, &f->sending.addr))
-			send_answer(MIGRATE_DONE, ev->seq, &ev->to.addr, out);
+			send_done(f, now, out);
 		break;
 	case FOLLOWER_SEQ_PENDING:
 		/* Sent to every locator of ours, it arrives in copies. */
@@ -249,8 +256,7 @@ static void on_prove(struct follower *f, const struct follower_event *ev,
 {
 	if (ev->seq == f->committed) {
 		if (!f->gone)
-			send_answer(MIGRATE_DONE, ev->seq, &f->sending.addr,
-				    out);
+			send_done(f, now, out);
 		return;
 	}
 	if (f->state != FOLLOWER_OFFERED || ev->seq != f->pending) {
@@ -390,8 +396,8 @@ bool follower_nonce_seq(const struct follower *f, const struct addr *from,
 	const bool offered = f->state == FOLLOWER_OFFERED;
 
 	/* PROVE may be there before the nonce that did not hold it up. */
-	if (!offered && (!f->committed_ms ||
-			 now_ms >= f->committed_ms + MIGRATE_TRY_MAX_MS))
+	if (!offered && (!f->done_ms ||
+			 now_ms >= f->done_ms + MIGRATE_TRY_MAX_MS))
 		return false;
 	*seq = offered ? f->pending : f->committed;
 	return f->pending == *seq && *seq > 0 &&

@@ -489,7 +489,7 @@ static bool is_late(const struct flow *f, uint64_t now_ms)
 		return true;
 	return theirs && (theirs->follower.state == FOLLOWER_OFFERED ||
 			  now_ms < theirs->follower.accept_ms + LATE_MS ||
-			  now_ms < theirs->follower.committed_ms + LATE_MS);
+			  now_ms < theirs->follower.done_ms + LATE_MS);
 }
 
 bool trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)

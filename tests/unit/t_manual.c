@@ -249,7 +249,7 @@ static void timers_are_right(void **state)
 	assert_says("Three wrong ones");
 	assert_says("at most %d times; copies within %d ms",
 		    MIGRATE_ACCEPT_REPEATS_MAX, MIGRATE_COPY_MS);
-	assert_says("committed within %d s, from its N",
+	assert_says("within %d s after DONE of the committed one",
 		    MIGRATE_TRY_MAX_MS / 1000);
 	assert_says("to the socket for %d s after that",
 		    MIGRATE_PTO_MAX_MS / 1000);

@@ -1343,6 +1343,28 @@ static void move_back_may_be_tried_by_the_proved_challenge(void **state)
 	assert_false(follower_nonce_seq(&f, &n.addr, now, &seq));
 }
 
+/* The mover waits for its answer from DONE on, which may come after others. */
+static void nonces_are_taken_from_the_last_done_on(void **state)
+{
+	const struct locator n = N;
+	uint64_t seq;
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	prove(1, N, 1);
+	for (int i = 0; i < 3; i++) {
+		now += MIGRATE_TRY_MAX_MS;
+		assert_false(follower_nonce_seq(&f, &n.addr, now, &seq));
+		prove(1, N, 1);
+		assert_int_equal(sent(MIGRATE_DONE)->seq, 1);
+		assert_true(follower_nonce_seq(&f, &n.addr, now, &seq));
+		now += MIGRATE_TRY_MAX_MS;
+		move(1, N, false, REASON_NONE);
+		assert_int_equal(sent(MIGRATE_DONE)->seq, 1);
+		assert_true(follower_nonce_seq(&f, &n.addr, now, &seq));
+	}
+}
+
 /* Its ACCEPT may be lost. */
 static void an_offer_that_came_of_nothing_tries_nothing(void **state)
 {
@@ -1734,6 +1756,7 @@ int main(void)
 		FOLLOWER(many_moves_end_the_permit),
 		FOLLOWER(move_is_accepted_then_answered),
 		FOLLOWER(move_back_may_be_tried_by_the_proved_challenge),
+		FOLLOWER(nonces_are_taken_from_the_last_done_on),
 		FOLLOWER(an_offer_that_came_of_nothing_tries_nothing),
 		FOLLOWER(move_from_gone_holds),
 		FOLLOWER(move_relayed_is_ignored),
