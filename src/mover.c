@@ -881,6 +881,9 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		actions_journal(out);
 		outbound(m, &m->current, out);
 	}
+	/* What is held bears no nonce: none says nothing of the path. */
+	if (m->state == MOVER_HELD)
+		m->trying = false;
 }
 
 void mover_rollback(struct mover *m, const struct mover *before,

@@ -858,6 +858,26 @@ static void where_none_comes_the_next_one_is_asked_for(void **state)
 	assert_null(has(MIGRATE_TRY));
 }
 
+/* While it has no address it sends none, and hears of none. */
+static void what_is_held_is_not_blocked(void **state)
+{
+	(void)state;
+	to_blocked();
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	answer(MOVER_DONE, 2);
+	assert_true(m.trying);
+	situation(MIGRATE_CAUSE_GONE, "", nowhere);
+	assert_int_equal(m.state, MOVER_HELD);
+	assert_false(m.trying);
+	now += MIGRATE_TRY_MAX_MS;
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_false(noted(COUNTER_MOVES_BLOCKED));
+	assert_null(has(MIGRATE_NEXT_CANDIDATE));
+	situation(MIGRATE_CAUSE_REFRESH, "cs", N);
+	assert_false(mover_holds(&m));
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
 /* One that came of nothing may be unknown to the other end. */
 static void its_nonces_are_made_by_the_last_prove(void **state)
 {
@@ -1731,6 +1751,7 @@ int main(void)
 		MOVER(a_trial_comes_before_prove),
 		MOVER(where_it_is_a_trial_comes_after_done),
 		MOVER(where_none_comes_the_next_one_is_asked_for),
+		MOVER(what_is_held_is_not_blocked),
 		MOVER(its_nonces_are_made_by_the_last_prove),
 		MOVER(nor_by_one_before_the_peer_was_lost),
 		MOVER(without_a_challenge_there_is_no_trial),

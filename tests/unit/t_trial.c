@@ -401,6 +401,28 @@ static void one_in_use_that_comes_anew_is_tried_again(void **state)
 	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 2);
 }
 
+/* It sends none: that is nothing new about the path. */
+static void one_in_use_that_goes_meanwhile_is_not_blamed(void **state)
+{
+	const struct tuple *t = stuck();
+
+	(void)state;
+	pass(10 * MINUTE - 2500);
+	while (!mover_of(t)->trying)
+		run_queues(1);
+	while (mover_of(t)->try_ms < mover_of(t)->try_end_ms)
+		run_queues(1);
+	addr_remove(&host[0], NEW); /* behind the last one of this trial */
+	run_queues(5000);
+	assert_int_equal(mover_of(t)->state, MOVER_HELD);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+	raw_fate = RAW_CARRIED;
+	addr_add(&host[0], NEW, 2);
+	pass(11000);
+	check_wire(t, NEW);
+	assert_int_equal(reason_of(t), REASON_NONE);
+}
+
 /* None has carried them, and one does by now. */
 static void the_others_are_tried_again_with_it(void **state)
 {
@@ -1132,6 +1154,7 @@ int main(void)
 		TRIAL(a_blocked_path_is_told_once_until_it_changes),
 		TRIAL(a_route_that_changes_during_a_trial_is_another),
 		TRIAL(one_in_use_that_comes_anew_is_tried_again),
+		TRIAL(one_in_use_that_goes_meanwhile_is_not_blamed),
 		TRIAL(the_others_are_tried_again_with_it),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
 		TRIAL(a_wish_is_no_reason_to_stay_where_nothing_passes),
