@@ -95,42 +95,6 @@ static bool same_way(const struct unfit_way *x, const struct unfit_way *y)
 	       addr_equal(&x->gateway, &y->gateway);
 }
 
-/* Or has ended. */
-static struct unfit_path *first_to_end(struct assoc *a)
-{
-	struct unfit_path *first = &a->unfit[0];
-
-	for (unsigned int i = 1; i < a->n_unfit; i++)
-		if (a->unfit[i].until_ms < first->until_ms)
-			first = &a->unfit[i];
-	return first;
-}
-
-/* At the bound the one that ends first goes. */
-bool unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
-{
-	struct assoc *a = t->assoc;
-	const struct rtmon_address *at = rtmon_find(a->d->rtmon, own);
-	struct unfit_path *p = find(a, own, source_peer_locator(t));
-	const bool told = p && p->told && same_way(&p->way, &t->tried_way);
-
-	if (!p)
-		p = a->n_unfit < UNFIT_MAX ? &a->unfit[a->n_unfit++] :
-					     first_to_end(a);
-	*p = (struct unfit_path){
-		.own = *own,
-		.remote = *source_peer_locator(t),
-		.ifindex = at ? at->ifindex : 0,
-		.way = t->tried_way,
-		.mark = t->mark,
-		.uid = t->uid,
-		.told = true,
-	};
-	renew(p, now_ms);
-	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
-	return !told;
-}
-
 /* False where none is known: nothing leaves. */
 static bool ask_way(struct daemon *d, const struct rtmon_query *q,
 		    struct unfit_way *way)
@@ -186,6 +150,49 @@ static bool is_in_use(const struct assoc *a, const struct unfit_path *p)
 			    source_peer_locator(t)))
 			return true;
 	return false;
+}
+
+/* Or has ended. Flows that are on one in use would have no reason to leave it
+ * any more: those in use come last. */
+static struct unfit_path *first_to_go(struct assoc *a)
+{
+	struct unfit_path *first = &a->unfit[0];
+	bool first_is = is_in_use(a, first);
+
+	for (unsigned int i = 1; i < a->n_unfit; i++) {
+		struct unfit_path *p = &a->unfit[i];
+		const bool is = is_in_use(a, p);
+
+		if (is != first_is ? is : p->until_ms >= first->until_ms)
+			continue;
+		first = p;
+		first_is = is;
+	}
+	return first;
+}
+
+bool unfit_note(struct track *t, const struct addr *own, uint64_t now_ms)
+{
+	struct assoc *a = t->assoc;
+	const struct rtmon_address *at = rtmon_find(a->d->rtmon, own);
+	struct unfit_path *p = find(a, own, source_peer_locator(t));
+	const bool told = p && p->told && same_way(&p->way, &t->tried_way);
+
+	if (!p)
+		p = a->n_unfit < UNFIT_MAX ? &a->unfit[a->n_unfit++] :
+					     first_to_go(a);
+	*p = (struct unfit_path){
+		.own = *own,
+		.remote = *source_peer_locator(t),
+		.ifindex = at ? at->ifindex : 0,
+		.way = t->tried_way,
+		.mark = t->mark,
+		.uid = t->uid,
+		.told = true,
+	};
+	renew(p, now_ms);
+	agenda_touch(&a->d->agenda[AGENDA_MOVES], a);
+	return !told;
 }
 
 /* May the path be another one now? */

@@ -423,6 +423,24 @@ static void one_in_use_that_goes_meanwhile_is_not_blamed(void **state)
 	assert_int_equal(reason_of(t), REASON_NONE);
 }
 
+/* More of them than are remembered have been tried since. */
+static void one_in_use_is_remembered_longest(void **state)
+{
+	const struct tuple *t = stuck();
+	char own[ADDR_TEXT_MAX];
+
+	(void)state;
+	host[0].source_rules = true;
+	for (unsigned int i = 0; i <= UNFIT_MAX; i++) {
+		snprintf(own, sizeof(own), "10.0.0.%u", 20 + i);
+		addr_add(&host[0], own, 3);
+		run_queues(3000);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), i + 2);
+		check_wire(t, NEW);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+	}
+}
+
 /* None has carried them, and one does by now. */
 static void the_others_are_tried_again_with_it(void **state)
 {
@@ -1155,6 +1173,7 @@ int main(void)
 		TRIAL(a_route_that_changes_during_a_trial_is_another),
 		TRIAL(one_in_use_that_comes_anew_is_tried_again),
 		TRIAL(one_in_use_that_goes_meanwhile_is_not_blamed),
+		TRIAL(one_in_use_is_remembered_longest),
 		TRIAL(the_others_are_tried_again_with_it),
 		TRIAL(where_none_was_carried_the_old_one_is_better),
 		TRIAL(a_wish_is_no_reason_to_stay_where_nothing_passes),
