@@ -107,6 +107,7 @@ struct flow_transit {
 		uint16_t port;
 	} next[FLOW_SIDES];
 	struct hold_flow held;
+	uint64_t held_ms; /* held since, by whichever half began; 0 not */
 	struct flow_work *work; /* a worker's: crew.c; NULL none */
 	LIST_ENTRY(flow) in_settling; /* while `settling` ... */
 	uint64_t settling_ms; /* ... since then */

@@ -398,17 +398,17 @@ static int adopt(struct track *t, struct flow *f)
 /* It enters a track that holds, or does not, unlike the one that it left. */
 static int divert_again(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	struct divert_released released;
+	bool held = f->hold;
 	int err;
 
 	f->hold = track_holds(f);
 	err = divert_flow(d, f, now_ms);
-	if (err || f->hold)
+	if (err)
 		return err;
-	memset(&released, 0, sizeof(released));
-	divert_release(d, f, &released);
-	divert_released(d, &released);
-	wake_own(d, f, UINT32_MAX);
+	if (!f->hold)
+		track_let_flow_go(d, f);
+	else if (!held && f->transit)
+		f->transit->held_ms = now_ms;
 	return 0;
 }
 
@@ -578,12 +578,19 @@ static void keep_again(struct daemon *d, struct flow *f)
 		keep_flow(d, f);
 }
 
+static void hold_no_more(struct flow *f)
+{
+	f->hold = false;
+	if (f->transit)
+		f->transit->held_ms = 0;
+}
+
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	bool held = f->hold;
 
 	release_tracks(f);
-	f->hold = false;
+	hold_no_more(f);
 	keep_again(d, f);
 	if (!held)
 		return;
@@ -594,7 +601,7 @@ void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
 void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	release_tracks(f);
-	f->hold = false;
+	hold_no_more(f);
 	divert_drop_held(d, f);
 	forget_path(d, f);
 	keep_again(d, f);
@@ -606,7 +613,7 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 	if (!f->protected)
 		return;
 	f->protected = false;
-	f->hold = false;
+	hold_no_more(f);
 	divert_drop_held(d, f);
 	promote_forget(f);
 	forget_path(d, f);
@@ -658,6 +665,21 @@ struct track *track_restore(struct assoc *a, const struct book_track *b)
 	return t;
 }
 
+/* It may have been held for long when that run ended. */
+static uint64_t held_since_ms(struct track *const t[FLOW_SIDES],
+			      uint64_t now_ms)
+{
+	uint64_t ms = now_ms;
+
+	if (mover_holds(&t[FLOW_OURS]->mover) &&
+	    t[FLOW_OURS]->mover.hold_since_ms < ms)
+		ms = t[FLOW_OURS]->mover.hold_since_ms;
+	if (follower_holds(&t[FLOW_THEIRS]->follower) &&
+	    t[FLOW_THEIRS]->follower.hold_since_ms < ms)
+		ms = t[FLOW_THEIRS]->follower.hold_since_ms;
+	return ms;
+}
+
 static int no_change(void *ctx, const struct flow_change *c)
 {
 	(void)ctx;
@@ -691,6 +713,8 @@ int track_take(struct daemon *d, struct flow *f,
 					 no_change, NULL);
 	if (!err) {
 		flow_steer_commit(&d->flows, f, false, now_ms);
+		if (f->hold && f->transit)
+			f->transit->held_ms = held_since_ms(t, now_ms);
 		if (!flow_is_plain(f) || f->hold)
 			(void)discover_hear_ends(d, now_ms); /* else by dumps */
 		return 0;

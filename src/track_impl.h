@@ -14,6 +14,8 @@ uint32_t track_ifindex(struct track *t, const struct addr *addr);
  * one that was told last is preferred. */
 void track_reverse(struct track *t, struct flow *f, const struct locator *at,
 		   uint32_t ifindex);
+/* Neither half holds it any more: what it held goes. */
+void track_let_flow_go(struct daemon *d, struct flow *f);
 /* Where all other ends are over by now: it needs no way back any more. */
 void track_at_home(struct daemon *d, struct flow *f);
 

@@ -213,6 +213,8 @@ int track_apply(struct track *t, const struct migrate_action *action,
 		if (err) {
 			change_back(t, f, action->type, at, sending);
 			f->hold = f->was_held;
+		} else if (f->hold && !f->was_held && f->transit) {
+			f->transit->held_ms = now_ms;
 		}
 		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
 			end_forgotten(t, f);
@@ -233,22 +235,52 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	return 0;
 }
 
+/* Both halves may have held it, one after the other: its sender has waited since
+ * the first of them began. */
+static uint32_t held_for_ms(const struct flow *f)
+{
+	return f->transit && f->transit->held_ms ?
+		       (uint32_t)(loop_now_ms() - f->transit->held_ms) : 0;
+}
+
+static void release(struct daemon *d, struct flow *f,
+		    struct divert_released *r, unsigned int *lookups)
+{
+	r->late = held_for_ms(f) > STALE_MS;
+	if (r->late)
+		stale_end(d, f, lookups);
+	if (flow_is_waiting(f))
+		divert_release(d, f, r);
+}
+
+static void released(struct daemon *d, struct flow *f)
+{
+	wake_own(d, f, held_for_ms(f));
+	if (f->transit)
+		f->transit->held_ms = 0;
+}
+
+void track_let_flow_go(struct daemon *d, struct flow *f)
+{
+	struct divert_released r = { .n = 0 };
+	unsigned int lookups = 1;
+
+	release(d, f, &r, &lookups);
+	divert_released(d, &r);
+	released(d, f);
+}
+
 void track_let_go(struct track *t)
 {
-	struct divert_released released;
+	struct divert_released r = { .n = 0 };
 	unsigned int lookups = STALE_LOOKUPS_MAX;
 	struct flow *f;
 
-	released.n = 0;
-	released.late = t->gap_ms > STALE_MS;
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
-		if (!f->hold && released.late)
-			stale_end(t->assoc->d, f, &lookups);
-		if (!f->hold && flow_is_waiting(f))
-			divert_release(t->assoc->d, f, &released);
-	}
-	divert_released(t->assoc->d, &released);
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		if (!f->hold)
-			wake_own(t->assoc->d, f, t->gap_ms);
+			release(t->assoc->d, f, &r, &lookups);
+	divert_released(t->assoc->d, &r);
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		if (!f->hold)
+			released(t->assoc->d, f);
 }

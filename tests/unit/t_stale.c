@@ -2,6 +2,8 @@
 /* stale: what a whole daemon gives up of what it holds, and when. */
 #include "world.h"
 
+#include "../../src/handover_impl.h"
+
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 #define SEQ_AT 24 /* behind an IPv4 header without options */
@@ -128,6 +130,52 @@ static void no_reset_is_given_up(void **state)
 	check_fates(&rest, 1, DROPPED);
 }
 
+/* In backoff, so that it is woken by an ICMP error. */
+static void backs_off(const struct tuple *t)
+{
+	socket_of(t)->info = (struct sockdiag_info){
+		.unacked = 1,
+		.retransmits = true,
+		.backoff = 2,
+		.rto_us = 816000,
+		.expires_ms = 600,
+		.last_data_sent_ms = 500,
+	};
+}
+
+/* For five seconds by our own half, and for a moment more by the peer's. */
+static void both_halves_hold_it_for_one_time(void **state)
+{
+	struct tuple t = hold_begins(60000);
+	struct track *theirs = track_of(flow_at(&host[0], &t), FLOW_THEIRS);
+	struct follower_event ev = { .type = FOLLOWER_SYNC, .seq = 5 };
+	uint32_t young;
+	uint64_t woken;
+
+	(void)state;
+	run(5000);
+	ev.to.addr = address("10.0.0.77");
+	handover_step_follower(theirs, &ev, clock_ms);
+	young = segment(&t, 1, 0x10);
+	backs_off(&t);
+	addr_add(&host[0], "10.0.0.1", 2);
+	run(STALE_MS / 2);
+	assert_false(mover_holds(&track_of(flow_at(&host[0], &t),
+					   FLOW_OURS)->mover));
+	assert_true(flow_at(&host[0], &t)->hold);
+	check_fates(&young, 1, WAITS);
+	woken = host[0].d->counters.value[COUNTER_SENDERS_WOKEN];
+	ev.type = FOLLOWER_MOVE;
+	ev.to = theirs->follower.sending;
+	ev.source = ev.to.addr;
+	handover_step_follower(theirs, &ev, clock_ms);
+	assert_false(flow_at(&host[0], &t)->hold);
+	check_fates(&young, 1, DROPPED); /* its copy is fresh */
+	assert_int_equal(host[0].d->counters.value[COUNTER_SENDERS_WOKEN],
+			 woken + 1);
+	assert_int_equal(flow_at(&host[0], &t)->transit->held_ms, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -135,6 +183,7 @@ int main(void)
 		WORLD(the_first_is_kept_until_its_timer_runs_out),
 		WORLD(the_first_is_kept_where_nobody_can_wake_it),
 		WORLD(no_reset_is_given_up),
+		WORLD(both_halves_hold_it_for_one_time),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
