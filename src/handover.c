@@ -151,6 +151,10 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 	case MIGRATE_SWITCH:
 		return track_apply(t, act, false, sending, now_ms);
 	case MIGRATE_SEND:
+		/* Before it leaves: what comes by the new locator then does
+		 * not wait for us. */
+		if (act->message == MIGRATE_ACCEPT && t->follower.accepts == 1)
+			wake_offered(t);
 		outgoing_send(t, act, now_ms);
 		break;
 	case MIGRATE_TRY:

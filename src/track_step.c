@@ -228,10 +228,6 @@ int track_apply(struct track *t, const struct migrate_action *action,
 	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
 	if (sends_by(action->type))
 		switched(t, &sending->addr, &at->addr);
-	/* Before ACCEPT leaves: what comes by the new locator then does not
-	 * wait for us. */
-	if (hold && t->side == FLOW_THEIRS)
-		wake_offered(t);
 	return 0;
 }
 

@@ -22,10 +22,11 @@
  * takes its timeouts back as needless (Eifel, RFC 3522), forgets nothing of
  * the lost copy, and repeats it only when the long timer ends, whatever is
  * acknowledged selectively behind it (seen with 6.18). So the peer does not
- * wait for PROVE. As soon as it holds what it sends, for a MOVE after an outage
- * and before the ACCEPT, it asks its own sockets for the number: a segment that one
- * is made to send bears what it sends next, SOCK_DIAG tells how much of what
- * was sent before is not acknowledged. Where that fails there is PROVE.
+ * wait for PROVE. Where it holds what it sends, since this MOVE or one before
+ * that came to nothing, it asks its own sockets for the number before the
+ * ACCEPT: a segment that one is made to send bears what it sends next,
+ * SOCK_DIAG tells how much of what was sent before is not acknowledged. Where
+ * that fails there is PROVE.
  *
  * Before its first timeout there is no backoff to undo. Where standstill.h
  * knows a cure, the peer gives its TCP the acknowledgment that the mover's would
@@ -302,6 +303,15 @@ void wake_own(struct daemon *d, struct flow *f, uint32_t held_ms)
 
 /* ---- peer -------------------------------------------------------------- */
 
+/* What was done about its senders was for the offer before. */
+static void forget(struct track *t)
+{
+	struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
+		f->wake = WAKE_NOT;
+}
+
 void wake_offered(struct track *t)
 {
 	struct daemon *d = t->assoc->d;
@@ -309,8 +319,10 @@ void wake_offered(struct track *t)
 	unsigned int n = 0, asked = 0;
 	struct flow *f;
 
+	forget(t);
+	if (!follower_holds(&t->follower))
+		return;
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
-		f->wake = WAKE_NOT;
 		if (n == WIRE_PROVE_MAX || asked == LOOKUPS_MAX || !f->hold)
 			continue;
 		asked++;
@@ -358,4 +370,5 @@ void wake_senders(struct track *t, const struct wire_prove *m)
 		    f->wake != WAKE_DONE)
 			wake_by(d, f, m->flow[i].rcv_nxt);
 	}
+	forget(t);
 }

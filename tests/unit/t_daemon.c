@@ -2,6 +2,8 @@
 /* daemon: whole daemons on kernels of paper: who owns, counts and leaves. */
 #include "world.h"
 
+#include "../../src/handover_impl.h"
+
 #include "claim_impl.h"
 
 /* ---- tests ------------------------------------------------------------------ */
@@ -460,6 +462,17 @@ static void nothing_is_rewritten_to_an_address_that_is_gone(void **state)
 	assert_int_equal(host[0].fate[id], REWRITTEN);
 }
 
+static void backs_off(unsigned int i, const struct tuple *t)
+{
+	sock_at(&host[i], t)->info = (struct sockdiag_info){
+		.unacked = 1,
+		.retransmits = true,
+		.backoff = 2,
+		.rto_us = 816000,
+		.expires_ms = 600,
+	};
+}
+
 /* The server asks its sockets before it answers MOVE, and reads the queue for
  * what they say. What else waits there makes it hear of addresses, and so of a
  * socket's end, the last one of the very track. */
@@ -482,13 +495,7 @@ static void the_last_flow_ends_in_the_step_of_its_track(void **state)
 	assert_true(flow_at(&host[1], &other)->protected);
 	addr_remove(&host[0], "10.0.0.1");
 	run(500);
-	sock_at(&host[1], &r)->info = (struct sockdiag_info){
-		.unacked = 1,
-		.retransmits = true,
-		.backoff = 2,
-		.rto_us = 816000,
-		.expires_ms = 600,
-	};
+	backs_off(1, &r);
 	id = packet_queue(&host[1], &other, true);
 	host[1].vanished = address("10.0.0.12");
 	host[1].unheard = r;
@@ -502,6 +509,33 @@ static void the_last_flow_ends_in_the_step_of_its_track(void **state)
 	socket_end(&host[0], &t);
 	run(70000);
 	assert_null(flow_at(&host[1], &r));
+}
+
+/* What the server sends is held before the MOVE that it accepts, by another one
+ * or a word after a restart: its senders are asked for this one all the same. */
+static void a_hold_that_began_before_wakes_senders_too(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct follower_event ev = { .type = FOLLOWER_SYNC, .seq = 1 };
+	struct track *theirs;
+	unsigned int pokes;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_remove(&host[0], "10.0.0.1");
+	theirs = track_of(flow_at(&host[1], &r), FLOW_THEIRS);
+	ev.to.addr = address("10.0.0.9");
+	handover_step_follower(theirs, &ev, clock_ms);
+	assert_true(flow_at(&host[1], &r)->hold);
+	run(500);
+	backs_off(1, &r);
+	pokes = host[1].pokes;
+	addr_add(&host[0], "10.0.0.9", 2);
+	run(100);
+	check_wire(&t, "10.0.0.9");
+	assert_int_equal(host[1].pokes, pokes + 2);
+	assert_int_equal(flow_at(&host[1], &r)->wake, 0);
 }
 
 /* Of what bears a source that is gone only what the kernel had rewritten is the
@@ -1177,6 +1211,7 @@ int main(void)
 		WORLD(nothing_passes_from_an_address_that_is_gone),
 		WORLD(nothing_is_rewritten_to_an_address_that_is_gone),
 		WORLD(the_last_flow_ends_in_the_step_of_its_track),
+		WORLD(a_hold_that_began_before_wakes_senders_too),
 		WORLD(others_datagrams_are_not_held),
 		WORLD(others_connections_are_not_held),
 		WORLD(a_steady_sender_leaves_the_queue),
