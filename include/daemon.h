@@ -346,6 +346,7 @@ struct looks {
 	uint64_t events_ms; /* the first since then, while quiet_ms is set */
 	uint64_t again_ms; /* the next one, unless events come; 0 none */
 	unsigned int n; /* that were planned since events came */
+	struct pace pace; /* of those that follow events */
 };
 
 struct daemon {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pace: how soon what others undo is done again.
+ * pace: how soon what others undo, or cause, is done again.
  *
  * At once at first; whoever undoes it all the time is answered ever more
  * slowly, or two programs would keep a machine busy with nothing. Pure: time

@@ -31,6 +31,7 @@ static void look(struct daemon *d, uint64_t now_ms)
 
 	l->last_ms = now_ms;
 	l->again_ms = 0;
+	pace_note(&l->pace, now_ms);
 	if (l->n < AGAIN_TIMES)
 		l->again_ms = now_ms + (AGAIN_MS << l->n++);
 	unfit_look(d, now_ms);
@@ -38,7 +39,8 @@ static void look(struct daemon *d, uint64_t now_ms)
 }
 
 /* Each look asks for the route of every track. Where events never end that is
- * once in UNQUIET_MAX_MS. */
+ * once in UNQUIET_MAX_MS; where they cease and come back, as often as they do,
+ * but not for ever: look_due_ms(). */
 void look_after_events(struct daemon *d, uint64_t now_ms)
 {
 	struct looks *l = &d->looks;
@@ -64,7 +66,8 @@ void look_for_router(struct daemon *d, uint64_t now_ms)
 
 uint64_t look_due_ms(const struct daemon *d)
 {
-	return d->quiet_ms ? d->quiet_ms : d->looks.again_ms;
+	return d->quiet_ms ? pace_next_ms(&d->looks.pace, d->quiet_ms) :
+			     d->looks.again_ms;
 }
 
 void look_step(struct daemon *d, uint64_t now_ms)

@@ -505,6 +505,33 @@ static void an_address_that_goes_then_waits_for_nothing(void **state)
 	assert_int_equal(host[1].d->counters.value[COUNTER_MOVES_PACED], 0);
 }
 
+/* A look asks for the route of every track. */
+static void events_that_never_end_have_a_look_a_second(void **state)
+{
+	struct tuple t = connection(40000);
+	uint64_t looks[2] = { 0, 0 }, last = 0, end;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	for (int i = 0; i < 2; i++)
+		for (end = clock_ms + 30000; clock_ms < end;) {
+			routes_change(&host[0], false);
+			run(QUIET_MS + 10);
+			looks[i] += host[0].d->looks.last_ms != last;
+			last = host[0].d->looks.last_ms;
+		}
+	assert_in_range(looks[0], 30, 50); /* the first ones are free */
+	assert_in_range(looks[1], 25, 31);
+	/* Once there has been none for a while they are again. */
+	run(60000);
+	for (int i = 0; i < 3; i++) {
+		routes_change(&host[0], false);
+		run(QUIET_MS + 1);
+		assert_true(clock_ms - host[0].d->looks.last_ms <= 1);
+	}
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -531,6 +558,7 @@ int main(void)
 		WORLD(a_route_that_goes_back_meanwhile),
 		WORLD(who_moves_too_often_is_told),
 		WORLD(an_address_that_goes_then_waits_for_nothing),
+		WORLD(events_that_never_end_have_a_look_a_second),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
