@@ -1122,28 +1122,82 @@ static void a_wish_ends_with_its_address(void **state)
 	check_wire(&t, "10.0.0.1");
 }
 
-/* Denied at run time: let go where nothing is translated. */
+/* One end's configuration denies the connection from now on. */
+static void reload_denying(unsigned int i)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/conf", host[i].dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, CONF "deny = [ \"10.0.0.0/8 22\" ];\n", host[i].dir,
+		host[i].dir);
+	fclose(f);
+	host[i].d->conf_path = path;
+	reload(host[i].d);
+}
+
+static void check_denied(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct flow *f = flow_at(&host[i], i ? &r : t);
+
+		assert_false(f->protected);
+		assert_int_equal(f->reason, REASON_POLICY);
+		assert_int_equal(host[i].kept.n, 0);
+	}
+}
+
+/* Denied at run time: let go where nothing is translated, at both ends. */
 static void a_reload_lets_go_of_what_is_denied(void **state)
 {
 	struct tuple t = connection(40000);
-	char path[128];
-	FILE *f;
 
 	(void)state;
 	run(3000);
 	assert_true(both_own(&t));
-	snprintf(path, sizeof(path), "%s/conf", host[0].dir);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fprintf(f, CONF "deny = [ \"10.0.0.0/8 22\" ];\n", host[0].dir,
-		host[0].dir);
-	fclose(f);
-	host[0].d->conf_path = path;
-	reload(host[0].d);
+	reload_denying(0);
+	run(10000);
+	check_denied(&t);
+}
+
+static void or_what_the_other_end_denies(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
 	run(3000);
-	assert_false(flow_at(&host[0], &t)->protected);
-	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_POLICY);
-	assert_int_equal(host[0].kept.n, 0);
+	assert_true(both_own(&t));
+	reload_denying(1);
+	run(10000);
+	check_denied(&t);
+}
+
+/* It would die where it is: it stays ours, and moves on, until it is home. */
+static void what_has_moved_is_let_go_at_home(void **state)
+{
+	struct tuple t = connection(40000);
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	reload_denying(0);
+	run(70000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(5000);
+	check_wire(&t, "10.0.0.10");
+	addr_add(&host[0], "10.0.0.1", 2);
+	addr_remove(&host[0], "10.0.0.10");
+	run(70000);
+	check_denied(&t);
 }
 
 static void pairs_are_bounded(void **state)
@@ -1236,6 +1290,8 @@ int main(void)
 		WORLD(home_has_a_way_back_until_it_is_plain),
 		WORLD(a_wish_ends_with_its_address),
 		WORLD(a_reload_lets_go_of_what_is_denied),
+		WORLD(or_what_the_other_end_denies),
+		WORLD(what_has_moved_is_let_go_at_home),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
