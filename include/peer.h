@@ -228,7 +228,9 @@ uint64_t peer_session_age_ms(const struct peer *p, uint64_t now_ms);
 const uint8_t *peer_proof_key(const struct peer *p);
 /* Last authentic datagram; 0 never. */
 uint64_t peer_heard_ms(const struct peer *p);
-int64_t peer_first_seen_s(const struct peer *p); /* wall clock */
+/* By the wall clock; last: that datagram, of an earlier run where there was none
+ * in this one. */
+int64_t peer_first_seen_s(const struct peer *p);
 int64_t peer_last_seen_s(const struct peer *p);
 unsigned int peer_pin_addrs(const struct peer *p,
 			    struct addr addrs[PEER_PIN_ADDRS_MAX]);

@@ -149,6 +149,7 @@ struct peer *peer_restore(struct peer_table *t,
 void peer_touch(struct peer *p, uint64_t now_ms)
 {
 	p->heard_ms = now_ms;
+	p->last_seen_s = p->table->ops.wall_s(p->table->arg);
 	if (p->flows)
 		return;
 	TAILQ_REMOVE(&p->table->idle, p, idle);

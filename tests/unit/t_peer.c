@@ -504,6 +504,30 @@ static void test_address_handed_on(void **state)
 
 /* ---- pins ------------------------------------------------------------- */
 
+/* Whatever it says, if it is the peer. */
+static void test_last_seen(void **state)
+{
+	struct net *n = net_new(21);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m = { .type = WIRE_FLOW_END };
+	struct peer *p, *q;
+	int64_t met_s;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	q = host_knows(b, a);
+	met_s = peer_last_seen_s(p);
+	net_run(n, 60000);
+	assert_int_equal(peer_last_seen_s(p), met_s);
+	assert_int_equal(peer_send(q, n->now_ms, &b->addr[0], &a->addr[0], &m,
+				   0), 0);
+	net_run(n, 1000);
+	assert_true(peer_last_seen_s(p) >= met_s + 60);
+	assert_int_equal(peer_first_seen_s(p), met_s);
+	net_free(n);
+}
+
 static void test_pins(void **state)
 {
 	struct net *n = net_new(12);
@@ -688,6 +712,7 @@ int main(void)
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_address_handed_on),
+		cmocka_unit_test(test_last_seen),
 		cmocka_unit_test(test_pins),
 		cmocka_unit_test(test_pins_text),
 		cmocka_unit_test(test_pins_many_addresses),
