@@ -355,32 +355,47 @@ static void wait_for_ends(struct daemon *d)
 	events_read_queue(d, d->queue_out);
 }
 
-/* Another run takes over: nobody is told, no socket notices. */
-static void detach(struct daemon *d)
+/* Another run takes over: nobody is told, no socket notices. How many go on
+ * without us. */
+static unsigned int detach(struct daemon *d)
 {
 	if (d->pins_ms && store_pins_save(d))
 		log_warn(d->log, "cannot write pins");
 	if (d->keep.fd < 0)
 		keep_open(d); /* perhaps it can be written by now */
-	log_notice(d->log, "detached: what has moved is left in the kernel");
+	return count_moved(d);
 }
 
-static void stop(struct daemon *d)
+/* How many moved connections ended, or go on where we detach. */
+static unsigned int stop(struct daemon *d)
 {
-	if (d->detaching) {
-		detach(d);
-		return;
-	}
+	unsigned int n;
+
+	if (d->detaching)
+		return detach(d);
 	if (d->peers && d->udp)
 		peer_table_bye(d->peers, loop_now_ms(), REASON_NONE);
-	if (d->queue_out && destroy_moved(d))
+	n = d->queue_out ? destroy_moved(d) : 0;
+	if (n)
 		wait_for_ends(d);
 	if (d->pins_ms && store_pins_save(d))
 		log_warn(d->log, "cannot write pins");
+	return n;
 }
 
-static void remove_all(struct daemon *d)
+static void say_end(struct log *log, bool detached, unsigned int moved,
+		    bool removed)
 {
+	log_notice(log, "ended: %u moved connection%s %s, table inet sacip %s",
+		   moved, moved == 1 ? "" : "s",
+		   detached ? "left to the kernel" : "closed",
+		   removed ? "removed" : "kept");
+}
+
+/* False where the table is still there, because it is to be or cannot go. */
+static bool remove_all(struct daemon *d)
+{
+	bool removed;
 	struct flow *f;
 	int err;
 
@@ -394,6 +409,7 @@ static void remove_all(struct daemon *d)
 	if (err)
 		log_warn(d->log, "routing rules: %s", strerror(-err));
 	err = steer_close(d->steer, d->detaching);
+	removed = !d->detaching && (!err || err == -ENOENT);
 	if (err && err != -ENOENT)
 		log_warn(d->log, "nftables: %s", strerror(-err));
 	crew_close(d);
@@ -428,12 +444,15 @@ static void remove_all(struct daemon *d)
 		close(d->keep.lock);
 	}
 	crypto_wipe(&d->key, sizeof(d->key));
+	return removed;
 }
 
 int daemon_run(const struct daemon_options *options, struct log *log,
 	       struct conf *conf)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
+	unsigned int moved = 0;
+	bool ran, removed;
 	int err;
 
 	if (!d) {
@@ -444,7 +463,8 @@ int daemon_run(const struct daemon_options *options, struct log *log,
 	d->conf = conf;
 	d->conf_path = options->conf_path;
 	err = start(d);
-	if (!err) {
+	ran = !err;
+	if (ran) {
 		log_notice(log, "saciped %s, key %s, port %u, table %s, queue "
 			   "%s", PACKAGE_VERSION, d->fingerprint, conf->port,
 			   d->steer_info.owned ? "owned" : "watched",
@@ -459,9 +479,11 @@ int daemon_run(const struct daemon_options *options, struct log *log,
 		if (err)
 			log_err(log, "epoll: %s", strerror(-err));
 		notify_send("STOPPING=1");
-		stop(d);
+		moved = stop(d);
 	}
-	remove_all(d);
+	removed = remove_all(d);
+	if (ran)
+		say_end(log, d->detaching, moved, removed);
 	free(d);
 	return err ? 1 : 0;
 }

@@ -205,6 +205,11 @@ def an_unknown_key_is_refused_where_pinned(lab):
     flow.goes_on().finish()
 
 
+def said_end(host, what):
+    last = host.daemon.process.text().splitlines()[-1]
+    check(f"ended: {what}" in last, f"{host.name}: the last line is: {last}")
+
+
 @scenario(fam=(4, 6))
 def sigterm_leaves_nothing(lab, n):
     """Unmoved flows live on; moved ones end; the kernel is as before. (Every
@@ -216,6 +221,8 @@ def sigterm_leaves_nothing(lab, n):
     lab.protected(flow)
     server.daemon.stop()
     client.daemon.stop()
+    for h in client, server:
+        said_end(h, "0 moved connections closed, table inet sacip removed")
     flow.goes_on()
     for h in client, server:
         h.daemon.start()
@@ -228,6 +235,7 @@ def sigterm_leaves_nothing(lab, n):
     wait_until("the moved flow's client has ended",
                lambda: not flow.at_client.alive(), 5)
     resets.none("packets of the old address at the end")
+    said_end(client, "1 moved connection closed, table inet sacip removed")
     server.daemon.stop()
 
 

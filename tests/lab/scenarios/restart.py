@@ -68,6 +68,8 @@ def detached_and_started(lab, n):
     """SIGUSR2 and a new process: as an upgrade does it. It moves on."""
     client, server, flows = moved(lab, n, *four(n))
     client.daemon.detach()
+    check("ended: 4 moved connections left to the kernel, table inet sacip "
+          "kept" in client.daemon.process.text(), "its end was not told")
     client.daemon.start()
     taken_up(client, 4)
     lab.settled(*flows, client=n.ip(1, 9))
