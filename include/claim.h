@@ -233,6 +233,8 @@ int claim_start(struct claim_table *t, uint64_t now_ms, struct claim *c);
  * id is another flow's), -EBUSY, -ENOSPC. No event. */
 int claim_restore(struct claim_table *t, struct claim *c, uint64_t flow_id,
 		  uint32_t peer_track);
+/* The peer's socket is gone, as is known otherwise than by FLOW_END. */
+void claim_end_there(struct claim *c, uint64_t now_ms);
 /* The socket is truly gone. Confirmed: tells the peer, `released` comes
  * later (never from inside this call). Else detached at once; returns true
  * where it was detached, so that the caller may free it. */

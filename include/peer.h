@@ -124,8 +124,9 @@ struct peer_ops {
 	void (*session_up)(void *arg, struct peer *p, uint64_t now_ms,
 			   bool first, const struct endpoint *local,
 			   const struct endpoint *remote);
-	/* No session is left: BYE (its reason), peer_forget() (NONE),
-	 * revoked (KEY_REVOKED), or its keys are used up (LIMIT). */
+	/* No session is left: BYE (its reason; ENDED: the peer has stopped),
+	 * peer_forget() (NONE), revoked (KEY_REVOKED), or its keys are used up
+	 * (LIMIT). */
 	void (*session_down)(void *arg, struct peer *p, uint64_t now_ms,
 			     enum reason why);
 	/* FLOWS and later types of this release, but PROBE* and BYE. */

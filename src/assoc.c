@@ -123,6 +123,23 @@ static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 	}
 }
 
+/* It has stopped: the sockets of what had moved are gone, and so are those at an
+ * address of its own that is. What we send draws an error there at most. */
+static void end_moved(struct assoc *a, uint64_t now_ms)
+{
+	struct claim *c, *next;
+
+	for (c = claim_next(a->claims, NULL); c; c = next) {
+		const struct flow *f = flow_of_claim(c);
+		const struct track *theirs = track_of(f, FLOW_THEIRS);
+
+		next = claim_next(a->claims, c);
+		if (flow_is_moved(f) ||
+		    (theirs && follower_holds(&theirs->follower)))
+			claim_end_there(c, now_ms);
+	}
+}
+
 static void assoc_free(struct assoc *a)
 {
 	track_free_all(a);
@@ -405,12 +422,14 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 
 	if (!a)
 		return;
+	if (why == REASON_ENDED)
+		end_moved(a, now_ms);
 	/* Nobody would follow a move now: found and claimed anew when it is
 	 * back. What is translated already goes on to the end. */
 	claim_forget(a, false, now_ms);
 	log_notice(d->log, "session with %s ended: %s", a->name,
-		   why == REASON_NONE ? "one end has stopped or forgotten it" :
-					reason_name(why));
+		   why == REASON_ENDED ? "it has stopped" :
+		   why == REASON_NONE ? "it was forgotten" : reason_name(why));
 	report_event(d, a->name, "session-ended", reason_name(why));
 }
 

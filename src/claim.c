@@ -494,6 +494,12 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 	return false;
 }
 
+void claim_end_there(struct claim *c, uint64_t now_ms)
+{
+	if (c->confirmed)
+		claim_lose(c, now_ms, REASON_ENDED);
+}
+
 void claim_drop(struct claim *c)
 {
 	claim_detach(c);

@@ -250,6 +250,8 @@ static void bye_consume(struct peer *p, uint64_t now_ms,
 				  (enum reason)m->bye.reason :
 				  REASON_NONE;
 
+	if (m->bye.reason == REASON_NONE)
+		why = REASON_ENDED;
 	peer_drop_sessions(p);
 	if (t->ops.session_down)
 		t->ops.session_down(t->arg, p, now_ms, why);

@@ -1200,6 +1200,59 @@ static void what_has_moved_is_let_go_at_home(void **state)
 	check_denied(&t);
 }
 
+static enum ctl_flow_state shown(const struct tuple *t, enum reason *why)
+{
+	struct ctl_flow told;
+
+	assert_int_equal(report_ops.flow(host[0].d,
+					 flow_at(&host[0], t)->id, &told), 0);
+	*why = told.reason;
+	return told.state;
+}
+
+/* The other end's socket goes with its daemon, and of UDP nothing tells so: what
+ * we send is translated, so that its host can say that there is none. */
+static void what_has_moved_ends_with_the_peers_daemon(void **state)
+{
+	struct tuple t = tuple_of("10.0.0.1", 40000, "10.0.0.2", 53);
+	struct tuple r, plain;
+	enum reason why;
+
+	(void)state;
+	t.proto = IPPROTO_UDP;
+	r = tuple_reverse(&t);
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	run(9000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	plain = tuple_of("10.0.0.9", 40001, "10.0.0.2", 22);
+	r = tuple_reverse(&plain);
+	socket_add(&host[0], &plain);
+	socket_add(&host[1], &r);
+	run(5000);
+	assert_true(both_own(&plain));
+	assert_int_equal(shown(&t, &why), CTL_MOVED);
+	assert_int_equal(shown(&plain, &why), CTL_PROTECTED);
+	stop(host[1].d);
+	run(10);
+	assert_int_equal(shown(&t, &why), CTL_TRACKED);
+	assert_int_equal(why, REASON_ENDED);
+	assert_false(flow_is_plain(flow_at(&host[0], &t)));
+	assert_int_equal(shown(&plain, &why), CTL_TRACKED);
+	assert_int_equal(why, REASON_NO_PEER);
+	run(70000);
+	assert_int_equal(shown(&t, &why), CTL_TRACKED);
+	assert_int_equal(why, REASON_ENDED);
+	assert_false(flow_is_plain(flow_at(&host[0], &t)));
+	socket_end(&host[0], &t);
+	socket_end(&host[0], &plain);
+	run(130000);
+	check_empty(&host[0]);
+}
+
 static void pairs_are_bounded(void **state)
 {
 	struct daemon *d = host[0].d;
@@ -1292,6 +1345,7 @@ int main(void)
 		WORLD(a_reload_lets_go_of_what_is_denied),
 		WORLD(or_what_the_other_end_denies),
 		WORLD(what_has_moved_is_let_go_at_home),
+		WORLD(what_has_moved_ends_with_the_peers_daemon),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
