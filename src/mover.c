@@ -632,7 +632,11 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 			     NULL);
 		return;
 	}
+	/* A copy has the same one, unless the peer has lost its memory. */
+	memcpy(m->challenge, ev->challenge, sizeof(m->challenge));
 	if (m->state == MOVER_SWITCHED) {
+		memcpy(entry(m, &m->target)->challenge, m->challenge,
+		       sizeof(m->challenge));
 		m->repeats++; /* its answer would measure nothing */
 		send_outstanding(m, out);
 		return;
@@ -642,7 +646,6 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 	m->refused = false; /* not for ever */
 	if (m->repeats == 0)
 		rtt_add_sample(&m->rtt, now - m->sent_ms);
-	memcpy(m->challenge, ev->challenge, sizeof(m->challenge));
 	/* Where it is said to be already, and it wants a proof? */
 	if (certain(m) && locator_equal(&m->target, &m->current))
 		m->peer_lost = true;

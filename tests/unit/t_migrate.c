@@ -799,6 +799,26 @@ static void accept_with_challenge(uint64_t seq)
 	accept_with(seq, 0xc5);
 }
 
+/* One that has lost its memory answers the same number by another challenge. */
+static void the_last_challenge_of_a_number_counts(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	accept_with(1, 0x11);
+	assert_true(m.trying);
+	accept_with(1, 0x22);
+	assert_int_equal(out.n, 0);
+	assert_int_equal(m.challenge[0], 0x22);
+	nonce(1);
+	assert_int_equal(sent(MIGRATE_PROVE)->challenge[0], 0x22);
+	accept_with(1, 0x33);
+	assert_int_equal(sent(MIGRATE_PROVE)->challenge[0], 0x33);
+	answer(MOVER_DONE, 1);
+	situation(MIGRATE_CAUSE_TRY, "cs", nowhere);
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.challenge[0], 0x33);
+}
+
 /* At N, which is not known to carry the flows. */
 static void to_blocked(void)
 {
@@ -1751,6 +1771,7 @@ int main(void)
 		MOVER(a_trial_comes_before_prove),
 		MOVER(where_it_is_a_trial_comes_after_done),
 		MOVER(where_none_comes_the_next_one_is_asked_for),
+		MOVER(the_last_challenge_of_a_number_counts),
 		MOVER(what_is_held_is_not_blocked),
 		MOVER(its_nonces_are_made_by_the_last_prove),
 		MOVER(nor_by_one_before_the_peer_was_lost),
