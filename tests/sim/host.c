@@ -580,7 +580,8 @@ void host_event(struct world *w, struct host *h, const struct dgram *d)
 			host_step_mover(w, h, d->track, &refuse, NULL);
 		break;
 	case D_UNTRIED:
-		if (h->up && !h->stopped && !h->asleep)
+		if (h->up && !h->stopped && !h->asleep &&
+		    h->mover[d->track].trying)
 			host_step_mover(w, h, d->track, &untried, NULL);
 		break;
 	case D_RESUME:
@@ -660,6 +661,7 @@ static void forget_everything(struct world *w, struct host *h)
 {
 	struct host *p = host_peer(w, h);
 
+	h->forgot_ms = w->now;
 	for (unsigned int t = 0; t < TRACKS; t++) {
 		const struct locator own = first_locator(h, h, t);
 		const struct locator theirs = first_locator(h, p, t);

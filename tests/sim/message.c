@@ -224,6 +224,22 @@ static void receive_accept(struct world *w, struct host *h,
 	host_step_mover(w, h, d->track, &ev, d);
 }
 
+#define FORGOT_MS 3000 /* by then a number from before is over */
+
+/* Of a number that both know, and that is tried now, it is the right one. */
+static void check_key(struct world *w, struct host *h, const struct dgram *d)
+{
+	const struct mover *m = &host_peer(w, h)->mover[d->track];
+	bool forgot = false;
+
+	for (int id = 0; id < HOSTS; id++)
+		forgot = forgot || (w->host[id].forgot_ms &&
+				    w->host[id].forgot_ms + FORGOT_MS > w->now);
+	if (m->trying && m->seq == d->seq && !forgot)
+		fail(w, "host %d follower %u: the nonces of %llu have another key here",
+		     h->id, d->track, (unsigned long long)d->seq);
+}
+
 /* Taken by its content where a packet of the flow is, whatever the session. */
 static void receive_nonce(struct world *w, struct host *h,
 			  const struct dgram *d)
@@ -242,9 +258,10 @@ static void receive_nonce(struct world *w, struct host *h,
 	}
 	if (!follower_nonce_seq(f, &src, w->now, &ev.seq) || ev.seq != d->seq)
 		return;
-	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0)
-		fail(w, "host %d follower %u: the nonces of %llu have another key here",
-		     h->id, d->track, (unsigned long long)d->seq);
+	if (memcmp(d->challenge, f->challenge, sizeof(f->challenge)) != 0) {
+		check_key(w, h, d);
+		return;
+	}
 	back.kind = D_NONCE_BACK;
 	back.from_host = h->id;
 	back.src = d->dst;

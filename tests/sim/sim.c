@@ -46,6 +46,7 @@ static const struct unreachable {
 } unreachable[] = {
 	{ true, MOVER_STEADY, 11, "without a target nothing is elsewhere" },
 	{ true, MOVER_HELD, 11, "without a target nothing is elsewhere" },
+	{ true, MOVER_HELD, 21, "what is held is not tried" },
 	{ false, FOLLOWER_STEADY, 3, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 7, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 8, "nothing is pending" },

@@ -200,6 +200,7 @@ struct host {
 	unsigned int n_asked[TRACKS];
 	uint64_t refused_ms[TRACKS][ADDRS]; /* heard, for good; 0 not */
 	uint64_t event_ms[TRACKS]; /* a reason to ask for it again */
+	uint64_t forgot_ms; /* its journal was lost; 0 never */
 	uint64_t disturbed_until_ms; /* then losing packets is its right */
 	struct challenge_record challenge[CHALLENGES];
 	unsigned int n_challenges;
