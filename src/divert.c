@@ -673,16 +673,27 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 		pktq_accept_payload(q, p->id, p->data, p->len, NULL);
 }
 
+/* Of what the kernel had rewritten to a wire tuple nothing begins a
+ * connection, and no socket is there. One that is may go on sending from an
+ * address that is gone (IPv6): that is not the flow's. */
+static bool is_of_another(struct daemon *d, const struct tuple *tuple,
+			  const struct pkt *pkt)
+{
+	if (tuple->proto == IPPROTO_TCP)
+		return pkt->tcp_flags & PKT_TCP_SYN;
+	return flow_find(&d->flows, tuple) ||
+	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL);
+}
+
 /* Rewritten already: it was on its way through the old table when the new one
- * came, or in a queue when a hook appeared before it. Who wants the tuple for
- * himself begins by SYN; of datagrams nobody can tell. */
-static bool passes_again(const struct flow *f, const struct tuple *tuple,
-			 const struct pkt *pkt)
+ * came, or in a queue when a hook appeared before it. */
+static bool passes_again(struct daemon *d, const struct flow *f,
+			 const struct tuple *tuple, const struct pkt *pkt)
 {
 	struct tuple wire = flow_wire_tuple(f);
 
-	return tuple->proto == IPPROTO_TCP && !f->hold &&
-	       !(pkt->tcp_flags & PKT_TCP_SYN) && tuple_equal(&wire, tuple);
+	return !f->hold && tuple_equal(&wire, tuple) &&
+	       !is_of_another(d, tuple, pkt);
 }
 
 /* Our stack answers so to a packet on the wire tuple that nobody translated:
@@ -694,18 +705,6 @@ static bool is_answer_to_a_stray(const struct flow *f,
 {
 	return (pkt->tcp_flags & PKT_TCP_RST) && !f->ended &&
 	       !tuple_equal(&f->identity, tuple);
-}
-
-/* Of what the kernel had rewritten to a wire tuple nothing begins a
- * connection, and no socket is there. One that is may go on sending from an
- * address that is gone (IPv6): that is not the flow's. */
-static bool is_of_another(struct daemon *d, const struct tuple *tuple,
-			  const struct pkt *pkt)
-{
-	if (tuple->proto == IPPROTO_TCP)
-		return pkt->tcp_flags & PKT_TCP_SYN;
-	return flow_find(&d->flows, tuple) ||
-	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL);
 }
 
 /* A nonce goes by the tuple that it was made for. What only looks like one is a
@@ -768,7 +767,7 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 		drop(d, q, p->id);
 		return;
 	}
-	if (f && passes_again(f, &tuple, &pkt)) {
+	if (f && passes_again(d, f, &tuple, &pkt)) {
 		COUNT(d, PKT_PASSED);
 		accept_plain(d, q, p, &tuple.local.addr);
 		return;

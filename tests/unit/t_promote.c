@@ -579,15 +579,14 @@ static void a_lifted_tombstone_closes_no_pair(void **state)
 		assert_null(host[i].d->pairs.all);
 }
 
-/* The table is built anew while segments are on their way: some pass both the
+/* The table is built anew while packets are on their way: some pass both the
  * old one and the new. They are no connection that wants the wire tuple. */
-static void what_passes_twice_takes_no_port(void **state)
+static void passes_twice_and_takes_no_port(uint8_t proto)
 {
-	struct ends e = flow_open(IPPROTO_TCP);
+	struct ends e = flow_open(proto);
 	struct tuple w = wire_at(&e, 0, WIRE, "10.0.0.2");
 	uint32_t id;
 
-	(void)state;
 	move(&host[0], "10.0.0.1", WIRE);
 	run(9000);
 	id = packet_queue(&host[0], &w, true);
@@ -596,6 +595,33 @@ static void what_passes_twice_takes_no_port(void **state)
 	run(1000);
 	assert_true(sends(&e, 0, WIRE, "10.0.0.2"));
 	ended(&e);
+}
+
+static void what_passes_twice_takes_no_port(void **state)
+{
+	(void)state;
+	passes_twice_and_takes_no_port(IPPROTO_TCP);
+}
+
+static void nor_does_a_datagram(void **state)
+{
+	(void)state;
+	passes_twice_and_takes_no_port(IPPROTO_UDP);
+}
+
+static void a_socket_on_the_wire_tuple_gets_it(void **state)
+{
+	struct ends e = flow_open(IPPROTO_UDP);
+	struct tuple w = wire_at(&e, 0, WIRE, "10.0.0.2");
+
+	(void)state;
+	move(&host[0], "10.0.0.1", WIRE);
+	run(9000);
+	socket_add(&host[0], &w);
+	(void)packet_queue(&host[0], &w, true);
+	on_queue_out(0, host[0].d);
+	run(1000);
+	assert_false(sends(&e, 0, WIRE, "10.0.0.2"));
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -619,6 +645,8 @@ int main(void)
 		WORLD(ports_change_in_the_maps),
 		WORLD(a_lifted_tombstone_closes_no_pair),
 		WORLD(what_passes_twice_takes_no_port),
+		WORLD(nor_does_a_datagram),
+		WORLD(a_socket_on_the_wire_tuple_gets_it),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
