@@ -100,7 +100,8 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 /* The hooks behind all others are there: from the first that moves on. */
 #define RULESET_MARKS 0x20u
 #define RULESET_WHOLE_SHAPE 0x2fu
-#define RULESET_UNKNOWN_SHAPE 0x10u /* of an earlier process: put all anew */
+/* Of an earlier process, which hooks are there is known: put all rules anew. */
+#define RULESET_UNKNOWN_SHAPE 0x10u
 
 /* Leads from one shape, a set of these bits, to another. */
 void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,

@@ -91,21 +91,20 @@ void ruleset_put_marks(struct maker *m, const struct ruleset_conf *conf,
 		       unsigned int from, unsigned int to)
 {
 	const bool there = from & RULESET_MARKS;
-	const bool unknown = from & RULESET_UNKNOWN_SHAPE;
 
-	if (unknown || (!there && to & RULESET_MARKS)) {
+	if (!there && to & RULESET_MARKS) {
 		rule_put_base_chain(m, RULESET_HOOK_MARKS_IN, "filter",
 				    NF_INET_PRE_ROUTING, PRIORITY_LAST);
 		rule_put_base_chain(m, RULESET_HOOK_MARKS_OUT, "route",
 				    NF_INET_LOCAL_OUT, PRIORITY_LAST);
 	}
-	if (unknown || there) {
+	if (there) {
 		rule_put_chain_flush(m, RULESET_HOOK_MARKS_IN);
 		rule_put_chain_flush(m, RULESET_HOOK_MARKS_OUT);
 	}
 	if (to & RULESET_MARKS) {
 		fill(m, conf, to);
-	} else if (unknown || there) {
+	} else if (there) {
 		rule_put_chain_del(m, RULESET_HOOK_MARKS_IN);
 		rule_put_chain_del(m, RULESET_HOOK_MARKS_OUT);
 	}

@@ -248,7 +248,8 @@ void steer_build(struct steer *s)
 	else
 		ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
-	s->shape_next = 0;
+	/* A hook that goes takes what waits in a queue with it. */
+	s->shape_next = s->adoptable ? s->adoptable_shape & RULESET_MARKS : 0;
 	s->whole_next = s->adoptable && s->adoptable_whole;
 }
 
@@ -439,6 +440,8 @@ int steer_commit(struct steer *s)
 	if (s->building)
 		shape = s->adoptable ? s->adoptable_shape : 0;
 
+	if (s->building && !(s->shape_next & ~RULESET_MARKS))
+		s->shape_next = 0; /* nothing is protected, nothing waits */
 	s->reshaping = shape != s->shape_next;
 	if (s->reshaping)
 		ruleset_put_shape(&s->batch, &s->conf, shape, s->shape_next);

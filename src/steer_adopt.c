@@ -15,10 +15,22 @@
 
 #include "rule.h"
 
+/* Those that come and go; bits in this order. */
+static const char *const hook_name[] = {
+	RULESET_HOOK_IN, RULESET_HOOK_OUT, RULESET_HOOK_ROUTED,
+	RULESET_HOOK_SENT, RULESET_HOOK_MARKS_IN, RULESET_HOOK_MARKS_OUT,
+};
+enum {
+	HOOKS_WITH_MAPS = 1 | 2 | 4,
+	HOOKS_WITHOUT = HOOKS_WITH_MAPS | 8,
+	HOOKS_MARKS = 16 | 32,
+};
+
 struct finding {
 	const struct steer *s;
 	bool tagged;
 	bool whole;
+	unsigned int hooks; /* that are there, with rules or without */
 	unsigned int hook_in, hook_out, hook_last; /* rules */
 };
 
@@ -59,6 +71,45 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	return 0;
 }
 
+static int on_chain(const struct nlmsghdr *nlh, void *arg)
+{
+	struct finding *f = arg;
+	const struct nlattr *name = steer_find(nlh, NFTA_CHAIN_NAME, 1);
+
+	for (size_t i = 0; i < sizeof(hook_name) / sizeof(*hook_name); i++)
+		if (steer_is_ours(nlh) && steer_is_text(name, hook_name[i]))
+			f->hooks |= 1u << i;
+	return 0;
+}
+
+/* Are all of these there, or none? */
+static bool complete(unsigned int hooks, unsigned int of)
+{
+	return !(hooks & of) || (hooks & of) == of;
+}
+
+/* The kernel takes no new hook in the transaction that makes a table without an
+ * owner ours (__NFT_TABLE_F_UPDATE: -EINVAL). One that has none is of no use to
+ * anybody meanwhile: it is replaced. */
+static bool are_hooks_complete(const struct finding *f)
+{
+	return complete(f->hooks, f->s->conf.maps ? HOOKS_WITH_MAPS :
+						    HOOKS_WITHOUT) &&
+	       complete(f->hooks, HOOKS_MARKS) && f->hooks & 1;
+}
+
+/* The rules in them are put anew in any case. */
+static unsigned int shape_of(const struct finding *f)
+{
+	unsigned int shape = 0;
+
+	if (f->hooks)
+		shape |= RULESET_UNKNOWN_SHAPE;
+	if (f->hooks & HOOKS_MARKS)
+		shape |= RULESET_MARKS;
+	return shape;
+}
+
 int steer_look_for_own(struct steer *s)
 {
 	struct finding f = { .s = s };
@@ -79,11 +130,15 @@ int steer_look_for_own(struct steer *s)
 		err = netlink_request(s->nl,
 				      steer_question(buffer, NFT_MSG_GETRULE,
 						     NLM_F_DUMP), on_rule, &f);
+	if (!err)
+		err = netlink_request(s->nl,
+				      steer_question(buffer, NFT_MSG_GETCHAIN,
+						     NLM_F_DUMP), on_chain, &f);
 	s->adoptable = !err && !f.hook_in == !f.hook_out &&
+		       are_hooks_complete(&f) &&
 		       print.rules == rules + f.hook_in + f.hook_out +
 					      f.hook_last;
 	s->adoptable_whole = f.whole;
-	/* Their rules are put anew in any case. */
-	s->adoptable_shape = f.hook_in ? RULESET_UNKNOWN_SHAPE : 0;
+	s->adoptable_shape = shape_of(&f);
 	return err;
 }

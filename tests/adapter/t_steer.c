@@ -639,6 +639,38 @@ static void test_a_table_that_was_changed_is_replaced(void **state)
 	close_scene(&s);
 }
 
+/* Nothing has moved, or nothing does any more. */
+static void test_tripwires_alone_are_taken_over(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	unsigned long handle;
+
+	add_one(s.steer, STEER_PROT, &s.flow.tuple);
+	handle = table_handle();
+	for (int round = 0; round < 4; round++) {
+		if (round == 2)
+			add_one(s.steer, STEER_IN, &s.flow.tuple);
+		assert_int_equal(steer_close(s.steer, true), 0);
+		assert_int_equal(steer_open(&s.steer, &conf, NULL), 0);
+		steer_begin(s.steer);
+		steer_build(s.steer);
+		steer_add(s.steer, STEER_PROT, &s.flow.tuple, 0);
+		assert_int_equal(steer_commit(s.steer), 0);
+		assert_int_equal(table_handle(), handle);
+		host_run("test $(nft list chain inet sacip prerouting | "
+			 "grep -c tripwire_in) = 1");
+		/* Those of the marks stay, without rules. */
+		host_run("%snft list chain inet sacip marks_in >/dev/null 2>&1",
+			 round < 2 ? "! " : "");
+	}
+	/* Not so with a hook that somebody has deleted. */
+	assert_int_equal(steer_close(s.steer, true), 0);
+	host_run("nft delete chain inet sacip marks_in");
+	s.steer = build(&conf, NULL);
+	assert_int_not_equal(table_handle(), handle);
+	close_scene(&s);
+}
+
 /* --- batches -------------------------------------------------------------- */
 
 static void test_adds_and_deletes_are_idempotent(void **state)
@@ -1429,6 +1461,7 @@ int main(void)
 		TEST(test_table_outlives_its_daemon),
 		TEST(test_a_table_is_taken_over),
 		TEST(test_a_table_that_was_changed_is_replaced),
+		TEST(test_tripwires_alone_are_taken_over),
 		TEST(test_adds_and_deletes_are_idempotent),
 		TEST(test_a_failed_batch_applies_nothing),
 		TEST(test_tens_of_thousands),
