@@ -24,6 +24,7 @@
 #define PKT_PROBE_MAX 60 /* IPv6 and TCP without options */
 #define PKT_ACK_MAX 72 /* the same with one SACK block, aligned */
 #define PKT_UNREACHABLE_MAX 96 /* two IPv6 headers, two of eight bytes */
+#define PKT_VEILED_MAX 96 /* the longer of that and PKT_ACK_MAX + 20 */
 
 #define PKT_TCP_FIN 0x01
 #define PKT_TCP_SYN 0x02
@@ -147,5 +148,22 @@ struct pkt_ack {
  */
 int pkt_build_tcp_ack(const struct tuple *t, const struct pkt_ack *a,
 		      uint8_t *buf, size_t size);
+
+/*
+ * A packet that our own stack gets by lo as if from the peer is dropped by who
+ * wants no strangers' addresses there. Veiled, it comes from the loopback
+ * address. A segment names its real source in its first option
+ *	| 254 | length | "SB" | address |		RFC 4727, RFC 6994
+ * and rules of ours give it back (ruleset_unveil.c); of an ICMP error any
+ * source will do.
+ */
+#define PKT_VEIL_OFFSET 20 /* of the option, behind the start of the header */
+#define PKT_VEIL_HEAD4 0xfe085342u /* its first bytes */
+#define PKT_VEIL_HEAD6 0xfe145342u
+#define PKT_VEIL_HEAD 4 /* so many; the address is behind them */
+
+/* Veils what the functions above have built. Complete checksums. Returns the
+ * length, at most PKT_VEILED_MAX; -EINVAL for any other packet; -EMSGSIZE. */
+int pkt_veil(const uint8_t *packet, size_t len, uint8_t *buf, size_t size);
 
 #endif

@@ -34,6 +34,7 @@ struct batch;
 #define RULESET_HOOK_SENT "rewritten" /* where the kernel does not */
 #define RULESET_HOOK_MARKS_IN "marks_in" /* behind all others */
 #define RULESET_HOOK_MARKS_OUT "marks_out"
+#define RULESET_HOOK_UNVEIL "unveil" /* in front of conntrack */
 
 #define RULESET_TAG_SIZE 16
 
@@ -73,6 +74,7 @@ enum ruleset_probe {
 	RULESET_PROBE_COUNTED, /* the same, with elements that count */
 	RULESET_PROBE_DEFRAG,
 	RULESET_PROBE_LIMIT,
+	RULESET_PROBE_UNVEIL,
 };
 
 /* Replaces whatever `inet sacip` is there, unless another process owns it. */
@@ -99,7 +101,11 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 #define RULESET_MOVED(family) ((family) == 4 ? 0x4u : 0x8u)
 /* The hooks behind all others are there: from the first that moves on. */
 #define RULESET_MARKS 0x20u
-#define RULESET_WHOLE_SHAPE 0x2fu
+/* What is injected comes veiled: from the first that has to on. */
+#define RULESET_UNVEIL 0x40u
+/* These hooks stay until nothing is protected. */
+#define RULESET_LASTING (RULESET_MARKS | RULESET_UNVEIL)
+#define RULESET_WHOLE_SHAPE 0x6fu
 /* Of an earlier process, which hooks are there is known: put all rules anew. */
 #define RULESET_UNKNOWN_SHAPE 0x10u
 

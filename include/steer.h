@@ -102,6 +102,7 @@ struct steer_info {
 	bool counted; /* and tells how much, per flow */
 	unsigned int workers; /* flows can be led to so many */
 	bool defrag; /* inbound fragments are put together */
+	bool unveils; /* steer_unveil() can be told */
 	enum steer_queue_form queue_form;
 };
 
@@ -199,6 +200,12 @@ void steer_idle(struct steer *s);
 /* Nothing is protected either: takes the hooks away. The kernel then drops
  * whatever waits in any program's NFQUEUE, so not in a hurry. */
 void steer_rest(struct steer *s);
+
+/* What tap_inject_veiled() is given gets its source back, from here to
+ * steer_rest(), or until the table is built anew. It is a hook of its own, the
+ * only one that may be there while nothing is protected. */
+void steer_unveil(struct steer *s);
+bool steer_is_unveiling(const struct steer *s); /* as committed */
 
 /*
  * One transaction, acknowledged by the kernel when this returns. On error

@@ -77,6 +77,14 @@ void tap_injector_close(struct tap_injector *injector); /* NULL is fine */
 int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 	       size_t len, uint32_t mark);
 /*
+ * The same, veiled (pkt.h): for a host where a rule of others drops what comes
+ * in by lo from an address that is not its own. A segment needs the hook of
+ * steer_unveil(), and with IPv4 that rp_filter lets the peer's address come in
+ * by lo: it is 0 or 2. Only what pkt_veil() takes.
+ */
+int tap_inject_veiled(struct tap_injector *injector, const uint8_t *packet,
+		      size_t len, uint32_t mark);
+/*
  * Sends a complete IP packet from an address of ours as it is, by the route
  * that its source and `mark` have. It passes the output hooks. 0 or -errno.
  */

@@ -22,6 +22,7 @@ enum {
 	IPV6_OFFSET_MASK = 0xfff8,
 	IPV6_MORE_FRAGMENTS = 0x0001,
 	TCP_HEADER_MIN = 20,
+	TCP_HEADER_MAX = 60,
 	UDP_HEADER = 8,
 	ICMP_HEADER = 8,
 	QUOTE_L4_MIN = 8, /* RFC 792: all that an old router gives */
@@ -509,4 +510,75 @@ int pkt_build_tcp_unreachable(const struct tuple *t, uint32_t seq,
 	check = csum_finish(csum_add(sum, icmp, len));
 	memcpy(icmp + 2, &check, 2);
 	return l3_len + (int)len;
+}
+
+static struct addr loopback(uint8_t family)
+{
+	static const uint8_t v4[] = { 127, 0, 0, 1 };
+	struct addr a;
+
+	memset(&a, 0, sizeof(a));
+	a.family = family;
+	if (family == 4)
+		memcpy(a.byte, v4, sizeof(v4));
+	else
+		a.byte[15] = 1;
+	return a;
+}
+
+/* Its first option says who sent it, the others follow. */
+static int veil_tcp(const struct pkt *p, const uint8_t *tcp, uint8_t *buf,
+		    size_t size)
+{
+	const size_t addr_len = addr_size(&p->src.addr);
+	const size_t rest = p->payload_off - p->l4_off - TCP_HEADER_MIN;
+	const size_t len = TCP_HEADER_MIN + PKT_VEIL_HEAD + addr_len + rest;
+	struct tuple t = pkt_tuple_in(p);
+	int l3_len = buildable(&t);
+	uint8_t *to;
+
+	if (l3_len < 0 || p->payload_len || len > TCP_HEADER_MAX)
+		return -EINVAL;
+	if (size < (size_t)l3_len + len)
+		return -EMSGSIZE;
+	t.remote.addr = loopback(p->family);
+	to = buf + l3_len;
+	memcpy(to, tcp, TCP_HEADER_MIN);
+	memset(to + 16, 0, 2); /* the checksum */
+	to += PKT_VEIL_OFFSET;
+	put_be32(to, p->family == 4 ? PKT_VEIL_HEAD4 : PKT_VEIL_HEAD6);
+	to += PKT_VEIL_HEAD;
+	memcpy(to, p->src.addr.byte, addr_len);
+	memcpy(to + addr_len, tcp + TCP_HEADER_MIN, rest);
+	return finish_tcp(&t, len, buf, buf + l3_len);
+}
+
+static int veil_error(const struct pkt *p, uint8_t *buf)
+{
+	const struct addr to = loopback(p->family);
+	const size_t len = addr_size(&to);
+	uint8_t *check = buf + (p->family == 4 ? 10 : p->l4_off + 2);
+	uint8_t *src = buf + (p->family == 4 ? 12 : 8);
+	uint16_t be16;
+
+	memcpy(&be16, check, 2);
+	be16 = csum_update(be16, src, to.byte, len);
+	memcpy(check, &be16, 2);
+	memcpy(src, to.byte, len);
+	return (int)p->len;
+}
+
+int pkt_veil(const uint8_t *packet, size_t len, uint8_t *buf, size_t size)
+{
+	struct pkt p;
+	enum pkt_result r = pkt_parse(packet, len, &p);
+
+	if (r == PKT_OK && p.proto == IPPROTO_TCP)
+		return veil_tcp(&p, packet + p.l4_off, buf, size);
+	if (r != PKT_ICMP_ERROR)
+		return -EINVAL;
+	if (size < len)
+		return -EMSGSIZE;
+	memcpy(buf, packet, len);
+	return veil_error(&p, buf);
 }

@@ -719,6 +719,7 @@ void ruleset_put_shape(struct batch *b, const struct ruleset_conf *conf,
 	if (to && !from)
 		put_hooks(&m, conf);
 	ruleset_put_marks(&m, conf, from, to);
+	ruleset_put_unveil(&m, conf, from, to);
 	if (!to)
 		return;
 	fill_prerouting(&m, conf, to);
@@ -784,6 +785,12 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 		rule_start(&m, RULESET_DEFRAG_CHAIN);
 		rule_limit(&m, NONCES_PER_S);
 		rule_end(&m);
+		break;
+	case RULESET_PROBE_UNVEIL:
+		for (int i = 0; i < 2; i++)
+			ruleset_fill_unveil(&m, &(struct ruleset_conf){
+						.mark = 1 },
+					    RULESET_DEFRAG_CHAIN, families[i]);
 		break;
 	case RULESET_PROBE_DEFRAG:
 		put_tproxy_rule(&m);

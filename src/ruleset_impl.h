@@ -44,4 +44,11 @@ void ruleset_mark_and_accept(struct maker *m, uint32_t mark);
 void ruleset_put_marks(struct maker *m, const struct ruleset_conf *conf,
 		       unsigned int from, unsigned int to);
 
+/* ruleset_unveil.c: the rule for a family; its hook, from one shape to
+ * another. */
+void ruleset_fill_unveil(struct maker *m, const struct ruleset_conf *conf,
+			 const char *chain, uint8_t family);
+void ruleset_put_unveil(struct maker *m, const struct ruleset_conf *conf,
+			unsigned int from, unsigned int to);
+
 #endif

@@ -123,6 +123,7 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 		return -EOPNOTSUPP;
 	s->conf.owned = !conf->avoid_owner && !probe(s, RULESET_PROBE_OWNED);
 	s->defrag = !probe(s, RULESET_PROBE_DEFRAG);
+	s->unveils = !probe(s, RULESET_PROBE_UNVEIL);
 	s->conf.limited = !probe(s, RULESET_PROBE_LIMIT);
 	s->conf.counted = !conf->avoid_maps &&
 			  !probe(s, RULESET_PROBE_COUNTED);
@@ -140,6 +141,7 @@ static int probe_all(struct steer *s, const struct steer_conf *conf,
 			.counted = s->conf.counted,
 			.workers = s->conf.workers,
 			.defrag = s->defrag,
+			.unveils = s->unveils,
 			.queue_form = s->conf.queue_form,
 		};
 	return 0;
@@ -249,7 +251,7 @@ void steer_build(struct steer *s)
 		ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
 	/* A hook that goes takes what waits in a queue with it. */
-	s->shape_next = s->adoptable ? s->adoptable_shape & RULESET_MARKS : 0;
+	s->shape_next = s->adoptable ? s->adoptable_shape & RULESET_LASTING : 0;
 	s->whole_next = s->adoptable && s->adoptable_whole;
 }
 
@@ -356,6 +358,16 @@ void steer_rest(struct steer *s)
 	s->shape_next = 0;
 }
 
+void steer_unveil(struct steer *s)
+{
+	s->shape_next |= RULESET_UNVEIL;
+}
+
+bool steer_is_unveiling(const struct steer *s)
+{
+	return s->built && s->shape & RULESET_UNVEIL;
+}
+
 void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 	       uint32_t timeout_s)
 {
@@ -440,7 +452,7 @@ int steer_commit(struct steer *s)
 	if (s->building)
 		shape = s->adoptable ? s->adoptable_shape : 0;
 
-	if (s->building && !(s->shape_next & ~RULESET_MARKS))
+	if (s->building && !(s->shape_next & ~RULESET_LASTING))
 		s->shape_next = 0; /* nothing is protected, nothing waits */
 	s->reshaping = shape != s->shape_next;
 	if (s->reshaping)

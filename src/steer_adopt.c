@@ -19,11 +19,13 @@
 static const char *const hook_name[] = {
 	RULESET_HOOK_IN, RULESET_HOOK_OUT, RULESET_HOOK_ROUTED,
 	RULESET_HOOK_SENT, RULESET_HOOK_MARKS_IN, RULESET_HOOK_MARKS_OUT,
+	RULESET_HOOK_UNVEIL,
 };
 enum {
 	HOOKS_WITH_MAPS = 1 | 2 | 4,
 	HOOKS_WITHOUT = HOOKS_WITH_MAPS | 8,
 	HOOKS_MARKS = 16 | 32,
+	HOOK_UNVEIL = 64,
 };
 
 struct finding {
@@ -66,7 +68,8 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	if (steer_is_text(chain, RULESET_HOOK_ROUTED) ||
 	    steer_is_text(chain, RULESET_HOOK_SENT) ||
 	    steer_is_text(chain, RULESET_HOOK_MARKS_IN) ||
-	    steer_is_text(chain, RULESET_HOOK_MARKS_OUT))
+	    steer_is_text(chain, RULESET_HOOK_MARKS_OUT) ||
+	    steer_is_text(chain, RULESET_HOOK_UNVEIL))
 		f->hook_last++;
 	return 0;
 }
@@ -107,6 +110,8 @@ static unsigned int shape_of(const struct finding *f)
 		shape |= RULESET_UNKNOWN_SHAPE;
 	if (f->hooks & HOOKS_MARKS)
 		shape |= RULESET_MARKS;
+	if (f->hooks & HOOK_UNVEIL)
+		shape |= RULESET_UNVEIL;
 	return shape;
 }
 

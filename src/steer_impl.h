@@ -29,6 +29,7 @@ struct steer {
 	struct netlink *events; /* NULL: the table is owned */
 	struct ruleset_conf conf;
 	bool defrag;
+	bool unveils; /* the kernel can */
 	bool built;
 	bool adoptable; /* the table of an earlier process is what we build */
 	bool adoptable_whole; /* and puts fragments together */

@@ -9,6 +9,7 @@
 #include "tap.h"
 
 #include "nonce.h"
+#include "pkt.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,7 +61,7 @@ struct tap {
 
 struct tap_injector {
 	int fd4, fd6; /* with the header */
-	int lo6; /* IPv6 into lo */
+	int lo; /* into lo, as they come in */
 };
 
 /* One copy, while it is looked at. */
@@ -464,8 +465,8 @@ int tap_injector_open(struct tap_injector **out)
 	j->fd4 = socket(AF_INET, SOCK_RAW | flags, IPPROTO_RAW);
 	j->fd6 = socket(AF_INET6, SOCK_RAW | flags, IPPROTO_RAW);
 	err = j->fd4 < 0 || (j->fd6 < 0 && errno != EAFNOSUPPORT) ? -errno : 0;
-	j->lo6 = socket(AF_PACKET, SOCK_DGRAM | flags, 0);
-	if (!err && j->lo6 < 0)
+	j->lo = socket(AF_PACKET, SOCK_DGRAM | flags, 0);
+	if (!err && j->lo < 0)
 		err = -errno;
 	if (!err && j->fd6 >= 0)
 		err = set_int(j->fd6, IPPROTO_IPV6, IPV6_HDRINCL, 1);
@@ -485,8 +486,8 @@ void tap_injector_close(struct tap_injector *j)
 		close(j->fd4);
 	if (j->fd6 >= 0)
 		close(j->fd6);
-	if (j->lo6 >= 0)
-		close(j->lo6);
+	if (j->lo >= 0)
+		close(j->lo);
 	free(j);
 }
 
@@ -523,11 +524,11 @@ static int send_raw(int fd, const struct msghdr *m, uint32_t mark)
 	return n < 0 ? -errno : 0;
 }
 
-static socklen_t fill_lo(struct sockaddr_storage *ss)
+static socklen_t fill_lo(struct sockaddr_storage *ss, uint8_t family)
 {
 	const struct sockaddr_ll lo = {
 		.sll_family = AF_PACKET,
-		.sll_protocol = htons(ETH_P_IPV6),
+		.sll_protocol = htons(family == 4 ? ETH_P_IP : ETH_P_IPV6),
 		.sll_ifindex = LOOPBACK_IFINDEX,
 		.sll_halen = ETH_ALEN,
 	};
@@ -549,12 +550,35 @@ int tap_inject(struct tap_injector *j, const uint8_t *packet, size_t len,
 	if (fd < 0)
 		return fd;
 	if (from.family == 6) {
-		fd = j->lo6;
-		m.msg_namelen = fill_lo(&ss);
+		fd = j->lo;
+		m.msg_namelen = fill_lo(&ss, 6);
 	} else {
 		m.msg_namelen = endpoint_to_sockaddr(&to, &ss);
 	}
 	return send_raw(fd, &m, mark);
+}
+
+/* Conntrack is to see a segment behind our hook, with its real source: no
+ * family may come from a raw socket, whose output hooks show it another. Of an
+ * ICMP error it looks at what is quoted, and of IPv4 one from the loopback
+ * address would not be let in without a route (a martian). */
+int tap_inject_veiled(struct tap_injector *j, const uint8_t *packet, size_t len,
+		      uint32_t mark)
+{
+	uint8_t veiled[PKT_VEILED_MAX];
+	struct iovec iov = { veiled, 0 };
+	struct sockaddr_storage ss;
+	struct msghdr m = { .msg_name = &ss, .msg_iov = &iov, .msg_iovlen = 1 };
+	struct pkt p;
+	int ret = pkt_veil(packet, len, veiled, sizeof(veiled));
+
+	if (ret < 0)
+		return ret;
+	iov.iov_len = (size_t)ret;
+	if (pkt_parse(veiled, iov.iov_len, &p) != PKT_OK)
+		return tap_inject(j, veiled, iov.iov_len, mark);
+	m.msg_namelen = fill_lo(&ss, p.family);
+	return send_raw(j->lo, &m, mark);
 }
 
 /* Of a packet that is complete the kernel takes no source for its route. */

@@ -366,6 +366,9 @@ static void fill_hooks(struct steer *s)
 	}
 	assert_int_equal(steer_commit(s), 0);
 	steer_begin(s);
+	steer_unveil(s);
+	assert_int_equal(steer_commit(s), 0);
+	steer_begin(s);
 	for (int v6 = 0; v6 <= 1; v6++) {
 		steer_del(s, STEER_PROT, &t[v6]);
 		steer_del(s, STEER_IN, &t[v6]);
@@ -668,6 +671,53 @@ static void test_tripwires_alone_are_taken_over(void **state)
 	host_run("nft delete chain inet sacip marks_in");
 	s.steer = build(&conf, NULL);
 	assert_int_not_equal(table_handle(), handle);
+	close_scene(&s);
+}
+
+#define UNVEIL_RULES                                             \
+	"test $(nft list chain inet sacip unveil 2>/dev/null | " \
+	"grep -c 'set @th') = "
+
+static void unveil(struct steer *s)
+{
+	steer_begin(s);
+	steer_unveil(s);
+	assert_int_equal(steer_commit(s), 0);
+	assert_true(steer_is_unveiling(s));
+	host_run(UNVEIL_RULES "2");
+}
+
+/* A hook that went would take with it what waits in a queue. */
+static void test_unveiling_is_taken_over(void **state)
+{
+	struct scene s = open_scene(state, false, &conf);
+	unsigned long handle;
+
+	assert_false(steer_is_unveiling(s.steer));
+	unveil(s.steer); /* nothing is protected */
+	host_run("nft list chain inet sacip prerouting >/dev/null 2>&1");
+	add_one(s.steer, STEER_IN, &s.flow.tuple);
+	unveil(s.steer);
+	handle = table_handle();
+	for (int i = 0; i < 2; i++) {
+		take_over(&s);
+		assert_int_equal(table_handle(), handle);
+		assert_true(steer_is_unveiling(s.steer));
+		host_run(UNVEIL_RULES "2");
+	}
+	steer_begin(s.steer);
+	steer_rest(s.steer);
+	assert_int_equal(steer_commit(s.steer), 0);
+	assert_false(steer_is_unveiling(s.steer));
+	host_run("! nft list chain inet sacip unveil 2>/dev/null");
+	/* Without anything protected nothing waits. */
+	unveil(s.steer);
+	assert_int_equal(steer_close(s.steer, true), 0);
+	s.steer = build(&conf, NULL);
+	assert_int_equal(table_handle(), handle);
+	assert_false(steer_is_unveiling(s.steer));
+	host_run("! nft list chain inet sacip prerouting 2>/dev/null");
+	host_run("! nft list chain inet sacip unveil 2>/dev/null");
 	close_scene(&s);
 }
 
@@ -1462,6 +1512,7 @@ int main(void)
 		TEST(test_a_table_is_taken_over),
 		TEST(test_a_table_that_was_changed_is_replaced),
 		TEST(test_tripwires_alone_are_taken_over),
+		TEST(test_unveiling_is_taken_over),
 		TEST(test_adds_and_deletes_are_idempotent),
 		TEST(test_a_failed_batch_applies_nothing),
 		TEST(test_tens_of_thousands),

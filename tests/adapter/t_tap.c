@@ -5,6 +5,7 @@
 #include "host.h"
 #include "nonce.h"
 #include "pkt.h"
+#include "steer.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -434,6 +435,161 @@ static void a_firewall_passes_one_of_two(void **state)
 	host_run("nft delete table inet fw");
 }
 
+/* As wg-quick does where it takes over the default route, and a firewall that
+ * lets in nothing but answers. */
+static void build_walls(bool v6, const char *a)
+{
+	const char *family = v6 ? "ip6" : "ip";
+
+	host_run("nft 'table %s wg { chain preraw { type filter hook "
+		 "prerouting priority raw; iifname != \"va\" %s daddr %s "
+		 "fib saddr type != local drop; }; }; table inet fw { "
+		 "chain in { type filter hook input priority 0; "
+		 "ct state established,related accept; "
+		 "meta l4proto { tcp, icmp } drop; "
+		 "icmpv6 type destination-unreachable drop; }; }'",
+		 family, family, a);
+}
+
+static void take_down_walls(bool v6)
+{
+	host_run("nft delete table %s wg && nft delete table inet fw",
+		 v6 ? "ip6" : "ip");
+}
+
+static struct steer *table(uint32_t mark)
+{
+	const struct steer_conf conf = { .mark = mark };
+	struct steer_info info;
+	struct steer *s;
+
+	assert_int_equal(steer_open(&s, &conf, &info), 0);
+	assert_true(info.unveils);
+	steer_begin(s);
+	steer_build(s);
+	assert_int_equal(steer_commit(s), 0);
+	return s;
+}
+
+static struct steer *unveil(uint32_t mark)
+{
+	struct steer *s = table(mark);
+
+	steer_begin(s);
+	steer_unveil(s);
+	assert_int_equal(steer_commit(s), 0);
+	return s;
+}
+
+static void quiet(struct tap *tap)
+{
+	struct copies c = { 0 };
+
+	/* A delayed ACK, too. */
+	for (; host_readable(tap_fd(tap), PROBE_AGAIN_MS); c.n = 0)
+		collect(tap, &c, 1);
+}
+
+typedef int inject(struct tap_injector *injector, const uint8_t *packet,
+		   size_t len, uint32_t mark);
+
+static void probe_by(inject *by, struct tap_injector *injector,
+		     const struct tuple *t, uint32_t mark)
+{
+	uint8_t probe[PKT_PROBE_MAX];
+
+	for (int answers = 0; answers < 2; answers++) {
+		int len = pkt_build_tcp_probe(t, answers, probe, sizeof(probe));
+
+		assert_int_equal(by(injector, probe, (size_t)len, mark), 0);
+	}
+}
+
+/* What a socket that asks for them is told of ICMP errors. */
+static int error_by(inject *by, struct tap_injector *injector, int fd,
+		    const struct tuple *t, uint32_t seq)
+{
+	uint8_t error[PKT_UNREACHABLE_MAX];
+	int len = pkt_build_tcp_unreachable(t, seq, error, sizeof(error));
+	int told = 0;
+	socklen_t size = sizeof(told);
+
+	assert_int_equal(by(injector, error, (size_t)len, STEER_MARK_DEFAULT),
+			 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &told, &size), 0);
+	return told;
+}
+
+static void check_veiled(const struct hosts *h, struct steer *steer, bool v6)
+{
+	const char *a = v6 ? HOST_A6 : HOST_A4, *b = v6 ? HOST_B6 : HOST_B4;
+	struct tap_injector *injector;
+	struct copies c = { 0 };
+	uint32_t snd_nxt, rcv_nxt;
+	struct tap *tap;
+	struct tuple t;
+	int fd, peer, on = 1;
+
+	build_walls(v6, a);
+	assert_int_equal(tap_injector_open(&injector), 0);
+	host_pair(h, a, b, &fd, &peer);
+	assert_int_equal(setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+				    v6 ? IPV6_RECVERR : IP_RECVERR, &on,
+				    sizeof(on)), 0);
+	t = host_tuple(fd, IPPROTO_TCP);
+	tap = tap_pair(IPPROTO_TCP, a, b);
+	say(fd, peer, "some");
+	say(peer, fd, "traffic before");
+	quiet(tap);
+	read_numbers(fd, &snd_nxt, &rcv_nxt);
+	probe_by(tap_inject, injector, &t, STEER_MARK_DEFAULT);
+	assert_int_equal(error_by(tap_inject, injector, fd, &t, snd_nxt), 0);
+	assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+	/* Without the hook nobody knows whose segment it is. */
+	if (!steer_is_unveiling(steer)) {
+		probe_by(tap_inject_veiled, injector, &t, STEER_MARK_DEFAULT);
+		assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+		steer_begin(steer);
+		steer_unveil(steer);
+		assert_int_equal(steer_commit(steer), 0);
+		assert_true(steer_is_unveiling(steer));
+	}
+	probe_by(tap_inject_veiled, injector, &t, STEER_MARK_DEFAULT);
+	collect(tap, &c, 1);
+	assert_true(c.packet[0].outgoing);
+	assert_int_equal(c.packet[0].flags, 0x10);
+	assert_int_equal(c.packet[0].seq, snd_nxt);
+	assert_int_equal(c.packet[0].ack, rcv_nxt);
+	assert_true(error_by(tap_inject_veiled, injector, fd, &t, snd_nxt));
+	say(fd, peer, "afterwards");
+	say(peer, fd, "as before");
+	tap_close(tap);
+	tap_injector_close(injector);
+	close(fd);
+	close(peer);
+	take_down_walls(v6);
+}
+
+static void a_wall_against_strangers_passes_the_veiled(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	struct steer *steer;
+
+	if (host_try("nft 'table inet try { chain c { ct state invalid drop; "
+		     "}; }' && nft delete table inet try"))
+		SKIP_BECAUSE("no connection tracking here");
+	set_rp_filter(2);
+	steer = table(STEER_MARK_DEFAULT);
+	check_veiled(h, steer, false);
+	check_veiled(h, steer, true);
+	steer_begin(steer);
+	steer_rest(steer);
+	assert_int_equal(steer_commit(steer), 0);
+	assert_false(steer_is_unveiling(steer));
+	host_run("! nft list chain inet sacip unveil 2>/dev/null");
+	assert_int_equal(steer_close(steer, false), 0);
+}
+
 #define MARK 0x100000
 #define OLD4 "10.9.0.21"
 #define OLD6 "fd09::21"
@@ -462,15 +618,14 @@ static void take_back_both(void)
 /* The numbers are still to be had; and data that comes in so, marked as after
  * a translation, reaches the socket. */
 static void check_retained(const struct hosts *h, const char *a, const char *b,
-			   int rp_filter)
+			   int rp_filter, inject *by)
 {
 	struct tap_injector *injector;
-	uint8_t probe[PKT_PROBE_MAX];
 	struct copies c = { 0 };
 	uint32_t snd_nxt, rcv_nxt;
 	struct tap *tap;
 	struct tuple t;
-	int fd, peer, len;
+	int fd, peer;
 
 	set_rp_filter(rp_filter);
 	host_run("ip addr add " OLD4 "/24 dev va && "
@@ -482,8 +637,7 @@ static void check_retained(const struct hosts *h, const char *a, const char *b,
 	read_numbers(fd, &snd_nxt, &rcv_nxt);
 	lose_both();
 	tap = tap_pair(IPPROTO_TCP, a, b);
-	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
-	assert_int_equal(tap_inject(injector, probe, (size_t)len, MARK), 0);
+	probe_by(by, injector, &t, MARK);
 	collect(tap, &c, 1);
 	assert_true(c.packet[0].outgoing);
 	assert_int_equal(c.packet[0].seq, snd_nxt);
@@ -500,8 +654,25 @@ static void a_retained_address_is_reached_by_the_mark(void **state)
 	const struct hosts *h = HOSTS(state);
 
 	for (int rp_filter = 0; rp_filter <= 2; rp_filter++)
-		check_retained(h, OLD4, HOST_B4, rp_filter);
-	check_retained(h, OLD6, HOST_B6, 1);
+		check_retained(h, OLD4, HOST_B4, rp_filter, tap_inject);
+	check_retained(h, OLD6, HOST_B6, 1, tap_inject);
+}
+
+/* No host has its source for its own by then: only with our mark. */
+static void a_retained_address_is_reached_veiled(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	struct steer *steer = unveil(MARK);
+
+	for (int rp_filter = 0; rp_filter <= 2; rp_filter += 2) {
+		build_walls(false, OLD4);
+		check_retained(h, OLD4, HOST_B4, rp_filter, tap_inject_veiled);
+		take_down_walls(false);
+	}
+	build_walls(true, OLD6);
+	check_retained(h, OLD6, HOST_B6, 1, tap_inject_veiled);
+	take_down_walls(true);
+	assert_int_equal(steer_close(steer, false), 0);
 }
 
 /* Seen where it leaves, with its own source, which the route follows. */
@@ -556,7 +727,7 @@ static void a_packet_is_sent_as_it_is(void **state)
 /* A socket keeps the route of the last segment that it took (sk_rx_dst), and
  * an idle one takes none after the probe. */
 static void check_device_goes(const struct hosts *h, const char *a,
-			      const char *b)
+			      const char *b, inject *by)
 {
 	const struct linger abort_it = { .l_onoff = 1 };
 	struct tap_injector *injector;
@@ -578,7 +749,7 @@ static void check_device_goes(const struct hosts *h, const char *a,
 	say(fd, peer, "some");
 	tap = tap_pair(IPPROTO_TCP, a, b);
 	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
-	assert_int_equal(tap_inject(injector, probe, (size_t)len, MARK), 0);
+	assert_int_equal(by(injector, probe, (size_t)len, MARK), 0);
 	collect(tap, &c, 1);
 	tap_close(tap);
 	tap_injector_close(injector);
@@ -595,14 +766,20 @@ static void check_device_goes(const struct hosts *h, const char *a,
 static void a_device_goes_whose_address_was_probed(void **state)
 {
 	const struct hosts *h = HOSTS(state);
+	struct steer *steer;
 
 	host_enter(h->b);
 	host_run("ip route add " VPN4 " via " HOST_A4 " && "
 		 "ip -6 route add " VPN6 " via " HOST_A6);
 	host_enter(h->a);
 	set_rp_filter(1);
-	check_device_goes(h, VPN4, HOST_B4);
-	check_device_goes(h, VPN6, HOST_B6);
+	check_device_goes(h, VPN4, HOST_B4, tap_inject);
+	check_device_goes(h, VPN6, HOST_B6, tap_inject);
+	set_rp_filter(2);
+	steer = unveil(MARK);
+	check_device_goes(h, VPN4, HOST_B4, tap_inject_veiled);
+	check_device_goes(h, VPN6, HOST_B6, tap_inject_veiled);
+	assert_int_equal(steer_close(steer, false), 0);
 }
 
 static void bad_calls_are_refused(void **state)
@@ -630,7 +807,9 @@ int main(void)
 		cmocka_unit_test(nothing_else_is_copied),
 		cmocka_unit_test(an_idle_socket_states_its_numbers),
 		cmocka_unit_test(a_firewall_passes_one_of_two),
+		cmocka_unit_test(a_wall_against_strangers_passes_the_veiled),
 		cmocka_unit_test(a_retained_address_is_reached_by_the_mark),
+		cmocka_unit_test(a_retained_address_is_reached_veiled),
 		cmocka_unit_test(a_packet_is_sent_as_it_is),
 		cmocka_unit_test(a_device_goes_whose_address_was_probed),
 		cmocka_unit_test(bad_calls_are_refused),

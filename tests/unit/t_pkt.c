@@ -642,6 +642,117 @@ static void builds_errors_that_are_sound(void **state)
 	}
 }
 
+/* The checksum of a TCP or ICMPv6 packet as it would be from that source. */
+static uint32_t sum_as_from(const struct addr *src, const struct pkt *p,
+			    const uint8_t *buf)
+{
+	uint32_t len = p->len - p->l4_off;
+
+	return packet_sum(packet_pseudo(src, &p->dst.addr, p->proto, len),
+			  buf + p->l4_off, len);
+}
+
+static void check_veil(const struct tuple *t, const uint8_t *packet, int len)
+{
+	const uint32_t add = 4 + (uint32_t)addr_size(&t->remote.addr);
+	uint8_t buf[PKT_VEILED_MAX];
+	const uint8_t *tcp;
+	struct pkt before, p;
+	int n;
+
+	assert_int_equal(parse(packet, (size_t)len, &before), PKT_OK);
+	n = pkt_veil(packet, (size_t)len, buf, sizeof(buf));
+	assert_int_equal(n, (uint32_t)len + add);
+	assert_int_equal(pkt_veil(packet, (size_t)len, buf, (size_t)n - 1),
+			 -EMSGSIZE);
+	assert_int_equal(parse(buf, (size_t)n, &p), PKT_OK);
+	assert_true(addr_classify(&p.src.addr) == ADDR_LOOPBACK);
+	assert_true(addr_equal(&p.dst.addr, &t->local.addr));
+	assert_int_equal(p.src.port, t->remote.port);
+	assert_int_equal(p.dst.port, t->local.port);
+	assert_int_equal(p.tcp_flags, before.tcp_flags);
+	assert_int_equal(p.tcp_seq, before.tcp_seq);
+	assert_int_equal(p.tcp_ack, before.tcp_ack);
+	assert_int_equal(p.payload_len, 0);
+	if (p.family == 4)
+		assert_int_equal(packet_sum(0, buf, 20), 0xffff);
+	assert_int_equal(sum_as_from(&p.src.addr, &p, buf), 0xffff);
+	tcp = buf + p.l4_off;
+	assert_memory_equal(tcp + PKT_VEIL_OFFSET,
+			    p.family == 4 ? "\xfe\x08SB" : "\xfe\x14SB", 4);
+	assert_int_equal(tcp[PKT_VEIL_OFFSET + 1], add);
+	assert_memory_equal(tcp + PKT_VEIL_OFFSET + PKT_VEIL_HEAD,
+			    t->remote.addr.byte, addr_size(&t->remote.addr));
+	assert_memory_equal(tcp + PKT_VEIL_OFFSET + add,
+			    packet + before.l4_off + 20,
+			    before.payload_off - before.l4_off - 20);
+}
+
+static void veils_segments(void **state)
+{
+	uint64_t r = SEED;
+
+	(void)state;
+	for (int i = 0; i < 2000; i++) {
+		uint8_t family = i % 2 ? 4 : 6;
+		struct tuple t = {
+			.local = packet_random_endpoint(&r, family),
+			.remote = packet_random_endpoint(&r, family),
+			.proto = IPPROTO_TCP,
+		};
+		struct pkt_ack a = {
+			.seq = (uint32_t)random_next(&r),
+			.ack = (uint32_t)random_next(&r),
+			.window = 1,
+			.start = i % 4 < 2 ? 0 : (uint32_t)random_next(&r),
+		};
+		uint8_t buf[PKT_ACK_MAX];
+		int len = pkt_build_tcp_ack(&t, &a, buf, sizeof(buf));
+
+		check_veil(&t, buf, len);
+		len = pkt_build_tcp_probe(&t, i % 8 < 4, buf, sizeof(buf));
+		check_veil(&t, buf, len);
+	}
+}
+
+static void veils_errors(void **state)
+{
+	uint64_t r = SEED;
+
+	(void)state;
+	for (int i = 0; i < 2000; i++) {
+		uint8_t family = i % 2 ? 4 : 6;
+		struct tuple quoted, t = {
+			.local = packet_random_endpoint(&r, family),
+			.remote = packet_random_endpoint(&r, family),
+			.proto = IPPROTO_TCP,
+		};
+		uint8_t error[PKT_UNREACHABLE_MAX], buf[PKT_VEILED_MAX];
+		int len = pkt_build_tcp_unreachable(&t, 1, error,
+						    sizeof(error));
+		struct pkt p;
+
+		assert_int_equal(pkt_veil(error, (size_t)len, buf,
+					  (size_t)len - 1), -EMSGSIZE);
+		assert_int_equal(pkt_veil(error, (size_t)len, buf,
+					  sizeof(buf)), len);
+		assert_int_equal(parse(buf, (size_t)len, &p), PKT_ICMP_ERROR);
+		assert_true(addr_classify(&p.src.addr) == ADDR_LOOPBACK);
+		assert_true(addr_equal(&p.dst.addr, &t.local.addr));
+		quoted = pkt_tuple_quoted(&p);
+		assert_true(tuple_equal(&quoted, &t));
+		if (family == 4)
+			assert_int_equal(packet_sum(0, buf, 20), 0xffff);
+		else
+			assert_int_equal(sum_as_from(&p.src.addr, &p, buf),
+					 0xffff);
+		/* Nothing else is known to be ours. */
+		error[family == 4 ? 20 : 40] = family == 4 ? 8 : 128;
+		assert_int_equal(pkt_veil(error, (size_t)len, buf,
+					  sizeof(buf)), -EINVAL);
+	}
+}
+
 static void builds_no_error_for_other_flows(void **state)
 {
 	uint64_t r = SEED;
@@ -687,6 +798,8 @@ int main(void)
 		cmocka_unit_test(builds_acknowledgments_that_are_sound),
 		cmocka_unit_test(builds_no_probe_for_other_flows),
 		cmocka_unit_test(builds_errors_that_are_sound),
+		cmocka_unit_test(veils_segments),
+		cmocka_unit_test(veils_errors),
 		cmocka_unit_test(builds_no_error_for_other_flows),
 	};
 
