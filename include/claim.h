@@ -173,8 +173,9 @@ struct claim_ops {
 	 * claim_datagram()) or not any more. What is left in *copies is there
 	 * again at the end. 0 or -errno. */
 	int (*watch)(void *arg, struct claim *c, bool on, void **copies);
-	/* Make the kernel send a segment on this idle TCP flow. */
-	void (*poke)(void *arg, struct claim *c);
+	/* Make the kernel send a segment on this idle TCP flow. `first`: of
+	 * several, until a segment comes or CLAIM_SAMPLE_MS are over. */
+	void (*poke)(void *arg, struct claim *c, bool first);
 	/* The own track that the flow is in or would enter now, and where it
 	 * is: there we accept the flow. NULL: c->own_track, at the identity. */
 	void (*place)(void *arg, struct claim *c, struct wire_place *own);

@@ -369,6 +369,7 @@ struct daemon {
 	struct pktq *queue_in, *queue_out;
 	struct udp *udp;
 	struct tap_injector *injector;
+	struct addr veiled[2]; /* IPv4, IPv6: where sockets answer so, lately */
 	struct ctl *ctl;
 	LIST_HEAD(, tap_ref) taps;
 
@@ -431,6 +432,10 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* The same for one that is to leave the kernel altogether: never fails for
  * the caller, what the kernel refuses is made good later. */
 void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* What is injected may go veiled from now on, where the kernel can: for as
+ * long as anything is protected, or for a minute. Not between begin and
+ * commit. */
+void divert_unveil(struct daemon *d);
 /* A tombstone was lifted for a socket of ours. */
 void divert_undrop(struct daemon *d, const struct tuple *t);
 /* The whole table anew, from what the flows say. 0 or -errno. */
@@ -805,13 +810,29 @@ void stale_step(struct daemon *d, uint64_t now_ms);
 
 /* ---- wake.c ----------------------------------------------------------- */
 
-/* Makes the TCP socket on that identity tuple send one segment. */
-void wake_poke(struct daemon *d, const struct tuple *t);
+/* Makes the flow's TCP socket send one segment. */
+void wake_poke(struct daemon *d, struct flow *f);
+/* The same the other way (tap.h), where it has not answered and no way is known
+ * by which it does; otherwise false. */
+bool wake_poke_again(struct daemon *d, struct flow *f);
+/* It is new: asked as others at its address were, who have answered. */
+void wake_begin(const struct daemon *d, struct flow *f);
+/* While it is proved: a segment that its socket sent, asked or not. */
+void wake_seen(struct daemon *d, struct flow *f);
+/* Its socket has sent such a segment, at another time. Only a bare one can be
+ * an answer. */
+void wake_heard(struct flow *f, uint32_t payload_len);
+/* Nobody waits for an answer any longer: where there was none, the next time
+ * it is asked the other way. */
+void wake_unheard(struct flow *f);
 /* A segment of the flow was held. */
 void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	       uint64_t now_ms);
 /* MOVE is on its way after an outage: what do our sockets expect next? */
 void wake_ask(struct track *t, uint64_t now_ms);
+/* ACCEPT has come, and what they said before was read: those that said nothing
+ * are asked the other way. */
+void wake_ask_again(struct assoc *a);
 /* What is known of that, for PROVE. */
 void wake_fill(const struct track *t, struct wire_prove *m);
 /* A MOVE of the peer after an outage is being accepted, what we send is held:

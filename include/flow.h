@@ -153,6 +153,9 @@ struct flow {
 	bool protected : 1; /* both ends confirmed it */
 	bool kept : 1; /* it stands in the journal */
 	bool preferred : 1; /* so was its address when it was first seen */
+	bool veiled : 1; /* how its socket is asked: wake.c */
+	bool asked : 1; /* it has not answered yet */
+	bool answers : 1; /* it has, when it was asked that way */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;

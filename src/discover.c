@@ -206,6 +206,7 @@ static int enter(struct daemon *d, const struct sockdiag_entry *e,
 	if (flow_tombstone_lift(&d->flows, &f->identity))
 		divert_undrop(d, &f->identity);
 	claim_init(&f->claim, &f->identity, 0);
+	wake_begin(d, f);
 	f->preferred = own && !own->deprecated;
 	update(f, e, now_ms);
 	report_flow_event(d, f, "tracked", "");

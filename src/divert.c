@@ -222,6 +222,19 @@ void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
 	d->divert.idle = false;
 }
 
+void divert_unveil(struct daemon *d)
+{
+	if (!d->steer_info.unveils)
+		return;
+	if (!steer_is_unveiling(d->steer)) {
+		divert_begin(d);
+		steer_unveil(d->steer);
+		divert_commit(d, 0);
+	}
+	if (d->divert.rest_ms)
+		d->divert.rest_ms = loop_now_ms() + REST_MS;
+}
+
 int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
 	int err = 0;

@@ -416,8 +416,10 @@ void handover_message(struct assoc *a, uint64_t now_ms,
 	default:
 		/* Segments that wake_ask() brought about are to be held and
 		 * noted before PROVE. */
-		if (rx->message->type == WIRE_ACCEPT)
+		if (rx->message->type == WIRE_ACCEPT) {
 			divert_read_out(a->d);
+			wake_ask_again(a);
+		}
 		on_answer(a, now_ms, rx);
 		break;
 	}

@@ -177,11 +177,13 @@ static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 	return err;
 }
 
-static void on_poke(void *arg, struct claim *c)
+static void on_poke(void *arg, struct claim *c, bool first)
 {
 	struct assoc *a = arg;
 
-	wake_poke(a->d, c->tuple);
+	if (first)
+		wake_unheard(flow_of_claim(c));
+	wake_poke(a->d, flow_of_claim(c));
 }
 
 static void on_place(void *arg, struct claim *c, struct wire_place *own)

@@ -62,7 +62,7 @@ int proof_wait(struct claim *c, uint64_t now_ms)
 	w->pokes++;
 	claim_stage(c, w->stage,
 		    now_ms + ((uint64_t)CLAIM_POKE_MS << w->pokes));
-	t->ops.poke(t->arg, c);
+	t->ops.poke(t->arg, c, w->pokes == 1);
 	return 0;
 }
 

@@ -73,6 +73,7 @@ void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
 	if (!f->transit || p->proto != IPPROTO_TCP || p->fragment ||
 	    !(p->tcp_flags & PKT_TCP_ACK))
 		return;
+	wake_heard(f, p->payload_len);
 	nonce_read_numbers(data + p->l4_off, p->payload_off - p->l4_off, &n);
 	note_numbers(f, &n, p->tcp_seq + p->payload_len +
 			    !!(p->tcp_flags & PKT_TCP_FIN), now_ms);
@@ -89,6 +90,7 @@ static void on_copy(const struct tap_packet *p, void *arg)
 	if (!f || !f->transit || !p->outgoing || !(p->flags & PKT_TCP_ACK) ||
 	    p->flags & (PKT_TCP_SYN | PKT_TCP_RST))
 		return;
+	wake_heard(f, p->payload_len);
 	memset(&n, 0, sizeof(n));
 	n.ack = p->ack;
 	n.window = p->window;
@@ -131,7 +133,9 @@ static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
 		r->at = wire;
 		r->opened_ms = loop_now_ms();
 	}
-	wake_poke(d, &f->identity);
+	if (!f->answers)
+		wake_unheard(f);
+	wake_poke(d, f);
 	if (f->steered & (1u << FLOW_STEER_OUT))
 		divert_read_out(d); /* it waits there */
 	for (int i = 0; i < READS; i++)

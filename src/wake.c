@@ -37,6 +37,11 @@
  * above. The mover is told no number, so a sender of its own is woken from
  * backoff only, and goes on otherwise by what it sent during the hold.
  *
+ * What is said to our own TCP comes by lo and bears the peer's address. There
+ * are rules that drop such a packet in front of everything (wg-quick's: its
+ * addresses are for its own device). So a socket that does not answer is asked
+ * the other way, veiled (tap.h), and the way that is answered is kept.
+ *
  * A number that TCP does not wait for is ignored by it, so a late or wrong one
  * does nothing. Owns both halves. Never sends to the peer's host itself, never
  * makes a socket send what TCP would not.
@@ -57,21 +62,76 @@ enum wake { /* of struct flow */
 #define LOOKUPS_MAX 64 /* ACCEPT waits for these; the others go by PROVE */
 #define BACKOFF_MAX 16 /* above what tcp_retries2 leads to */
 
+/* Where the kernel cannot unveil, or has not been told to, it goes as it is. */
+static void inject(struct daemon *d, const struct flow *f,
+		   const uint8_t *packet, int len)
+{
+	if (len <= 0)
+		return;
+	if (f->veiled && steer_is_unveiling(d->steer))
+		tap_inject_veiled(d->injector, packet, (size_t)len,
+				  d->conf->mark);
+	else
+		tap_inject(d->injector, packet, (size_t)len, d->conf->mark);
+}
+
 /* Nobody says which end has connected, and a firewall of this host may drop
  * what is invalid: one of each. A socket answers once (tcp_invalid_ratelimit,
  * 500 ms). */
-void wake_poke(struct daemon *d, const struct tuple *t)
+void wake_poke(struct daemon *d, struct flow *f)
 {
 	uint8_t probe[PKT_PROBE_MAX];
 
+	if (f->veiled)
+		divert_unveil(d);
+	f->asked = true;
 	for (int answers = 0; answers < 2; answers++) {
-		int len = pkt_build_tcp_probe(t, answers, probe,
+		int len = pkt_build_tcp_probe(&f->identity, answers, probe,
 					      sizeof(probe));
 
-		if (len > 0)
-			tap_inject(d->injector, probe, (size_t)len,
-				   d->conf->mark);
+		inject(d, f, probe, len);
 	}
+}
+
+bool wake_poke_again(struct daemon *d, struct flow *f)
+{
+	if (f->answers || !f->asked)
+		return false;
+	f->veiled = !f->veiled;
+	wake_poke(d, f);
+	return true;
+}
+
+void wake_begin(const struct daemon *d, struct flow *f)
+{
+	const struct addr *a = &f->identity.local.addr;
+
+	f->veiled = addr_equal(a, &d->veiled[a->family == 6]);
+}
+
+void wake_seen(struct daemon *d, struct flow *f)
+{
+	const struct addr *a = &f->identity.local.addr;
+
+	if (f->asked && f->veiled)
+		d->veiled[a->family == 6] = *a;
+	f->asked = false;
+}
+
+void wake_heard(struct flow *f, uint32_t payload_len)
+{
+	if (payload_len || !f->asked)
+		return;
+	f->answers = true;
+	f->asked = false;
+}
+
+void wake_unheard(struct flow *f)
+{
+	if (f->asked)
+		f->veiled = !f->veiled;
+	f->answers = f->answers && !f->asked;
+	f->asked = false;
 }
 
 /* A socket that wants to hear of ICMP errors would take ours for a real one. */
@@ -113,8 +173,8 @@ static void revert(struct daemon *d, const struct flow *f, uint32_t snd_una,
 					    sizeof(error));
 
 	for (unsigned int i = 0;
-	     len > 0 && i < e->info.backoff && i < BACKOFF_MAX; i++)
-		tap_inject(d->injector, error, (size_t)len, d->conf->mark);
+	     i < e->info.backoff && i < BACKOFF_MAX; i++)
+		inject(d, f, error, len);
 }
 
 /* What is left of the window that the other end has offered, once it has
@@ -156,8 +216,8 @@ static void acknowledge(struct daemon *d, const struct flow *f,
 	a.start = block.start;
 	a.end = block.end;
 	len = pkt_build_tcp_ack(&f->identity, &a, ack, sizeof(ack));
-	for (unsigned int i = 0; len > 0 && i < n; i++)
-		tap_inject(d->injector, ack, (size_t)len, d->conf->mark);
+	for (unsigned int i = 0; i < n; i++)
+		inject(d, f, ack, len);
 }
 
 /*
@@ -212,6 +272,7 @@ void wake_note(struct daemon *d, struct flow *f, const struct pkt *p,
 	    !(p->tcp_flags & PKT_TCP_ACK))
 		return;
 	note_sent(f->transit, p);
+	wake_heard(f, p->payload_len);
 	f->transit->rcv_nxt = p->tcp_ack;
 	f->transit->rcv_nxt_ms = now_ms;
 	/* What carries data is a retransmission, or was sent meanwhile. */
@@ -257,8 +318,25 @@ void wake_ask(struct track *t, uint64_t now_ms)
 				continue;
 			n++;
 			if (!has_number(t, f))
-				wake_poke(t->assoc->d, &f->identity);
+				wake_poke(t->assoc->d, f);
 		}
+}
+
+void wake_ask_again(struct assoc *a)
+{
+	bool any = false;
+	struct track *t;
+	struct flow *f;
+
+	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
+		if (!mover_holds(&t->mover) || t->asked_seq != t->mover.seq)
+			continue;
+		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
+			if (!has_number(t, f))
+				any |= wake_poke_again(a->d, f);
+	}
+	if (any)
+		divert_read_out(a->d);
 }
 
 void wake_fill(const struct track *t, struct wire_prove *m)
@@ -312,6 +390,18 @@ static void forget(struct track *t)
 		f->wake = WAKE_NOT;
 }
 
+/* Those that have not answered. */
+static bool ask_again(struct track *t)
+{
+	bool any = false;
+	struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
+		if (f->wake == WAKE_ASKED)
+			any |= wake_poke_again(t->assoc->d, f);
+	return any;
+}
+
 void wake_offered(struct track *t)
 {
 	struct daemon *d = t->assoc->d;
@@ -330,10 +420,12 @@ void wake_offered(struct track *t)
 			continue;
 		n++;
 		f->wake = WAKE_ASKED;
-		wake_poke(d, &f->identity);
+		wake_poke(d, f);
 	}
 	/* The answers are in the queue by now, ahead of what M sends. */
 	if (n)
+		divert_read_out(d);
+	if (n && ask_again(t))
 		divert_read_out(d);
 }
 

@@ -37,6 +37,7 @@ static void on_copy(const struct tap_packet *p, void *arg)
 			.window = (uint32_t)p->window << f->rcv_wscale,
 		};
 
+		wake_seen(ref->d, f);
 		claim_segment(&f->claim, now_ms, &s);
 	}
 }

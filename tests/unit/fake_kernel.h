@@ -215,6 +215,8 @@ struct host {
 	} source[64];
 	size_t n_source;
 	uint64_t deadline_ms;
+	bool walled; /* only what is veiled gets in by lo */
+	bool unveiling;
 	uint32_t poke_mark;
 	unsigned int pokes;
 	bool silent; /* no socket answers one */
@@ -426,6 +428,7 @@ int steer_open(struct steer **out, const struct steer_conf *conf,
 {
 	memset(info, 0, sizeof(*info));
 	info->maps = !starting->without_maps;
+	info->unveils = true;
 	info->workers = info->maps ? 0 : conf->workers;
 	starting->steer.h = starting;
 	starting->steer_open = true;
@@ -563,7 +566,17 @@ void steer_del_pair(struct steer *s, const struct addr *local,
 
 void steer_rest(struct steer *s)
 {
-	(void)s;
+	s->h->unveiling = false;
+}
+
+void steer_unveil(struct steer *s)
+{
+	s->h->unveiling = true;
+}
+
+bool steer_is_unveiling(const struct steer *s)
+{
+	return s->h->unveiling;
 }
 
 void steer_idle(struct steer *s)
@@ -1382,16 +1395,16 @@ void tap_injector_close(struct tap_injector *injector)
 	(void)injector;
 }
 
-int tap_inject(struct tap_injector *injector, const uint8_t *packet,
-	       size_t len, uint32_t mark)
+static int inject_into(struct host *h, const uint8_t *packet, size_t len,
+		       uint32_t mark, bool veiled)
 {
-	struct host *h = injector->h;
 	struct tuple t;
 	struct pkt pkt;
 
 	h->poke_mark = mark;
 	h->pokes++;
-	if (h->silent || pkt_parse(packet, (uint32_t)len, &pkt) != PKT_OK)
+	if (h->silent || (h->walled && !veiled) ||
+	    pkt_parse(packet, (uint32_t)len, &pkt) != PKT_OK)
 		return 0;
 	t = pkt_tuple_in(&pkt);
 	for (size_t i = 0; i < TAPS; i++) {
@@ -1404,6 +1417,19 @@ int tap_inject(struct tap_injector *injector, const uint8_t *packet,
 		tap->ready = true;
 	}
 	return 0;
+}
+
+int tap_inject(struct tap_injector *injector, const uint8_t *packet,
+	       size_t len, uint32_t mark)
+{
+	return inject_into(injector->h, packet, len, mark, false);
+}
+
+int tap_inject_veiled(struct tap_injector *injector, const uint8_t *packet,
+		      size_t len, uint32_t mark)
+{
+	assert_true(injector->h->unveiling);
+	return inject_into(injector->h, packet, len, mark, true);
 }
 
 int markuse_look(uint32_t bit, struct markuse *to)

@@ -244,11 +244,12 @@ static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 	return 0;
 }
 
-static void on_poke(void *arg, struct claim *c)
+static void on_poke(void *arg, struct claim *c, bool first)
 {
 	int side;
 	struct model *m = model_of(c, &side);
 
+	(void)first;
 	assert_true(m->watched[side]);
 	m->pokes++;
 	sample(((struct link *)arg)->end->w, m, side);

@@ -1013,6 +1013,58 @@ static void a_poke_bears_our_mark(void **state)
 	run(3000);
 	assert_true(both_own(&t));
 	assert_int_equal(host[0].poke_mark, host[0].d->conf->mark);
+	assert_false(host[0].unveiling);
+	assert_false(host[1].unveiling);
+}
+
+#define PROVED_MS 2000 /* by then, where its socket answers when it is asked */
+
+/* Something drops what is injected as it is: so it is veiled, there alone, for
+ * as long as anything is protected. */
+static void who_does_not_answer_is_asked_veiled(void **state)
+{
+	struct tuple t = connection(40000), other;
+
+	(void)state;
+	host[1].walled = true;
+	run(PROVED_MS);
+	assert_false(both_own(&t));
+	run(PROVED_MS);
+	assert_true(both_own(&t));
+	assert_false(host[0].unveiling);
+	assert_true(host[1].unveiling);
+	run(120000);
+	assert_true(host[1].unveiling);
+	/* The next one at that address has not to find it out. */
+	other = connection(40001);
+	run(PROVED_MS);
+	assert_true(both_own(&other));
+	for (int i = 0; i < 2; i++) {
+		struct tuple u = i ? other : t, r = tuple_reverse(&u);
+
+		socket_end(&host[0], &u);
+		socket_end(&host[1], &r);
+	}
+	run(120000);
+	assert_false(host[1].unveiling);
+}
+
+/* What is never proved brings no hook to stay, nor one that comes and goes. */
+static void a_hook_in_vain_goes_in_the_end(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+
+	(void)state;
+	host[0].silent = true;
+	host[1].silent = true;
+	run(8000);
+	assert_false(both_own(&t));
+	assert_true(host[0].unveiling || host[1].unveiling);
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(120000);
+	assert_false(host[0].unveiling);
+	assert_false(host[1].unveiling);
 }
 
 static void paths_go_with_their_address(void **state)
@@ -1338,6 +1390,8 @@ int main(void)
 		WORLD(lost_ends_make_no_storm_of_dumps),
 		WORLD(time_comes_before_packets),
 		WORLD(a_poke_bears_our_mark),
+		WORLD(who_does_not_answer_is_asked_veiled),
+		WORLD(a_hook_in_vain_goes_in_the_end),
 		WORLD(paths_go_with_their_address),
 		WORLD(a_failed_drain_keeps_the_way_back),
 		WORLD(home_has_a_way_back_until_it_is_plain),
