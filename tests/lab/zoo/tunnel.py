@@ -3,8 +3,9 @@
 
 Owns the two processes of tests/lab/tunnel that carry it, one at each end.
 As WireGuard does, the far end takes packets only from the address that it
-gave to the near one. Routes, rules and the mark are wg-quick's; so is that
-the rules have no preference. Never carries a packet itself.
+gave to the near one. Routes, rules, the mark and the tables of nft are
+wg-quick's; so is that the rules have no preference. Never carries a packet
+itself.
 """
 import fcntl
 import os
@@ -17,6 +18,24 @@ from network import BOTH, V4
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 1, 0x1000
 MARK, TABLE, PORT = 51820, 51820, 51820
 SUBNET = 77
+# Its addresses are for the tunnel alone; answers to the carrier's datagrams
+# get the mark of these, and with it pass a strict reverse path filter.
+FIREWALL = """
+table PF wg-quick-wg0 {
+	chain preraw {
+		type filter hook prerouting priority raw;
+		iifname != "wg0" PF daddr INNER fib saddr type != local drop
+	}
+	chain premangle {
+		type filter hook prerouting priority mangle;
+		meta l4proto udp meta mark set ct mark
+	}
+	chain postmangle {
+		type filter hook postrouting priority mangle;
+		meta l4proto udp meta mark MARK ct mark set meta mark
+	}
+}
+"""
 
 
 def tun(host, name):
@@ -67,6 +86,12 @@ class Tunnel:
             p.ip_do(f"-{n.fam} route add default dev wg0 table {TABLE}",
                     f"-{n.fam} rule add not fwmark {MARK} table {TABLE}",
                     f"-{n.fam} rule add table main suppress_prefixlength 0")
+            p.nft(FIREWALL.replace("PF", self._nft(n)).replace(
+                "INNER", self.inner[n.fam]).replace("MARK", str(MARK)))
+
+    @staticmethod
+    def _nft(n):
+        return "ip" if n.fam == 4 else "ip6"
 
     def down(self):
         for n in BOTH:
@@ -74,3 +99,6 @@ class Tunnel:
                          f"-{n.fam} rule del not fwmark {MARK} table {TABLE}")
         for e in self.ends:
             e.close()
+        for n in BOTH:  # whoever loads his own may have taken it away
+            self.p.run("nft", "delete", "table", self._nft(n), "wg-quick-wg0",
+                       check=False)
