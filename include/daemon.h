@@ -157,6 +157,16 @@ static inline struct track *track_of(const struct flow *f, enum flow_side side)
 	return track_of_group(f->group[side]);
 }
 
+/* Of the peer that it has a track with; NULL where there is none. */
+static inline struct assoc *track_assoc(const struct flow *f)
+{
+	const struct track *t = track_of(f, FLOW_OURS);
+
+	if (!t)
+		t = track_of(f, FLOW_THEIRS);
+	return t ? t->assoc : NULL;
+}
+
 static inline struct flow *flow_of_claim(struct claim *c)
 {
 	return (struct flow *)((char *)c - offsetof(struct flow, claim));
@@ -217,6 +227,8 @@ struct assoc {
 	unsigned int sync_tries;
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
 	uint32_t kept; /* its number in the journal; 0 none */
+	struct hold_share held; /* of its flows' packets */
+	struct share pairs; /* that its flows were the first of */
 	struct bucket unpaid; /* a token for each REFUSE that no number of a
 			       * track has paid for */
 	struct unfit_path unfit[UNFIT_MAX];
@@ -263,6 +275,7 @@ struct pair_use {
 	TAILQ_ENTRY(pair_use) in_lingering; /* until until_ms */
 	struct pair_key key;
 	uint64_t until_ms; /* 0: in use */
+	struct share *share; /* it counts for; NULL nobody's */
 	uint32_t uses;
 	int32_t delta;
 	bool touched;
@@ -273,6 +286,7 @@ struct pairs {
 	struct pair_use *all;
 	LIST_HEAD(, pair_use) touched;
 	TAILQ_HEAD(, pair_use) lingering; /* oldest first */
+	struct share_pool pool;
 };
 
 struct divert {
@@ -467,8 +481,10 @@ uint32_t divert_sources(const struct daemon *d, const struct addr *a);
 void pairs_init(struct daemon *d);
 void pairs_free(struct daemon *d);
 /* Part of a batch being prepared; pairs_settle() follows. 0, or -ENOSPC
- * (PAIRS_MAX, or no memory). */
+ * (PAIRS_MAX, the peer's share of them, or no memory). */
 int pairs_change(struct daemon *d, const struct flow_change *c);
+/* That peer is no more: its pairs, which linger, are nobody's. */
+void pairs_forget_share(struct daemon *d, const struct share *share);
 /* Before all is told anew. */
 void pairs_recount(struct daemon *d);
 void pairs_settle(struct daemon *d, int err, uint64_t now_ms);

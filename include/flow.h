@@ -43,6 +43,7 @@ enum flow_steer {
 };
 
 struct flow_change {
+	const struct flow *flow; /* whose; NULL of a tombstone */
 	bool add; /* else delete */
 	enum flow_steer set;
 	uint32_t timeout_ms; /* 0: until deleted; of what is deleted, too */

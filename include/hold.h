@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "csum.h"
+#include "share.h"
 
 /* Defaults. The kernel queue must be longer than HOLD_PACKETS_MAX, or it
  * drops what we would hold. A TCP socket keeps at most tcp_limit_output_bytes
@@ -47,11 +48,18 @@ struct hold_packet {
 
 STAILQ_HEAD(hold_list, hold_packet);
 
+/* What is held of all flows of one peer. All zero: nothing. */
+struct hold_share {
+	struct share packets;
+	struct share bytes;
+};
+
 /* Embedded in a flow; zeroed memory is not a valid one: hold_flow_init(). */
 struct hold_flow {
 	struct hold_list list;
 	LIST_ENTRY(hold_flow) in_waiting; /* while the list is not empty */
 	void *owner; /* of hold_flow_init() */
+	struct hold_share *share; /* of what is in the list; NULL nobody's */
 	uint32_t packets;
 	uint32_t bytes;
 };
@@ -69,14 +77,15 @@ struct hold_counters {
 	uint64_t stale; /* taken by hold_take_stale() */
 	uint64_t gone; /* taken by hold_take_link() */
 	uint64_t full; /* turned away: a bound of all flows, or no memory */
+	uint64_t share_full; /* turned away: its peer has its share */
 	uint64_t flow_full; /* turned away: a bound of its flow */
 };
 
 struct hold {
 	struct hold_limits limits;
 	LIST_HEAD(, hold_flow) waiting; /* that have packets */
-	uint32_t packets;
-	uint32_t bytes;
+	struct share_pool packets;
+	struct share_pool bytes;
 	struct hold_counters counters;
 };
 
@@ -85,12 +94,15 @@ void hold_init(struct hold *h, const struct hold_limits *limits);
 void hold_flow_init(struct hold_flow *f, void *owner);
 
 /*
- * Appends a copy of a packet. 0; -ENOBUFS where its flow, -ENOSPC where the
- * whole is at its bound; -ENOMEM; -EMSGSIZE above PKT_LEN_MAX. On failure it
+ * Appends a copy of a packet. It counts for `share`, that of the flow's peer;
+ * NULL where it has none. 0; -ENOBUFS where its flow or its peer, -ENOSPC where
+ * the whole is at its bound; -ENOMEM; -EMSGSIZE above PKT_LEN_MAX. On failure it
  * is not held, and the caller drops it.
  */
-int hold_push(struct hold *h, struct hold_flow *f,
+int hold_push(struct hold *h, struct hold_flow *f, struct hold_share *share,
 	      const struct hold_packet *meta, const uint8_t *data);
+/* The peer is no more: what is held of its flows is nobody's. */
+void hold_forget_share(struct hold *h, struct hold_share *share);
 /* The oldest packet, now the caller's (free() it), or NULL. `meta->data` is
  * writable. */
 struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f);

@@ -148,6 +148,8 @@ static void assoc_free(struct assoc *a)
 		agenda_leave(&a->d->agenda[i], a);
 	LIST_REMOVE(a, entry);
 	a->d->n_assocs--;
+	hold_forget_share(&a->d->hold, &a->held);
+	pairs_forget_share(a->d, &a->pairs);
 	free(a);
 }
 

@@ -384,6 +384,7 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 			struct pktq_packet *p, const struct pkt *pkt)
 {
 	uint64_t now_ms = loop_now_ms();
+	struct assoc *a = track_assoc(f);
 	struct hold_packet meta = {
 		.at_ms = now_ms,
 		.kind = stale_kind(pkt),
@@ -399,7 +400,8 @@ static void hold_packet(struct daemon *d, struct flow *f, struct pktq *q,
 	if (!f->transit || is_link_gone(d, p->out_ifindex) ||
 	    (meta.kind == HOLD_ANY && hold_is_over(f, now_ms) &&
 	     flow_is_waiting(f)) ||
-	    hold_push(&d->hold, &f->transit->held, &meta, p->data)) {
+	    hold_push(&d->hold, &f->transit->held, a ? &a->held : NULL, &meta,
+		      p->data)) {
 		COUNT(d, PKT_HOLD_DROPPED);
 		pktq_drop(q, p->id);
 		return;

@@ -53,10 +53,13 @@ bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
 	return tomb && tomb->flow_id && tomb->flow_id != f->id;
 }
 
-static int tell(flow_change_cb *cb, void *ctx, bool add, enum flow_steer set,
-		const struct tuple *tuple, uint32_t timeout_ms)
+/* `f`: whose it is; NULL of a tombstone. */
+static int tell(flow_change_cb *cb, void *ctx, const struct flow *f, bool add,
+		enum flow_steer set, const struct tuple *tuple,
+		uint32_t timeout_ms)
 {
 	struct flow_change c = {
+		.flow = f,
 		.add = add,
 		.set = set,
 		.timeout_ms = timeout_ms,
@@ -82,6 +85,7 @@ static int tell_map(flow_change_cb *cb, void *ctx, bool add,
 {
 	bool ours = side == FLOW_OURS;
 	struct flow_change c = {
+		.flow = f,
 		.add = add,
 		.set = ours ? FLOW_STEER_SEND : FLOW_STEER_RECV,
 		.tuple = ours ? f->identity : w->tuple,
@@ -222,17 +226,18 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 		return err;
 	SLIST_FOREACH(w, &f->wires, entry) {
 		if (w->fresh && !w->stale) {
-			err = tell(cb, ctx, true, FLOW_STEER_IN, &w->tuple, 0);
+			err = tell(cb, ctx, f, true, FLOW_STEER_IN, &w->tuple,
+				   0);
 			if (!err && tombstone_find(t, &w->tuple))
-				err = tell(cb, ctx, false, FLOW_STEER_DROP,
+				err = tell(cb, ctx, f, false, FLOW_STEER_DROP,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 		} else if (w->stale && !w->fresh) {
 			err = 0;
 			if (tombstone && is_free(t, f, &w->tuple))
-				err = tell(cb, ctx, true, FLOW_STEER_DROP,
+				err = tell(cb, ctx, f, true, FLOW_STEER_DROP,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 			if (!err)
-				err = tell(cb, ctx, false, FLOW_STEER_IN,
+				err = tell(cb, ctx, f, false, FLOW_STEER_IN,
 					   &w->tuple, 0);
 		} else {
 			err = 0;
@@ -253,8 +258,8 @@ static int tell_identity(struct flow *f, flow_change_cb *cb, void *ctx)
 
 	for (size_t i = 0; i < sizeof(sets) / sizeof(*sets) && !err; i++)
 		if (differ & BIT(sets[i]))
-			err = tell(cb, ctx, f->wanted & BIT(sets[i]), sets[i],
-				   &f->identity, 0);
+			err = tell(cb, ctx, f, f->wanted & BIT(sets[i]),
+				   sets[i], &f->identity, 0);
 	return err;
 }
 
@@ -407,11 +412,11 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 
 		for (size_t i = 0; i < sizeof(sets) / sizeof(*sets); i++)
 			if (!err && f->steered & BIT(sets[i]))
-				err = tell(cb, ctx, true, sets[i],
+				err = tell(cb, ctx, f, true, sets[i],
 					   &f->identity, 0);
 		SLIST_FOREACH(w, &f->wires, entry)
 			if (!err)
-				err = tell(cb, ctx, true, FLOW_STEER_IN,
+				err = tell(cb, ctx, f, true, FLOW_STEER_IN,
 					   &w->tuple, 0);
 		SLIST_FOREACH(w, &f->wires, entry)
 			for (int side = 0; side < FLOW_SIDES; side++)
@@ -422,7 +427,8 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 	}
 	TAILQ_FOREACH(tomb, &t->tomb_order, entry)
 		if (!err)
-			err = tell(cb, ctx, true, FLOW_STEER_DROP, &tomb->tuple,
+			err = tell(cb, ctx, NULL, true, FLOW_STEER_DROP,
+				   &tomb->tuple,
 				   (uint32_t)(tomb->until_ms - now_ms));
 	return err;
 }

@@ -24,12 +24,15 @@ void hold_init(struct hold *h, const struct hold_limits *limits)
 	LIST_INIT(&h->waiting);
 	if (limits)
 		h->limits = *limits;
+	share_pool_init(&h->packets, h->limits.packets);
+	share_pool_init(&h->bytes, h->limits.bytes);
 }
 
 void hold_flow_init(struct hold_flow *f, void *owner)
 {
 	STAILQ_INIT(&f->list);
 	f->owner = owner;
+	f->share = NULL;
 	f->packets = 0;
 	f->bytes = 0;
 }
@@ -43,7 +46,44 @@ static bool is_full(uint32_t packets, uint32_t bytes, uint32_t packets_max,
 	       len > bytes_max - bytes;
 }
 
-int hold_push(struct hold *h, struct hold_flow *f,
+/* Counts one more packet, or none. */
+static enum share_result count(struct hold *h, struct hold_flow *f,
+			       uint32_t len)
+{
+	struct share *packets = f->share ? &f->share->packets : NULL;
+	struct share *bytes = f->share ? &f->share->bytes : NULL;
+	enum share_result r = share_take(&h->packets, packets, 1);
+
+	if (r != SHARE_TAKEN)
+		return r;
+	r = share_take(&h->bytes, bytes, len);
+	if (r != SHARE_TAKEN) {
+		share_give(&h->packets, packets, 1);
+		return r;
+	}
+	f->packets++;
+	f->bytes += len;
+	return r;
+}
+
+static void uncount(struct hold *h, struct hold_flow *f, uint32_t len)
+{
+	share_give(&h->packets, f->share ? &f->share->packets : NULL, 1);
+	share_give(&h->bytes, f->share ? &f->share->bytes : NULL, len);
+	f->packets--;
+	f->bytes -= len;
+}
+
+void hold_forget_share(struct hold *h, struct hold_share *share)
+{
+	struct hold_flow *f;
+
+	LIST_FOREACH(f, &h->waiting, in_waiting)
+		if (f->share == share)
+			f->share = NULL;
+}
+
+int hold_push(struct hold *h, struct hold_flow *f, struct hold_share *share,
 	      const struct hold_packet *meta, const uint8_t *data)
 {
 	const struct hold_limits *max = &h->limits;
@@ -56,13 +96,21 @@ int hold_push(struct hold *h, struct hold_flow *f,
 		h->counters.flow_full++;
 		return -ENOBUFS;
 	}
-	if (is_full(h->packets, h->bytes, max->packets, max->bytes,
-		    meta->len)) {
+	if (STAILQ_EMPTY(&f->list))
+		f->share = share;
+	switch (count(h, f, meta->len)) {
+	case SHARE_TAKEN:
+		break;
+	case SHARE_ITS_OWN:
+		h->counters.share_full++;
+		return -ENOBUFS;
+	case SHARE_ALL:
 		h->counters.full++;
 		return -ENOSPC;
 	}
 	p = malloc(sizeof(*p) + meta->len);
 	if (!p) {
+		uncount(h, f, meta->len);
 		h->counters.full++;
 		return -ENOMEM;
 	}
@@ -71,21 +119,8 @@ int hold_push(struct hold *h, struct hold_flow *f,
 	if (STAILQ_EMPTY(&f->list))
 		LIST_INSERT_HEAD(&h->waiting, f, in_waiting);
 	STAILQ_INSERT_TAIL(&f->list, p, entry);
-	f->packets++;
-	f->bytes += p->len;
-	h->packets++;
-	h->bytes += p->len;
 	h->counters.held++;
 	return 0;
-}
-
-static void uncount(struct hold *h, struct hold_flow *f,
-		    const struct hold_packet *p)
-{
-	f->packets--;
-	f->bytes -= p->len;
-	h->packets--;
-	h->bytes -= p->len;
 }
 
 struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f)
@@ -97,7 +132,7 @@ struct hold_packet *hold_pop(struct hold *h, struct hold_flow *f)
 	STAILQ_REMOVE_HEAD(&f->list, entry);
 	if (STAILQ_EMPTY(&f->list))
 		LIST_REMOVE(f, in_waiting);
-	uncount(h, f, p);
+	uncount(h, f, p->len);
 	h->counters.released++;
 	return p;
 }
@@ -151,7 +186,7 @@ bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 		}
 		segment = segment || p->kind == HOLD_SEGMENT;
 		STAILQ_INSERT_TAIL(out, p, entry);
-		uncount(h, f, p);
+		uncount(h, f, p->len);
 		h->counters.stale++;
 	}
 	STAILQ_CONCAT(&young, &f->list);
@@ -178,7 +213,7 @@ bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,
 		}
 		segment = segment || p->kind == HOLD_SEGMENT;
 		STAILQ_INSERT_TAIL(out, p, entry);
-		uncount(h, f, p);
+		uncount(h, f, p->len);
 		h->counters.gone++;
 	}
 	if (waited && STAILQ_EMPTY(&f->list))

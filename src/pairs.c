@@ -15,9 +15,12 @@
 /* The kernel's tombstones are gone by then. */
 #define LINGER_MS (FLOW_TOMBSTONE_MS + 2000)
 
-static struct pair_use *get(struct daemon *d, const struct tuple *t)
+static struct pair_use *get(struct daemon *d, const struct tuple *t,
+			    const struct flow *f)
 {
 	struct pair_key key;
+	struct share *share;
+	struct assoc *a;
 	struct pair_use *p;
 
 	memset(&key, 0, sizeof(key));
@@ -26,20 +29,30 @@ static struct pair_use *get(struct daemon *d, const struct tuple *t)
 	HASH_FIND(hh, d->pairs.all, &key, sizeof(key), p);
 	if (p)
 		return p;
-	if (HASH_COUNT(d->pairs.all) >= PAIRS_MAX) {
+	a = f ? track_assoc(f) : NULL;
+	share = a ? &a->pairs : NULL;
+	if (share_take(&d->pairs.pool, share, 1) != SHARE_TAKEN) {
 		COUNT(d, PAIRS_FULL);
 		return NULL;
 	}
 	p = calloc(1, sizeof(*p));
-	if (!p)
-		return NULL;
-	p->key = key;
-	HASH_ADD(hh, d->pairs.all, key, sizeof(p->key), p);
-	if (!p->hh.tbl) {
-		free(p);
-		return NULL;
+	if (p) {
+		p->key = key;
+		p->share = share;
+		HASH_ADD(hh, d->pairs.all, key, sizeof(p->key), p);
+		if (p->hh.tbl)
+			return p;
 	}
-	return p;
+	free(p);
+	share_give(&d->pairs.pool, share, 1);
+	return NULL;
+}
+
+static void put(struct daemon *d, struct pair_use *p)
+{
+	share_give(&d->pairs.pool, p->share, 1);
+	HASH_DELETE(hh, d->pairs.all, p);
+	free(p);
 }
 
 int pairs_change(struct daemon *d, const struct flow_change *c)
@@ -49,7 +62,7 @@ int pairs_change(struct daemon *d, const struct flow_change *c)
 	if (c->set != FLOW_STEER_OUT && c->set != FLOW_STEER_IN &&
 	    c->set != FLOW_STEER_DROP)
 		return 0;
-	p = get(d, &c->tuple);
+	p = get(d, &c->tuple, c->flow);
 	if (!p)
 		return -ENOSPC;
 	if (!p->touched) {
@@ -134,14 +147,21 @@ void pairs_step(struct daemon *d, uint64_t now_ms)
 	while ((p = TAILQ_FIRST(&d->pairs.lingering)) &&
 	       p->until_ms <= now_ms) {
 		TAILQ_REMOVE(&d->pairs.lingering, p, in_lingering);
-		HASH_DELETE(hh, d->pairs.all, p);
-		free(p);
+		put(d, p);
 	}
+}
+
+void pairs_forget_share(struct daemon *d, const struct share *share)
+{
+	for (struct pair_use *p = d->pairs.all; p; p = p->hh.next)
+		if (p->share == share)
+			p->share = NULL;
 }
 
 void pairs_init(struct daemon *d)
 {
 	d->pairs.all = NULL;
+	share_pool_init(&d->pairs.pool, PAIRS_MAX);
 	LIST_INIT(&d->pairs.touched);
 	TAILQ_INIT(&d->pairs.lingering);
 }
@@ -151,9 +171,7 @@ void pairs_free(struct daemon *d)
 	struct pair_use *p;
 	struct pair_use *next;
 
-	HASH_ITER(hh, d->pairs.all, p, next) {
-		HASH_DELETE(hh, d->pairs.all, p);
-		free(p);
-	}
+	HASH_ITER(hh, d->pairs.all, p, next)
+		put(d, p);
 	pairs_init(d);
 }

@@ -281,8 +281,8 @@ static void on_status(void *ctx, struct ctl_status *to)
 	for (const struct addr_use *u = d->divert.use[STEER_SRC]; u;
 	     u = u->hh.next)
 		to->retained += !rtmon_find(d->rtmon, &u->addr);
-	to->held_packets = d->hold.packets;
-	to->held_bytes = d->hold.bytes;
+	to->held_packets = d->hold.packets.used;
+	to->held_bytes = d->hold.bytes.used;
 	to->tombstones = d->flows.tombs.n;
 	to->native_queue = d->steer_info.queue_form == STEER_QUEUE_NATIVE;
 	to->owned_table = d->steer_info.owned;

@@ -98,8 +98,8 @@ static inline void side_take(void *ctx, struct pktq *q, struct pktq_packet *p)
 
 	s->super += p->gso;
 	if (out && s->holding)
-		assert_int_equal(hold_push(&s->hold, &s->held, &meta, p->data),
-				 0);
+		assert_int_equal(hold_push(&s->hold, &s->held, NULL, &meta,
+					   p->data), 0);
 	else if (side_rewrite(s, out, p->data, p->len, p->csum))
 		pktq_drop(q, p->id);
 	else

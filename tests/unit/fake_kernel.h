@@ -1742,7 +1742,7 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));
 	memset(l, 0, sizeof(*l));
-	l->held = udp->h->d->hold.packets;
+	l->held = udp->h->d->hold.packets.used;
 	l->src.addr = *src;
 	l->src.port = udp->h->d->conf->port;
 	l->dst = *dst;

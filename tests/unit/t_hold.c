@@ -40,7 +40,7 @@ static int push(struct hold *h, struct hold_flow *f, uint32_t id, uint32_t len)
 	};
 
 	memset(data, (int)id, len);
-	return hold_push(h, f, &meta, data);
+	return hold_push(h, f, NULL, &meta, data);
 }
 
 static void check_packet(const struct hold_packet *p, uint32_t id,
@@ -87,8 +87,8 @@ static void releases_in_order_of_arrival(void **state)
 		free(p);
 	}
 	assert_true(hold_flow_empty(&f));
-	assert_int_equal(h.packets, 0);
-	assert_int_equal(h.bytes, 0);
+	assert_int_equal(h.packets.used, 0);
+	assert_int_equal(h.bytes.used, 0);
 	assert_int_equal(h.counters.held, 100);
 	assert_int_equal(h.counters.released, 100);
 }
@@ -104,7 +104,7 @@ static void keeps_a_copy_of_its_own(void **state)
 	(void)state;
 	hold_init(&h, NULL);
 	hold_flow_init(&f, NULL);
-	assert_int_equal(hold_push(&h, &f, &meta, data), 0);
+	assert_int_equal(hold_push(&h, &f, NULL, &meta, data), 0);
 	memset(data, 0, sizeof(data));
 	p = hold_pop(&h, &f);
 	assert_memory_equal(p->data, "\1\2\3\4", 4);
@@ -123,6 +123,7 @@ static void turns_the_newest_away_at_each_bound(void **state)
 
 	(void)state;
 	hold_init(&h, &limits);
+	h.packets.reserve = h.bytes.reserve = 0;
 	hold_flow_init(&a, NULL);
 	hold_flow_init(&b, NULL);
 	/* bytes of a flow, exactly reached */
@@ -140,8 +141,8 @@ static void turns_the_newest_away_at_each_bound(void **state)
 	/* packets of all */
 	assert_int_equal(push(&h, &b, 8, 0), 0);
 	assert_int_equal(push(&h, &b, 9, 0), -ENOSPC);
-	assert_int_equal(h.packets, 5);
-	assert_int_equal(h.bytes, 1000);
+	assert_int_equal(h.packets.used, 5);
+	assert_int_equal(h.bytes.used, 1000);
 	assert_int_equal(h.counters.held, 5);
 	assert_int_equal(h.counters.full, 2);
 	assert_int_equal(h.counters.flow_full, 2);
@@ -151,7 +152,45 @@ static void turns_the_newest_away_at_each_bound(void **state)
 	drain(&h, &a);
 	assert_int_equal(push(&h, &b, 10, 0), 0);
 	drain(&h, &b);
-	assert_int_equal(h.bytes, 0);
+	assert_int_equal(h.bytes.used, 0);
+}
+
+/* One peer's flows, each within its own bounds, would fill all there is. */
+static void leaves_room_for_another_peer(void **state)
+{
+	const struct hold_limits limits = {
+		.packets = 1600, .bytes = 160000, .flow_packets = 400,
+		.flow_bytes = 40000,
+	};
+	static const uint8_t data[100];
+	const struct hold_packet meta = { .len = sizeof(data) };
+	struct hold_share one = { 0 }, another = { 0 };
+	struct hold_flow f[5];
+	struct hold h;
+	int n = 0;
+
+	(void)state;
+	hold_init(&h, &limits);
+	for (int i = 0; i < 5; i++)
+		hold_flow_init(&f[i], NULL);
+	for (int i = 0; i < 4; i++)
+		while (!hold_push(&h, &f[i], &one, &meta, data))
+			n++;
+	assert_int_equal(n, 1200);
+	assert_true(h.counters.share_full > 0);
+	assert_int_equal(h.counters.full, 0);
+	for (n = 0; !hold_push(&h, &f[4], &another, &meta, data);)
+		n++;
+	assert_int_equal(n, 100);
+	assert_int_equal(another.bytes.used, 10000);
+	/* A peer that is forgotten meanwhile. */
+	hold_forget_share(&h, &one);
+	for (int i = 0; i < 5; i++)
+		drain(&h, &f[i]);
+	assert_int_equal(h.packets.used, 0);
+	assert_int_equal(h.bytes.used, 0);
+	assert_int_equal(another.packets.used, 0);
+	assert_int_equal(one.packets.used, 1200);
 }
 
 static void refuses_what_no_packet_can_be(void **state)
@@ -179,8 +218,8 @@ static void survives_without_memory(void **state)
 	out_of_memory = true;
 	assert_int_equal(push(&h, &f, 2, 10), -ENOMEM);
 	out_of_memory = false;
-	assert_int_equal(h.packets, 1);
-	assert_int_equal(h.bytes, 10);
+	assert_int_equal(h.packets.used, 1);
+	assert_int_equal(h.bytes.used, 10);
 	assert_int_equal(h.counters.full, 1);
 	assert_int_equal(push(&h, &f, 3, 10), 0);
 	drain(&h, &f);
@@ -251,6 +290,7 @@ static void agrees_with_the_model(void **state)
 
 	(void)state;
 	hold_init(&h, &limits);
+	h.packets.reserve = h.bytes.reserve = 0;
 	for (int i = 0; i < FLOWS; i++)
 		hold_flow_init(&f[i], NULL);
 	for (uint32_t id = 1; id < MODEL_MAX; id++) {
@@ -260,8 +300,8 @@ static void agrees_with_the_model(void **state)
 
 		assert_int_equal(push(&h, &f[at], id, len),
 				 model_push(m, at, id, len, &limits));
-		assert_int_equal(h.packets, model_packets(m));
-		assert_int_equal(h.bytes, model_bytes(m));
+		assert_int_equal(h.packets.used, model_packets(m));
+		assert_int_equal(h.bytes.used, model_bytes(m));
 		assert_int_equal(f[at].packets, m[at].end - m[at].first);
 		assert_int_equal(f[at].bytes, m[at].bytes);
 		at = (unsigned int)random_below(&r, FLOWS);
@@ -277,8 +317,8 @@ static void agrees_with_the_model(void **state)
 	assert_true(h.counters.full > 0 && h.counters.flow_full > 0);
 	for (int i = 0; i < FLOWS; i++)
 		drain(&h, &f[i]);
-	assert_int_equal(h.packets, 0);
-	assert_int_equal(h.bytes, 0);
+	assert_int_equal(h.packets.used, 0);
+	assert_int_equal(h.bytes.used, 0);
 }
 
 /* What is held at `at_ms`: a segment with that number, or a bare ACK. */
@@ -294,7 +334,7 @@ static void push_tcp(struct hold *h, struct hold_flow *f, uint64_t at_ms,
 	};
 	const uint8_t data[4] = { 0 };
 
-	assert_int_equal(hold_push(h, f, &meta, data), 0);
+	assert_int_equal(hold_push(h, f, NULL, &meta, data), 0);
 }
 
 static void check_ids(struct hold_list *list, const uint32_t *id, size_t n)
@@ -332,7 +372,7 @@ static void old_segments_are_given_up(void **state)
 	check_ids(&out, rest, 2);
 	assert_int_equal(hold_first_segment(&f)->id, UINT32_MAX);
 	assert_int_equal(f.packets, 2);
-	assert_int_equal(h.bytes, 8);
+	assert_int_equal(h.bytes.used, 8);
 	assert_true(hold_take_stale(&h, &f, 200, true, &out));
 	check_ids(&out, first, 1);
 	assert_int_equal(hold_peek(&f)->id, 13);
@@ -384,14 +424,15 @@ static void what_leaves_by_one_link_is_taken(void **state)
 	hold_flow_init(&f, NULL);
 	assert_false(hold_take_link(&h, &f, 3, &out));
 	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++)
-		assert_int_equal(hold_push(&h, &f, &to[i], (const uint8_t *)""), 0);
+		assert_int_equal(hold_push(&h, &f, NULL, &to[i],
+					   (const uint8_t *)""), 0);
 	assert_false(hold_take_link(&h, &f, 5, &out));
 	assert_true(STAILQ_EMPTY(&out));
 	assert_false(hold_take_link(&h, &f, 3, &out));
 	check_ids(&out, first, 2);
 	assert_int_equal(hold_peek(&f)->id, 2);
 	assert_int_equal(f.packets, 2);
-	assert_int_equal(h.packets, 2);
+	assert_int_equal(h.packets.used, 2);
 	assert_true(hold_take_link(&h, &f, 4, &out));
 	check_ids(&out, rest, 2);
 	assert_true(hold_flow_empty(&f));
@@ -405,6 +446,7 @@ int main(void)
 		cmocka_unit_test(releases_in_order_of_arrival),
 		cmocka_unit_test(keeps_a_copy_of_its_own),
 		cmocka_unit_test(turns_the_newest_away_at_each_bound),
+		cmocka_unit_test(leaves_room_for_another_peer),
 		cmocka_unit_test(refuses_what_no_packet_can_be),
 		cmocka_unit_test(survives_without_memory),
 		cmocka_unit_test(defaults_fit_the_kernel_queue),
