@@ -29,7 +29,7 @@
 #include "reason.h"
 #include "wire.h"
 
-#define PEER_MAX 10000 /* records; peer_config.peers_max is at most this */
+#define PEER_MAX 10000 /* peer_config.peers_max is at most this */
 #define PEER_PATHS_MAX 16 /* per peer */
 #define PEER_PIN_ADDRS_MAX 8 /* per peer, the last ones seen */
 #define PEER_ATTEMPTS_MAX 1024 /* handshakes opened by us, under way */
@@ -153,7 +153,9 @@ struct peer_ops {
 struct peer_config {
 	struct crypto_keypair key;
 	uint16_t port; /* own control port, and what others are called at */
-	uint32_t peers_max; /* 1 .. PEER_MAX */
+	/* 1 .. PEER_MAX: records of keys that are not configured. However many
+	 * of these have flows, one that is has a place. */
+	uint32_t peers_max;
 };
 
 /* `counters` is borrowed and outlives the table. 0, -EINVAL or -ENOMEM. */

@@ -86,6 +86,7 @@ static void peer_free(struct peer *p)
 	if (p->flows == 0)
 		TAILQ_REMOVE(&t->idle, p, idle);
 	HASH_DELETE(hh, t->peers, p);
+	t->n_met -= !p->configured;
 	free(p);
 }
 
@@ -106,6 +107,12 @@ static struct peer *peer_victim(const struct peer_table *t)
 	return with_session;
 }
 
+bool peer_table_is_full(const struct peer_table *t,
+			const uint8_t key[CRYPTO_KEY_SIZE])
+{
+	return t->n_met >= t->peers_max && !t->ops.key_configured(t->arg, key);
+}
+
 struct peer *peer_obtain(struct peer_table *t,
 			 const uint8_t key[CRYPTO_KEY_SIZE])
 {
@@ -113,7 +120,7 @@ struct peer *peer_obtain(struct peer_table *t,
 
 	if (p)
 		return p;
-	if (HASH_COUNT(t->peers) >= t->peers_max) {
+	if (peer_table_is_full(t, key)) {
 		p = peer_victim(t);
 		if (!p)
 			return NULL;
@@ -131,6 +138,7 @@ struct peer *peer_obtain(struct peer_table *t,
 	p->table = t;
 	p->port = t->port;
 	p->configured = t->ops.key_configured(t->arg, key);
+	t->n_met += !p->configured;
 	TAILQ_INIT(&p->paths);
 	TAILQ_INSERT_TAIL(&t->idle, p, idle);
 	return p;
@@ -358,8 +366,10 @@ void peer_table_policy_changed(struct peer_table *t, uint64_t now_ms)
 {
 	struct peer *p, *next;
 
+	t->n_met = 0;
 	HASH_ITER(hh, t->peers, p, next) {
 		p->configured = t->ops.key_configured(t->arg, p->key);
+		t->n_met += !p->configured;
 		if (!p->session[0] || !t->ops.key_revoked(t->arg, p->key))
 			continue;
 		table_refuse(t, REASON_KEY_REVOKED);

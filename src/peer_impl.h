@@ -190,7 +190,8 @@ struct peer_table {
 	uint8_t mac1_key[CRYPTO_KEY_SIZE];
 	uint8_t source_key[16]; /* of the hash into `source` */
 	uint16_t port;
-	uint32_t peers_max;
+	uint32_t peers_max; /* of those whose key is not configured */
+	uint32_t n_met; /* of these there are */
 
 	struct peer *peers; /* by key */
 	TAILQ_HEAD(, peer) idle;
@@ -257,6 +258,9 @@ int slot_add_as(struct peer_table *t, struct slot *s, enum slot_kind kind,
 		uint32_t index);
 void slot_remove(struct peer_table *t, struct slot *s);
 struct slot *slot_find(struct peer_table *t, uint32_t index);
+/* As many are remembered as may be, and that key is not a configured one. */
+bool peer_table_is_full(const struct peer_table *t,
+			const uint8_t key[CRYPTO_KEY_SIZE]);
 /* The record of that key, made where there is room; NULL at the bound. */
 struct peer *peer_obtain(struct peer_table *t,
 			 const uint8_t key[CRYPTO_KEY_SIZE]);

@@ -187,8 +187,7 @@ static int pin_load(struct peer_table *t, const struct pin_line *pin)
 {
 	struct peer *p;
 
-	if (!peer_find_key(t, pin->key) &&
-	    HASH_COUNT(t->peers) >= t->peers_max)
+	if (!peer_find_key(t, pin->key) && peer_table_is_full(t, pin->key))
 		return -ENOSPC;
 	p = peer_obtain(t, pin->key);
 	if (!p)

@@ -417,6 +417,8 @@ static void test_eviction(void **state)
 	struct net *n = net_new(9);
 	struct host *a = net_add(n, "10.0.0.1"), *b;
 	uint8_t configured[CRYPTO_KEY_SIZE];
+	static const uint8_t secret[CRYPTO_KEY_SIZE] = { 7 };
+	struct crypto_keypair expected;
 	struct peer *kept, *busy;
 
 	(void)state;
@@ -433,11 +435,11 @@ static void test_eviction(void **state)
 	peer_table_policy_changed(a->table, n->now_ms);
 	for (uint32_t i = 2; i < 40; i++) {
 		stranger_calls(n, a, i);
-		assert_true(peer_table_count(a->table) <= 5);
+		assert_true(peer_table_count(a->table) <= 5 + 1);
 		assert_non_null(host_knows(a, b));
 	}
 	assert_ptr_equal(peer_find_key(a->table, configured), kept);
-	assert_int_equal(a->forgotten, 35);
+	assert_int_equal(a->forgotten, 34);
 	assert_int_equal(peer_flows(busy), 1);
 	assert_true(peer_has_session(busy));
 	/* All have flows: nobody new, and nobody goes. */
@@ -449,12 +451,18 @@ static void test_eviction(void **state)
 	assert_null(host_knows(a, b));
 	assert_int_equal(a->why, REASON_LIMIT);
 	assert_int_equal(a->counters.refused[REASON_LIMIT], 1);
-	assert_int_equal(a->forgotten, 35);
+	assert_int_equal(a->forgotten, 34);
+	/* But one whose key is configured. */
+	crypto_keypair_from_private(&expected, secret);
+	a->configured[0] = expected.public_key;
+	peer_table_policy_changed(a->table, n->now_ms);
+	assert_non_null(peer_restore(a->table, expected.public_key, 1021));
+	assert_int_equal(a->forgotten, 34);
 	/* The first that loses its flows makes room. */
 	peer_flows_dec(busy);
 	stranger_calls(n, a, 42);
 	assert_non_null(host_knows(a, b));
-	assert_int_equal(a->forgotten, 36);
+	assert_int_equal(a->forgotten, 35);
 	net_free(n);
 }
 
