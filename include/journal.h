@@ -44,6 +44,8 @@
 #define JOURNAL_PORTS_MAX 256 /* in one record; more take several */
 #define JOURNAL_PEERS_MAX 40000 /* PEER_MAX at a time: others come after */
 #define JOURNAL_TRACKS_MAX 65536
+#define JOURNAL_PEER_TRACKS_MAX 512 /* one peer's: of both sides, four times
+				     * what it has at a time */
 #define JOURNAL_FLOWS_MAX 131072
 
 enum journal_type {
@@ -147,6 +149,7 @@ enum journal_result journal_decode(const uint8_t *data, size_t len,
 struct book_peer {
 	UT_hash_handle hh;
 	struct journal_peer is;
+	uint32_t n_tracks;
 	void *user;
 };
 
@@ -183,13 +186,14 @@ struct book {
 	struct book_peer *peers;
 	struct book_track *tracks;
 	struct book_flow *flows;
+	size_t skipped; /* records that were past a bound */
 };
 
 void book_init(struct book *b);
 void book_free(struct book *b);
 /* Reads a whole file, which is borrowed until book_free(). How many bytes of
- * it make sense; -EPROTO where it does not begin with our START; -ENOMEM;
- * -ENOSPC (a bound). Once. */
+ * it make sense; -EPROTO where it does not begin with our START; -ENOMEM. What
+ * is past a bound is skipped, and counted. Once. */
 long book_read(struct book *b, const uint8_t *data, size_t len);
 struct book_peer *book_find_peer(const struct book *b, uint32_t number);
 struct book_track *book_find_track(const struct book *b,

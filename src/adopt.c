@@ -90,6 +90,10 @@ static int read_book(struct daemon *d, struct adopt *a)
 	if ((size_t)whole < len)
 		log_notice(d->log, "journal: the last %zu bytes are cut off",
 			   len - (size_t)whole);
+	if (a->book.skipped)
+		log_warn(d->log, "journal: %zu records are past a bound; "
+			 "connections that they are of end",
+			 a->book.skipped);
 	keep_boot_id(boot_id);
 	if (memcmp(boot_id, a->book.start.boot_id, sizeof(boot_id)) != 0)
 		return -ESTALE;

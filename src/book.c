@@ -29,6 +29,10 @@ static void ports_free(struct book_track *t)
 
 static void track_free(struct book *b, struct book_track *t)
 {
+	struct book_peer *p = book_find_peer(b, t->key.peer);
+
+	if (p)
+		p->n_tracks--;
 	ports_free(t);
 	HASH_DELETE(hh, b->tracks, t);
 	free(t);
@@ -41,6 +45,8 @@ void book_free(struct book *b)
 	struct book_flow *f;
 	struct book_flow *next_flow;
 
+	while (b->tracks)
+		track_free(b, b->tracks);
 	HASH_ITER(hh, b->peers, p, next_peer) {
 		HASH_DELETE(hh, b->peers, p);
 		free(p);
@@ -49,8 +55,6 @@ void book_free(struct book *b)
 		HASH_DELETE(hh, b->flows, f);
 		free(f);
 	}
-	while (b->tracks)
-		track_free(b, b->tracks);
 	book_init(b);
 }
 
@@ -84,7 +88,7 @@ static int add_peer(struct book *b, const struct journal_peer *is)
 {
 	struct book_peer *p = book_find_peer(b, is->number);
 
-	if (p) {
+	if (p) { /* its tracks stay */
 		p->is = *is;
 		return 0;
 	}
@@ -105,11 +109,13 @@ static int get_track(struct book *b, const struct journal_track_key *key,
 		     struct book_track **out)
 {
 	struct book_track *t = book_find_track(b, key);
+	struct book_peer *p = book_find_peer(b, key->peer);
 
 	*out = t;
 	if (t)
 		return 0;
-	if (HASH_COUNT(b->tracks) >= JOURNAL_TRACKS_MAX)
+	if (HASH_COUNT(b->tracks) >= JOURNAL_TRACKS_MAX || !p ||
+	    p->n_tracks >= JOURNAL_PEER_TRACKS_MAX)
 		return -ENOSPC;
 	t = calloc(1, sizeof(*t));
 	if (!t)
@@ -120,6 +126,7 @@ static int get_track(struct book *b, const struct journal_track_key *key,
 		free(t);
 		return -ENOMEM;
 	}
+	p->n_tracks++;
 	*out = t;
 	return 0;
 }
@@ -268,7 +275,9 @@ long book_read(struct book *b, const uint8_t *data, size_t len)
 			return -EPROTO;
 		err = result == JOURNAL_UNKNOWN ? 0 :
 						  add(b, &r, data + at, used);
-		if (err)
+		if (err == -ENOSPC)
+			b->skipped++;
+		else if (err)
 			return err;
 		at += used;
 	}

@@ -173,6 +173,40 @@ static void the_last_word_counts(void **state)
 	book_free(&b);
 }
 
+/* One peer's tracks are past its bound: they are left out, and nothing else. */
+static void what_is_past_a_bound_is_skipped(void **state)
+{
+	static struct file f;
+	struct journal_record track = mover_record(), other = peer_record();
+	struct book b;
+
+	(void)state;
+	f.len = 0;
+	other.peer.number = 4;
+	other.peer.key[0] ^= 1;
+	file_add(&f, start_record());
+	file_add(&f, peer_record());
+	file_add(&f, other);
+	book_init(&b);
+	assert_int_equal(book_read(&b, f.data, f.len), f.len);
+	for (uint32_t i = 0; i < JOURNAL_PEER_TRACKS_MAX + 9; i++) {
+		f.len = 0;
+		track.track.key.id = 1000 + i;
+		file_add(&f, track);
+		assert_int_equal(book_read(&b, f.data, f.len), f.len);
+	}
+	f.len = 0;
+	track.track.key.peer = 4;
+	file_add(&f, track);
+	file_add(&f, flow_record(1000));
+	assert_int_equal(book_read(&b, f.data, f.len), f.len);
+	assert_int_equal(b.skipped, 9);
+	assert_int_equal(HASH_COUNT(b.tracks), JOURNAL_PEER_TRACKS_MAX + 1);
+	assert_non_null(book_find_track(&b, &track.track.key));
+	assert_int_equal(HASH_COUNT(b.flows), 1);
+	book_free(&b);
+}
+
 static void a_torn_end_is_cut_off(void **state)
 {
 	static struct file f;
@@ -225,6 +259,7 @@ int main(void)
 		cmocka_unit_test(damage_is_seen),
 		cmocka_unit_test(senseless_tracks_are_refused),
 		cmocka_unit_test(the_last_word_counts),
+		cmocka_unit_test(what_is_past_a_bound_is_skipped),
 		cmocka_unit_test(a_torn_end_is_cut_off),
 		cmocka_unit_test(a_strange_file_is_refused),
 	};
