@@ -64,6 +64,8 @@ struct addr addr_from_mapped(const uint8_t from[16]);
 void addr_to_mapped(const struct addr *a, uint8_t to[16]);
 bool addr_is_set(const struct addr *a);
 bool addr_equal(const struct addr *a, const struct addr *b);
+/* One IPv4 address, or one IPv6 /64: a single host has the whole of it. */
+bool addr_same_source(const struct addr *a, const struct addr *b);
 /* memcmp() order: family first, then bytes in network order. */
 int addr_compare(const struct addr *a, const struct addr *b);
 enum addr_class addr_classify(const struct addr *a);

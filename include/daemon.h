@@ -42,6 +42,9 @@
 
 #define TRACKS_MAX 64 /* of one peer and side */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
+#define STOPPED_MS 86400000 /* flows wait for an owner that has stopped */
+#define STOPPED_SHARE 4 /* it is one in so many peers, at most ... */
+#define STOPPED_SOURCE_SHARE 4 /* ... of whom one in so many has one source */
 #define UNFIT_MAX 8 /* paths of a peer that carry no flows */
 #define UNFIT_MS 600000 /* for so long, unless something changes there */
 #define QUIET_MS 100 /* of address events, before a move that can wait ... */
@@ -229,6 +232,8 @@ struct assoc {
 	uint32_t kept; /* its number in the journal; 0 none */
 	struct hold_share held; /* of its flows' packets */
 	struct share pairs; /* that its flows were the first of */
+	uint32_t n_reserved; /* flows that it owns and has no session for */
+	uint64_t reserve_ms; /* until when at the latest; 0 there are none */
 	struct bucket unpaid; /* a token for each REFUSE that no number of a
 			       * track has paid for */
 	struct unfit_path unfit[UNFIT_MAX];
@@ -566,6 +571,10 @@ uint64_t assoc_due_ms(const struct assoc *a); /* for the agenda */
  * belongs to, if any. */
 void assoc_touch(struct assoc *a);
 void assoc_touch_claim(const struct claim *c);
+/* From the journal: `a` owns it and has stopped. */
+void assoc_reserve(struct assoc *a, struct flow *f, uint64_t now_ms);
+/* The configuration is another one: keys may be revoked. */
+void assoc_policy_changed(struct daemon *d);
 void assoc_free_all(struct daemon *d);
 /* Whose flow it is, NULL nobody's: peers count theirs. */
 void assoc_own(struct flow *f, struct peer *p);
@@ -924,6 +933,7 @@ void keep_flow(struct daemon *d, struct flow *f);
 /* These may wait for keep_flush(). */
 void keep_track_later(struct track *t);
 void keep_track_end(struct track *t);
+void keep_flow_later(struct daemon *d, struct flow *f);
 void keep_flow_end(struct daemon *d, struct flow *f);
 void keep_flush(struct daemon *d);
 /* After every wake-up: writes what waits, and all anew where the file has

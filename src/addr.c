@@ -76,6 +76,12 @@ int addr_af(const struct addr *a)
 	       a->family == 6 ? AF_INET6 : AF_UNSPEC;
 }
 
+bool addr_same_source(const struct addr *a, const struct addr *b)
+{
+	return a->family == b->family &&
+	       memcmp(a->byte, b->byte, a->family == 6 ? 8 : 4) == 0;
+}
+
 int addr_compare(const struct addr *a, const struct addr *b)
 {
 	if (a->family != b->family)

@@ -301,6 +301,16 @@ static int take_orphan(struct daemon *d, struct flow *f,
 	return 0;
 }
 
+/* Nothing is translated, and its owner has stopped. */
+static void take_reserved(struct daemon *d, struct flow *f,
+			  const struct journal_flow *is, uint64_t now_ms)
+{
+	struct assoc *a = take_peer(d, is->peer);
+
+	if (a)
+		assoc_reserve(a, f, now_ms);
+}
+
 static void take_flow(struct daemon *d, struct flow *f,
 		      const struct journal_flow *is, uint64_t now_ms)
 {
@@ -309,6 +319,10 @@ static void take_flow(struct daemon *d, struct flow *f,
 
 	if (f->cookie && f->cookie != is->cookie)
 		return; /* a new socket on the same tuple is a new flow */
+	if (!is->tracked && is->peer && !is->n[FLOW_OURS]) {
+		take_reserved(d, f, is, now_ms);
+		return;
+	}
 	f->moves = is->moves;
 	err = is->tracked ? take_owned(d, f, is, now_ms) :
 			    take_orphan(d, f, is, now_ms);

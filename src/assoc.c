@@ -2,8 +2,9 @@
 /*
  * assoc: one peer as the daemon sees it.
  *
- * Owns the glue between sessions (peer) and the flows, and SYNC. What
- * ownership asks is answered in owner. Never decides a move (handover), never
+ * Owns the glue between sessions (peer) and the flows, SYNC, and for how long
+ * what a peer owns waits for it when it has stopped. What ownership asks is
+ * answered in owner. Never decides a move (handover), never
  * looks for sockets (discover).
  */
 #include "daemon.h"
@@ -26,7 +27,13 @@
 void assoc_own(struct flow *f, struct peer *p)
 {
 	struct peer *before = f->peer;
+	struct assoc *a = before ? peer_user(before) : NULL;
 
+	if (f->reserved && a) {
+		a->n_reserved--;
+		keep_flow_end(a->d, f);
+	}
+	f->reserved = false;
 	f->peer = p;
 	if (p)
 		peer_flows_inc(p);
@@ -87,12 +94,30 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 	return a;
 }
 
-/* False where it stays: not `all`, and it is translated. */
-static bool flow_forget(struct assoc *a, struct flow *f, bool all,
+/* Its owner has stopped: nobody would follow a move of it, and nobody else
+ * shall have it. */
+static void flow_reserve(struct assoc *a, struct flow *f, uint64_t now_ms)
+{
+	assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
+	assoc_own(f, a->peer);
+	f->reserved = true;
+	a->n_reserved++;
+	keep_flow_later(a->d, f);
+}
+
+enum forget { FORGET_ALL, FORGET_PLAIN, FORGET_RESERVE };
+
+/* False where it stays: not all go, and it is translated. */
+static bool flow_forget(struct assoc *a, struct flow *f, enum forget how,
 			uint64_t now_ms)
 {
-	if (!all && (!flow_is_plain(f) || f->hold))
+	if (how != FORGET_ALL && (!flow_is_plain(f) || f->hold))
 		return false;
+	if (how == FORGET_RESERVE && f->peer == a->peer && !f->ended &&
+	    !f->claim.peer_ended) {
+		flow_reserve(a, f, now_ms);
+		return true;
+	}
 	assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
 	if (f->ended)
 		discover_remove(a->d, f, now_ms);
@@ -100,9 +125,9 @@ static bool flow_forget(struct assoc *a, struct flow *f, bool all,
 }
 
 /* Flows of this peer are nobody's again: all of them, or those that need no
- * translation. Others' are not looked at, but for one of this peer's that has
- * lost its claim. */
-static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
+ * translation; or these wait for it. Others' are not looked at, but for one of
+ * this peer's that has lost its claim. */
+static void claim_forget(struct assoc *a, enum forget how, uint64_t now_ms)
 {
 	struct claim *c, *next_claim;
 	struct flow *f, *next;
@@ -111,16 +136,125 @@ static void claim_forget(struct assoc *a, bool all, uint64_t now_ms)
 	for (c = claim_next(a->claims, NULL); c; c = next_claim) {
 		next_claim = claim_next(a->claims, c);
 		f = flow_of_claim(c);
-		if (!flow_forget(a, f, all, now_ms))
+		if (!flow_forget(a, f, how, now_ms))
 			stay += f->peer == a->peer;
 	}
+	if (how == FORGET_RESERVE)
+		stay += a->n_reserved;
 	if (peer_flows(a->peer) == stay)
 		return;
 	for (f = flow_first(&a->d->flows); f; f = next) {
 		next = flow_next(f);
-		if (f->peer == a->peer)
-			(void)flow_forget(a, f, all, now_ms);
+		if (f->peer != a->peer ||
+		    (how == FORGET_RESERVE && f->reserved))
+			continue;
+		(void)flow_forget(a, f, how == FORGET_ALL ? FORGET_ALL :
+							    FORGET_PLAIN,
+				  now_ms);
 	}
+}
+
+/* ---- owners that have stopped ------------------------------------------- */
+
+/* Nobody waits for it any longer. */
+static void reserve_end(struct assoc *a)
+{
+	struct flow *f;
+
+	a->reserve_ms = 0;
+	for (f = flow_first(&a->d->flows); f && a->n_reserved;
+	     f = flow_next(f)) {
+		if (f->peer != a->peer || !f->reserved)
+			continue;
+		claim_drop(&f->claim);
+		assoc_own(f, NULL);
+		a->d->review_ms = 1; /* somebody else's, perhaps */
+	}
+}
+
+static bool has_stopped(const struct assoc *a)
+{
+	return a->n_reserved && !peer_has_session(a->peer);
+}
+
+/* Where it was last: an address, or the network of one. */
+static bool is_from_there(const struct assoc *a, const struct addr *there)
+{
+	struct addr at[PEER_PIN_ADDRS_MAX];
+
+	return peer_pin_addrs(a->peer, at) && addr_same_source(at, there);
+}
+
+/* At most so many wait; of one source at most a part of these, or it could
+ * take the records of all others with keys that cost it nothing. Who has waited
+ * for longest goes first. */
+static void reserve_bound(struct assoc *fresh)
+{
+	struct daemon *d = fresh->d;
+	struct addr at[PEER_PIN_ADDRS_MAX] = { 0 };
+	uint32_t most = d->conf->max_peers / STOPPED_SHARE + 1;
+	uint32_t n[2] = { 0 };
+	struct assoc *oldest[2] = { NULL, NULL };
+	struct assoc *a;
+
+	peer_pin_addrs(fresh->peer, at);
+	LIST_FOREACH(a, &d->assocs, entry) {
+		if (!has_stopped(a))
+			continue;
+		for (int i = 0; i < 2; i++) {
+			if (i && !is_from_there(a, at))
+				continue;
+			n[i]++;
+			/* The list begins with the newest. */
+			if (!oldest[i] ||
+			    a->reserve_ms <= oldest[i]->reserve_ms)
+				oldest[i] = a;
+		}
+	}
+	if (n[1] > most / STOPPED_SOURCE_SHARE + 1)
+		a = oldest[1];
+	else if (n[0] > most)
+		a = oldest[0];
+	else
+		return;
+	REFUSED(d, LIMIT);
+	reserve_end(a);
+}
+
+static void reserve_begin(struct assoc *a)
+{
+	if (!a->n_reserved)
+		return;
+	a->reserve_ms = peer_heard_ms(a->peer) + STOPPED_MS;
+	reserve_bound(a);
+	assoc_touch(a);
+}
+
+void assoc_reserve(struct assoc *a, struct flow *f, uint64_t now_ms)
+{
+	flow_reserve(a, f, now_ms);
+	a->reserve_ms = now_ms + STOPPED_MS; /* when it spoke is not known */
+	assoc_touch(a);
+}
+
+/* It may have been heard since, and not have taken them again. */
+static void reserve_step(struct assoc *a, uint64_t now_ms)
+{
+	if (!a->reserve_ms || now_ms < a->reserve_ms)
+		return;
+	a->reserve_ms = peer_heard_ms(a->peer) + STOPPED_MS;
+	if (now_ms >= a->reserve_ms || !a->n_reserved)
+		reserve_end(a);
+}
+
+void assoc_policy_changed(struct daemon *d)
+{
+	struct assoc *a;
+
+	LIST_FOREACH(a, &d->assocs, entry)
+		if (a->n_reserved &&
+		    conf_key_revoked(d->conf, peer_key(a->peer)))
+			reserve_end(a);
 }
 
 /* It has stopped: the sockets of what had moved are gone, and so are those at an
@@ -287,6 +421,7 @@ void assoc_step(struct daemon *d, uint64_t now_ms)
 	while ((a = agenda_next_due(g))) {
 		sync_step(a, now_ms);
 		greet_step(a, now_ms);
+		reserve_step(a, now_ms);
 		if (now_ms >= claim_table_deadline_ms(a->claims))
 			claim_table_step(a->claims, now_ms);
 	}
@@ -300,6 +435,8 @@ uint64_t assoc_due_ms(const struct assoc *a)
 		ms = a->sync_ms;
 	if (a->greet_ms && a->greet_ms < ms)
 		ms = a->greet_ms;
+	if (a->reserve_ms && a->reserve_ms < ms)
+		ms = a->reserve_ms;
 	return ms;
 }
 
@@ -426,9 +563,11 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 		return;
 	if (why == REASON_ENDED)
 		end_moved(a, now_ms);
-	/* Nobody would follow a move now: found and claimed anew when it is
-	 * back. What is translated already goes on to the end. */
-	claim_forget(a, false, now_ms);
+	/* Nobody would follow a move now: claimed anew when it is back, and by
+	 * nobody else. What is translated already goes on to the end. */
+	claim_forget(a, why == REASON_NONE || why == REASON_KEY_REVOKED ?
+				FORGET_PLAIN : FORGET_RESERVE, now_ms);
+	reserve_begin(a);
 	log_notice(d->log, "session with %s ended: %s", a->name,
 		   why == REASON_ENDED ? "it has stopped" :
 		   why == REASON_NONE ? "it was forgotten" : reason_name(why));
@@ -482,7 +621,7 @@ static void on_forgotten(void *arg, struct peer *p)
 	(void)arg;
 	if (!a)
 		return;
-	claim_forget(a, true, loop_now_ms());
+	claim_forget(a, FORGET_ALL, loop_now_ms());
 	peer_set_user(p, NULL);
 	assoc_free(a);
 }

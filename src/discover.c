@@ -393,6 +393,10 @@ static void claim(struct daemon *d, struct flow *f, struct peer *p,
 	if (!a || f->claim.state == CLAIM_WAITING ||
 	    f->claim.state == CLAIM_WORKING)
 		return;
+	if (f->reserved && f->peer != p) {
+		f->reason = REASON_FLOW_OWNED;
+		return;
+	}
 	claim_set_track(&f->claim, now_ms, track_for(a, f));
 	assoc_touch(a);
 	switch (claim_start(a->claims, now_ms, &f->claim)) {
@@ -433,6 +437,8 @@ static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
 	if (now_ms < f->retry_ms)
 		return;
 	p = peer_find_addr(d->peers, &f->identity.remote.addr);
+	if (f->reserved && peer_has_session(f->peer))
+		p = f->peer; /* it is back, whoever was there last */
 	if (p && peer_has_session(p))
 		claim(d, f, p, now_ms);
 	else

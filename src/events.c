@@ -181,6 +181,7 @@ static void reload(struct daemon *d)
 		*d->conf = *fresh;
 		free(fresh);
 		peer_table_policy_changed(d->peers, loop_now_ms());
+		assoc_policy_changed(d);
 		repair_look(d);
 		d->policy = true;
 		d->review_ms = loop_now_ms();

@@ -331,10 +331,15 @@ static void put_flow(struct daemon *d, struct flow *f)
 
 void keep_flow(struct daemon *d, struct flow *f)
 {
-	if (d->keep.fd < 0)
-		return;
-	put_flow(d, f);
-	keep_flush(d);
+	keep_flow_later(d, f);
+	if (d->keep.fd >= 0)
+		keep_flush(d);
+}
+
+void keep_flow_later(struct daemon *d, struct flow *f)
+{
+	if (d->keep.fd >= 0)
+		put_flow(d, f);
 }
 
 /* It is no haste: its socket is gone, or it goes on without us. */
@@ -407,7 +412,7 @@ static void put_all(struct daemon *d)
 	put(d, &r);
 	for (f = flow_first(&d->flows); f; f = flow_next(f)) {
 		f->kept = false;
-		if (f->protected && !f->ended)
+		if ((f->protected || f->reserved) && !f->ended)
 			put_flow(d, f);
 	}
 }

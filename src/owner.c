@@ -55,6 +55,8 @@ static enum reason on_lookup(void *arg, uint64_t now_ms,
 	r = discover_policy(d, f);
 	if (r != REASON_NONE)
 		return r;
+	if (f->reserved && f->peer != a->peer)
+		return REASON_FLOW_OWNED;
 	if (!f->protected && !f->claim.table)
 		claim_set_track(&f->claim, now_ms, track_for(a, f));
 	*c = &f->claim;

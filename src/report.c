@@ -322,16 +322,20 @@ static int on_forget(void *ctx, const char *text, char answer[CTL_TEXT_MAX])
 {
 	struct daemon *d = ctx;
 	struct peer *p = peer_by_text(d, text);
+	const struct assoc *a;
+	uint32_t n;
 
 	if (!p) {
 		copy_text(answer, CTL_TEXT_MAX,
 			  "no such peer; see sacipctl peers");
 		return -ENOENT;
 	}
-	if (peer_flows(p)) {
+	a = peer_user(p);
+	n = peer_flows(p) - (a ? a->n_reserved : 0);
+	if (n) {
 		snprintf(answer, CTL_TEXT_MAX,
 			 "it owns %u flows; they would be lost if moved, end "
-			 "them first", peer_flows(p));
+			 "them first", n);
 		return -EBUSY;
 	}
 	peer_forget(p, loop_now_ms());

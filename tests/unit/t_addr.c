@@ -340,6 +340,29 @@ static void names_are_there(void **state)
 			assert_true(islower(*c) || isdigit(*c) || *c == '_');
 }
 
+static void a_source_is_an_address_or_a_64(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool same;
+	} pair[] = {
+		{ "192.0.2.1", "192.0.2.1", true },
+		{ "192.0.2.1", "192.0.2.2", false },
+		{ "2001:db8::1", "2001:db8::ffff:0:0:1", true },
+		{ "2001:db8::1", "2001:db8:0:1::1", false },
+		{ "192.0.2.1", "c000:201::", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pair) / sizeof(*pair); i++) {
+		struct addr a, b;
+
+		assert_int_equal(addr_parse(pair[i].a, &a), 0);
+		assert_int_equal(addr_parse(pair[i].b, &b), 0);
+		assert_int_equal(addr_same_source(&a, &b), pair[i].same);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +373,7 @@ int main(void)
 		cmocka_unit_test(sockaddr_goes_both_ways),
 		cmocka_unit_test(tuples_print_and_turn_round),
 		cmocka_unit_test(prefixes_are_exact),
+		cmocka_unit_test(a_source_is_an_address_or_a_64),
 		cmocka_unit_test(names_are_there),
 	};
 

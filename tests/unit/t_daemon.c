@@ -155,6 +155,227 @@ static void another_key_takes_what_the_first_gave_up(void **state)
 	check_empty(&host[0]);
 }
 
+/* Host 1 says that it stops, and does; its sockets and its key stay. */
+static struct conf *host_stop(struct host *h)
+{
+	struct conf *conf = h->d->conf;
+
+	stop(h->d);
+	remove_all(h->d);
+	free(h->d);
+	h->d = NULL;
+	h->n_source = 0;
+	h->rt_ops = NULL;
+	h->n_addr = 0;
+	run(10);
+	return conf;
+}
+
+static void host_return(struct host *h, struct conf *conf)
+{
+	h->d = calloc(1, sizeof(*h->d));
+	h->d->conf = conf;
+	addr_add(h, "10.0.0.2", 2);
+	assert_int_equal(host_start(h), 0);
+}
+
+/* Host 2 has the address of host 1 now, and a socket on that tuple. */
+static void successor(const struct tuple *t)
+{
+	struct tuple r = tuple_reverse(t);
+
+	host_make(2);
+	addr_add(&host[2], "10.0.0.2", 2);
+	socket_add(&host[2], &r);
+	assert_int_equal(host_start(&host[2]), 0);
+}
+
+static bool is_with(const struct tuple *t, struct host *h)
+{
+	struct flow *f = flow_at(&host[0], t);
+
+	return f && f->protected && f->claim.confirmed &&
+	       memcmp(peer_key(f->peer), h->d->key.public_key,
+		      CRYPTO_KEY_SIZE) == 0;
+}
+
+/* Its owner has stopped: nobody moves it, and nobody else gets it. */
+static void who_has_stopped_keeps_what_it_owns(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct conf *conf;
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	conf = host_stop(&host[1]);
+	f = flow_at(&host[0], &t);
+	assert_false(f->protected);
+	assert_int_equal(f->reason, REASON_NO_PEER);
+	assert_int_equal(host[0].kept.n, 0);
+	successor(&t);
+	run(70000);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_FLOW_OWNED);
+	assert_false(flow_at(&host[2], &r)->protected);
+	assert_int_equal(flow_at(&host[2], &r)->reason, REASON_FLOW_OWNED);
+	/* We restart. */
+	assert_int_equal(host_restart(&host[0]), 0);
+	run(20000);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(flow_at(&host[0], &t)->reason, REASON_FLOW_OWNED);
+	/* It is back. */
+	host_end(&host[2]);
+	host_return(&host[1], conf);
+	run(2000);
+	assert_true(both_own(&t));
+	assert_true(is_with(&t, &host[1]));
+	socket_end(&host[0], &t);
+	socket_end(&host[1], &r);
+	run(3000);
+	check_empty(&host[0]);
+	check_empty(&host[1]);
+}
+
+/* ... for a day, */
+static void and_keeps_it_for_a_day(void **state)
+{
+	struct tuple t = connection(40000);
+	struct conf *conf;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	conf = host_stop(&host[1]);
+	successor(&t);
+	clock_ms += STOPPED_MS - 100000;
+	run(50000);
+	assert_false(flow_at(&host[0], &t)->protected);
+	clock_ms += 50000;
+	run(130000);
+	assert_true(is_with(&t, &host[2]));
+	socket_end(&host[0], &t);
+	run(70000);
+	check_empty(&host[0]);
+	host_end(&host[2]);
+	host_return(&host[1], conf);
+}
+
+/* ... or until the operator says so. */
+static void the_operator_frees_what_waits(void **state)
+{
+	struct tuple t = connection(40000);
+	char answer[CTL_TEXT_MAX];
+	char name[CTL_NAME_MAX];
+	struct conf *conf;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	crypto_fingerprint(host[1].d->key.public_key, name);
+	assert_int_equal(report_ops.forget(host[0].d, name, answer), -EBUSY);
+	conf = host_stop(&host[1]);
+	successor(&t);
+	run(3000);
+	assert_false(flow_at(&host[0], &t)->protected);
+	assert_int_equal(report_ops.forget(host[0].d, name, answer), 0);
+	run(3000);
+	assert_true(is_with(&t, &host[2]));
+	host_end(&host[2]);
+	host_return(&host[1], conf);
+}
+
+static void reload_with(unsigned int i, const char *line)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/conf", host[i].dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, CONF "%s", host[i].dir, host[i].dir, line);
+	fclose(f);
+	host[i].d->conf_path = path;
+	reload(host[i].d);
+}
+
+/* It will never be back. */
+static void a_revoked_key_keeps_nothing(void **state)
+{
+	struct tuple t = connection(40000);
+	char key[CRYPTO_KEY_TEXT_SIZE];
+	char line[128];
+	struct conf *conf;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	crypto_key_to_text(host[1].d->key.public_key, key);
+	conf = host_stop(&host[1]);
+	assert_true(flow_at(&host[0], &t)->reserved);
+	snprintf(line, sizeof(line), "revoked_keys = [ \"%s\" ];\n", key);
+	reload_with(0, line);
+	assert_false(flow_at(&host[0], &t)->reserved);
+	successor(&t);
+	run(5000);
+	assert_true(is_with(&t, &host[2]));
+	host_end(&host[2]);
+	host_return(&host[1], conf);
+}
+
+/* A peer of an earlier run at that address that owns a flow, and stops. */
+static struct flow *owner_stops(uint8_t number, const char *at)
+{
+	const uint8_t key[CRYPTO_KEY_SIZE] = { 9, number };
+	struct daemon *d = host[0].d;
+	struct tuple t = tuple_of("10.0.0.1", (uint16_t)(41000 + number), at,
+				  23);
+	char text[CRYPTO_KEY_TEXT_SIZE];
+	char line[128];
+	struct flow *f;
+	struct peer *p;
+
+	crypto_key_to_text(key, text);
+	snprintf(line, sizeof(line), "%s 1 2 %s\n", text, at);
+	assert_int_equal(peer_pins_load(d->peers, line, strlen(line)), 0);
+	p = peer_find_key(d->peers, key);
+	socket_add(&host[0], &t);
+	discover_dump(d, clock_ms);
+	f = flow_at(&host[0], &t);
+	assert_int_equal(claim_restore(assoc_get(d, p)->claims, &f->claim,
+				       number + 1u, 1), 0);
+	assoc_own(f, p);
+	assoc_peer_ops.session_down(d, p, clock_ms, REASON_ENDED);
+	return f;
+}
+
+/* Keys cost nothing: those of one address cost others nothing either. */
+static void owners_that_have_stopped_are_bounded(void **state)
+{
+	const uint32_t most = host[0].d->conf->max_peers / STOPPED_SHARE + 1;
+	const uint32_t share = most / STOPPED_SOURCE_SHARE + 1;
+	struct flow *honest, *f[128];
+	uint64_t refused;
+	uint32_t waiting = 0;
+
+	(void)state;
+	honest = owner_stops(255, "10.2.0.1");
+	assert_true(honest->reserved);
+	refused = host[0].d->counters.refused[REASON_LIMIT];
+	assert_true(share < 100);
+	for (uint8_t i = 0; i < 100; i++)
+		f[i] = owner_stops(i, "10.3.0.1");
+	for (uint8_t i = 0; i < 100; i++)
+		waiting += f[i]->reserved;
+	assert_int_equal(waiting, share);
+	assert_false(f[0]->reserved);
+	assert_true(f[99]->reserved);
+	assert_true(honest->reserved);
+	assert_int_equal(host[0].d->counters.refused[REASON_LIMIT],
+			 refused + 100 - share);
+}
+
 /* Claims that come to nothing use up no tracks. */
 static void tracks_of_failed_claims_are_freed(void **state)
 {
@@ -1178,17 +1399,7 @@ static void a_wish_ends_with_its_address(void **state)
 /* One end's configuration denies the connection from now on. */
 static void reload_denying(unsigned int i)
 {
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/conf", host[i].dir);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fprintf(f, CONF "deny = [ \"10.0.0.0/8 22\" ];\n", host[i].dir,
-		host[i].dir);
-	fclose(f);
-	host[i].d->conf_path = path;
-	reload(host[i].d);
+	reload_with(i, "deny = [ \"10.0.0.0/8 22\" ];\n");
 }
 
 static void check_denied(const struct tuple *t)
@@ -1372,6 +1583,11 @@ int main(void)
 		WORLD(a_failed_start_leaves_nothing),
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
 		WORLD(another_key_takes_what_the_first_gave_up),
+		WORLD(who_has_stopped_keeps_what_it_owns),
+		WORLD(and_keeps_it_for_a_day),
+		WORLD(the_operator_frees_what_waits),
+		WORLD(a_revoked_key_keeps_nothing),
+		WORLD(owners_that_have_stopped_are_bounded),
 		WORLD(tracks_of_failed_claims_are_freed),
 		WORLD(a_proof_may_be_a_window_ahead),
 		WORLD(pairs_are_bounded),
