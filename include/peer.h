@@ -141,7 +141,8 @@ struct peer_ops {
 	/* Pins differ from what was last written: write them, lazily. */
 	void (*pins_changed)(void *arg);
 	/* A handshake opened by us came to nothing. `why`: NO_PEER (silence),
-	 * KEY_MISMATCH, KEY_REVOKED, POLICY (first contact is closed),
+	 * KEY_MISMATCH (nobody but another key than that in `peers`
+	 * answered), KEY_REVOKED, POLICY (first contact is closed),
 	 * UNPRIVILEGED_PORT, LOOPBACK (ourselves), LIMIT. Also, `opened`
 	 * false, for one opened by the other end that its key ended. */
 	void (*handshake_failed)(void *arg, uint64_t now_ms, bool opened,

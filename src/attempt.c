@@ -127,6 +127,9 @@ static void attempt_fail(struct peer_table *t, uint64_t now_ms,
 	uint8_t key[CRYPTO_KEY_SIZE];
 	bool named = why != REASON_NO_PEER;
 
+	/* Nobody else answered. */
+	if (!named && a->mismatch)
+		why = REASON_KEY_MISMATCH;
 	memcpy(key, a->noise.remote_static, sizeof(key));
 	if (a->session)
 		memcpy(key, a->session->keys.remote_static, sizeof(key));
@@ -328,6 +331,7 @@ int peer_initiate(struct peer_table *t, uint64_t now_ms,
 {
 	const uint8_t *key = t->ops.key_of_addr(t->arg, remote);
 	const struct peer *p = peer_find_addr(t, remote);
+	const unsigned int strict = key ? FLAG_STRICT : 0;
 	struct endpoint from = { .addr = *local, .port = t->port };
 	struct endpoint to = { .addr = *remote, .port = t->port };
 
@@ -335,7 +339,7 @@ int peer_initiate(struct peer_table *t, uint64_t now_ms,
 		key = p->key;
 	if (p)
 		to.port = p->port;
-	return initiate(t, now_ms, &from, &to, key, flags);
+	return initiate(t, now_ms, &from, &to, key, flags | strict);
 }
 
 int peer_rehandshake(struct peer *p, uint64_t now_ms,
@@ -425,6 +429,7 @@ void attempt_retry_consume(struct peer_table *t, uint64_t now_ms,
 	uint8_t cookie[WIRE_COOKIE_SIZE];
 	struct attempt *a;
 	uint32_t index;
+	uint8_t tries;
 
 	if (wire_decode_retry(data, len, &index, cookie) != WIRE_OK) {
 		table_count(t, COUNTER_RX_MALFORMED);
@@ -433,16 +438,21 @@ void attempt_retry_consume(struct peer_table *t, uint64_t now_ms,
 	a = attempt_of_answer(t, index, local, remote);
 	if (!a)
 		return;
-	if (a->retried) {
+	/* Who saw INIT can be faster with one of his own: R's answer to the
+	 * INIT with that cookie is the right one. A copy says nothing new. */
+	if (a->retries >= RETRIES_MAX ||
+	    memcmp(a->init + WIRE_INIT_COOKIE_AT, cookie,
+		   sizeof(cookie)) == 0) {
 		table_count(t, COUNTER_RX_UNEXPECTED);
 		return;
 	}
 	table_count(t, COUNTER_HS_RETRY_RX);
-	a->retried = true;
-	a->tries = 0;
+	a->retries++;
+	tries = a->tries;
 	/* mac1 does not cover it. */
 	memcpy(a->init + WIRE_INIT_COOKIE_AT, cookie, sizeof(cookie));
 	attempt_send_init(t, now_ms, a);
+	a->tries = tries;
 }
 
 static void attempt_send_fin(struct peer_table *t, uint64_t now_ms,
@@ -487,7 +497,7 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 	struct wire_hs_payload said;
 	enum noise_result result;
 	struct attempt *a;
-	const uint8_t *noise;
+	const uint8_t *noise, *who;
 	enum reason why;
 	uint32_t index;
 	size_t n;
@@ -502,11 +512,14 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 	before = a->noise;
 	result = noise_resp_consume(&a->noise, noise, WIRE_NOISE_RESP_SIZE,
 				    payload, sizeof(payload), &n);
-	/* Who saw INIT can answer it faster than the peer that is meant. */
-	if (result == NOISE_OK && a->strict &&
-	    memcmp(a->noise.remote_static, a->remote_key,
-		   CRYPTO_KEY_SIZE) != 0) {
+	/* Who saw INIT can answer it faster than the peer that is meant, and
+	 * say that he is we. */
+	who = result == NOISE_SELF ? t->key.public_key :
+				     a->noise.remote_static;
+	if (a->strict && (result == NOISE_OK || result == NOISE_SELF) &&
+	    memcmp(who, a->remote_key, CRYPTO_KEY_SIZE) != 0) {
 		a->noise = before;
+		a->mismatch = t->ops.key_of_addr(t->arg, &remote->addr);
 		result = NOISE_DECRYPT;
 	}
 	crypto_wipe(&before, sizeof(before));
@@ -529,10 +542,12 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 		attempt_fail(t, now_ms, a, why);
 		return;
 	}
-	if (a->tries == 1)
+	/* Or it is unclear which INIT was answered. */
+	if (a->tries == 1 && a->retries <= 1)
 		a->rtt_ms = now_ms - a->sent_ms;
 	a->nat = handshake_has_nat(&said, local, remote);
 	a->state = ATTEMPT_FIN;
+	a->mismatch = false;
 	a->tries = 0;
 	a->end_ms = now_ms + ATTEMPT_LIFE_MS;
 	attempt_send_fin(t, now_ms, a);

@@ -27,6 +27,7 @@
 #define FIN_TRIES 8
 #define RESP_COPIES_MAX 8 /* answers to copies of one INIT */
 #define INIT_CROSS_COPIES_MAX 3
+#define RETRIES_MAX 3 /* RETRYs heeded in one handshake */
 #define URGENT_LIFE_MS 30000
 #define ATTEMPT_LIFE_MS 5000
 #define TOKEN_INDEX 0 /* byte of a probe token that counts its copies */
@@ -93,10 +94,11 @@ struct attempt {
 	uint64_t rtt_ms; /* INIT to RESP; UINT64_MAX where it is unclear */
 	uint8_t tries; /* of INIT or FIN */
 	uint8_t cross_copies;
+	uint8_t retries; /* RETRYs heeded */
 	bool urgent;
-	bool retried; /* a RETRY was heeded */
 	bool known; /* remote_key is set */
 	bool strict; /* and no other will do */
+	bool mismatch; /* another one answered */
 	bool greeting; /* the address may be nobody's: few datagrams */
 	bool nat;
 };

@@ -300,6 +300,48 @@ static void test_urgent_usurped(void **state)
 	net_free(n);
 }
 
+/* So where an address names a key: what another one says there, or whoever
+ * says that he is we, ends nothing, and is told where nothing else came. */
+static void test_configured_usurped(void **state)
+{
+	for (int self = 0; self < 2; self++) {
+		struct net *n = net_new(5);
+		struct host *a = net_add(n, "10.0.0.1"),
+			    *b = net_add(n, "10.0.0.2"),
+			    *c = net_add(n, "10.0.0.3");
+		struct datagram init;
+
+		(void)state;
+		if (self) {
+			c->key = a->key;
+			host_start(c, 100);
+		}
+		a->configured[0] = b->key.public_key;
+		a->conf_addr = b->addr[0];
+		for (int there = 0; there < 2; there++) {
+			n->down = !there;
+			n->n_keep = 0;
+			peer_retry_reset(a->table, &b->addr[0]);
+			assert_int_equal(host_call(a, b, 0), 0);
+			n->down = false;
+			init = n->keep[0];
+			n->delay_ms = 1;
+			peer_receive(c->table, n->now_ms, &init.dst,
+				     &init.src, init.data, init.len);
+			n->delay_ms = 5;
+			net_run(n, 3000);
+			assert_int_equal(a->ups, there);
+			assert_int_equal(a->failed, 1);
+			assert_int_equal(a->why, REASON_KEY_MISMATCH);
+		}
+		assert_int_equal(a->counters.refused[REASON_KEY_MISMATCH], 1);
+		assert_non_null(host_knows(a, b));
+		assert_int_equal(peer_table_count(a->table), 1);
+		check_talk(a, b, 1);
+		net_free(n);
+	}
+}
+
 /* The session that the peer forgot is given up for the one it has. */
 static void test_restart(void **state)
 {
@@ -970,6 +1012,48 @@ static void test_retry_once(void **state)
 	net_free(n);
 }
 
+static void retry_inject(struct net *n, struct host *a, struct host *b,
+			 uint8_t number)
+{
+	struct datagram d = { 0 };
+	uint8_t cookie[WIRE_COOKIE_SIZE] = { 1, number };
+
+	d.src.addr = b->addr[0];
+	d.dst.addr = a->addr[0];
+	d.src.port = d.dst.port = 1021;
+	d.len = WIRE_RETRY_SIZE;
+	wire_encode_retry(TAILQ_FIRST(&a->table->attempt_list)->slot.index,
+			  cookie, d.data);
+	net_inject(n, &d);
+}
+
+/* Who sees INIT sends one that leads to nothing, before R's. */
+static void test_retry_forged(void **state)
+{
+	struct net *n = net_new(20);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	uint64_t sent;
+
+	(void)state;
+	b->table->rate_ms = n->now_ms;
+	b->table->rate = PEER_LOAD_RATE;
+	host_call(a, b, 0);
+	retry_inject(n, a, b, 1);
+	net_run(n, 500);
+	assert_true(host_counter(b, COUNTER_HS_RETRY_TX) >= 1);
+	assert_int_equal(a->ups, 1);
+	assert_int_equal(b->ups, 1);
+	/* But it makes a host send no more than this. */
+	peer_forget(host_knows(a, b), n->now_ms);
+	n->down = true;
+	assert_int_equal(host_call(a, b, 0), 0);
+	sent = a->sent;
+	for (uint8_t i = 0; i < 10; i++)
+		retry_inject(n, a, b, i);
+	assert_int_equal(a->sent, sent + RETRIES_MAX);
+	net_free(n);
+}
+
 static void test_half_open_bound(void **state)
 {
 	struct net *n = net_new(18);
@@ -1012,6 +1096,7 @@ int main(void)
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_urgent),
 		cmocka_unit_test(test_urgent_usurped),
+		cmocka_unit_test(test_configured_usurped),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_ports),
@@ -1028,6 +1113,7 @@ int main(void)
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_flood_one_source),
 		cmocka_unit_test(test_retry_once),
+		cmocka_unit_test(test_retry_forged),
 		cmocka_unit_test(test_half_open_bound),
 	};
 
