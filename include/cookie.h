@@ -32,15 +32,18 @@ bool cookie_rotate_due(const struct cookie_jar *jar, uint64_t now_ms);
 /* `fresh`: random bytes. A zeroed jar is a new one. */
 void cookie_rotate(struct cookie_jar *jar, uint64_t now_ms,
 		   const uint8_t fresh[COOKIE_SECRET_SIZE]);
-/* The cookie for an INIT from `source` with that sender index: BLAKE2b-128
- * keyed with the secret, over address (16, mapped), port and index. 0, or
- * -EAGAIN while cookie_rotate_due(). */
+/* The cookie for an INIT from `source` with that sender index and ephemeral
+ * public key, so that it is good for one handshake: BLAKE2b-128 keyed with the
+ * secret, over address (16, mapped), port, index and key. 0, or -EAGAIN while
+ * cookie_rotate_due(). */
 int cookie_make(const struct cookie_jar *jar, uint64_t now_ms,
 		const struct endpoint *source, uint32_t sender_index,
+		const uint8_t ephemeral[CRYPTO_KEY_SIZE],
 		uint8_t cookie[WIRE_COOKIE_SIZE]);
-/* Of this source and index, and not past its time? Constant time. */
+/* Of this source, index and key, and not past its time? Constant time. */
 bool cookie_is_valid(const struct cookie_jar *jar, uint64_t now_ms,
 		     const struct endpoint *source, uint32_t sender_index,
+		     const uint8_t ephemeral[CRYPTO_KEY_SIZE],
 		     const uint8_t cookie[WIRE_COOKIE_SIZE]);
 void cookie_wipe(struct cookie_jar *jar);
 

@@ -49,6 +49,9 @@
 #define PEER_LOAD_RATE 100 /* INITs per second past which cookies start */
 #define PEER_LOAD_HALF_OPEN 64 /* half-open records, the same */
 #define PEER_SOURCE_BURST 8 /* handshakes of one source, then 1 per s */
+#define PEER_SOURCE_SOCKETS 8 /* as many to it: its share once more ... */
+#define PEER_SOURCE_SHARES 16 /* ... and so often at most */
+#define PEER_STRANGERS_BURST 32 /* of a /64's unknown addresses; 4 per s */
 #define PEER_PTO_UNKNOWN_MS 250
 #define PEER_PTO_MIN_MS 20
 #define PEER_PTO_MAX_MS 1000
@@ -106,6 +109,8 @@ struct peer_ops {
 	 * cryptography, for every INIT of an address not in `peers`. */
 	bool (*may_answer)(void *arg, const struct addr *local,
 			   const struct addr *remote);
+	/* How many live sockets of ours have it as remote? NULL: none. */
+	uint32_t (*sockets)(void *arg, const struct addr *remote);
 	/* May a host that knows our key (mac1) speak from there? locator_*. */
 	bool (*locator_allowed)(void *arg, const struct addr *remote);
 	/* The key that `peers` gives for this address, or NULL. */

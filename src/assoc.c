@@ -491,6 +491,13 @@ static bool on_may_answer(void *arg, const struct addr *local,
 	return u && u->willing;
 }
 
+static uint32_t on_sockets(void *arg, const struct addr *remote)
+{
+	const struct remote *u = discover_remote(arg, remote);
+
+	return u ? u->uses : 0;
+}
+
 static bool on_locator_allowed(void *arg, const struct addr *remote)
 {
 	struct daemon *d = arg;
@@ -675,6 +682,7 @@ const struct peer_ops assoc_peer_ops = {
 	.random = on_random,
 	.wall_s = on_wall_s,
 	.may_answer = on_may_answer,
+	.sockets = on_sockets,
 	.locator_allowed = on_locator_allowed,
 	.key_of_addr = on_key_of_addr,
 	.key_configured = on_key_configured,

@@ -36,9 +36,10 @@ void cookie_rotate(struct cookie_jar *jar, uint64_t now_ms,
 
 static void compute(const uint8_t secret[COOKIE_SECRET_SIZE],
 		    const struct endpoint *source, uint32_t sender_index,
+		    const uint8_t ephemeral[CRYPTO_KEY_SIZE],
 		    uint8_t cookie[WIRE_COOKIE_SIZE])
 {
-	uint8_t text[WIRE_ENDPOINT_SIZE + 4];
+	uint8_t text[WIRE_ENDPOINT_SIZE + 4 + CRYPTO_KEY_SIZE];
 	const struct crypto_part part = { text, sizeof text };
 	uint8_t mapped[16];
 	struct buf_writer w;
@@ -48,22 +49,25 @@ static void compute(const uint8_t secret[COOKIE_SECRET_SIZE],
 	buf_put_bytes(&w, mapped, sizeof mapped);
 	buf_put_be16(&w, source->port);
 	buf_put_be32(&w, sender_index);
+	buf_put_bytes(&w, ephemeral, CRYPTO_KEY_SIZE);
 	crypto_blake2b(cookie, WIRE_COOKIE_SIZE, secret, COOKIE_SECRET_SIZE,
 		       &part, 1);
 }
 
 int cookie_make(const struct cookie_jar *jar, uint64_t now_ms,
 		const struct endpoint *source, uint32_t sender_index,
+		const uint8_t ephemeral[CRYPTO_KEY_SIZE],
 		uint8_t cookie[WIRE_COOKIE_SIZE])
 {
 	if (cookie_rotate_due(jar, now_ms))
 		return -EAGAIN;
-	compute(jar->secret[0], source, sender_index, cookie);
+	compute(jar->secret[0], source, sender_index, ephemeral, cookie);
 	return 0;
 }
 
 bool cookie_is_valid(const struct cookie_jar *jar, uint64_t now_ms,
 		     const struct endpoint *source, uint32_t sender_index,
+		     const uint8_t ephemeral[CRYPTO_KEY_SIZE],
 		     const uint8_t cookie[WIRE_COOKIE_SIZE])
 {
 	uint8_t want[WIRE_COOKIE_SIZE];
@@ -74,7 +78,7 @@ bool cookie_is_valid(const struct cookie_jar *jar, uint64_t now_ms,
 		 * more life to come back in. */
 		if (!is_younger(jar, i, now_ms, 2 * COOKIE_SECRET_LIFE_MS))
 			continue;
-		compute(jar->secret[i], source, sender_index, want);
+		compute(jar->secret[i], source, sender_index, ephemeral, want);
 		valid |= crypto_equal(want, cookie, sizeof want);
 	}
 	crypto_wipe(want, sizeof want);

@@ -15,6 +15,7 @@
 
 #define PRIVILEGED_PORTS 1024
 #define SOURCE_REFILL_MS 1000
+#define STRANGERS_REFILL 4 /* in that time */
 
 /* ---- shared ----------------------------------------------------------- */
 
@@ -125,8 +126,35 @@ void handshake_complete(struct peer *p, struct session *s, uint64_t now_ms,
 
 /* ---- half-open records ------------------------------------------------ */
 
+static bool half_open_akin(const struct half_open *a,
+			   const struct half_open *b)
+{
+	if (a->known != b->known)
+		return false;
+	return a->known ? addr_equal(&a->remote.addr, &b->remote.addr) :
+			  addr_same_source(&a->remote.addr, &b->remote.addr);
+}
+
+/* The oldest of the source that has most for its shares. */
+static struct half_open *half_open_victim(const struct peer_table *t)
+{
+	struct half_open *h, *most = NULL;
+
+	TAILQ_FOREACH(h, &t->half_opens, entry)
+		if (!most || h->nth * most->shares > most->nth * h->shares)
+			most = h;
+	TAILQ_FOREACH(h, &t->half_opens, entry)
+		if (half_open_akin(h, most))
+			break;
+	return h;
+}
+
 void half_open_free(struct peer_table *t, struct half_open *h)
 {
+	struct half_open *later = h;
+
+	while ((later = TAILQ_NEXT(later, entry)) != NULL)
+		later->nth = (uint16_t)(later->nth - half_open_akin(later, h));
 	slot_remove(t, &h->slot);
 	TAILQ_REMOVE(&t->half_opens, h, entry);
 	t->n_half_open--;
@@ -192,29 +220,32 @@ static bool under_load(struct peer_table *t, uint64_t now_ms)
 	       t->n_half_open >= PEER_LOAD_HALF_OPEN;
 }
 
-/* One handshake of this source's share; its /64 where it is IPv6. */
-static bool source_take(struct peer_table *t, struct bucket *buckets,
-			uint64_t now_ms, const struct addr *source)
+/* The bucket of an address, or of its /64 where it is IPv6. */
+static struct bucket *bucket_of(struct peer_table *t, struct bucket *buckets,
+				const struct addr *source, bool whole)
 {
-	size_t len = source->family == 4 ? 4 : 8;
+	size_t len = source->family == 4 ? 4 : whole ? 8 : 16;
 	struct crypto_part part[] = { { &source->family, 1 },
 				      { source->byte, len } };
-	struct bucket *b;
 	uint32_t at;
-	uint64_t refill;
 
 	crypto_blake2b((uint8_t *)&at, sizeof(at), t->source_key,
 		       sizeof(t->source_key), part, 2);
-	b = &buckets[at % PEER_SOURCES];
-	refill = (now_ms - b->filled_ms) / SOURCE_REFILL_MS;
-	if (b->filled_ms == 0 || refill >= PEER_SOURCE_BURST) {
-		b->tokens = PEER_SOURCE_BURST;
+	return &buckets[at % PEER_SOURCES];
+}
+
+/* One handshake of what there is: at most `burst`, `refill` more per second. */
+static bool bucket_take(struct bucket *b, uint64_t now_ms, unsigned int burst,
+			unsigned int refill)
+{
+	uint64_t more = (now_ms - b->filled_ms) / SOURCE_REFILL_MS * refill;
+
+	if (b->filled_ms == 0 || more >= burst) {
+		b->tokens = (uint8_t)burst;
 		b->filled_ms = now_ms;
-	} else if (refill) {
-		refill += b->tokens;
-		b->tokens = (uint8_t)(refill < PEER_SOURCE_BURST ?
-					      refill :
-					      PEER_SOURCE_BURST);
+	} else if (more) {
+		more += b->tokens;
+		b->tokens = (uint8_t)(more < burst ? more : burst);
 		b->filled_ms = now_ms;
 	}
 	if (b->tokens == 0)
@@ -223,9 +254,44 @@ static bool source_take(struct peer_table *t, struct bucket *buckets,
 	return true;
 }
 
+static uint32_t sockets_to(struct peer_table *t, const struct addr *remote)
+{
+	return t->ops.sockets ? t->ops.sockets(t->arg, remote) : 0;
+}
+
+/* Many hosts may be behind one address. */
+static unsigned int shares_of(struct peer_table *t, const struct addr *remote)
+{
+	uint32_t n = 1 + sockets_to(t, remote) / PEER_SOURCE_SOCKETS;
+
+	return n < PEER_SOURCE_SHARES ? n : PEER_SOURCE_SHARES;
+}
+
+/* An address that its neighbours in a /64 do not speak for. */
+static bool source_known(struct peer_table *t, const struct addr *remote)
+{
+	return t->ops.key_of_addr(t->arg, remote) ||
+	       peer_find_addr(t, remote) || sockets_to(t, remote);
+}
+
+/* It has shown that it receives there. */
+static bool source_take(struct peer_table *t, uint64_t now_ms,
+			const struct addr *source)
+{
+	unsigned int shares = shares_of(t, source);
+
+	if (!source_known(t, source) &&
+	    !bucket_take(bucket_of(t, t->source[2], source, true), now_ms,
+			 PEER_STRANGERS_BURST, STRANGERS_REFILL))
+		return false;
+	return bucket_take(bucket_of(t, t->source[1], source, false), now_ms,
+			   PEER_SOURCE_BURST * shares, shares);
+}
+
 static void retry_send(struct peer_table *t, uint64_t now_ms,
 		       const struct endpoint *local,
-		       const struct endpoint *remote, uint32_t remote_index)
+		       const struct endpoint *remote, uint32_t remote_index,
+		       const struct wire_init *m)
 {
 	uint8_t out[WIRE_RETRY_SIZE], cookie[WIRE_COOKIE_SIZE];
 	uint8_t fresh[COOKIE_SECRET_SIZE];
@@ -235,7 +301,8 @@ static void retry_send(struct peer_table *t, uint64_t now_ms,
 		cookie_rotate(&t->jar, now_ms, fresh);
 		crypto_wipe(fresh, sizeof(fresh));
 	}
-	if (cookie_make(&t->jar, now_ms, remote, remote_index, cookie) < 0)
+	if (cookie_make(&t->jar, now_ms, remote, remote_index, m->noise,
+			cookie) < 0)
 		return;
 	wire_encode_retry(remote_index, cookie, out);
 	table_count(t, COUNTER_HS_RETRY_TX);
@@ -254,18 +321,20 @@ static bool load_admits(struct peer_table *t, uint64_t now_ms,
 	static const uint8_t none[WIRE_COOKIE_SIZE];
 	bool load = under_load(t, now_ms);
 
-	if (cookie_is_valid(&t->jar, now_ms, remote, remote_index,
+	if (cookie_is_valid(&t->jar, now_ms, remote, remote_index, m->noise,
 			    m->cookie)) {
-		if (source_take(t, t->source[1], now_ms, &remote->addr))
+		if (source_take(t, now_ms, &remote->addr))
 			return true;
 		table_count(t, COUNTER_HS_RATE_LIMITED);
 		return false;
 	}
 	if (memcmp(m->cookie, none, sizeof(none)) != 0)
 		table_count(t, COUNTER_HS_COOKIE_BAD);
-	if (!load && source_take(t, t->source[0], now_ms, &remote->addr))
+	if (!load &&
+	    bucket_take(bucket_of(t, t->source[0], &remote->addr, true), now_ms,
+			PEER_SOURCE_BURST, 1))
 		return true;
-	retry_send(t, now_ms, local, remote, remote_index);
+	retry_send(t, now_ms, local, remote, remote_index, m);
 	return false;
 }
 
@@ -331,11 +400,11 @@ static void half_open_begin(struct peer_table *t, uint64_t now_ms,
 			    const struct endpoint *remote,
 			    uint32_t remote_index, const struct wire_init *m)
 {
-	struct half_open *h;
+	struct half_open *h, *other;
 
 	if (t->n_half_open >= PEER_HALF_OPEN_MAX) {
 		table_count(t, COUNTER_HS_HALF_OPEN_FULL);
-		return;
+		half_open_free(t, half_open_victim(t));
 	}
 	h = calloc(1, sizeof(*h));
 	if (!h)
@@ -344,6 +413,11 @@ static void half_open_begin(struct peer_table *t, uint64_t now_ms,
 	h->remote = *remote;
 	h->remote_index = remote_index;
 	h->made_ms = now_ms;
+	h->shares = (uint8_t)shares_of(t, &remote->addr);
+	h->known = source_known(t, &remote->addr);
+	h->nth = 1;
+	TAILQ_FOREACH(other, &t->half_opens, entry)
+		h->nth = (uint16_t)(h->nth + half_open_akin(other, h));
 	TAILQ_INSERT_TAIL(&t->half_opens, h, entry);
 	t->n_half_open++;
 	if (slot_add(t, &h->slot, SLOT_HALF_OPEN) < 0 ||

@@ -113,6 +113,9 @@ struct half_open {
 	struct noise_handshake noise;
 	uint8_t resp[WIRE_RESP_SIZE];
 	uint64_t made_ms;
+	uint16_t nth; /* of its source, when it came or since others went */
+	uint8_t shares; /* of that source */
+	bool known; /* the source is the address, else its whole /64 */
 	uint8_t copies;
 };
 
@@ -215,8 +218,9 @@ struct peer_table {
 	uint32_t rate; /* INITs in it, and in the one before */
 	uint32_t rate_before;
 	/* [0] without a cookie, [1] with one: so that a forger who uses up
-	 * a source's first bucket only makes it ask for a cookie. */
-	struct bucket source[2][PEER_SOURCES];
+	 * a source's first bucket only makes it ask for a cookie. With one each
+	 * address has its own; those that nobody knows share [2] besides. */
+	struct bucket source[3][PEER_SOURCES];
 
 	uint64_t scan_ms; /* attempts and probes: nothing due before */
 };

@@ -49,6 +49,8 @@ struct host {
 	const uint8_t *configured[2];
 	struct addr conf_addr; /* of configured[0], if set */
 	const uint8_t *revoked;
+	uint32_t sockets; /* to `crowd` */
+	struct addr crowd;
 	/* what was told */
 	unsigned int ups, firsts, downs, messages, forgotten, pins, failed;
 	unsigned int path_ok, path_bad;
@@ -154,6 +156,13 @@ static inline bool host_may_answer(void *arg, const struct addr *local,
 	(void)local;
 	(void)remote;
 	return ((struct host *)arg)->answers;
+}
+
+static inline uint32_t host_sockets(void *arg, const struct addr *remote)
+{
+	struct host *h = arg;
+
+	return addr_equal(remote, &h->crowd) ? h->sockets : 0;
 }
 
 static inline bool host_locator_allowed(void *arg, const struct addr *remote)
@@ -282,6 +291,7 @@ static const struct peer_ops host_ops = {
 	.random = host_random,
 	.wall_s = host_wall_s,
 	.may_answer = host_may_answer,
+	.sockets = host_sockets,
 	.locator_allowed = host_locator_allowed,
 	.key_of_addr = host_key_of_addr,
 	.key_configured = host_key_configured,

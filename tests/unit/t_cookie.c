@@ -17,14 +17,19 @@
 
 static const uint8_t secrets[3][COOKIE_SECRET_SIZE] = { { 1 }, { 2 }, { 3 } };
 
+static const uint8_t e[CRYPTO_KEY_SIZE] = {
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+	16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+};
+
 static struct endpoint from(const char *text, uint16_t port)
 {
-	struct endpoint e;
+	struct endpoint at;
 
-	memset(&e, 0, sizeof e);
-	assert_int_equal(addr_parse(text, &e.addr), 0);
-	e.port = port;
-	return e;
+	memset(&at, 0, sizeof at);
+	assert_int_equal(addr_parse(text, &at.addr), 0);
+	at.port = port;
+	return at;
 }
 
 static void cookies_age(void **state)
@@ -36,43 +41,45 @@ static void cookies_age(void **state)
 
 	(void)state;
 	assert_true(cookie_rotate_due(&jar, t));
-	assert_int_equal(cookie_make(&jar, t, &source, 7, early), -EAGAIN);
+	assert_int_equal(cookie_make(&jar, t, &source, 7, e, early), -EAGAIN);
 	memset(early, 0, sizeof early);
-	assert_false(cookie_is_valid(&jar, t, &source, 7, early));
+	assert_false(cookie_is_valid(&jar, t, &source, 7, e, early));
 
 	cookie_rotate(&jar, t, secrets[0]);
 	assert_false(cookie_rotate_due(&jar, t + LIFE - 1));
-	assert_int_equal(cookie_make(&jar, t, &source, 7, early), 0);
-	assert_int_equal(cookie_make(&jar, t + LIFE - 1, &source, 7, late), 0);
+	assert_int_equal(cookie_make(&jar, t, &source, 7, e, early), 0);
+	assert_int_equal(cookie_make(&jar, t + LIFE - 1, &source, 7, e, late),
+			 0);
 	assert_memory_equal(early, late, sizeof early);
-	assert_true(cookie_is_valid(&jar, t + LIFE - 1, &source, 7, late));
+	assert_true(cookie_is_valid(&jar, t + LIFE - 1, &source, 7, e, late));
 
 	assert_true(cookie_rotate_due(&jar, t + LIFE));
-	assert_int_equal(cookie_make(&jar, t + LIFE, &source, 7, next),
+	assert_int_equal(cookie_make(&jar, t + LIFE, &source, 7, e, next),
 			 -EAGAIN);
 	/* Nobody rotated: it still ends in time. */
-	assert_true(cookie_is_valid(&jar, t + 2 * LIFE - 1, &source, 7, late));
-	assert_false(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, late));
+	assert_true(cookie_is_valid(&jar, t + 2 * LIFE - 1, &source, 7, e,
+				    late));
+	assert_false(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, e, late));
 
 	cookie_rotate(&jar, t + LIFE, secrets[1]);
-	assert_int_equal(cookie_make(&jar, t + LIFE, &source, 7, next), 0);
+	assert_int_equal(cookie_make(&jar, t + LIFE, &source, 7, e, next), 0);
 	assert_memory_not_equal(next, late, sizeof next);
-	assert_true(cookie_is_valid(&jar, t + LIFE, &source, 7, late));
-	assert_true(cookie_is_valid(&jar, t + LIFE, &source, 7, next));
-	assert_false(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, late));
-	assert_true(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, next));
+	assert_true(cookie_is_valid(&jar, t + LIFE, &source, 7, e, late));
+	assert_true(cookie_is_valid(&jar, t + LIFE, &source, 7, e, next));
+	assert_false(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, e, late));
+	assert_true(cookie_is_valid(&jar, t + 2 * LIFE, &source, 7, e, next));
 
 	/* Two rotations at once leave the oldest behind. */
 	cookie_rotate(&jar, t + LIFE + 1, secrets[2]);
-	assert_false(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, late));
-	assert_true(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, next));
+	assert_false(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, e, late));
+	assert_true(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, e, next));
 
 	/* A clock that went back makes nothing young again. */
-	assert_false(cookie_is_valid(&jar, t, &source, 7, next));
+	assert_false(cookie_is_valid(&jar, t, &source, 7, e, next));
 	assert_true(cookie_rotate_due(&jar, t));
 
 	cookie_wipe(&jar);
-	assert_false(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, next));
+	assert_false(cookie_is_valid(&jar, t + LIFE + 1, &source, 7, e, next));
 }
 
 static void cookies_are_bound(void **state)
@@ -87,24 +94,34 @@ static void cookies_are_bound(void **state)
 
 	(void)state;
 	cookie_rotate(&jar, 0, secrets[0]);
-	assert_int_equal(cookie_make(&jar, 0, &source, 7, cookie), 0);
-	/* BLAKE2b-128 keyed 01 00.., over ::ffff:192.0.2.1, 1021, 7;
-	 * computed with hashlib. */
-	assert_int_equal(hex_to_bytes("2e14ea3c740ed55dbf123b58877e4185",
+	assert_int_equal(cookie_make(&jar, 0, &source, 7, e, cookie), 0);
+	/* BLAKE2b-128 keyed 01 00.., over ::ffff:192.0.2.1, 1021, 7
+	 * and the key; computed with hashlib. */
+	assert_int_equal(hex_to_bytes("da7873252c9959716e206ecd44975777",
 				      want, sizeof want),
 			 16);
 	assert_memory_equal(cookie, want, sizeof want);
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-		assert_false(cookie_is_valid(&jar, 0, &others[i], 7, cookie));
+		assert_false(cookie_is_valid(&jar, 0, &others[i], 7, e,
+					     cookie));
 	for (int bit = 0; bit < 32; bit++)
 		assert_false(cookie_is_valid(&jar, 0, &source,
-					     7 ^ (uint32_t)1 << bit, cookie));
+					     7 ^ (uint32_t)1 << bit, e,
+					     cookie));
+	for (int bit = 0; bit < 256; bit++) {
+		uint8_t other[CRYPTO_KEY_SIZE];
+
+		memcpy(other, e, sizeof other);
+		other[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_false(cookie_is_valid(&jar, 0, &source, 7, other,
+					     cookie));
+	}
 	for (int bit = 0; bit < 128; bit++) {
 		cookie[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_false(cookie_is_valid(&jar, 0, &source, 7, cookie));
+		assert_false(cookie_is_valid(&jar, 0, &source, 7, e, cookie));
 		cookie[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
-	assert_true(cookie_is_valid(&jar, 0, &source, 7, cookie));
+	assert_true(cookie_is_valid(&jar, 0, &source, 7, e, cookie));
 }
 
 static void mac1_covers_all_but_the_cookie(void **state)

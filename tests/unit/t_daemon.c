@@ -376,6 +376,21 @@ static void owners_that_have_stopped_are_bounded(void **state)
 			 refused + 100 - share);
 }
 
+/* By which the share of handshakes of that address grows. */
+static void the_sockets_to_an_address_are_counted(void **state)
+{
+	struct tuple t = connection(40000), u = connection(40001);
+	const struct addr server = address("10.0.0.2");
+
+	(void)state;
+	run(1100);
+	assert_int_equal(assoc_peer_ops.sockets(host[0].d, &server), 2);
+	socket_end(&host[0], &t);
+	socket_end(&host[0], &u);
+	run(70000);
+	assert_int_equal(assoc_peer_ops.sockets(host[0].d, &server), 0);
+}
+
 /* Claims that come to nothing use up no tracks. */
 static void tracks_of_failed_claims_are_freed(void **state)
 {
@@ -1588,6 +1603,7 @@ int main(void)
 		WORLD(the_operator_frees_what_waits),
 		WORLD(a_revoked_key_keeps_nothing),
 		WORLD(owners_that_have_stopped_are_bounded),
+		WORLD(the_sockets_to_an_address_are_counted),
 		WORLD(tracks_of_failed_claims_are_freed),
 		WORLD(a_proof_may_be_a_window_ahead),
 		WORLD(pairs_are_bounded),

@@ -1012,6 +1012,131 @@ static void test_retry_once(void **state)
 	net_free(n);
 }
 
+/* An INIT with that ephemeral from there, and, where it is asked for, once more
+ * with the cookie. True where it got a RESP. */
+static bool init_from(struct net *n, struct host *b, struct datagram *d,
+		      const char *from)
+{
+	uint64_t before = host_counter(b, COUNTER_HS_RESP_TX);
+
+	d->src.addr = net_addr(from);
+	random_fill(&n->random, d->data + WIRE_INIT_NOISE_AT, 32);
+	memset(d->data + WIRE_INIT_COOKIE_AT, 0, WIRE_COOKIE_SIZE);
+	n->n_keep = 0;
+	net_inject(n, d);
+	if (n->n_keep && n->keep[0].data[0] == WIRE_RETRY) {
+		memcpy(d->data + WIRE_INIT_COOKIE_AT, n->keep[0].data + 16,
+		       WIRE_COOKIE_SIZE);
+		net_inject(n, d);
+	}
+	return host_counter(b, COUNTER_HS_RESP_TX) != before;
+}
+
+/* An INIT of a's, to be sent from elsewhere. */
+static struct datagram init_model(struct net *n, struct host *a,
+				  struct host *b)
+{
+	struct datagram d;
+
+	n->n_keep = 0;
+	n->down = true;
+	assert_int_equal(host_call(a, b, 0), 0);
+	n->down = false;
+	d = n->keep[0];
+	attempt_free(a->table, TAILQ_FIRST(&a->table->attempt_list));
+	peer_retry_reset(a->table, &b->addr[0]);
+	return d;
+}
+
+/* A cookie is good for one handshake, and a neighbour in the same /64 who gets
+ * one for each takes what is his own. */
+static void test_neighbour(void **state)
+{
+	struct net *n = net_new(22);
+	struct host *a = net_add(n, "2001:db8::1"),
+		    *b = net_add(n, "2001:db8:1::2");
+	struct datagram d = init_model(n, a, b);
+	char from[64];
+	uint64_t before;
+
+	(void)state;
+	net_meet(a, b);
+	b->table->rate_ms = n->now_ms;
+	b->table->rate = PEER_LOAD_RATE + 1;
+	assert_true(init_from(n, b, &d, "2001:db8::66"));
+	before = host_counter(b, COUNTER_HS_RESP_TX);
+	for (int i = 0; i < 1000; i++) {
+		random_fill(&n->random, d.data + WIRE_INIT_NOISE_AT, 32);
+		net_inject(n, &d);
+	}
+	assert_int_equal(host_counter(b, COUNTER_HS_RESP_TX), before);
+	assert_int_equal(host_counter(b, COUNTER_HS_COOKIE_BAD), 1000);
+	for (int i = 0; i < 200; i++) {
+		snprintf(from, sizeof(from), "2001:db8::1:%x", i);
+		init_from(n, b, &d, from);
+	}
+	assert_int_equal(host_counter(b, COUNTER_HS_RESP_TX),
+			 before + PEER_STRANGERS_BURST - 1);
+	for (int i = 0; i < PEER_SOURCE_BURST; i++)
+		assert_true(init_from(n, b, &d, "2001:db8::1"));
+	assert_false(init_from(n, b, &d, "2001:db8::1"));
+	net_free(n);
+}
+
+/* An office behind one address has a share for as many. */
+static void test_office(void **state)
+{
+	struct net *n = net_new(23);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct datagram d = init_model(n, a, b);
+	unsigned int got = 0;
+
+	(void)state;
+	b->crowd = net_addr("11.0.0.1");
+	b->sockets = 100;
+	for (int i = 0; i < 100; i++)
+		got += init_from(n, b, &d, "11.0.0.1");
+	assert_int_equal(got, 100);
+	got = 0;
+	for (int i = 0; i < 100; i++)
+		got += init_from(n, b, &d, "11.0.0.2");
+	assert_int_equal(got, PEER_SOURCE_BURST);
+	net_free(n);
+}
+
+/* Who has most makes room, for his share. */
+static void test_half_open_shares(void **state)
+{
+	struct net *n = net_new(24);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct datagram d = init_model(n, a, b);
+	char from[64];
+
+	(void)state;
+	n->spread_ms = 0;
+	n->delay_ms = 200; /* a is far away */
+	assert_int_equal(host_call(a, b, 0), 0);
+	net_run(n, 201);
+	assert_int_equal(b->table->n_half_open, 1);
+	for (int i = 0; i < PEER_SOURCE_BURST; i++)
+		assert_true(init_from(n, b, &d, "11.1.0.1"));
+	for (int i = 0; b->table->n_half_open < PEER_HALF_OPEN_MAX; i++) {
+		snprintf(from, sizeof(from), "11.2.%d.1", i);
+		assert_true(init_from(n, b, &d, from));
+	}
+	for (int i = 1; i < PEER_SOURCE_BURST; i++) {
+		snprintf(from, sizeof(from), "11.3.%d.1", i);
+		assert_true(init_from(n, b, &d, from));
+		assert_int_equal(b->table->n_half_open, PEER_HALF_OPEN_MAX);
+	}
+	assert_int_equal(host_counter(b, COUNTER_HS_HALF_OPEN_FULL),
+			 PEER_SOURCE_BURST - 1);
+	/* Its FIN is still welcome. */
+	net_run(n, 2000);
+	assert_int_equal(b->ups, 1);
+	net_free(n);
+}
+
 static void retry_inject(struct net *n, struct host *a, struct host *b,
 			 uint8_t number)
 {
@@ -1114,6 +1239,9 @@ int main(void)
 		cmocka_unit_test(test_flood_one_source),
 		cmocka_unit_test(test_retry_once),
 		cmocka_unit_test(test_retry_forged),
+		cmocka_unit_test(test_neighbour),
+		cmocka_unit_test(test_office),
+		cmocka_unit_test(test_half_open_shares),
 		cmocka_unit_test(test_half_open_bound),
 	};
 
