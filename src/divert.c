@@ -696,8 +696,12 @@ static bool is_of_another(struct daemon *d, const struct tuple *tuple,
 {
 	if (tuple->proto == IPPROTO_TCP)
 		return pkt->tcp_flags & PKT_TCP_SYN;
+	/* One that is not connected is bound there; the flow's own is bound to
+	 * the address that it began with. */
 	return flow_find(&d->flows, tuple) ||
-	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL);
+	       !sockdiag_lookup(d->sockdiag, tuple, 0, NULL) ||
+	       sockdiag_port_taken(tuple->proto, &tuple->local.addr,
+				   tuple->local.port);
 }
 
 /* Rewritten already: it was on its way through the old table when the new one

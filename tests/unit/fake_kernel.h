@@ -1260,7 +1260,14 @@ int sockdiag_destroy(struct sockdiag *sd, const struct tuple *tuple,
 
 int sockdiag_port_taken(uint8_t proto, const struct addr *local, uint16_t port)
 {
-	(void)proto, (void)local, (void)port;
+	for (size_t i = 0; i < HOSTS; i++)
+		for (size_t j = 0; j < host[i].n_sock; j++) {
+			const struct tuple *t = &host[i].sock[j].tuple;
+
+			if (t->proto == proto && t->local.port == port &&
+			    addr_equal(&t->local.addr, local))
+				return 1;
+		}
 	return 0;
 }
 

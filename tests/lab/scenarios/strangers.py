@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Others on the link: who takes the old address, and who wants the ports."""
+import socket
 import time
 
 import packets
@@ -180,6 +181,32 @@ def wire_tuple_taken_after_the_move(lab, n):
     check(lab.wire(client, flow)[0][1] != 40000, "it kept the port")
     new.goes_on().close()
     flow.goes_on().finish()
+
+
+@scenario(fam=(4, 6))
+def an_unconnected_socket_on_the_wire_tuple(lab, n):
+    """It is bound where a moved flow's packets come from by now. What it sends
+    is not the flow's."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = udp(client, server, fam=n.fam)
+    lab.protected(flow)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(flow, client=n.ip(1, 9))
+    other = client.socket(socket.AF_INET6 if n.fam == 6 else socket.AF_INET,
+                          socket.SOCK_DGRAM)
+    other.bind((n.ip(1, 9), flow.port))
+    at = "udp[8:4]" if n.fam == 4 else "ip6[48:4]"
+    there = lab.capture(server, "eth0",
+                        f"src host {n.ip(1, 9)} and {at} = 0x484f5354 and "
+                        f"{'udp[0:2]' if n.fam == 4 else 'ip6[40:2]'} = "
+                        f"{flow.port}")
+    for _ in range(3):
+        other.sendto(b"HOSTILE.", (n.ip(1, 3), flow.server_port))
+        flow.goes_on()
+    check(lab.without_daemons or not there.read(),
+          "its datagram went as the flow's")
+    flow.finish()
 
 
 @scenario(fam=(4, 6))
