@@ -19,7 +19,7 @@ static void note(struct way *w, const struct way_now *now)
 				   .began = arrived(w, &now->from),
 				   .left = w->left, .left_ms = w->left_ms };
 	if (!addr_equal(&w->to, &now->to)) {
-		w->began = WAY_NOWHERE;
+		w->began = w->next_leads = WAY_NOWHERE;
 		w->left_ms = 0;
 	}
 	w->to = now->to;

@@ -45,6 +45,7 @@ static const struct {
 	{ "heOha", "--r" },
 	{ "hxOaa", "---" }, /* it was chosen although it is so */
 	{ "hePOaa", "---" }, /* the peer has moved meanwhile */
+	{ "hePhOaa", "----" }, /* and it was looked at */
 };
 
 static struct addr address(const char *text)
