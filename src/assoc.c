@@ -257,19 +257,18 @@ void assoc_policy_changed(struct daemon *d)
 			reserve_end(a);
 }
 
-/* It has stopped: the sockets of what had moved are gone, and so are those at an
- * address of its own that is. What we send draws an error there at most. */
+/* It has stopped: the sockets of what had moved are gone. What we send draws an
+ * error there at most. What is held stays so: it is to go to an address that is
+ * not the peer's any more. */
 static void end_moved(struct assoc *a, uint64_t now_ms)
 {
 	struct claim *c, *next;
 
 	for (c = claim_next(a->claims, NULL); c; c = next) {
 		const struct flow *f = flow_of_claim(c);
-		const struct track *theirs = track_of(f, FLOW_THEIRS);
 
 		next = claim_next(a->claims, c);
-		if (flow_is_moved(f) ||
-		    (theirs && follower_holds(&theirs->follower)))
+		if (flow_is_moved(f) && !f->hold)
 			claim_end_there(c, now_ms);
 	}
 }

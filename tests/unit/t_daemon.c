@@ -1555,6 +1555,25 @@ static uint32_t open_pairs(struct daemon *d, const struct flow *f, uint8_t net)
 
 /* What is nobody's takes no more than all but the reserve, of which a peer has
  * a share. */
+/* Who has the address by now that it would go to is not known. */
+static void what_is_held_stays_so_when_the_peer_stops(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t);
+	struct follower_event ev = { .type = FOLLOWER_SYNC, .seq = 1 };
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	addr_remove(&host[0], "10.0.0.1");
+	ev.to.addr = address("10.0.0.9");
+	handover_step_follower(track_of(flow_at(&host[1], &r), FLOW_THEIRS),
+			       &ev, clock_ms);
+	assert_true(flow_at(&host[1], &r)->hold);
+	stop(host[0].d);
+	run(10);
+	assert_true(flow_at(&host[1], &r)->hold);
+}
+
 static void pairs_are_bounded(void **state)
 {
 	struct daemon *d = host[0].d;
@@ -1650,6 +1669,7 @@ int main(void)
 		WORLD(or_what_the_other_end_denies),
 		WORLD(what_has_moved_is_let_go_at_home),
 		WORLD(what_has_moved_ends_with_the_peers_daemon),
+		WORLD(what_is_held_stays_so_when_the_peer_stops),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
