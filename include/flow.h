@@ -157,7 +157,9 @@ struct flow {
 	bool veiled : 1; /* how its socket is asked: wake.c */
 	bool asked : 1; /* it has not answered yet */
 	bool answers : 1; /* it has, when it was asked that way */
+	bool rested : 1; /* it was free to answer when it was asked */
 	bool reserved : 1; /* `peer` owns it and has stopped: assoc.c */
+	uint64_t poked_ms; /* its socket was asked last, or answered */
 	uint64_t id; /* on this host, for people */
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;

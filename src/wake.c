@@ -60,6 +60,8 @@ enum wake { /* of struct flow */
 
 #define RECENT_MS 5000 /* flows that got data in so much time go first */
 #define LOOKUPS_MAX 64 /* ACCEPT waits for these; the others go by PROVE */
+#define ANSWERS_GAP_MS 600 /* tcp_invalid_ratelimit is 500: who is asked sooner
+			    * after an answer, or a question, may be silent */
 #define BACKOFF_MAX 16 /* above what tcp_retries2 leads to */
 
 /* Where the kernel cannot unveil, or has not been told to, it goes as it is. */
@@ -82,9 +84,14 @@ void wake_poke(struct daemon *d, struct flow *f)
 {
 	uint8_t probe[PKT_PROBE_MAX];
 
+	const uint64_t now_ms = loop_now_ms();
+
 	if (f->veiled)
 		divert_unveil(d);
+	f->rested = now_ms >= f->poked_ms + ANSWERS_GAP_MS ||
+		    (f->asked && f->rested);
 	f->asked = true;
+	f->poked_ms = now_ms;
 	for (int answers = 0; answers < 2; answers++) {
 		int len = pkt_build_tcp_probe(&f->identity, answers, probe,
 					      sizeof(probe));
@@ -95,7 +102,7 @@ void wake_poke(struct daemon *d, struct flow *f)
 
 bool wake_poke_again(struct daemon *d, struct flow *f)
 {
-	if (f->answers || !f->asked)
+	if (f->answers || !f->asked || !f->rested)
 		return false;
 	f->veiled = !f->veiled;
 	wake_poke(d, f);
@@ -124,13 +131,15 @@ void wake_heard(struct flow *f, uint32_t payload_len)
 		return;
 	f->answers = true;
 	f->asked = false;
+	f->poked_ms = loop_now_ms();
 }
 
 void wake_unheard(struct flow *f)
 {
-	if (f->asked)
+	if (f->asked && f->rested) {
 		f->veiled = !f->veiled;
-	f->answers = f->answers && !f->asked;
+		f->answers = false;
+	}
 	f->asked = false;
 }
 

@@ -71,16 +71,22 @@ def a_wall_alone_hurts_no_connection(lab, n):
     flow.finish()
 
 
-@scenario(fam=(4, 6), control="lives")
+@scenario(fam=(4, 6), control="dies")
 def nothing_is_veiled_without_a_wall(lab, n):
-    """The hook for it is not there either."""
+    """The hook for it is not there either, also where sockets are silent
+    because they have just answered."""
     client, server = lan(lab, n)
     lab.daemons(client, server)
     flow = echo(client, server, busy=0, idle=3, fam=n.fam)
     lab.protected(flow)
-    if not lab.without_daemons:
-        for h in client, server:
-            check(not unveils(h), f"{h.name} veils")
+    flow.echo_all()
+    for old, new in (2, 9), (9, 10), (10, 11), (11, 2):
+        client.add("eth0", n.cidr(1, new), nodad(n))
+        client.delete("eth0", n.cidr(1, old))
+        lab.settled(flow, client=n.ip(1, new) if new != 2 else None)
+        if not lab.without_daemons:
+            for h in client, server:
+                check(not unveils(h), f"{h.name} veils at {new}")
     flow.echo_all()
     flow.finish()
 
