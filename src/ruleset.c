@@ -279,7 +279,8 @@ static void fill_one_addr(struct maker *m, const struct ruleset_conf *conf,
 }
 
 /* All is looked up before anything is written, in any rule: a packet is
- * rewritten whole or not at all. The last look-up writes over the key. */
+ * rewritten whole or not at all; where a transaction changes more than one field
+ * at once, with some of the old ones. The last look-up writes over the key. */
 static void fill_both_addrs(struct maker *m, const struct ruleset_conf *conf,
 			    const char *chain, enum steer_map way)
 {
