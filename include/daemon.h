@@ -216,6 +216,11 @@ struct unfit_path {
 	bool told; /* to people, and no other path since */
 };
 
+/* Between which addresses an answer goes; unset: none is owed. */
+struct way_back {
+	struct addr local, remote;
+};
+
 /* One peer that has or had a session: hangs on peer_user(). */
 struct assoc {
 	LIST_ENTRY(assoc) entry;
@@ -229,6 +234,9 @@ struct assoc {
 	uint64_t sync_ms; /* SYNC unanswered: when to repeat; 0 none */
 	unsigned int sync_tries;
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
+	bool unsaid; /* something, to an address that is not valid */
+	struct way_back asked_from; /* by the message being handled */
+	struct way_back flows_from; /* by the last FLOWS */
 	uint32_t kept; /* its number in the journal; 0 none */
 	struct hold_share held; /* of its flows' packets */
 	struct share pairs; /* that its flows were the first of */
@@ -586,7 +594,8 @@ int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m);
 /* The path validated last whose local end still is ours; false: none. */
 bool assoc_best_path(const struct assoc *a, struct peer_path *best);
-/* Sends over it; -ENOTCONN without. */
+/* Sends over it; -ENOTCONN without. What answers a message goes back between
+ * the addresses that this came by, while that may be. */
 int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m);
 /* Its probe timeout. */
 uint32_t assoc_pto_ms(const struct assoc *a);
@@ -727,6 +736,8 @@ void handover_sync(struct assoc *a, uint64_t now_ms,
 		   const struct wire_sync *s);
 /* A session came up: what is outstanding is repeated. */
 void handover_session(struct assoc *a, uint64_t now_ms);
+/* What our tracks have asked, and is not answered, is said again. */
+void handover_repeat(struct assoc *a, uint64_t now_ms);
 /* Looks at every track after an address or route event; `quiet`: they have
  * settled, moves that can wait are due. */
 void handover_evaluate(struct daemon *d, uint64_t now_ms, bool quiet);

@@ -58,7 +58,12 @@
 #define PEER_PTO_BACKOFF_MAX_MS 8000
 #define PEER_GREETINGS_MAX 3 /* sacip(7), "Paths" */
 #define PEER_PROBE_TRIES 6
-#define PEER_REPLIES_MAX 3 /* owed to an address that is not validated */
+#define PEER_VALID_MS 60000 /* since an address has answered a challenge */
+#define PEER_ACCOUNTS_MAX 16384 /* addresses that are not valid */
+#define PEER_CREDIT_MAX 4800 /* bytes that such a one may be owed */
+#define PEER_OWN_SIZE 300 /* bytes sent there of our own accord, */
+#define PEER_OWN_BURST 24 /* so many times: 8 steps of three exchanges, */
+#define PEER_OWN_REFILL_MS 2000 /* then once in this time */
 /* One line of a pin: key, two times, addresses. */
 #define PEER_PIN_LINE_MAX \
 	(CRYPTO_KEY_TEXT_SIZE + 44 + PEER_PIN_ADDRS_MAX * (ADDR_TEXT_MAX + 1))
@@ -76,8 +81,7 @@ enum peer_trust {
 struct peer_rx {
 	struct endpoint local; /* where it arrived */
 	struct endpoint remote; /* where it came from */
-	size_t len; /* of the datagram: an answer to an address that is not
-		     * validated must not be longer */
+	size_t len; /* of the datagram */
 	bool newest; /* on the newest confirmed session; MOVE needs that */
 	/* CRYPTO_KEY_SIZE bytes, the same at both ends of this session and
 	 * secret: keys the MACs of UDP proofs (see claim.h) */
@@ -283,20 +287,23 @@ void peer_path_proved(struct peer *p, uint64_t now_ms,
  * Seals `m` (its src and dst are filled in here) on the session in use and
  * sends it over that pair; every copy takes its own counter. `size`: the
  * datagram is padded to at least that many bytes; 0 for none.
- * To an address that is not validated only as many datagrams as came
- * authentic from it and were not answered yet (3 kept at most), none longer
- * than the last of them: else -EACCES.
+ * To an address that has not answered a challenge within PEER_VALID_MS go no
+ * more bytes than came from it; or, of our own accord (MOVE, FLOW_END, BYE,
+ * outside of the event `message`) where it is configured, a flow's remote, or
+ * was validated before, PEER_OWN_SIZE at a time. Else -EACCES, and PROBE goes
+ * there if that may: path_result then tells when more can be said.
  * -ENOTCONN: no session. -EMSGSIZE, -EINVAL: see wire_encode_message().
  * -EKEYREJECTED: the session's counters are used up. Or what send said.
- * May start a rekey.
+ * May start a rekey, where the address is valid.
  */
 int peer_send(struct peer *p, uint64_t now_ms, const struct addr *local,
 	      const struct addr *remote, struct wire_message *m,
 	      size_t size);
-/* Size that peer_send() may use to there now: WIRE_PAYLOAD_MAX where it is
- * validated, 0 where nothing may be sent. */
-size_t peer_send_limit(const struct peer *p, const struct addr *local,
-		       const struct addr *remote);
+/* Size that peer_send() may use to there now for a message of that type:
+ * WIRE_PAYLOAD_MAX where it is valid, 0 where nothing may be sent. */
+size_t peer_send_limit(const struct peer *p, uint64_t now_ms,
+		       const struct addr *local, const struct addr *remote,
+		       uint8_t type);
 
 /* BYE to every peer with a session (over its best path), sessions wiped. */
 void peer_table_bye(struct peer_table *t, uint64_t now_ms, enum reason why);

@@ -139,7 +139,8 @@ enum reason {
 	X(ROUTES_RESTORED, routes_restored)                                   \
 	X(REPAIRS_DELAYED, repairs_delayed)                                   \
 	X(PAIRS_FULL, pairs_full)                                             \
-	X(MOVES_PACED, moves_paced)
+	X(MOVES_PACED, moves_paced)                                           \
+	X(TX_UNPAID, tx_unpaid)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

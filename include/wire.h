@@ -75,6 +75,8 @@
  * MOVE that it answers. */
 #define WIRE_REFUSE_SIZE(n) \
 	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 14 + 8 * (n) + CRYPTO_TAG_SIZE)
+#define WIRE_PROVE_SIZE(n) \
+	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 45 + 12 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_SYNC_MAX 24 /* tracks, of either side */
 #define WIRE_PROOF_MACS_MAX 8
 #define WIRE_PARTS_MAX 8192 /* 163,840 flows in one complete list */

@@ -17,6 +17,8 @@
 
 #define SYNC_TRIES 6
 #define GREET_MS 30000 /* the life of an urgent handshake */
+#define MOVE_SIZE PEER_OWN_SIZE
+#define ACCEPT_SIZE 160 /* a MOVE of our own fits beside it */
 /* Sessions that come up together share a look at all flows, the more the more
  * there are: it takes 0.05 us for each. */
 #define REVIEW_MS 5
@@ -296,13 +298,33 @@ void assoc_free_all(struct daemon *d)
 	}
 }
 
+/* What these are answered by must not be larger, where they come from an
+ * address that is not valid: REFUSE or ACCEPT, with a PROBE and a MOVE of the
+ * other end's own; PROVE. */
+static size_t padded_size(const struct assoc *a, uint64_t now_ms,
+			  const struct addr *local, const struct addr *remote,
+			  uint8_t type)
+{
+	size_t size = type == WIRE_MOVE ? MOVE_SIZE :
+		      type == WIRE_ACCEPT ? ACCEPT_SIZE : 0;
+	size_t limit;
+
+	if (!size)
+		return 0;
+	limit = peer_send_limit(a->peer, now_ms, local, remote, type);
+	return size < limit ? size : limit;
+}
+
 int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m)
 {
-	int err = peer_send(a->peer, now_ms, local, remote, m, 0);
+	int err = peer_send(a->peer, now_ms, local, remote, m,
+			    padded_size(a, now_ms, local, remote, m->type));
 	char l[ADDR_TEXT_MAX];
 	char r[ADDR_TEXT_MAX];
 
+	if (err == -EACCES)
+		a->unsaid = true;
 	log_debug(a->d->log, "%s from %s to %s%s%s", wire_type_name(m->type),
 		  addr_format(local, l), addr_format(remote, r),
 		  err ? ": " : "", err ? strerror(-err) : "");
@@ -347,10 +369,26 @@ bool assoc_best_path(const struct assoc *a, struct peer_path *best)
 	return found;
 }
 
+/* An answer goes back the way that the question came, if that still is one. */
+static int answer_back(struct assoc *a, uint64_t now_ms,
+		       struct wire_message *m)
+{
+	const struct way_back *w = m->type == WIRE_FLOWS_ACK ? &a->flows_from :
+							       &a->asked_from;
+
+	if (!addr_is_set(&w->remote) || is_gone(a, &w->remote) ||
+	    !rtmon_usable(a->d->rtmon, &w->local))
+		return -EACCES;
+	return assoc_send(a, now_ms, &w->local, &w->remote, m);
+}
+
 int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m)
 {
 	struct peer_path path;
+	int err = answer_back(a, now_ms, m);
 
+	if (err != -EACCES)
+		return err;
 	if (!assoc_best_path(a, &path))
 		return -ENOTCONN;
 	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
@@ -590,6 +628,10 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 	if (!a)
 		return;
 	assoc_touch(a);
+	a->asked_from.local = rx->local.addr;
+	a->asked_from.remote = rx->remote.addr;
+	if (rx->message->type == WIRE_FLOWS)
+		a->flows_from = a->asked_from;
 	log_debug(d->log, "%s came from %s",
 		  wire_type_name(rx->message->type),
 		  endpoint_format(&rx->remote, r));
@@ -618,6 +660,7 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 		handover_message(a, now_ms, rx);
 		break;
 	}
+	memset(&a->asked_from, 0, sizeof(a->asked_from));
 }
 
 static void on_forgotten(void *arg, struct peer *p)
@@ -642,6 +685,10 @@ static void on_path_result(void *arg, struct peer *p, uint64_t now_ms,
 		assoc_touch(a);
 	if (a && ok)
 		claim_table_kick(a->claims, now_ms);
+	if (a && ok && a->unsaid) {
+		a->unsaid = false;
+		handover_repeat(a, now_ms);
+	}
 	/* It may be another host that has this address now. */
 	if (!ok && discover_remote(d, &path->remote.addr) &&
 	    conf_initiate_allowed(d->conf, &path->remote.addr))

@@ -173,6 +173,20 @@ static void attempt_set_due(struct peer_table *t, struct attempt *a,
 	table_due(t, a->due_ms);
 }
 
+/* Whom a handshake is opened with was chosen by us. */
+static int attempt_transmit(struct peer_table *t, uint64_t now_ms,
+			    const struct attempt *a, const uint8_t *data,
+			    size_t len)
+{
+	const struct peer *p = a->known ? peer_find_key(t, a->remote_key) :
+					  NULL;
+	bool valid = p && remote_is_valid(p, now_ms, &a->remote.addr);
+
+	return table_transmit(t, now_ms,
+			      valid ? STANDING_VALID : STANDING_OWN,
+			      &a->local, &a->remote, data, len);
+}
+
 static int attempt_send_init(struct peer_table *t, uint64_t now_ms,
 			     struct attempt *a)
 {
@@ -180,8 +194,7 @@ static int attempt_send_init(struct peer_table *t, uint64_t now_ms,
 					  a->end_ms);
 	a->tries++;
 	a->sent_ms = now_ms;
-	return table_transmit(t, &a->local, &a->remote, a->init,
-			      sizeof(a->init));
+	return attempt_transmit(t, now_ms, a, a->init, sizeof(a->init));
 }
 
 /* Noise 1 and the datagram around it. */
@@ -388,12 +401,10 @@ bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
 	/* Ours may have been lost; the other end waits for it now. */
 	if (!is_exhausted(a) && a->cross_copies < INIT_CROSS_COPIES_MAX) {
 		a->cross_copies++;
-		table_transmit(t, &a->local, &a->remote, a->init,
-			       sizeof(a->init));
+		attempt_transmit(t, now_ms, a, a->init, sizeof(a->init));
 		a->rtt_ms = UINT64_MAX;
 		a->tries++;
 	}
-	(void)now_ms;
 	return true;
 }
 
@@ -460,7 +471,7 @@ static void attempt_send_fin(struct peer_table *t, uint64_t now_ms,
 {
 	attempt_set_due(t, a, now_ms + attempt_pto_ms(t, a));
 	a->tries++;
-	table_transmit(t, &a->local, &a->remote, a->fin, sizeof(a->fin));
+	attempt_transmit(t, now_ms, a, a->fin, sizeof(a->fin));
 }
 
 /* Noise 3, and the session that waits to be confirmed. */

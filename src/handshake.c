@@ -115,7 +115,7 @@ void handshake_complete(struct peer *p, struct session *s, uint64_t now_ms,
 		if (path && !nat)
 			path_probe(path, now_ms);
 		else
-			session_greet(p, s);
+			session_greet(p, s, now_ms);
 	}
 	if (t->ops.session_up)
 		t->ops.session_up(t->arg, p, now_ms, first, &local, &remote);
@@ -306,7 +306,8 @@ static void retry_send(struct peer_table *t, uint64_t now_ms,
 		return;
 	wire_encode_retry(remote_index, cookie, out);
 	table_count(t, COUNTER_HS_RETRY_TX);
-	table_transmit(t, local, remote, out, sizeof(out));
+	table_transmit(t, now_ms, STANDING_OWED, local, remote, out,
+		       sizeof(out));
 }
 
 /*
@@ -427,7 +428,8 @@ static void half_open_begin(struct peer_table *t, uint64_t now_ms,
 		return;
 	}
 	table_count(t, COUNTER_HS_RESP_TX);
-	table_transmit(t, local, remote, h->resp, sizeof(h->resp));
+	table_transmit(t, now_ms, STANDING_OWED, local, remote, h->resp,
+		       sizeof(h->resp));
 }
 
 void handshake_init_consume(struct peer_table *t, uint64_t now_ms,
@@ -455,8 +457,8 @@ void handshake_init_consume(struct peer_table *t, uint64_t now_ms,
 	h = half_open_of(t, local, remote, p.sender_index, &m);
 	if (h) {
 		if (h->copies++ < RESP_COPIES_MAX)
-			table_transmit(t, local, remote, h->resp,
-				       sizeof(h->resp));
+			table_transmit(t, now_ms, STANDING_OWED, local, remote,
+				       h->resp, sizeof(h->resp));
 		else
 			h->copies = RESP_COPIES_MAX;
 		return;
@@ -478,7 +480,7 @@ static void fin_mark(const uint8_t *data, size_t len,
 }
 
 /* The same FIN once more: our first message was lost. */
-static void fin_again(struct peer_table *t, struct session *s,
+static void fin_again(struct peer_table *t, uint64_t now_ms, struct session *s,
 		      const struct endpoint *local,
 		      const struct endpoint *remote, const uint8_t *data,
 		      size_t len)
@@ -493,7 +495,7 @@ static void fin_again(struct peer_table *t, struct session *s,
 		table_count(t, COUNTER_RX_REPLAY);
 		return;
 	}
-	session_greet(s->peer, s);
+	session_greet(s->peer, s, now_ms);
 }
 
 /* The other end is who it says, and hears us. Takes over from `h`. */
@@ -547,8 +549,8 @@ void handshake_fin_consume(struct peer_table *t, uint64_t now_ms,
 	}
 	slot = slot_find(t, index);
 	if (slot && slot->kind == SLOT_SESSION) {
-		fin_again(t, (struct session *)slot, local, remote, data,
-			  len);
+		fin_again(t, now_ms, (struct session *)slot, local, remote,
+			  data, len);
 		return;
 	}
 	if (!slot || slot->kind != SLOT_HALF_OPEN) {

@@ -174,7 +174,9 @@ static bool move_judge(struct track *t, const struct wire_move *m,
 static void expect_flows(struct assoc *a, uint64_t now_ms,
 			 const struct peer_rx *rx)
 {
-	if (!peer_remote_validated_ms(a->peer, &rx->remote.addr))
+	uint64_t ms = peer_remote_validated_ms(a->peer, &rx->remote.addr);
+
+	if (!ms || now_ms - ms >= PEER_VALID_MS)
 		(void)peer_validate_path(a->peer, now_ms, &rx->local.addr,
 					 &rx->remote.addr);
 }
@@ -503,6 +505,13 @@ void handover_session(struct assoc *a, uint64_t now_ms)
 	/* I6: the mover repeats what it wants. */
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
 		later_drop(t);
+	handover_repeat(a, now_ms);
+}
+
+void handover_repeat(struct assoc *a, uint64_t now_ms)
+{
+	struct track *t;
+
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
 		struct mover_event ev;
 

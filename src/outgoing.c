@@ -105,15 +105,25 @@ static void fill_message(const struct track *t,
 	}
 }
 
-/* An address that has not proved itself gets no more than it sent: name as
- * many flows as that allows, the next MOVE shows the others. */
-static void fit_refusal(const struct track *t, const struct addr *source,
-			const struct addr *to, struct wire_refuse *m)
+/* An address that is not valid gets no more than it sent: name as many flows
+ * as that allows, the next MOVE, or PROVE, shows the others. */
+static void fit(const struct track *t, uint64_t now_ms,
+		const struct addr *source, const struct addr *to,
+		struct wire_message *m)
 {
-	size_t limit = peer_send_limit(t->assoc->peer, source, to);
+	size_t limit;
 
-	while (m->n && (size_t)WIRE_REFUSE_SIZE(m->n) > limit)
-		m->n--;
+	if (m->type != WIRE_REFUSE && m->type != WIRE_PROVE)
+		return;
+	limit = peer_send_limit(t->assoc->peer, now_ms, source, to, m->type);
+	if (m->type == WIRE_REFUSE)
+		while (m->refuse.n &&
+		       (size_t)WIRE_REFUSE_SIZE(m->refuse.n) > limit)
+			m->refuse.n--;
+	else
+		while (m->prove.n &&
+		       (size_t)WIRE_PROVE_SIZE(m->prove.n) > limit)
+			m->prove.n--;
 }
 
 void outgoing_send(struct track *t, const struct migrate_action *act,
@@ -141,8 +151,7 @@ void outgoing_send(struct track *t, const struct migrate_action *act,
 			continue;
 		}
 		fill_message(t, act, &m);
-		if (m.type == WIRE_REFUSE)
-			fit_refusal(t, &source, &to[i], &m.refuse);
+		fit(t, now_ms, &source, &to[i], &m);
 		assoc_send(t->assoc, now_ms, &source, &to[i], &m);
 	}
 }

@@ -3,8 +3,9 @@
  * path: the address pairs over which a peer spoke, how long a round trip
  * takes there, and the challenges that validate them.
  *
- * Owns what may be sent to an address that has not proved itself. A path is
- * made by an authentic datagram or a handshake, never by a wish.
+ * Owns which address is valid, and as what a message goes to one that is not
+ * (account.c). A path is made by an authentic datagram or a handshake, never
+ * by a wish.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +15,9 @@
 
 /* Less than the clock can tell, but known. */
 #define RTT_FLOOR_US 500
+
+#define PROBE_SIZE \
+	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + WIRE_PROBE_SIZE + CRYPTO_TAG_SIZE)
 
 struct path *path_find(const struct peer *p, const struct addr *local,
 		       const struct addr *remote)
@@ -86,36 +90,69 @@ struct path *path_obtain(struct peer *p, const struct endpoint *local,
 	return path;
 }
 
-bool remote_is_validated(const struct peer *p, const struct addr *remote)
+/* ---- what may be sent ------------------------------------------------- */
+
+bool remote_is_valid(const struct peer *p, uint64_t now_ms,
+		     const struct addr *remote)
 {
-	return peer_remote_validated_ms(p, remote) != 0;
+	uint64_t ms = peer_remote_validated_ms(p, remote);
+
+	return ms && now_ms - ms < PEER_VALID_MS;
 }
 
-int path_spend(struct peer *p, const struct addr *local,
-	       const struct addr *remote, size_t len)
+/* Whether it may be spoken to unasked: it is configured, is where a flow goes,
+ * or has answered a challenge in this life. */
+static bool is_familiar(const struct peer *p, const struct addr *local,
+			const struct addr *remote)
 {
-	struct path *path;
+	struct peer_table *t = p->table;
 
-	if (remote_is_validated(p, remote))
-		return 0;
-	path = path_find(p, local, remote);
-	if (!path || path->owed == 0 || len > path->owed_len)
-		return -EACCES;
-	path->owed--;
-	return 0;
+	return peer_remote_validated_ms(p, remote) ||
+	       t->ops.key_of_addr(t->arg, remote) ||
+	       t->ops.may_answer(t->arg, local, remote);
 }
 
-size_t peer_send_limit(const struct peer *p, const struct addr *local,
-		       const struct addr *remote)
+/* Is that what begins an exchange, rather than its rest? What the peer makes
+ * us say is owed, but for PROBE, which goes where its word is not taken. */
+static bool is_own(const struct peer_table *t, uint8_t type)
 {
-	const struct path *path;
+	switch (type) {
+	case WIRE_PROBE:
+		return true;
+	case WIRE_MOVE:
+	case WIRE_FLOW_END:
+	case WIRE_BYE:
+		return !t->answering;
+	default:
+		return false;
+	}
+}
 
+enum standing path_standing(const struct peer *p, uint64_t now_ms,
+			    const struct addr *local,
+			    const struct addr *remote, uint8_t type)
+{
+	if (remote_is_valid(p, now_ms, remote))
+		return STANDING_VALID;
+	if (is_own(p->table, type) && is_familiar(p, local, remote))
+		return STANDING_OWN;
+	return STANDING_OWED;
+}
+
+size_t peer_send_limit(const struct peer *p, uint64_t now_ms,
+		       const struct addr *local, const struct addr *remote,
+		       uint8_t type)
+{
 	if (!p->session[0])
 		return 0;
-	if (remote_is_validated(p, remote))
+	switch (path_standing(p, now_ms, local, remote, type)) {
+	case STANDING_VALID:
 		return WIRE_PAYLOAD_MAX;
-	path = path_find(p, local, remote);
-	return path && path->owed ? path->owed_len : 0;
+	case STANDING_OWN:
+		return PEER_OWN_SIZE;
+	default:
+		return account_room(p->table, now_ms, remote);
+	}
 }
 
 /* ---- round trips ------------------------------------------------------ */
@@ -190,6 +227,8 @@ void path_mark(struct path *path, uint64_t now_ms, bool nat)
 	path->nat = nat;
 	path->heard_ms = now_ms;
 	path->validated_ms = nat ? 0 : now_ms ? now_ms : 1; /* 0: never */
+	if (!nat)
+		account_settle(path->peer->table, &path->remote.addr);
 	peer_seen_at(path->peer, now_ms, &path->remote.addr, !nat);
 }
 
@@ -217,7 +256,10 @@ static void probe_send(struct path *path, uint64_t now_ms)
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_PROBE;
 	memcpy(m.probe.token, path->token, sizeof(m.probe.token));
-	session_send(s, &path->local, &path->remote, &m, 0);
+	session_send(s, now_ms,
+		     path_standing(path->peer, now_ms, &path->local.addr,
+				   &path->remote.addr, WIRE_PROBE),
+		     &path->local, &path->remote, &m, 0);
 }
 
 int path_probe(struct path *path, uint64_t now_ms)
@@ -240,6 +282,19 @@ int path_probe(struct path *path, uint64_t now_ms)
 	return again ? -EALREADY : 0;
 }
 
+void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
+	      const struct addr *remote)
+{
+	const struct path *path = path_find(p, local, remote);
+
+	if (path && (path->is_probing || path->nat))
+		return;
+	if (peer_send_limit(p, now_ms, local, remote, WIRE_PROBE) <
+	    PROBE_SIZE)
+		return;
+	(void)peer_validate_path(p, now_ms, local, remote);
+}
+
 void path_probe_acked(struct peer *p, uint64_t now_ms,
 		      const struct peer_rx *rx)
 {
@@ -258,6 +313,8 @@ void path_probe_acked(struct peer *p, uint64_t now_ms,
 		path_sample_rtt(path,
 				now_ms - path->sent_ms[token[TOKEN_INDEX]]);
 	path_validated(path, now_ms);
+	if (p->session[0])
+		session_renew(p, now_ms, &rx->local.addr, &rx->remote.addr);
 }
 
 void path_step(struct peer_table *t, uint64_t now_ms)

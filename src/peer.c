@@ -11,12 +11,15 @@
 
 #include "peer_impl.h"
 
-int table_transmit(struct peer_table *t, const struct endpoint *local,
-		   const struct endpoint *remote, const uint8_t *data,
-		   size_t len)
+int table_transmit(struct peer_table *t, uint64_t now_ms, enum standing as,
+		   const struct endpoint *local, const struct endpoint *remote,
+		   const uint8_t *data, size_t len)
 {
-	int ret = t->ops.send(t->arg, local, remote, data, len);
+	int ret = account_spend(t, now_ms, &remote->addr, len, as);
 
+	if (ret < 0)
+		return ret;
+	ret = t->ops.send(t->arg, local, remote, data, len);
 	table_count(t, ret < 0 ? COUNTER_TX_ERRORS : COUNTER_TX_FRAMES);
 	return ret;
 }
@@ -281,6 +284,7 @@ int peer_table_new(struct peer_table **table, const struct peer_ops *ops,
 	TAILQ_INIT(&t->half_opens);
 	TAILQ_INIT(&t->backoff_list);
 	TAILQ_INIT(&t->probing);
+	TAILQ_INIT(&t->account_list);
 	TAILQ_INIT(&t->old);
 	*table = t;
 	return 0;
@@ -299,6 +303,7 @@ void peer_table_free(struct peer_table *t)
 		backoff_free(t, TAILQ_FIRST(&t->backoff_list));
 	while (t->peers)
 		peer_free(t->peers);
+	account_free_all(t);
 	cookie_wipe(&t->jar);
 	crypto_wipe(t, sizeof(*t));
 	free(t);
@@ -319,6 +324,7 @@ void peer_receive(struct peer_table *t, uint64_t now_ms,
 				       COUNTER_RX_MALFORMED);
 		return;
 	}
+	account_came(t, &remote->addr, len);
 	switch (h.type) {
 	case WIRE_INIT:
 		handshake_init_consume(t, now_ms, local, remote, data, len);
@@ -335,6 +341,7 @@ void peer_receive(struct peer_table *t, uint64_t now_ms,
 	default:
 		transport_receive(t, now_ms, &h, local, remote, data, len);
 	}
+	account_came(t, &remote->addr, 0);
 }
 
 uint64_t peer_table_deadline_ms(const struct peer_table *t)

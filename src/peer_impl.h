@@ -135,8 +135,6 @@ struct path {
 	uint8_t tries;
 	bool is_probing;
 	bool nat;
-	uint8_t owed; /* replies that it may get before it is validated */
-	size_t owed_len;
 };
 
 TAILQ_HEAD(path_list, path);
@@ -182,6 +180,23 @@ struct backoff {
 	uint32_t step_ms;
 };
 
+/* Of an address that is not valid: account.c. */
+struct account {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(account) entry; /* last used at the end */
+	struct addr addr;
+	uint64_t heard_ms;
+	size_t credit; /* bytes that came, less those sent */
+	uint64_t own_full_ms; /* when all of PEER_OWN_BURST are there again */
+};
+
+/* As what a datagram is sent to an address. */
+enum standing {
+	STANDING_VALID, /* it has answered a challenge lately */
+	STANDING_OWN, /* of our own accord: few and small */
+	STANDING_OWED, /* no more bytes than came from there */
+};
+
 struct bucket {
 	uint64_t filled_ms;
 	uint8_t tokens;
@@ -211,6 +226,12 @@ struct peer_table {
 	TAILQ_HEAD(, backoff) backoff_list;
 	TAILQ_HEAD(, path) probing;
 	uint32_t n_probing;
+	struct account *accounts; /* by address */
+	TAILQ_HEAD(, account) account_list;
+	/* Bytes of the datagram that is looked at, not answered yet. */
+	size_t in_hand;
+	struct addr in_hand_of;
+	bool answering; /* the daemon is told of a message */
 	TAILQ_HEAD(, session) old;
 
 	struct cookie_jar jar;
@@ -251,9 +272,11 @@ static inline void table_due(struct peer_table *t, uint64_t ms)
 }
 
 /* peer.c */
-int table_transmit(struct peer_table *t, const struct endpoint *local,
-		   const struct endpoint *remote, const uint8_t *data,
-		   size_t len);
+/* All that is sent passes here. -EACCES: the account of `remote` does not
+ * allow it; or what send said. */
+int table_transmit(struct peer_table *t, uint64_t now_ms, enum standing as,
+		   const struct endpoint *local, const struct endpoint *remote,
+		   const uint8_t *data, size_t len);
 uint32_t table_random_u32(struct peer_table *t);
 /* +-25 % of `ms`. */
 uint64_t table_jitter(struct peer_table *t, uint64_t ms);
@@ -271,6 +294,21 @@ bool peer_table_is_full(const struct peer_table *t,
 struct peer *peer_obtain(struct peer_table *t,
 			 const uint8_t key[CRYPTO_KEY_SIZE]);
 void peer_touch(struct peer *p, uint64_t now_ms);
+
+/* account.c */
+/* So many bytes came from there; 0: they are dealt with. */
+void account_came(struct peer_table *t, const struct addr *remote, size_t len);
+/* They were authentic: what is not answered now may be later. */
+void account_keep(struct peer_table *t, uint64_t now_ms);
+/* What may be sent there as STANDING_OWED, in one datagram. */
+size_t account_room(const struct peer_table *t, uint64_t now_ms,
+		    const struct addr *remote);
+/* 0, or -EACCES, which is counted, or -ENOMEM. */
+int account_spend(struct peer_table *t, uint64_t now_ms,
+		  const struct addr *remote, size_t len, enum standing as);
+/* It has answered a challenge. */
+void account_settle(struct peer_table *t, const struct addr *remote);
+void account_free_all(struct peer_table *t);
 
 /* pins.c */
 /* It authenticated itself there now: pin, place, last seen. `proved`: by a
@@ -293,11 +331,14 @@ void transport_receive(struct peer_table *t, uint64_t now_ms,
 		       const struct endpoint *local,
 		       const struct endpoint *remote, const uint8_t *data,
 		       size_t len);
-int session_send(struct session *s, const struct endpoint *local,
-		 const struct endpoint *remote, struct wire_message *m,
-		 size_t size);
+int session_send(struct session *s, uint64_t now_ms, enum standing as,
+		 const struct endpoint *local, const struct endpoint *remote,
+		 struct wire_message *m, size_t size);
 /* One PROBE, outside any validation: makes the other end's FIN stop. */
-void session_greet(struct peer *p, struct session *s);
+void session_greet(struct peer *p, struct session *s, uint64_t now_ms);
+/* A new one is made over that pair, where this one is old. */
+void session_renew(struct peer *p, uint64_t now_ms, const struct addr *local,
+		   const struct addr *remote);
 
 /* path.c */
 struct path *path_find(const struct peer *p, const struct addr *local,
@@ -316,12 +357,19 @@ void path_validated(struct path *path, uint64_t now_ms);
 void path_probe_acked(struct peer *p, uint64_t now_ms,
 		      const struct peer_rx *rx);
 void path_step(struct peer_table *t, uint64_t now_ms);
+/* A challenge that nobody waits for, where one may be sent and none is on its
+ * way: so that more can be said. */
+void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
+	      const struct addr *remote);
 /* Starts probing; see peer_validate_path(). */
 int path_probe(struct path *path, uint64_t now_ms);
-bool remote_is_validated(const struct peer *p, const struct addr *remote);
-/* The datagram may go: 0 or -EACCES, and then it is counted as a reply. */
-int path_spend(struct peer *p, const struct addr *local,
-	       const struct addr *remote, size_t len);
+/* Has it answered a challenge there in the last PEER_VALID_MS? */
+bool remote_is_valid(const struct peer *p, uint64_t now_ms,
+		     const struct addr *remote);
+/* As what a message of that type goes there now. */
+enum standing path_standing(const struct peer *p, uint64_t now_ms,
+			    const struct addr *local,
+			    const struct addr *remote, uint8_t type);
 
 /* handshake.c */
 void handshake_init_consume(struct peer_table *t, uint64_t now_ms,

@@ -139,9 +139,9 @@ static int session_seal(struct session *s, const struct endpoint *local,
 	return 0;
 }
 
-int session_send(struct session *s, const struct endpoint *local,
-		 const struct endpoint *remote, struct wire_message *m,
-		 size_t size)
+int session_send(struct session *s, uint64_t now_ms, enum standing as,
+		 const struct endpoint *local, const struct endpoint *remote,
+		 struct wire_message *m, size_t size)
 {
 	uint8_t out[WIRE_PAYLOAD_MAX];
 	size_t len = 0;
@@ -149,10 +149,11 @@ int session_send(struct session *s, const struct endpoint *local,
 
 	if (ret < 0)
 		return ret;
-	return table_transmit(s->peer->table, local, remote, out, len);
+	return table_transmit(s->peer->table, now_ms, as, local, remote, out,
+			      len);
 }
 
-void session_greet(struct peer *p, struct session *s)
+void session_greet(struct peer *p, struct session *s, uint64_t now_ms)
 {
 	struct wire_message m;
 
@@ -160,10 +161,10 @@ void session_greet(struct peer *p, struct session *s)
 	m.type = WIRE_PROBE;
 	p->table->ops.random(p->table->arg, m.probe.token,
 			     sizeof(m.probe.token));
-	session_send(s, &s->local, &s->remote, &m, 0);
+	session_send(s, now_ms, STANDING_OWED, &s->local, &s->remote, &m, 0);
 }
 
-/* Lazily, at this use; the initiator of the old session comes first. */
+/* Lazily, at a use; the initiator of the old session comes first. */
 static bool rekey_due(const struct session *s, uint64_t now_ms)
 {
 	uint64_t age_ms = now_ms - s->made_ms;
@@ -172,6 +173,14 @@ static bool rekey_due(const struct session *s, uint64_t now_ms)
 		return true;
 	return age_ms >=
 	       PEER_REKEY_MS + (s->initiator ? 0 : PEER_YIELD_MS);
+}
+
+void session_renew(struct peer *p, uint64_t now_ms, const struct addr *local,
+		   const struct addr *remote)
+{
+	if (rekey_due(p->session[0], now_ms) &&
+	    remote_is_valid(p, now_ms, remote))
+		peer_rehandshake(p, now_ms, local, remote);
 }
 
 static struct endpoint remote_endpoint(const struct peer *p,
@@ -192,19 +201,24 @@ int peer_send(struct peer *p, uint64_t now_ms, const struct addr *local,
 	struct session *s = p->session[0];
 	struct endpoint from = { .addr = *local, .port = p->table->port };
 	struct endpoint to = remote_endpoint(p, remote);
+	enum standing as = path_standing(p, now_ms, local, remote, m->type);
 	uint8_t out[WIRE_PAYLOAD_MAX];
 	size_t len = 0;
 	int ret;
 
 	if (!s)
 		return -ENOTCONN;
+	/* First, so that it is valid when the answer comes: what follows may
+	 * be more. */
+	if (as == STANDING_OWN && m->type != WIRE_BYE)
+		path_ask(p, now_ms, local, remote);
 	ret = session_seal(s, &from, &to, m, size, out, &len);
 	if (ret == 0)
-		ret = path_spend(p, local, remote, len);
-	if (ret == 0)
-		ret = table_transmit(p->table, &from, &to, out, len);
-	if (rekey_due(s, now_ms))
-		peer_rehandshake(p, now_ms, local, remote);
+		ret = table_transmit(p->table, now_ms, as, &from, &to, out,
+				     len);
+	if (ret == -EACCES)
+		path_ask(p, now_ms, local, remote);
+	session_renew(p, now_ms, local, remote);
 	return ret;
 }
 
@@ -300,8 +314,10 @@ static void transport_dispatch(struct peer *p, uint64_t now_ms,
 			table_count(t, COUNTER_RX_STALE);
 		break;
 	default:
+		t->answering = true;
 		if (t->ops.message)
 			t->ops.message(t->arg, p, now_ms, rx);
+		t->answering = false;
 	}
 }
 
@@ -321,12 +337,10 @@ static void transport_accept(struct session *s, uint64_t now_ms,
 		session_settle(p, s, now_ms);
 	peer_touch(p, now_ms);
 	path = path_obtain(p, &rx->local, &rx->remote);
-	if (path) {
+	if (path)
 		path->heard_ms = now_ms;
-		path->owed_len = rx->len;
-		if (path->owed < PEER_REPLIES_MAX)
-			path->owed++;
-	}
+	if (!remote_is_valid(p, now_ms, &rx->remote.addr))
+		account_keep(t, now_ms);
 	result = wire_decode_message(h->type, plain, plain_len, &m);
 	if (result != WIRE_OK) {
 		table_count(t, result == WIRE_RESERVED ?

@@ -237,6 +237,8 @@ static uint64_t clock_ms;
 static struct letter post[POST];
 static size_t n_post;
 static bool lose_post;
+static struct addr lost_at; /* nobody is there: what is sent there is counted */
+static uint64_t lost_letters, lost_bytes, lost_asked; /* PROBE and INIT */
 
 /* ---- lists --------------------------------------------------------------- */
 
@@ -1745,6 +1747,16 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 		return -EINVAL;
 	udp->h->letters++;
 	udp->h->sent[((const uint8_t *)data)[0]]++;
+	if (addr_is_set(&lost_at) && addr_equal(&dst->addr, &lost_at)) {
+		if (*(const uint8_t *)data == WIRE_PROBE ||
+		    *(const uint8_t *)data == WIRE_INIT) {
+			lost_asked++;
+			return 0;
+		}
+		lost_letters++;
+		lost_bytes += len;
+		return 0;
+	}
 	if (lose_post)
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));

@@ -18,6 +18,13 @@ static void check_talk(struct host *a, struct host *b, uint64_t number)
 	assert_true(b->rx.newest);
 }
 
+/* After a while nothing can be said before it has been asked for. */
+static void check_again(struct host *a, struct host *b)
+{
+	assert_int_equal(host_say(a, b, 0), -EACCES);
+	net_run(a->net, 200);
+}
+
 static void test_clean(void **state)
 {
 	struct net *n = net_new(1);
@@ -168,6 +175,8 @@ static void test_crossing_pairs(void **state)
 				 (unsigned long long)seed);
 		/* And they agree long after the other one went. */
 		net_run(n, 60000);
+		check_again(a, b);
+		check_again(b, a);
 		check_talk(a, b, 5);
 		check_talk(b, a, 6);
 		net_free(n);
@@ -619,12 +628,13 @@ static void test_rekey(void **state)
 	(void)state;
 	net_meet(a, b);
 	net_run(n, PEER_REKEY_MS - 1000);
+	check_again(a, b);
 	check_talk(a, b, 1);
 	assert_int_equal(a->ups, 1);
 	net_run(n, 3600000); /* idle: nothing happens, nothing expires */
 	assert_int_equal(a->ups, 1);
+	check_again(a, b);
 	check_talk(a, b, 2);
-	net_run(n, 1000);
 	assert_int_equal(a->ups, 2);
 	assert_int_equal(a->firsts, 1);
 	assert_int_equal(b->ups, 2);
@@ -641,7 +651,9 @@ static void test_rekey(void **state)
 		assert_non_null(s);
 		memset(&m, 0, sizeof(m));
 		m.type = WIRE_DONE;
-		assert_int_equal(session_send(s, &from, &to, &m, 0), 0);
+		assert_int_equal(session_send(s, n->now_ms, STANDING_VALID,
+					      &from, &to, &m, 0),
+				 0);
 		net_run(n, 100);
 		assert_int_equal(b->messages, before + 1);
 		assert_true(b->rx.newest == false);
@@ -649,6 +661,45 @@ static void test_rekey(void **state)
 	net_run(n, PEER_OLD_SESSION_MS);
 	assert_null(host_knows(a, b)->session[1]);
 	assert_null(host_knows(b, a)->session[1]);
+	net_free(n);
+}
+
+/* Whoever speaks in the name of an address makes no handshake go there. */
+static void test_rekey_elsewhere(void **state)
+{
+	struct net *n = net_new(11);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct endpoint from = { net_addr("10.0.0.77"), 1021 };
+	struct endpoint to = { a->addr[0], 1021 };
+	struct wire_message m;
+	uint64_t before;
+
+	(void)state;
+	net_meet(a, b);
+	net_run(n, PEER_REKEY_MS + PEER_YIELD_MS);
+	before = a->sent_bytes;
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_PROBE;
+	for (int i = 0; i < 35; i++)
+		assert_int_equal(session_send(host_knows(b, a)->session[0],
+					      n->now_ms, STANDING_VALID,
+					      &from, &to, &m, 0),
+				 0);
+	net_run(n, 60000);
+	/* 84 bytes for 84. */
+	assert_int_equal(a->sent_bytes - before, 35 * 84);
+	assert_int_equal(host_counter(a, COUNTER_HS_ATTEMPTS), 1);
+	assert_int_equal(HASH_CNT(by_pair, a->table->attempts), 0);
+	/* Where it is valid there is one. */
+	from.addr = b->addr[0];
+	session_send(host_knows(b, a)->session[0], n->now_ms, STANDING_VALID,
+		     &from, &to, &m, 0);
+	net_run(n, 10);
+	assert_int_equal(a->ups, 1);
+	check_again(a, b);
+	net_run(n, 100);
+	assert_int_equal(a->ups, 2);
+	assert_int_equal(b->ups, 2);
 	net_free(n);
 }
 
@@ -773,6 +824,8 @@ static void test_forgery(void **state)
 		assert_memory_equal(&ca, &a2, sizeof(ca));
 		assert_memory_equal(&cb, &b2, sizeof(cb));
 	}
+	check_again(a, b);
+	check_again(b, a);
 	check_talk(a, b, 3);
 	check_talk(b, a, 4);
 	net_free(n);
@@ -1230,6 +1283,7 @@ int main(void)
 		cmocka_unit_test(test_nat),
 		cmocka_unit_test(test_nat_lossy),
 		cmocka_unit_test(test_rekey),
+		cmocka_unit_test(test_rekey_elsewhere),
 		cmocka_unit_test(test_counters_used_up),
 		cmocka_unit_test(test_forgery),
 		cmocka_unit_test(test_forgery_during),

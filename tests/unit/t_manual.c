@@ -237,7 +237,12 @@ static void timers_are_right(void **state)
 	assert_says("used up %d handshakes", PEER_SOURCE_BURST);
 	assert_says("for %d s; at most %d of them", PEER_HALF_OPEN_MS / 1000,
 		    PEER_HALF_OPEN_MAX);
-	assert_says("at most %d datagrams, each for", PEER_REPLIES_MAX);
+	assert_says("valid for %d s after that", PEER_VALID_MS / 1000);
+	assert_says("no more than %d bytes of it are owed", PEER_CREDIT_MAX);
+	assert_says("at most %d bytes, are repeated by PTO, and for each "
+		    "address there are %d of them (8 steps of three "
+		    "exchanges), then one in %d s",
+		    PEER_OWN_SIZE, PEER_OWN_BURST, PEER_OWN_REFILL_MS / 1000);
 	assert_says("repeated by PTO, up to %d times.", PEER_PROBE_TRIES);
 	assert_says("doubling to %d s, %d times; then the session",
 		    MIGRATE_BACKOFF_MAX_MS / 1000, CLAIM_TRIES);

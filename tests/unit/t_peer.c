@@ -10,6 +10,23 @@ static void second_pair(struct host *a, struct host *b)
 	b->addr[b->n_addrs++] = net_addr("fd00::2");
 }
 
+/* What `a` may send to an address of `b`. */
+static size_t limit(struct host *a, struct host *b, unsigned int at,
+		    uint8_t type)
+{
+	return peer_send_limit(host_knows(a, b), a->net->now_ms, &a->addr[0],
+			       &b->addr[at], type);
+}
+
+static int meet_again(struct host *a, struct host *b, unsigned int at)
+{
+	int ret = peer_validate_path(host_knows(a, b), a->net->now_ms,
+				     &a->addr[0], &b->addr[at]);
+
+	net_run(a->net, 20);
+	return ret;
+}
+
 /* ---- paths ------------------------------------------------------------ */
 
 static void test_validate(void **state)
@@ -162,60 +179,150 @@ static void test_unvalidated(void **state)
 	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
 	struct wire_message m;
 	struct peer *p, *q;
-	size_t heard;
+	uint64_t before;
 
 	(void)state;
 	net_meet(a, b);
 	net_run(n, 1000);
+	a->answers = false;
 	b->addr[b->n_addrs++] = net_addr("10.0.0.77");
 	p = host_knows(a, b);
 	q = host_knows(b, a);
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_DONE;
-	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) == 0);
+	before = a->sent;
+	assert_int_equal(limit(a, b, 1, WIRE_DONE), 0);
 	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
 				   0),
 			 -EACCES);
-	/* b speaks from its new address (to one that is validated). */
+	m.type = WIRE_MOVE;
+	m.move.to = m.move.from = a->addr[0];
+	m.move.parts = 1;
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
+				   0),
+			 -EACCES);
+	assert_int_equal(a->sent, before);
+	assert_int_equal(host_counter(a, COUNTER_TX_UNPAID), 2);
+	/* b speaks from its new address (to one that is valid). */
+	m.type = WIRE_DONE;
 	assert_int_equal(peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m,
 				   100),
 			 0);
-	net_run(n, 10);
+	net_run(n, 6);
 	assert_true(addr_equal(&a->rx.remote.addr, &b->addr[1]));
-	heard = a->rx.len;
-	assert_int_equal(heard, 100);
-	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) == heard);
-	/* One answer, not longer; and not from another address of ours. */
+	assert_int_equal(a->rx.len, 100);
+	assert_int_equal(limit(a, b, 1, WIRE_DONE), 100);
+	/* Not more bytes, in however many datagrams; from any address. */
 	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
-				   heard + 1),
-			 -EACCES);
-	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
-				   heard),
+				   90),
 			 0);
+	assert_int_equal(limit(a, b, 1, WIRE_DONE), 10);
 	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
 				   0),
 			 -EACCES);
-	/* Never more than three are owed. */
-	for (int i = 0; i < 10; i++)
+	/* What came once is not owed for ever, nor without bound. */
+	for (int i = 0; i < 100; i++)
 		peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m, 0);
-	net_run(n, 10);
-	for (int i = 0; i < PEER_REPLIES_MAX; i++)
-		assert_int_equal(peer_send(p, n->now_ms, &a->addr[0],
-					   &b->addr[1], &m, 0),
-				 0);
-	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
-				   0),
-			 -EACCES);
+	net_run(n, 6);
+	assert_int_equal(account_room(a->table, n->now_ms, &b->addr[1]),
+			 WIRE_PAYLOAD_MAX);
+	assert_int_equal(a->table->accounts->credit, PEER_CREDIT_MAX);
+	net_run(n, PEER_VALID_MS);
+	assert_int_equal(limit(a, b, 1, WIRE_DONE), 0);
 	/* It answers a challenge: now it may hear anything. */
-	assert_int_equal(peer_validate_path(p, n->now_ms, &a->addr[0],
-					    &b->addr[1]),
-			 0);
-	net_run(n, 20);
-	assert_true(peer_send_limit(p, &a->addr[0], &b->addr[1]) ==
-		    WIRE_PAYLOAD_MAX);
+	assert_int_equal(meet_again(b, a, 0), 0);
+	m.type = WIRE_DONE;
+	peer_send(q, n->now_ms, &b->addr[1], &a->addr[0], &m, 100);
+	net_run(n, 6);
+	assert_int_equal(meet_again(a, b, 1), 0);
+	assert_int_equal(limit(a, b, 1, WIRE_DONE), WIRE_PAYLOAD_MAX);
 	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[1], &m,
 				   WIRE_PAYLOAD_MAX),
 			 0);
+	net_free(n);
+}
+
+/* It proved itself once: for a minute. Then we may begin, in small steps. */
+static void test_validity_ends(void **state)
+{
+	struct net *n = net_new(4);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct wire_message m;
+	unsigned int sent = 0;
+	uint64_t bytes;
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	a->answers = false;
+	p = host_knows(a, b);
+	assert_int_equal(limit(a, b, 0, WIRE_FLOWS), WIRE_PAYLOAD_MAX);
+	net_run(n, PEER_VALID_MS);
+	assert_int_equal(limit(a, b, 0, WIRE_FLOWS), 0);
+	assert_int_equal(limit(a, b, 0, WIRE_MOVE), PEER_OWN_SIZE);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_FLOW_END;
+	m.flow_end.n = 1;
+	m.flow_end.flow_id[0] = 1;
+	/* Nobody is there any more. */
+	n->down = true;
+	bytes = a->sent_bytes;
+	for (int i = 0; i < 1000; i++)
+		sent += peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				  PEER_OWN_SIZE) == 0;
+	/* and PROBE, once */
+	assert_int_equal(sent, PEER_OWN_BURST - 1);
+	assert_true(a->sent_bytes - bytes <= PEER_OWN_BURST * PEER_OWN_SIZE);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   PEER_OWN_SIZE + 1),
+			 -EACCES);
+	net_run(n, 10 * PEER_OWN_REFILL_MS);
+	bytes = a->sent_bytes - bytes;
+	assert_true(bytes <= (PEER_OWN_BURST + 10) * PEER_OWN_SIZE);
+	/* It is: what was refused is asked for by a challenge. */
+	n->down = false;
+	net_run(n, 100000);
+	a->path_ok = 0;
+	m.type = WIRE_DONE;
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   0),
+			 -EACCES);
+	net_run(n, 11);
+	assert_int_equal(a->path_ok, 1);
+	assert_int_equal(peer_send(p, n->now_ms, &a->addr[0], &b->addr[0], &m,
+				   WIRE_PAYLOAD_MAX),
+			 0);
+	net_free(n);
+}
+
+/* Many addresses of one key: none gets more, and they are bounded. */
+static void test_accounts_bounded(void **state)
+{
+	struct net *n = net_new(4);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct endpoint to = { a->addr[0], 1021 };
+	struct wire_message m;
+	struct peer *q;
+
+	(void)state;
+	net_meet(a, b);
+	q = host_knows(b, a);
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_DONE;
+	for (uint32_t i = 0; i < PEER_ACCOUNTS_MAX + 100; i++) {
+		struct endpoint from = {
+			addr_from_in4(htonl(0x0a010000u + i)), 1021
+		};
+
+		assert_int_equal(session_send(q->session[0], n->now_ms,
+					      STANDING_VALID, &from, &to, &m,
+					      0),
+				 0);
+		if (i % 1000 == 0)
+			net_run(n, 6);
+	}
+	net_run(n, 6);
+	assert_int_equal(HASH_COUNT(a->table->accounts), PEER_ACCOUNTS_MAX);
 	net_free(n);
 }
 
@@ -239,8 +346,8 @@ static void test_proved(void **state)
 	peer_table_local_gone(a->table, &a->addr[0]);
 	assert_int_equal(p->n_paths, 0);
 	a->addr[a->n_addrs++] = net_addr("10.0.0.11");
-	assert_true(peer_send_limit(p, &a->addr[1], &b->addr[0]) ==
-		    WIRE_PAYLOAD_MAX);
+	assert_true(peer_send_limit(p, n->now_ms, &a->addr[1], &b->addr[0],
+				    WIRE_DONE) == WIRE_PAYLOAD_MAX);
 	assert_in_range(peer_pto_ms(p, &a->addr[1], &b->addr[0]), 20, 40);
 	net_free(n);
 }
@@ -710,6 +817,8 @@ int main(void)
 		cmocka_unit_test(test_validate_dead),
 		cmocka_unit_test(test_probe_ack_forged),
 		cmocka_unit_test(test_unvalidated),
+		cmocka_unit_test(test_validity_ends),
+		cmocka_unit_test(test_accounts_bounded),
 		cmocka_unit_test(test_proved),
 		cmocka_unit_test(test_paths_bounded),
 		cmocka_unit_test(test_probe_once),
