@@ -246,6 +246,9 @@ void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m);
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,
 		      const struct wire_flow_end *m);
+/* FLOW_END for one, or for all that are in `over`, if any. */
+void roster_send_over(struct claim_table *t, uint64_t now_ms,
+		      struct wire_message *over);
 void roster_send_end(struct claim_table *t, uint64_t now_ms,
 		     uint64_t flow_id);
 

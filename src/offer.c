@@ -360,8 +360,10 @@ static void ask_answered(struct claim_table *t, uint64_t now_ms,
 void offer_answered(struct claim_table *t, uint64_t now_ms,
 		    const struct wire_flows_ack *m)
 {
+	struct wire_message over;
 	uint8_t asks = 0;
 
+	memset(&over, 0, sizeof(over));
 	for (uint8_t i = 0; i < m->n; i++) {
 		const struct wire_flow_ack *f = &m->flow[i];
 		enum reason reason = f->reason < REASON_MAX ?
@@ -378,7 +380,8 @@ void offer_answered(struct claim_table *t, uint64_t now_ms,
 			claim_count(t, COUNTER_RX_STALE);
 			/* It holds what is no more. */
 			if (reason == REASON_NONE)
-				roster_send_end(t, now_ms, f->flow_id);
+				over.flow_end.flow_id[over.flow_end.n++] =
+					f->flow_id;
 		} else if (c->work && c->work->stage == STAGE_SENT &&
 			   c->work->kind != WIRE_PROOF_NONE) {
 			offer_answer_consume(c, now_ms, reason, f);
@@ -386,5 +389,6 @@ void offer_answered(struct claim_table *t, uint64_t now_ms,
 			roster_answered(c, now_ms, reason, &f->place);
 		}
 	}
+	roster_send_over(t, now_ms, &over);
 	roster_part_answered(t, now_ms, m);
 }

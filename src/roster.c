@@ -322,6 +322,14 @@ static void end_message(struct wire_message *m, uint8_t type)
 	m->type = type;
 }
 
+void roster_send_over(struct claim_table *t, uint64_t now_ms,
+		      struct wire_message *over)
+{
+	over->type = WIRE_FLOW_END;
+	if (over->flow_end.n)
+		t->ops.send(t->arg, now_ms, over);
+}
+
 void roster_send_end(struct claim_table *t, uint64_t now_ms,
 		     uint64_t flow_id)
 {
@@ -329,7 +337,7 @@ void roster_send_end(struct claim_table *t, uint64_t now_ms,
 
 	end_message(&m, WIRE_FLOW_END);
 	m.flow_end.flow_id[m.flow_end.n++] = flow_id;
-	t->ops.send(t->arg, now_ms, &m);
+	roster_send_over(t, now_ms, &m);
 }
 
 static void ended_step_one(struct claim *c, uint64_t now_ms)
@@ -423,8 +431,7 @@ void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 	}
 	/* Also for one that we do not know (any more). */
 	t->ops.send(t->arg, now_ms, &ack);
-	if (over.flow_end.n)
-		t->ops.send(t->arg, now_ms, &over);
+	roster_send_over(t, now_ms, &over);
 }
 
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,
