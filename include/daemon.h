@@ -234,6 +234,7 @@ struct assoc {
 	uint64_t sync_ms; /* SYNC unanswered: when to repeat; 0 none */
 	unsigned int sync_tries;
 	uint64_t greet_ms; /* taken up, no session yet: ask then; 0 none */
+	uint64_t renew_ms; /* look who is challenged again then; 0 never */
 	bool unsaid; /* something, to an address that is not valid */
 	struct way_back asked_from; /* by the message being handled */
 	struct way_back flows_from; /* by the last FLOWS */
@@ -597,6 +598,8 @@ bool assoc_best_path(const struct assoc *a, struct peer_path *best);
 /* Sends over it; -ENOTCONN without. What answers a message goes back between
  * the addresses that this came by, while that may be. */
 int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m);
+/* From now on the addresses that its flows go to are kept valid. */
+void assoc_renew(struct assoc *a, uint64_t now_ms);
 /* Its probe timeout. */
 uint32_t assoc_pto_ms(const struct assoc *a);
 

@@ -59,6 +59,7 @@
 #define PEER_GREETINGS_MAX 3 /* sacip(7), "Paths" */
 #define PEER_PROBE_TRIES 6
 #define PEER_VALID_MS 60000 /* since an address has answered a challenge */
+#define PEER_RENEW_MS 20000 /* challenged again, where flow packets go */
 #define PEER_ACCOUNTS_MAX 16384 /* addresses that are not valid */
 #define PEER_CREDIT_MAX 4800 /* bytes that such a one may be owed */
 #define PEER_OWN_SIZE 300 /* bytes sent there of our own accord, */

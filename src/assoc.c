@@ -403,6 +403,55 @@ uint32_t assoc_pto_ms(const struct assoc *a)
 	return peer_pto_ms(a->peer, &path.local.addr, &path.remote.addr);
 }
 
+/* ---- renewal ------------------------------------------------------------ */
+
+/* Does it send packets, as far as is known? Of UDP its socket says nothing. */
+static bool is_busy(const struct flow *f, uint64_t now_ms)
+{
+	return !f->hold && !f->ended &&
+	       (f->identity.proto != IPPROTO_TCP ||
+		now_ms - f->sent_ms < PEER_RENEW_MS ||
+		now_ms - f->received_ms < PEER_RENEW_MS);
+}
+
+/* One that is not valid any more has missed three. */
+static void renew(struct assoc *a, const struct flow *f, uint64_t now_ms)
+{
+	struct tuple wire = flow_wire_tuple(f);
+	uint64_t ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
+
+	if (ms && now_ms - ms < PEER_VALID_MS &&
+	    now_ms - ms >= PEER_RENEW_MS / 2 && !is_gone(a, &wire.remote.addr))
+		(void)peer_validate_path(a->peer, now_ms, &wire.local.addr,
+					 &wire.remote.addr);
+}
+
+static void renew_step(struct assoc *a, uint64_t now_ms)
+{
+	const struct track *t;
+	const struct flow *f;
+
+	if (!a->renew_ms || now_ms < a->renew_ms)
+		return;
+	a->renew_ms = 0;
+	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
+		a->renew_ms = now_ms + PEER_RENEW_MS;
+		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
+			if (is_busy(f, now_ms))
+				break;
+		if (f)
+			renew(a, f, now_ms);
+	}
+}
+
+void assoc_renew(struct assoc *a, uint64_t now_ms)
+{
+	if (a->renew_ms)
+		return;
+	a->renew_ms = now_ms + PEER_RENEW_MS;
+	assoc_touch(a);
+}
+
 /* ---- SYNC --------------------------------------------------------------- */
 
 static void sync_send(struct assoc *a, uint64_t now_ms, uint8_t type)
@@ -459,6 +508,7 @@ void assoc_step(struct daemon *d, uint64_t now_ms)
 		sync_step(a, now_ms);
 		greet_step(a, now_ms);
 		reserve_step(a, now_ms);
+		renew_step(a, now_ms);
 		if (now_ms >= claim_table_deadline_ms(a->claims))
 			claim_table_step(a->claims, now_ms);
 	}
@@ -474,6 +524,8 @@ uint64_t assoc_due_ms(const struct assoc *a)
 		ms = a->greet_ms;
 	if (a->reserve_ms && a->reserve_ms < ms)
 		ms = a->reserve_ms;
+	if (a->renew_ms && a->renew_ms < ms)
+		ms = a->renew_ms;
 	return ms;
 }
 
@@ -591,6 +643,8 @@ static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 	if (a->n_tracks[FLOW_OURS] || a->n_tracks[FLOW_THEIRS] ||
 	    claim_table_digest(a->claims)->count)
 		sync_start(a, now_ms);
+	if (a->n_tracks[FLOW_THEIRS])
+		assoc_renew(a, now_ms);
 	claim_table_kick(a->claims, now_ms);
 	handover_session(a, now_ms);
 	assoc_touch(a);

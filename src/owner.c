@@ -208,6 +208,7 @@ static void on_confirmed(void *arg, uint64_t now_ms, struct claim *c)
 
 	assoc_own(f, a->peer);
 	track_enter(a->d, f, now_ms);
+	assoc_renew(a, now_ms);
 }
 
 static void on_refused(void *arg, uint64_t now_ms, struct claim *c)

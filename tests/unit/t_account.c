@@ -318,6 +318,66 @@ static void an_end_of_an_hour_later_is_told(void **state)
 	check_empty(&host[1]);
 }
 
+/* As of when the address of the other end is known to be valid. */
+static uint64_t age_ms(unsigned int i)
+{
+	struct addr to = address(i ? "10.0.0.1" : "10.0.0.2");
+
+	return clock_ms - peer_remote_validated_ms(
+				  peer_next(host[i].d->peers, NULL), &to);
+}
+
+static void say_silent(bool silent)
+{
+	for (int i = 0; i < 2; i++) {
+		host[i].sock[0].info.last_data_sent_ms = silent ? HOUR_MS : 0;
+		host[i].sock[0].info.last_data_recv_ms = silent ? HOUR_MS : 0;
+	}
+}
+
+static void where_packets_go_stays_valid(void **state)
+{
+	struct tuple t = connection(40000);
+	uint32_t probes;
+
+	(void)state;
+	say_silent(false);
+	run(5000);
+	assert_true(both_own(&t));
+	for (int s = 0; s < 200; s++) {
+		run(1000);
+		assert_true(age_ms(0) < PEER_VALID_MS);
+		assert_true(age_ms(1) < PEER_VALID_MS);
+	}
+	assert_in_range(age_ms(0), 0, PEER_RENEW_MS + 1000);
+	/* Without packets nobody asks. */
+	say_silent(true);
+	run(2 * PEER_RENEW_MS);
+	probes = host[0].sent[WIRE_PROBE];
+	run(4 * PEER_RENEW_MS);
+	assert_int_equal(host[0].sent[WIRE_PROBE], probes);
+	assert_true(age_ms(0) >= PEER_VALID_MS);
+}
+
+/* Who does not answer is asked three times. */
+static void three_misses_end_it(void **state)
+{
+	struct tuple t = connection(40000);
+	uint64_t asked;
+
+	(void)state;
+	say_silent(false);
+	run(30000);
+	assert_true(both_own(&t));
+	assert_true(age_ms(0) < PEER_RENEW_MS);
+	lost_at = t.remote.addr;
+	run(PEER_VALID_MS + PEER_RENEW_MS);
+	asked = lost_asked;
+	assert_in_range(asked, 3, 100);
+	run(10 * PEER_RENEW_MS);
+	assert_in_range(lost_asked, asked, asked + 10);
+}
+
 static int begin(void **state)
 {
 	lost_bytes = lost_letters = lost_asked = spoken = 0;
@@ -338,6 +398,8 @@ int main(void)
 		WORLD(both_were_silent_for_an_hour_and_move),
 		WORLD(a_flow_of_an_hour_later_is_owned),
 		WORLD(an_end_of_an_hour_later_is_told),
+		WORLD(where_packets_go_stays_valid),
+		WORLD(three_misses_end_it),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -238,6 +238,8 @@ static void timers_are_right(void **state)
 	assert_says("for %d s; at most %d of them", PEER_HALF_OPEN_MS / 1000,
 		    PEER_HALF_OPEN_MAX);
 	assert_says("valid for %d s after that", PEER_VALID_MS / 1000);
+	assert_says("sent again every %d s", PEER_RENEW_MS / 1000);
+	assert_says("renewal %d s", PEER_RENEW_MS / 1000);
 	assert_says("no more than %d bytes of it are owed", PEER_CREDIT_MAX);
 	assert_says("at most %d bytes, are repeated by PTO, and for each "
 		    "address there are %d of them (8 steps of three "
