@@ -237,6 +237,8 @@ static uint64_t clock_ms;
 static struct letter post[POST];
 static size_t n_post;
 static bool lose_post;
+static unsigned int lose_percent; /* by chance, from lose_seed on */
+static uint64_t lose_seed;
 static struct addr lost_at; /* nobody is there: what is sent there is counted */
 static uint64_t lost_letters, lost_bytes, lost_asked; /* PROBE and INIT */
 
@@ -1757,7 +1759,8 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 		lost_bytes += len;
 		return 0;
 	}
-	if (lose_post)
+	lose_seed = lose_seed * 6364136223846793005u + 1442695040888963407u;
+	if (lose_post || (lose_seed >> 33) % 100 < lose_percent)
 		return 0;
 	assert_true(n_post < sizeof(post) / sizeof(*post));
 	memset(l, 0, sizeof(*l));

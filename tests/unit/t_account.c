@@ -85,6 +85,17 @@ static void check_asked(unsigned int seconds)
 			PEER_OWN_BURST + seconds * 1000 / PEER_OWN_REFILL_MS);
 }
 
+/* Of our own accord, while it is not valid: for a minute it is. */
+static void check_said(unsigned int seconds)
+{
+	print_message("# %llu datagrams in %u s\n",
+		      (unsigned long long)(lost_asked + lost_letters),
+		      seconds);
+	assert_in_range(lost_asked + lost_letters, 10,
+			100 + PEER_OWN_BURST +
+				seconds * 1000 / PEER_OWN_REFILL_MS);
+}
+
 /* ---- attacks ----------------------------------------------------------- */
 
 static void flows_ack_from_elsewhere(void **state)
@@ -261,6 +272,81 @@ static void who_was_silent_for_an_hour_moves(void **state)
 	assert_in_range(took[1], 0, took[0] + 1);
 }
 
+/* Until the flow has moved to that address, from the one before. */
+static uint64_t move_takes_ms(const struct tuple *t, const char *from,
+			      const char *to)
+{
+	struct track *ours = track_of(flow_at(&host[0], t), FLOW_OURS);
+	const uint64_t moves = ours->moves, began_ms = clock_ms;
+
+	addr_add(&host[0], to, 2);
+	addr_remove(&host[0], from);
+	while (ours->moves == moves) {
+		run(1);
+		assert_true(clock_ms - began_ms < 60000);
+	}
+	return clock_ms - began_ms;
+}
+
+#define LOSSY_MOVES 300
+
+/* The same where three of ten datagrams are lost: half of them wait for one
+ * timer at least. */
+static void a_lossy_path_takes_no_longer(void **state)
+{
+	struct tuple t = connection(40000);
+	uint64_t took[2] = { 0, 0 };
+
+	(void)state;
+	run(5000);
+	lose_seed = 1;
+	for (int i = 0; i < LOSSY_MOVES; i++) {
+		/* In turn, after a second and after an hour. */
+		clock_ms += i % 2 ? HOUR_MS : 1000;
+		run(100);
+		lose_percent = 30;
+		took[i % 2] += move_takes_ms(&t,
+					     i % 2 ? "10.0.0.9" : "10.0.0.1",
+					     i % 2 ? "10.0.0.1" : "10.0.0.9");
+		lose_percent = 0;
+		run(10000);
+	}
+	print_message("# on average %llu ms, and after an hour %llu ms\n",
+		      (unsigned long long)took[0] / (LOSSY_MOVES / 2),
+		      (unsigned long long)took[1] / (LOSSY_MOVES / 2));
+	assert_in_range(took[1], 0, 2 * took[0]);
+}
+
+/* Nothing passes for five minutes: what we may say by then is little, and it
+ * is enough. */
+static void the_end_of_an_outage_is_noticed(void **state)
+{
+	struct tuple t = connection(40000);
+	struct track *ours;
+	uint64_t ended_ms;
+
+	(void)state;
+	run(5000);
+	ours = track_of(flow_at(&host[0], &t), FLOW_OURS);
+	lost_at = t.remote.addr;
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(300000);
+	assert_int_equal(ours->moves, 0);
+	check_said(300);
+	memset(&lost_at, 0, sizeof(lost_at));
+	ended_ms = clock_ms;
+	while (!ours->moves) {
+		run(1);
+		assert_true(clock_ms - ended_ms < 60000);
+	}
+	print_message("# %llu ms after an outage\n",
+		      (unsigned long long)(clock_ms - ended_ms));
+	assert_in_range(clock_ms - ended_ms, 0, 20000);
+	run(100);
+	check_wire(&t, "10.0.0.9");
+}
+
 /* Both at once, to addresses that neither knows of the other. */
 static void both_were_silent_for_an_hour_and_move(void **state)
 {
@@ -395,6 +481,8 @@ int main(void)
 		WORLD(probe_in_an_old_session),
 		WORLD(every_message_from_elsewhere),
 		WORLD(who_was_silent_for_an_hour_moves),
+		WORLD(a_lossy_path_takes_no_longer),
+		WORLD(the_end_of_an_outage_is_noticed),
 		WORLD(both_were_silent_for_an_hour_and_move),
 		WORLD(a_flow_of_an_hour_later_is_owned),
 		WORLD(an_end_of_an_hour_later_is_told),
