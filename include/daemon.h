@@ -17,6 +17,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "aside.h"
 #include "conf.h"
 #include "crypto.h"
 #include "ctl.h"
@@ -250,15 +251,6 @@ struct assoc {
 	char name[CTL_NAME_MAX]; /* fingerprint */
 };
 
-struct tap_ref {
-	LIST_ENTRY(tap_ref) entry;
-	struct daemon *d;
-	struct tap *tap;
-	struct addr local, remote;
-	uint8_t proto;
-	unsigned int uses;
-};
-
 /* A remote address of flows, whoever they are. */
 struct remote {
 	struct index_link by_addr;
@@ -399,7 +391,8 @@ struct daemon {
 	struct tap_injector *injector;
 	struct addr veiled[2]; /* IPv4, IPv6: where sockets answer so, lately */
 	struct ctl *ctl;
-	LIST_HEAD(, tap_ref) taps;
+	struct aside *aside;
+	struct taps *taps, *trial_taps; /* watch.c, trial.c */
 
 	struct flow_table flows;
 	struct index remotes; /* struct remote, by address: others choose it */
@@ -610,10 +603,13 @@ extern const struct claim_ops owner_claim_ops;
 
 /* ---- watch.c ---------------------------------------------------------- */
 
-/* Copies of the packets between these two addresses go to the claims of
- * their flows, until what is left in *to is closed. 0 or -errno. */
-int watch_open(struct daemon *d, const struct tuple *t, struct tap_ref **to);
-void watch_close(struct tap_ref *ref);
+/* What is copied between addresses (d->taps) goes to the claims of its flows
+ * from now on. 0 or -errno. */
+int watch_listen(struct daemon *d);
+/* Sockets that nothing is copied by any longer are given up, here and those of
+ * trial.c. */
+void watch_step(struct daemon *d, uint64_t now_ms);
+uint64_t watch_due_ms(const struct daemon *d); /* 0: none */
 
 /* ---- discover.c ------------------------------------------------------ */
 

@@ -3,10 +3,18 @@
  * tap: copies of a flow's packets as they pass the interfaces, and the
  * injection of one packet into our own stack.
  *
- * Owns the AF_PACKET socket of one address pair, its filter, and the sockets
- * that inject. Open only while a proof of ownership is pending: each
- * open tap costs a look at every packet of the host. Never delays or changes
- * a packet, never judges a proof (that is `claim`).
+ * Owns the AF_PACKET sockets that copy, their filters, and the sockets that
+ * inject. Never delays or changes a packet, never judges a proof (that is
+ * `claim`).
+ *
+ * Each open socket costs a look at every packet of the host. So many taps
+ * share one, whose filter names their pairs of addresses and is replaced when
+ * one comes or goes (some 20 us), and it is open only while a proof of
+ * ownership is pending, and for TAP_IDLE_MS after. To close it takes as long
+ * as RCU does, 5 to 30 ms, whether it was bound or not: that waits in a thread
+ * of its own (aside.h), never in the caller. There is one list of taps for
+ * each reader, who gets the copies of all of them and tells by the tuple whose
+ * they are.
  */
 #ifndef SACIPED_TAP_H
 #define SACIPED_TAP_H
@@ -17,11 +25,18 @@
 
 #include "addr.h"
 
+struct aside;
 struct tap;
+struct taps;
 struct tap_injector;
 
 #define TAP_SNAP_TCP 128 /* bytes from the IP header: all headers fit */
 #define TAP_READS_PER_WAKE 256
+/* Twice their program is less than 20 KiB, which an old kernel allows. */
+#define TAP_PAIRS_PER_SOCKET 24
+#define TAP_SOCKETS_MAX 64 /* of one reader */
+/* A socket without pairs is kept for others, where all copies were read. */
+#define TAP_IDLE_MS 1000
 
 /* One TCP segment (or a GSO/GRO train of them) or one UDP datagram; those
  * are handed over one by one even where the kernel carries them in a train
@@ -44,21 +59,33 @@ struct tap_packet {
 
 typedef void tap_callback(const struct tap_packet *packet, void *arg);
 
+/* Nothing is open yet. `aside` closes sockets; without one (NULL) the caller
+ * waits. 0 or -errno. */
+int taps_open(struct taps **taps, struct aside *aside);
+/* With all that is open, at once. NULL is fine. */
+void taps_close(struct taps *taps);
+int taps_fd(const struct taps *taps); /* EPOLLIN, level-triggered; for ever */
+/* At most TAP_READS_PER_WAKE packets of each socket; `cb` may open and close
+ * taps. 0 or -errno. */
+int taps_receive(struct taps *taps, tap_callback *cb, void *arg);
+/* Copies that the kernel dropped for want of room, since the last call. */
+uint64_t taps_lost(struct taps *taps);
+/* Gives up sockets that nobody has needed for TAP_IDLE_MS. */
+void taps_step(struct taps *taps, uint64_t now_ms);
+uint64_t taps_due_ms(const struct taps *taps); /* 0: nothing to do */
+
 /*
  * Copies the packets of `proto` (IPPROTO_TCP or IPPROTO_UDP) between exactly
  * these two addresses on every interface but lo, both directions, fragments
  * and IPv6 extension headers excluded. The pair is that on the wire: of a
- * moved flow, not its identity. Nothing from before the call is seen.
- * 0 or -errno (-EPERM without CAP_NET_RAW, -EINVAL).
+ * moved flow, not its identity. Nothing from before the call is seen, but
+ * where the pair is open already: it stays until all have closed it, and each
+ * packet is seen once.
+ * 0 or -errno (-EPERM without CAP_NET_RAW, -EINVAL, -ENOSPC).
  */
-int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
-	     const struct addr *remote);
+int tap_open(struct taps *taps, struct tap **tap, uint8_t proto,
+	     const struct addr *local, const struct addr *remote);
 void tap_close(struct tap *tap); /* NULL is fine */
-int tap_fd(const struct tap *tap); /* EPOLLIN, level-triggered */
-/* At most TAP_READS_PER_WAKE packets. 0 or -errno. */
-int tap_receive(struct tap *tap, tap_callback *cb, void *arg);
-/* Copies that the kernel dropped for want of room, since the last call. */
-uint64_t tap_lost(struct tap *tap);
 
 int tap_injector_open(struct tap_injector **injector);
 void tap_injector_close(struct tap_injector *injector); /* NULL is fine */

@@ -123,6 +123,13 @@ static int start_kernel(struct daemon *d)
 	err = natrules_open(&d->natrules);
 	if (err)
 		return fail(d, "nat rules", err);
+	err = aside_open(&d->aside);
+	if (!err)
+		err = taps_open(&d->taps, d->aside);
+	if (!err)
+		err = taps_open(&d->trial_taps, d->aside);
+	if (err)
+		return fail(d, "packet copies", err);
 	err = tap_injector_open(&d->injector);
 	if (err == -EPERM)
 		return fail(d, "raw socket: CAP_NET_RAW is missing", err);
@@ -265,7 +272,6 @@ static int start(struct daemon *d)
 	flow_table_init(&d->flows, d->conf->max_flows, seed, &d->counters);
 	discover_init(d, seed);
 	LIST_INIT(&d->assocs);
-	LIST_INIT(&d->taps);
 	LIST_INIT(&d->divert.settling);
 	pairs_init(d);
 	agenda_init(&d->agenda[AGENDA_CLAIMS], AGENDA_CLAIMS, assoc_due_ms);
@@ -422,13 +428,9 @@ static bool remove_all(struct daemon *d)
 	assoc_free_all(d);
 	for (int i = 0; i < AGENDAS; i++)
 		agenda_free(&d->agenda[i]);
-	while (!LIST_EMPTY(&d->taps)) {
-		struct tap_ref *ref = LIST_FIRST(&d->taps);
-
-		LIST_REMOVE(ref, entry);
-		tap_close(ref->tap);
-		free(ref);
-	}
+	taps_close(d->taps);
+	taps_close(d->trial_taps);
+	aside_close(d->aside);
 	divert_free(d);
 	pairs_free(d);
 	if (d->peers)

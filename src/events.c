@@ -229,6 +229,7 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, crew_deadline_ms(d));
 	ms = sooner(ms, d->keep.retry_ms);
 	ms = sooner(ms, d->stale_ms);
+	ms = sooner(ms, watch_due_ms(d));
 	ms = sooner(ms, d->watchdog_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.wires.n)
 		ms = sooner(ms, d->divert.idle_ms);
@@ -265,6 +266,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 	divert_step(d, now_ms);
 	stale_step(d, now_ms);
 	crew_step(d, now_ms);
+	watch_step(d, now_ms);
 	if (d->pins_ms && now_ms >= d->pins_ms) {
 		int err = store_pins_save(d);
 
@@ -317,6 +319,8 @@ int events_open(struct daemon *d)
 		err = loop_add(d->loop, fds[i], EPOLLIN, on_udp, d);
 	if (!err)
 		err = loop_add(d->loop, ctl_fd(d->ctl), EPOLLIN, on_ctl, d);
+	if (!err)
+		err = watch_listen(d);
 	if (!err)
 		err = repair_listen(d);
 	return err;

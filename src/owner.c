@@ -166,16 +166,17 @@ static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 {
 	struct assoc *a = arg;
 	struct tuple wire = flow_wire_tuple(flow_of_claim(c));
-	struct tap_ref *ref;
+	struct tap *tap;
 	int err;
 
 	if (!on) {
-		watch_close(*copies);
+		tap_close(*copies);
 		return 0;
 	}
-	err = watch_open(a->d, &wire, &ref);
+	err = tap_open(a->d->taps, &tap, wire.proto, &wire.local.addr,
+		       &wire.remote.addr);
 	if (!err)
-		*copies = ref;
+		*copies = tap;
 	return err;
 }
 

@@ -3,17 +3,17 @@
  * tap: copies of a flow's packets as they pass the interfaces, and the
  * injection of one packet into our own stack.
  *
- * Owns the AF_PACKET socket of one address pair, its filter, and the sockets
- * that inject. Never delays or changes a packet, never judges a proof.
+ * Owns the AF_PACKET sockets, which pairs of addresses each has, and the
+ * sockets that inject. Never delays or changes a packet, never judges a proof.
  */
-#include "tap.h"
+#include "tap_impl.h"
 
+#include "aside.h"
 #include "nonce.h"
 #include "pkt.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
@@ -21,6 +21,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,12 +34,8 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-#define LOOPBACK_IFINDEX 1 /* of lo, in every network namespace */
 #define RECEIVE_BUFFER (4 * 1024 * 1024)
-#define LINK_HEADER_MAX 64 /* before the IP header, in a copy */
-#define WHOLE 0x40000
 #define FRAME_MAX (sizeof(struct virtio_net_hdr) + LINK_HEADER_MAX + 65536)
-#define FILTER_MAX 64
 #define IPV4_HEADER_MIN 20
 #define IPV6_HEADER 40
 #define TCP_HEADER_MIN 20
@@ -52,10 +49,20 @@
  *     | virtio_net_hdr | link header | IP | TCP or UDP | payload
  *     0               10            10 + tp_net
  */
-struct tap {
-	int fd;
-	uint8_t proto;
-	struct addr local, remote;
+struct tap_socket {
+	struct taps *taps;
+	int fd; /* -1: none */
+	unsigned int n;
+	struct tap *pair[TAP_PAIRS_PER_SOCKET];
+	uint64_t queued, read; /* copies, since it was opened */
+	uint64_t idle_ms; /* without pairs since then */
+};
+
+struct taps {
+	struct aside *aside;
+	int epoll;
+	uint64_t lost;
+	struct tap_socket socket[TAP_SOCKETS_MAX];
 	uint8_t frame[FRAME_MAX];
 };
 
@@ -73,88 +80,15 @@ struct copy {
 	size_t len, len_on_wire;
 };
 
-/* --- the filter ---------------------------------------------------------- */
-
-/* Jump targets until the program is complete. */
-enum { TO_NEXT = 0, TO_REVERSE = 254, TO_REJECT = 255 };
-
-struct program {
-	struct sock_filter code[FILTER_MAX];
-	uint16_t n;
-};
-
-static void emit(struct program *p, uint16_t code, uint32_t k, uint8_t jf)
-{
-	p->code[p->n++] = (struct sock_filter){ code, 0, jf, k };
-}
-
-/* Loads with `code` from `k`; goes to `otherwise` if it is not `value`. */
-static void need(struct program *p, uint16_t code, uint32_t k, uint32_t value,
-		 uint8_t otherwise)
-{
-	emit(p, BPF_LD | BPF_ABS | code, k, 0);
-	emit(p, BPF_JMP | BPF_JEQ | BPF_K, value, otherwise);
-}
-
-static void need_addr(struct program *p, uint32_t offset, const struct addr *a,
-		      uint8_t otherwise)
-{
-	for (uint32_t i = 0; i < addr_size(a); i += 4) {
-		uint32_t be32;
-
-		memcpy(&be32, a->byte + i, sizeof(be32));
-		need(p, BPF_W, offset + i, ntohl(be32), otherwise);
-	}
-}
-
-static void aim(struct program *p, uint8_t mark, uint16_t target)
-{
-	for (uint16_t i = 0; i < p->n; i++)
-		if (BPF_CLASS(p->code[i].code) == BPF_JMP &&
-		    p->code[i].jf == mark)
-			p->code[i].jf = (uint8_t)(target - i - 1);
-}
-
-/* Offsets are taken from the network header, whatever is in front of it. */
-static void build_filter(struct program *p, uint8_t proto,
-			 const struct addr *local, const struct addr *remote)
-{
-	const uint32_t net = (uint32_t)SKF_NET_OFF;
-	const bool v4 = local->family == 4;
-	const uint32_t src = net + (v4 ? 12 : 8), dst = src + (v4 ? 4 : 16);
-	const uint32_t snap = proto == IPPROTO_TCP ?
-				      TAP_SNAP_TCP + LINK_HEADER_MAX :
-				      WHOLE;
-	uint16_t reverse;
-
-	memset(p, 0, sizeof(*p));
-	need(p, BPF_H, (uint32_t)(SKF_AD_OFF + SKF_AD_PROTOCOL),
-	     v4 ? ETH_P_IP : ETH_P_IPV6, TO_REJECT);
-	need(p, BPF_B, net + (v4 ? 9 : 6), proto, TO_REJECT);
-	if (v4) {
-		/* No fragment: neither an offset nor "more to come". */
-		emit(p, BPF_LD | BPF_ABS | BPF_H, net + 6, 0);
-		emit(p, BPF_ALU | BPF_AND | BPF_K, 0x3fff, 0);
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, 0, TO_REJECT);
-	}
-	/* Everything on lo has been or will be elsewhere, or is injected. */
-	emit(p, BPF_LD | BPF_ABS | BPF_W,
-	     (uint32_t)(SKF_AD_OFF + SKF_AD_IFINDEX), 0);
-	emit(p, BPF_JMP | BPF_JGT | BPF_K, LOOPBACK_IFINDEX, TO_REJECT);
-
-	need_addr(p, src, local, TO_REVERSE);
-	need_addr(p, dst, remote, TO_REJECT);
-	emit(p, BPF_RET | BPF_K, snap, 0);
-	reverse = p->n;
-	need_addr(p, src, remote, TO_REJECT);
-	need_addr(p, dst, local, TO_REJECT);
-	emit(p, BPF_RET | BPF_K, snap, 0);
-	emit(p, BPF_RET | BPF_K, 0, 0);
-	aim(p, TO_REVERSE, reverse);
-	aim(p, TO_REJECT, (uint16_t)(p->n - 1));
-}
-
 /* --- life ---------------------------------------------------------------- */
+
+static uint64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 static int set_int(int fd, int level, int name, int value)
 {
@@ -162,36 +96,254 @@ static int set_int(int fd, int level, int name, int value)
 									0;
 }
 
-/* The filter comes before the protocol, so that no other packet gets in. */
-static int prepare(struct tap *tap)
+static void close_now(void *arg)
+{
+	close((int)(intptr_t)arg);
+}
+
+/* packet_release() waits for RCU, which nobody but this thread may feel. */
+static bool give_up(struct taps *taps, int fd)
+{
+	void *arg = (void *)(intptr_t)fd;
+
+	if (taps->aside)
+		return !aside_do(taps->aside, close_now, arg);
+	close_now(arg);
+	return true;
+}
+
+static int hear(struct tap_socket *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = s };
+
+	return epoll_ctl(s->taps->epoll, EPOLL_CTL_ADD, s->fd, &ev) < 0 ?
+		       -errno : 0;
+}
+
+/* No packet gets in before there is a filter. */
+static int prepare(struct tap_socket *s)
 {
 	const struct sockaddr_ll all = {
 		.sll_family = AF_PACKET,
 		.sll_protocol = htons(ETH_P_ALL),
 	};
-	struct program p;
-	struct sock_fprog fprog = { .filter = p.code };
-	int err;
+	int err = tap_filter(s->fd, NULL, 0);
 
-	build_filter(&p, tap->proto, &tap->local, &tap->remote);
-	fprog.len = p.n;
-	if (setsockopt(tap->fd, SOL_SOCKET, SO_ATTACH_FILTER, &fprog,
-		       sizeof(fprog)) < 0)
-		return -errno;
-	err = set_int(tap->fd, SOL_PACKET, PACKET_AUXDATA, 1);
 	if (!err)
-		err = set_int(tap->fd, SOL_PACKET, PACKET_VNET_HDR, 1);
+		err = set_int(s->fd, SOL_PACKET, PACKET_AUXDATA, 1);
+	if (!err)
+		err = set_int(s->fd, SOL_PACKET, PACKET_VNET_HDR, 1);
 	if (err)
 		return err;
-	if (set_int(tap->fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0)
-		(void)set_int(tap->fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
-	if (bind(tap->fd, (const struct sockaddr *)&all, sizeof(all)) < 0)
+	if (set_int(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0)
+		(void)set_int(s->fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
+	if (bind(s->fd, (const struct sockaddr *)&all, sizeof(all)) < 0)
 		return -errno;
+	return hear(s);
+}
+
+/* Without pairs. One that cannot be given up now stays, and copies nothing. */
+static void drop_socket(struct tap_socket *s)
+{
+	(void)epoll_ctl(s->taps->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+	if (!give_up(s->taps, s->fd)) {
+		s->idle_ms = clock_ms();
+		if (!hear(s))
+			return;
+		close(s->fd);
+	}
+	s->fd = -1;
+}
+
+static int open_socket(struct tap_socket *s)
+{
+	int err;
+
+	s->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return -errno;
+	s->queued = s->read = 0;
+	s->idle_ms = clock_ms();
+	err = prepare(s);
+	if (!err)
+		return 0;
+	if (!give_up(s->taps, s->fd))
+		close(s->fd);
+	s->fd = -1;
+	return err;
+}
+
+int taps_open(struct taps **out, struct aside *aside)
+{
+	struct taps *taps = calloc(1, sizeof(*taps));
+
+	if (!taps)
+		return -ENOMEM;
+	taps->aside = aside;
+	taps->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (taps->epoll < 0) {
+		int err = -errno;
+
+		free(taps);
+		return err;
+	}
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		taps->socket[i].taps = taps;
+		taps->socket[i].fd = -1;
+	}
+	*out = taps;
 	return 0;
 }
 
-int tap_open(struct tap **out, uint8_t proto, const struct addr *local,
-	     const struct addr *remote)
+void taps_close(struct taps *taps)
+{
+	if (!taps)
+		return;
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		struct tap_socket *s = &taps->socket[i];
+
+		while (s->n)
+			free(s->pair[--s->n]);
+		if (s->fd >= 0)
+			close(s->fd);
+	}
+	close(taps->epoll);
+	free(taps);
+}
+
+int taps_fd(const struct taps *taps)
+{
+	return taps->epoll;
+}
+
+/* What was queued since the last call, and what was not. */
+static void count_copies(struct tap_socket *s)
+{
+	struct tpacket_stats stats = { 0 };
+	socklen_t len = sizeof(stats);
+
+	/* Reading sets it back to zero; the drops are among the packets. */
+	if (getsockopt(s->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) < 0)
+		return;
+	s->queued += stats.tp_packets - stats.tp_drops;
+	s->taps->lost += stats.tp_drops;
+}
+
+uint64_t taps_lost(struct taps *taps)
+{
+	uint64_t lost;
+
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++)
+		if (taps->socket[i].fd >= 0)
+			count_copies(&taps->socket[i]);
+	lost = taps->lost;
+	taps->lost = 0;
+	return lost;
+}
+
+static bool is_idle(const struct tap_socket *s)
+{
+	return s->fd >= 0 && !s->n;
+}
+
+void taps_step(struct taps *taps, uint64_t now_ms)
+{
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		struct tap_socket *s = &taps->socket[i];
+
+		if (is_idle(s) && now_ms >= s->idle_ms + TAP_IDLE_MS)
+			drop_socket(s);
+	}
+}
+
+uint64_t taps_due_ms(const struct taps *taps)
+{
+	uint64_t ms = 0;
+
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		const struct tap_socket *s = &taps->socket[i];
+
+		if (is_idle(s) && (!ms || s->idle_ms + TAP_IDLE_MS < ms))
+			ms = s->idle_ms + TAP_IDLE_MS;
+	}
+	return ms;
+}
+
+/* --- pairs --------------------------------------------------------------- */
+
+static struct tap *pair_find(const struct tap_socket *s, uint8_t proto,
+			     const struct addr *local,
+			     const struct addr *remote)
+{
+	for (unsigned int i = 0; i < s->n; i++)
+		if (s->pair[i]->proto == proto &&
+		    addr_equal(&s->pair[i]->remote, remote) &&
+		    addr_equal(&s->pair[i]->local, local))
+			return s->pair[i];
+	return NULL;
+}
+
+/* What is queued of an earlier tap for the same pair is older than `from`. */
+static int pair_add(struct tap_socket *s, struct tap *tap)
+{
+	int err;
+
+	count_copies(s);
+	tap->from = s->queued;
+	tap->socket = s;
+	s->pair[s->n++] = tap;
+	err = tap_filter(s->fd, s->pair, s->n);
+	if (err)
+		s->n--;
+	return err;
+}
+
+static void pair_remove(struct tap *tap)
+{
+	struct tap_socket *s = tap->socket;
+	unsigned int i = 0;
+
+	while (s->pair[i] != tap)
+		i++;
+	s->pair[i] = s->pair[--s->n];
+	/* Where it stays as it was, what it copies is not handed over. */
+	(void)tap_filter(s->fd, s->pair, s->n);
+	if (s->n)
+		return;
+	s->idle_ms = clock_ms();
+	count_copies(s);
+	if (s->queued != s->read) /* nobody wants to read them */
+		drop_socket(s);
+}
+
+/* The first that has room is one that is in use, if any is. */
+static int place(struct taps *taps, struct tap *tap)
+{
+	struct tap_socket *unused = NULL;
+	int err = -ENOSPC;
+
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		struct tap_socket *s = &taps->socket[i];
+
+		if (!s->n) {
+			if (!unused || (unused->fd < 0 && s->fd >= 0))
+				unused = s;
+			continue;
+		}
+		if (s->n == TAP_PAIRS_PER_SOCKET)
+			continue;
+		err = pair_add(s, tap);
+		if (!err)
+			return 0;
+	}
+	if (!unused)
+		return err;
+	err = unused->fd < 0 ? open_socket(unused) : 0;
+	return err ? err : pair_add(unused, tap);
+}
+
+int tap_open(struct taps *taps, struct tap **out, uint8_t proto,
+	     const struct addr *local, const struct addr *remote)
 {
 	struct tap *tap;
 	int err;
@@ -199,50 +351,35 @@ int tap_open(struct tap **out, uint8_t proto, const struct addr *local,
 	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
 	    !addr_is_set(local) || local->family != remote->family)
 		return -EINVAL;
+	for (int i = 0; i < TAP_SOCKETS_MAX; i++) {
+		tap = pair_find(&taps->socket[i], proto, local, remote);
+		if (tap) {
+			tap->uses++;
+			*out = tap;
+			return 0;
+		}
+	}
 	tap = calloc(1, sizeof(*tap));
 	if (!tap)
 		return -ENOMEM;
 	tap->proto = proto;
 	tap->local = *local;
 	tap->remote = *remote;
-	tap->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (tap->fd < 0) {
-		err = -errno;
+	tap->uses = 1;
+	err = place(taps, tap);
+	if (err)
 		free(tap);
-		return err;
-	}
-	err = prepare(tap);
-	if (err) {
-		tap_close(tap);
-		return err;
-	}
-	*out = tap;
-	return 0;
+	else
+		*out = tap;
+	return err;
 }
 
 void tap_close(struct tap *tap)
 {
-	if (!tap)
+	if (!tap || --tap->uses)
 		return;
-	close(tap->fd);
+	pair_remove(tap);
 	free(tap);
-}
-
-int tap_fd(const struct tap *tap)
-{
-	return tap->fd;
-}
-
-uint64_t tap_lost(struct tap *tap)
-{
-	struct tpacket_stats stats = { 0 };
-	socklen_t len = sizeof(stats);
-
-	/* Reading sets it back to zero. */
-	if (getsockopt(tap->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) <
-	    0)
-		return 0;
-	return stats.tp_drops;
 }
 
 /* --- copies -------------------------------------------------------------- */
@@ -346,9 +483,12 @@ static void hand_udp(const struct copy *c, size_t at, struct tap_packet *p,
 	} while (len);
 }
 
-static void hand_over(const struct tap *tap, struct copy *c, uint64_t now_ms,
-		      tap_callback *cb, void *arg)
+/* The copy of that number of the socket, of whom it may still be for. */
+static void hand_over(const struct tap_socket *s, uint64_t number,
+		      struct copy *c, uint64_t now_ms, tap_callback *cb,
+		      void *arg)
 {
+	const struct tap *tap;
 	struct addr src, dst;
 	struct tap_packet p;
 	size_t at = read_ip(c, &src, &dst);
@@ -357,10 +497,13 @@ static void hand_over(const struct tap *tap, struct copy *c, uint64_t now_ms,
 		return;
 	memset(&p, 0, sizeof(p));
 	p.outgoing = c->from.sll_pkttype == PACKET_OUTGOING;
+	p.tuple.proto = c->ip[src.family == 4 ? 9 : 6];
 	/* One that comes in from our own address is somebody's forgery, one
-	 * for another host (promiscuous mode) nothing to us. */
-	if ((!p.outgoing && c->from.sll_pkttype != PACKET_HOST) ||
-	    !addr_equal(p.outgoing ? &src : &dst, &tap->local))
+	 * for another host (promiscuous mode) nothing to us: the filter has
+	 * passed neither. */
+	tap = pair_find(s, p.tuple.proto, p.outgoing ? &src : &dst,
+			p.outgoing ? &dst : &src);
+	if (!tap || number < tap->from)
 		return;
 	p.tuple.local = (struct endpoint){
 		tap->local, get_be16(c->ip + at + (p.outgoing ? 0 : 2))
@@ -368,20 +511,20 @@ static void hand_over(const struct tap *tap, struct copy *c, uint64_t now_ms,
 	p.tuple.remote = (struct endpoint){
 		tap->remote, get_be16(c->ip + at + (p.outgoing ? 2 : 0))
 	};
-	p.tuple.proto = tap->proto;
 	p.ifindex = (uint32_t)c->from.sll_ifindex;
 	p.when_ms = now_ms;
-	if (tap->proto == IPPROTO_TCP)
+	if (p.tuple.proto == IPPROTO_TCP)
 		hand_tcp(c, at, &p, cb, arg);
 	else
 		hand_udp(c, at, &p, cb, arg);
 }
 
 /* 1 for a copy, 0 for one that cannot be used, -errno. */
-static int read_copy(struct tap *tap, struct copy *c)
+static int read_copy(struct tap_socket *s, struct copy *c)
 {
+	uint8_t *frame = s->taps->frame;
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(c->aux))];
-	struct iovec iov = { tap->frame, sizeof(tap->frame) };
+	struct iovec iov = { frame, FRAME_MAX };
 	struct msghdr m = {
 		.msg_name = &c->from,
 		.msg_namelen = sizeof(c->from),
@@ -396,12 +539,15 @@ static int read_copy(struct tap *tap, struct copy *c)
 
 	memset(c, 0, sizeof(*c));
 	do {
-		len = recvmsg(tap->fd, &m, 0);
+		len = recvmsg(s->fd, &m, 0);
 	} while (len < 0 && errno == EINTR);
 	/* EINVAL: a train that PACKET_VNET_HDR has no word for (UDP, before
 	 * Linux 6.2). It is taken off the queue all the same. */
+	if (len < 0 && errno != EINVAL)
+		return -errno;
+	s->read++;
 	if (len < 0)
-		return errno == EINVAL ? 0 : -errno;
+		return 0;
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
 		if (h->cmsg_level == SOL_PACKET &&
 		    h->cmsg_type == PACKET_AUXDATA) {
@@ -412,32 +558,49 @@ static int read_copy(struct tap *tap, struct copy *c)
 	if (!told || (size_t)len < head + c->aux.tp_net ||
 	    c->aux.tp_len < c->aux.tp_net)
 		return 0;
-	memcpy(&c->vnet, tap->frame, head);
-	c->ip = tap->frame + head + c->aux.tp_net;
+	memcpy(&c->vnet, frame, head);
+	c->ip = frame + head + c->aux.tp_net;
 	c->len = (size_t)len - head - c->aux.tp_net;
 	c->len_on_wire = c->aux.tp_len - c->aux.tp_net;
 	return 1;
 }
 
-int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
+static int receive(struct tap_socket *s, uint64_t now_ms, tap_callback *cb,
+		   void *arg)
 {
-	struct timespec ts;
-	uint64_t now_ms;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	for (int i = 0; i < TAP_READS_PER_WAKE; i++) {
+	for (int i = 0; i < TAP_READS_PER_WAKE && s->fd >= 0; i++) {
+		uint64_t number = s->read;
 		struct copy c;
-		int got = read_copy(tap, &c);
+		int got = read_copy(s, &c);
 
 		if (got == -EAGAIN)
 			return 0;
 		if (got < 0)
 			return got;
 		if (got)
-			hand_over(tap, &c, now_ms, cb, arg);
+			hand_over(s, number, &c, now_ms, cb, arg);
 	}
 	return 0;
+}
+
+int taps_receive(struct taps *taps, tap_callback *cb, void *arg)
+{
+	struct epoll_event ev[TAP_SOCKETS_MAX];
+	uint64_t now_ms = clock_ms();
+	int ret = 0, n;
+
+	do {
+		n = epoll_wait(taps->epoll, ev, TAP_SOCKETS_MAX, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		int err = receive(ev[i].data.ptr, now_ms, cb, arg);
+
+		if (!ret)
+			ret = err;
+	}
+	return ret;
 }
 
 /* --- injection ----------------------------------------------------------- */

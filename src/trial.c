@@ -125,8 +125,8 @@ static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
 		return false;
 	if (!watches(r, &wire)) {
 		close_tap(r);
-		if (tap_open(&r->tap, IPPROTO_TCP, &wire.local.addr,
-			     &wire.remote.addr)) {
+		if (tap_open(d->trial_taps, &r->tap, IPPROTO_TCP,
+			     &wire.local.addr, &wire.remote.addr)) {
 			r->tap = NULL;
 			return false;
 		}
@@ -139,7 +139,7 @@ static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
 	if (f->steered & (1u << FLOW_STEER_OUT))
 		divert_read_out(d); /* it waits there */
 	for (int i = 0; i < READS; i++)
-		tap_receive(r->tap, on_copy, d);
+		taps_receive(d->trial_taps, on_copy, d);
 	if (f->transit->sent_ms >= r->opened_ms)
 		return true;
 	return f->transit->sent_ms &&

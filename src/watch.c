@@ -2,26 +2,24 @@
 /*
  * watch: the packet copies that proofs of ownership need.
  *
- * Owns the taps, one per address pair and protocol, open while a proof needs
- * it. Never judges what it sees (claim does).
+ * Owns who gets the copies, and when sockets that copied are given up; the taps
+ * are the claims', open while a proof needs them. Never judges what it sees
+ * (claim does).
  */
 #include "daemon.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 
 #include "pkt.h"
 
 static void on_copy(const struct tap_packet *p, void *arg)
 {
-	struct tap_ref *ref = arg;
-	struct flow *f = flow_find(&ref->d->flows, &p->tuple);
+	struct daemon *d = arg;
+	struct flow *f = flow_find(&d->flows, &p->tuple);
 	uint64_t now_ms = p->when_ms;
 
 	if (!f)
-		f = flow_find_wire(&ref->d->flows, &p->tuple);
+		f = flow_find_wire(&d->flows, &p->tuple);
 	if (!f)
 		return;
 	assoc_touch_claim(&f->claim);
@@ -37,78 +35,33 @@ static void on_copy(const struct tap_packet *p, void *arg)
 			.window = (uint32_t)p->window << f->rcv_wscale,
 		};
 
-		wake_seen(ref->d, f);
+		wake_seen(d, f);
 		claim_segment(&f->claim, now_ms, &s);
 	}
 }
 
-static void tap_free(struct tap_ref *ref)
+static void on_taps(uint32_t events, void *arg)
 {
-	loop_remove(ref->d->loop, tap_fd(ref->tap));
-	tap_close(ref->tap);
-	LIST_REMOVE(ref, entry);
-	free(ref);
-}
-
-static void on_tap(uint32_t events, void *arg)
-{
-	struct tap_ref *ref = arg;
+	struct daemon *d = arg;
 
 	(void)events;
-	/* The last proof may close the tap in this very call. */
-	ref->uses++;
-	tap_receive(ref->tap, on_copy, ref);
-	watch_close(ref);
+	(void)taps_receive(d->taps, on_copy, d);
 }
 
-static struct tap_ref *tap_find(struct daemon *d, const struct tuple *t)
+int watch_listen(struct daemon *d)
 {
-	struct tap_ref *ref;
-
-	LIST_FOREACH(ref, &d->taps, entry)
-		if (ref->proto == t->proto &&
-		    addr_equal(&ref->local, &t->local.addr) &&
-		    addr_equal(&ref->remote, &t->remote.addr))
-			return ref;
-	return NULL;
+	return loop_add(d->loop, taps_fd(d->taps), EPOLLIN, on_taps, d);
 }
 
-int watch_open(struct daemon *d, const struct tuple *t, struct tap_ref **to)
+void watch_step(struct daemon *d, uint64_t now_ms)
 {
-	struct tap_ref *ref = tap_find(d, t);
-	int err;
-
-	if (ref) {
-		ref->uses++;
-		*to = ref;
-		return 0;
-	}
-	ref = calloc(1, sizeof(*ref));
-	if (!ref)
-		return -ENOMEM;
-	ref->d = d;
-	ref->proto = t->proto;
-	ref->local = t->local.addr;
-	ref->remote = t->remote.addr;
-	ref->uses = 1;
-	err = tap_open(&ref->tap, t->proto, &ref->local, &ref->remote);
-	if (err) {
-		free(ref);
-		return err;
-	}
-	err = loop_add(d->loop, tap_fd(ref->tap), EPOLLIN, on_tap, ref);
-	if (err) {
-		tap_close(ref->tap);
-		free(ref);
-		return err;
-	}
-	LIST_INSERT_HEAD(&d->taps, ref, entry);
-	*to = ref;
-	return 0;
+	taps_step(d->taps, now_ms);
+	taps_step(d->trial_taps, now_ms);
 }
 
-void watch_close(struct tap_ref *ref)
+uint64_t watch_due_ms(const struct daemon *d)
 {
-	if (--ref->uses == 0)
-		tap_free(ref);
+	uint64_t a = taps_due_ms(d->taps), b = taps_due_ms(d->trial_taps);
+
+	return !a || (b && b < a) ? b : a;
 }

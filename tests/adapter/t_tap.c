@@ -2,6 +2,7 @@
 /* Tests of tap: copies of real packets, and the probe of an idle socket. */
 #include "tap.h"
 
+#include "aside.h"
 #include "host.h"
 #include "nonce.h"
 #include "pkt.h"
@@ -10,7 +11,11 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define COPIES_MAX 256
 #define TEXT_MAX 64
@@ -34,22 +39,25 @@ static void keep(const struct tap_packet *p, void *arg)
 	c->n++;
 }
 
-static struct tap *tap_pair(uint8_t proto, const char *local,
-			    const char *remote)
+/* One tap, by itself. */
+static struct taps *tap_pair(uint8_t proto, const char *local,
+			     const char *remote)
 {
 	struct addr l = host_addr(local), r = host_addr(remote);
+	struct taps *taps;
 	struct tap *tap;
 
-	assert_int_equal(tap_open(&tap, proto, &l, &r), 0);
-	return tap;
+	assert_int_equal(taps_open(&taps, NULL), 0);
+	assert_int_equal(tap_open(taps, &tap, proto, &l, &r), 0);
+	return taps;
 }
 
 /* Reads until there are `n`. */
-static void collect(struct tap *tap, struct copies *c, size_t n)
+static void collect(struct taps *tap, struct copies *c, size_t n)
 {
 	while (c->n < n) {
-		assert_true(host_readable(tap_fd(tap), HOST_WAIT_MS));
-		assert_int_equal(tap_receive(tap, keep, c), 0);
+		assert_true(host_readable(taps_fd(tap), HOST_WAIT_MS));
+		assert_int_equal(taps_receive(tap, keep, c), 0);
 	}
 }
 
@@ -90,7 +98,7 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	struct copies c = { 0 };
 	const struct tap_packet *p;
 	uint32_t snd_nxt, rcv_nxt;
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int fd, peer;
 
@@ -122,8 +130,8 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	assert_int_equal(p->ack, snd_nxt + 5);
 	assert_true(p->stamped);
 	assert_int_equal(p->tsecr, c.packet[0].tsval);
-	assert_int_equal(tap_lost(tap), 0);
-	tap_close(tap);
+	assert_int_equal(taps_lost(tap), 0);
+	taps_close(tap);
 	close(fd);
 	close(peer);
 }
@@ -143,7 +151,7 @@ static void trains_of_tcp_are_measured(void **state)
 	const struct hosts *h = HOSTS(state);
 	uint32_t before, after, rcv_nxt, end = 0, sum = 0, longest = 0;
 	struct copies c = { 0 };
-	struct tap *tap;
+	struct taps *tap;
 	int fd, peer;
 
 	host_pair(h, HOST_A4, HOST_B4, &fd, &peer);
@@ -166,7 +174,7 @@ static void trains_of_tcp_are_measured(void **state)
 	assert_int_equal(end, after);
 	assert_int_equal(after, before + sizeof(bulk));
 	assert_true(longest > 1448);
-	tap_close(tap);
+	taps_close(tap);
 	close(fd);
 	close(peer);
 }
@@ -175,7 +183,7 @@ static void check_udp(const struct hosts *h, const char *a, const char *b)
 {
 	struct copies c = { 0 };
 	struct endpoint at_a, at_b;
-	struct tap *tap;
+	struct taps *tap;
 	int fd, peer;
 
 	host_enter(h->b);
@@ -206,7 +214,7 @@ static void check_udp(const struct hosts *h, const char *a, const char *b)
 	assert_int_equal(send(peer, "", 0, 0), 0);
 	collect(tap, &c, 3);
 	assert_int_equal(c.packet[2].payload_len, 0);
-	tap_close(tap);
+	taps_close(tap);
 	close(fd);
 	close(peer);
 }
@@ -226,7 +234,7 @@ static void trains_of_udp_are_taken_apart(void **state)
 	const int size = 4;
 	struct copies here = { 0 }, there = { 0 };
 	struct endpoint at_b;
-	struct tap *tap_a, *tap_b;
+	struct taps *tap_a, *tap_b;
 	int fd, peer;
 
 	host_enter(h->b);
@@ -238,18 +246,18 @@ static void trains_of_udp_are_taken_apart(void **state)
 	host_connect(fd, &at_b);
 	tap_a = tap_pair(IPPROTO_UDP, HOST_A4, HOST_B4);
 	if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)) < 0) {
-		tap_close(tap_a);
-		tap_close(tap_b);
+		taps_close(tap_a);
+		taps_close(tap_b);
 		close(fd);
 		close(peer);
 		SKIP_BECAUSE("the kernel has no UDP_SEGMENT");
 	}
 	assert_int_equal(send(fd, "aaaabbbbcc", 10, 0), 10);
 	/* One that the kernel has no word for is left out (before 6.2). */
-	if (!host_readable(tap_fd(tap_a), HOST_WAIT_MS) ||
-	    tap_receive(tap_a, keep, &here) < 0 || here.n == 0) {
-		tap_close(tap_a);
-		tap_close(tap_b);
+	if (!host_readable(taps_fd(tap_a), HOST_WAIT_MS) ||
+	    taps_receive(tap_a, keep, &here) < 0 || here.n == 0) {
+		taps_close(tap_a);
+		taps_close(tap_b);
 		close(fd);
 		close(peer);
 		SKIP_BECAUSE("PACKET_VNET_HDR does not tell of UDP trains");
@@ -265,8 +273,8 @@ static void trains_of_udp_are_taken_apart(void **state)
 		assert_string_equal(here.text[i], want[i]);
 		assert_string_equal(there.text[i], want[i]);
 	}
-	tap_close(tap_a);
-	tap_close(tap_b);
+	taps_close(tap_a);
+	taps_close(tap_b);
 	close(fd);
 	close(peer);
 }
@@ -278,7 +286,7 @@ static void nothing_else_is_copied(void **state)
 	const struct hosts *h = HOSTS(state);
 	struct copies c = { 0 };
 	struct endpoint at_b, at_a;
-	struct tap *tap, *own;
+	struct taps *tap, *own;
 	int fd, peer, other;
 
 	host_run("ip addr add 10.9.0.11/24 dev va");
@@ -303,11 +311,11 @@ static void nothing_else_is_copied(void **state)
 	collect(tap, &c, 1);
 	assert_int_equal(c.n, 1);
 	assert_int_equal(c.packet[0].payload_len, 0);
-	assert_false(host_readable(tap_fd(tap), 0));
-	assert_false(host_readable(tap_fd(own), 0));
+	assert_false(host_readable(taps_fd(tap), 0));
+	assert_false(host_readable(taps_fd(own), 0));
 	host_run("ip addr del 10.9.0.11/24 dev va");
-	tap_close(tap);
-	tap_close(own);
+	taps_close(tap);
+	taps_close(own);
 	close(other);
 	close(fd);
 	close(peer);
@@ -328,7 +336,7 @@ static void check_probe(const struct hosts *h, const char *a, const char *b,
 	struct copies c = { 0 };
 	uint8_t probe[PKT_PROBE_MAX];
 	uint32_t snd_nxt, rcv_nxt;
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int fd, peer, len;
 	char byte;
@@ -359,7 +367,7 @@ static void check_probe(const struct hosts *h, const char *a, const char *b,
 	/* A second one within the limit may stay unanswered, a later one not. */
 	c.n = 0;
 	assert_int_equal(tap_inject(injector, probe, (size_t)len, mark), 0);
-	if (!host_readable(tap_fd(tap), PROBE_AGAIN_MS)) {
+	if (!host_readable(taps_fd(tap), PROBE_AGAIN_MS)) {
 		assert_int_equal(tap_inject(injector, probe, (size_t)len, mark),
 				 0);
 	}
@@ -371,7 +379,7 @@ static void check_probe(const struct hosts *h, const char *a, const char *b,
 	assert_int_equal(errno, EAGAIN);
 	say(fd, peer, "afterwards");
 	say(peer, fd, "as before");
-	tap_close(tap);
+	taps_close(tap);
 	tap_injector_close(injector);
 	close(fd);
 	close(peer);
@@ -406,7 +414,7 @@ static void a_firewall_passes_one_of_two(void **state)
 	for (int i = 0; i < 2; i++) {
 		struct copies c = { 0 };
 		uint8_t probe[PKT_PROBE_MAX];
-		struct tap *tap;
+		struct taps *tap;
 		struct tuple t;
 		int fd, peer, len;
 
@@ -415,11 +423,11 @@ static void a_firewall_passes_one_of_two(void **state)
 		tap = tap_pair(IPPROTO_TCP, addrs[i][0], addrs[i][1]);
 		say(fd, peer, "some");
 		say(peer, fd, "traffic before");
-		for (; host_readable(tap_fd(tap), PROBE_AGAIN_MS); c.n = 0)
+		for (; host_readable(taps_fd(tap), PROBE_AGAIN_MS); c.n = 0)
 			collect(tap, &c, 1); /* a delayed ACK, too */
 		len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
 		(void)tap_inject(injector, probe, (size_t)len, 0);
-		assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+		assert_false(host_readable(taps_fd(tap), PROBE_AGAIN_MS));
 		len = pkt_build_tcp_probe(&t, true, probe, sizeof(probe));
 		assert_int_equal(tap_inject(injector, probe, (size_t)len, 0),
 				 0);
@@ -427,7 +435,7 @@ static void a_firewall_passes_one_of_two(void **state)
 		assert_true(c.packet[0].outgoing);
 		assert_int_equal(c.packet[0].flags, 0x10);
 		say(fd, peer, "afterwards");
-		tap_close(tap);
+		taps_close(tap);
 		close(fd);
 		close(peer);
 	}
@@ -481,12 +489,12 @@ static struct steer *unveil(uint32_t mark)
 	return s;
 }
 
-static void quiet(struct tap *tap)
+static void quiet(struct taps *tap)
 {
 	struct copies c = { 0 };
 
 	/* A delayed ACK, too. */
-	for (; host_readable(tap_fd(tap), PROBE_AGAIN_MS); c.n = 0)
+	for (; host_readable(taps_fd(tap), PROBE_AGAIN_MS); c.n = 0)
 		collect(tap, &c, 1);
 }
 
@@ -526,7 +534,7 @@ static void check_veiled(const struct hosts *h, struct steer *steer, bool v6)
 	struct tap_injector *injector;
 	struct copies c = { 0 };
 	uint32_t snd_nxt, rcv_nxt;
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int fd, peer, on = 1;
 
@@ -544,11 +552,11 @@ static void check_veiled(const struct hosts *h, struct steer *steer, bool v6)
 	read_numbers(fd, &snd_nxt, &rcv_nxt);
 	probe_by(tap_inject, injector, &t, STEER_MARK_DEFAULT);
 	assert_int_equal(error_by(tap_inject, injector, fd, &t, snd_nxt), 0);
-	assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+	assert_false(host_readable(taps_fd(tap), PROBE_AGAIN_MS));
 	/* Without the hook nobody knows whose segment it is. */
 	if (!steer_is_unveiling(steer)) {
 		probe_by(tap_inject_veiled, injector, &t, STEER_MARK_DEFAULT);
-		assert_false(host_readable(tap_fd(tap), PROBE_AGAIN_MS));
+		assert_false(host_readable(taps_fd(tap), PROBE_AGAIN_MS));
 		steer_begin(steer);
 		steer_unveil(steer);
 		assert_int_equal(steer_commit(steer), 0);
@@ -563,7 +571,7 @@ static void check_veiled(const struct hosts *h, struct steer *steer, bool v6)
 	assert_true(error_by(tap_inject_veiled, injector, fd, &t, snd_nxt));
 	say(fd, peer, "afterwards");
 	say(peer, fd, "as before");
-	tap_close(tap);
+	taps_close(tap);
 	tap_injector_close(injector);
 	close(fd);
 	close(peer);
@@ -623,7 +631,7 @@ static void check_retained(const struct hosts *h, const char *a, const char *b,
 	struct tap_injector *injector;
 	struct copies c = { 0 };
 	uint32_t snd_nxt, rcv_nxt;
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int fd, peer;
 
@@ -643,7 +651,7 @@ static void check_retained(const struct hosts *h, const char *a, const char *b,
 	assert_int_equal(c.packet[0].seq, snd_nxt);
 	assert_int_equal(c.packet[0].ack, rcv_nxt);
 	take_back_both();
-	tap_close(tap);
+	taps_close(tap);
 	tap_injector_close(injector);
 	close(fd);
 	close(peer);
@@ -687,7 +695,7 @@ static void check_sent(const char *a, const char *b, uint8_t proto)
 	uint8_t packet[NONCE_PACKET_MAX];
 	struct tap_injector *j;
 	struct copies c = { 0 };
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int len;
 
@@ -707,7 +715,7 @@ static void check_sent(const char *a, const char *b, uint8_t proto)
 		assert_int_equal(c.packet[0].tsecr, 5);
 	assert_int_equal(tap_send(j, packet, 1, 0), -EINVAL);
 	tap_injector_close(j);
-	tap_close(tap);
+	taps_close(tap);
 }
 
 static void a_packet_is_sent_as_it_is(void **state)
@@ -733,7 +741,7 @@ static void check_device_goes(const struct hosts *h, const char *a,
 	struct tap_injector *injector;
 	uint8_t probe[PKT_PROBE_MAX];
 	struct copies c = { 0 };
-	struct tap *tap;
+	struct taps *tap;
 	struct tuple t;
 	int fd, peer, len;
 	FILE *deletion;
@@ -751,7 +759,7 @@ static void check_device_goes(const struct hosts *h, const char *a,
 	len = pkt_build_tcp_probe(&t, false, probe, sizeof(probe));
 	assert_int_equal(by(injector, probe, (size_t)len, MARK), 0);
 	collect(tap, &c, 1);
-	tap_close(tap);
+	taps_close(tap);
 	tap_injector_close(injector);
 	deletion = popen("ip link del vpn", "r");
 	assert_non_null(deletion);
@@ -782,15 +790,226 @@ static void a_device_goes_whose_address_was_probed(void **state)
 	assert_int_equal(steer_close(steer, false), 0);
 }
 
+/* More pairs than a socket takes, of both families. */
+#define MANY 60
+
+static void open_many(struct taps *taps, struct tap *tap[2][MANY])
+{
+	static const char *const form[] = { "10.9.2.%d", "fd09:2::%d" };
+	const struct addr own[] = { host_addr(HOST_A4), host_addr(HOST_A6) };
+
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < MANY; i++) {
+			char text[ADDR_TEXT_MAX];
+			struct addr a;
+
+			snprintf(text, sizeof(text), form[v6], i + 1);
+			a = host_addr(text);
+			assert_int_equal(tap_open(taps, &tap[v6][i],
+						  IPPROTO_UDP, &own[v6], &a),
+					 0);
+		}
+}
+
+static void send_many(void)
+{
+	static const char *const form[] = { "10.9.2.%d", "fd09:2::%d" };
+
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < MANY; i++) {
+			char text[ADDR_TEXT_MAX];
+			struct endpoint to;
+			int fd;
+
+			snprintf(text, sizeof(text), form[v6], i + 1);
+			to = (struct endpoint){ host_addr(text), 5000 };
+			fd = host_bind(v6 ? HOST_A6 : HOST_A4, 0, SOCK_DGRAM);
+			host_connect(fd, &to);
+			assert_int_equal(send(fd, text, strlen(text), 0),
+					 strlen(text));
+			close(fd);
+		}
+}
+
+static void route_many(const struct hosts *h, const char *what)
+{
+	host_enter(h->a);
+	host_run("ip route %s 10.9.2.0/24 via " HOST_B4 " && "
+		 "ip -6 route %s fd09:2::/64 via " HOST_B6, what, what);
+}
+
+/* Each packet once, of those pairs alone that are open. */
+static void many_pairs_share_a_filter(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	struct copies c = { 0 };
+	struct tap *tap[2][MANY];
+	struct taps *taps;
+	size_t want = 0;
+
+	route_many(h, "add");
+	assert_int_equal(taps_open(&taps, NULL), 0);
+	open_many(taps, tap);
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < MANY; i++) {
+			want += i % 3 != 0;
+			if (i % 3 == 0)
+				tap_close(tap[v6][i]);
+		}
+	send_many();
+	collect(taps, &c, want);
+	assert_false(host_readable(taps_fd(taps), 0));
+	assert_int_equal(c.n, want);
+	for (size_t i = 0; i < c.n; i++) {
+		char text[ADDR_TEXT_MAX];
+		const struct addr *to = &c.packet[i].tuple.remote.addr;
+
+		assert_true(c.packet[i].outgoing);
+		addr_format(to, text);
+		assert_string_equal(c.text[i], text);
+		if (to->family == 4)
+			assert_int_not_equal((to->byte[3] - 1) % 3, 0);
+	}
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < MANY; i++)
+			if (i % 3)
+				tap_close(tap[v6][i]);
+	send_many();
+	assert_false(host_readable(taps_fd(taps), 0));
+	taps_close(taps);
+	route_many(h, "del");
+}
+
+/* What is read late is not taken for new. */
+static void what_came_before_is_not_seen(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B4);
+	struct addr other = host_addr("10.9.0.99");
+	struct copies c = { 0 };
+	struct endpoint at_b;
+	struct tap *tap, *stays;
+	struct taps *taps;
+	int fd, peer;
+
+	host_enter(h->b);
+	peer = host_bind(HOST_B4, 0, SOCK_DGRAM);
+	at_b = host_name(peer, false);
+	host_enter(h->a);
+	fd = host_bind(HOST_A4, 0, SOCK_DGRAM);
+	host_connect(fd, &at_b);
+	assert_int_equal(taps_open(&taps, NULL), 0);
+	for (int shared = 0; shared < 2; shared++) {
+		stays = NULL;
+		if (shared)
+			assert_int_equal(tap_open(taps, &stays, IPPROTO_TCP, &a,
+						  &other), 0);
+		assert_int_equal(tap_open(taps, &tap, IPPROTO_UDP, &a, &b), 0);
+		assert_int_equal(send(fd, "old", 3, 0), 3);
+		tap_close(tap);
+		/* Nobody has to read it: the socket goes with it. */
+		assert_int_equal(taps_due_ms(taps), 0);
+		assert_int_equal(send(fd, "unseen", 6, 0), 6);
+		assert_int_equal(tap_open(taps, &tap, IPPROTO_UDP, &a, &b), 0);
+		assert_int_equal(send(fd, "new", 3, 0), 3);
+		c.n = 0;
+		collect(taps, &c, 1);
+		assert_int_equal(c.n, 1);
+		assert_string_equal(c.text[0], "new");
+		tap_close(tap);
+		tap_close(stays);
+	}
+	taps_close(taps);
+	close(fd);
+	close(peer);
+}
+
+/* Who closed packet sockets: the kernel makes him wait for RCU. */
+static struct {
+	pthread_t here;
+	int others; /* counts, to be waited for */
+	atomic_uint by_us;
+} closed = { .others = -1 };
+
+int close(int fd)
+{
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+	bool counts = closed.others >= 0 &&
+		      !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) &&
+		      domain == AF_PACKET;
+	int ret = (int)syscall(SYS_close, fd);
+
+	if (counts && pthread_equal(pthread_self(), closed.here))
+		atomic_fetch_add(&closed.by_us, 1);
+	else if (counts)
+		(void)!eventfd_write(closed.others, 1);
+	return ret;
+}
+
+static unsigned int closed_by_others(unsigned int n)
+{
+	eventfd_t sum = 0, more;
+
+	while (sum < n) {
+		assert_true(host_readable(closed.others, HOST_WAIT_MS));
+		assert_int_equal(eventfd_read(closed.others, &more), 0);
+		sum += more;
+	}
+	return (unsigned int)sum;
+}
+
+static void no_close_makes_the_caller_wait(void **state)
+{
+	struct tap *tap[2][MANY], *again;
+	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B4);
+	const unsigned int sockets = (2 * MANY + TAP_PAIRS_PER_SOCKET - 1) /
+				     TAP_PAIRS_PER_SOCKET;
+	struct aside *aside;
+	struct taps *taps;
+
+	host_enter(HOSTS(state)->a);
+	closed.here = pthread_self();
+	closed.others = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(aside_open(&aside), 0);
+	assert_int_equal(taps_open(&taps, aside), 0);
+	open_many(taps, tap);
+	assert_int_equal(taps_due_ms(taps), 0);
+	for (int v6 = 0; v6 < 2; v6++)
+		for (int i = 0; i < MANY; i++)
+			tap_close(tap[v6][i]);
+	/* One after the other: an idle socket serves them all. */
+	for (int i = 0; i < MANY; i++) {
+		assert_int_equal(tap_open(taps, &again, IPPROTO_TCP, &a, &b),
+				 0);
+		tap_close(again);
+	}
+	taps_step(taps, taps_due_ms(taps) - 1);
+	assert_false(host_readable(closed.others, 0));
+	while (taps_due_ms(taps))
+		taps_step(taps, taps_due_ms(taps));
+	assert_int_equal(closed_by_others(sockets), sockets);
+	assert_int_equal(atomic_load(&closed.by_us), 0);
+	taps_close(taps);
+	aside_close(aside);
+	assert_int_equal(atomic_load(&closed.by_us), 0);
+	closed.here = 0;
+	syscall(SYS_close, closed.others);
+	closed.others = -1;
+}
+
 static void bad_calls_are_refused(void **state)
 {
 	struct addr a = host_addr(HOST_A4), b = host_addr(HOST_B6);
 	struct tap_injector *injector;
+	struct taps *taps;
 	struct tap *tap;
 
 	(void)HOSTS(state);
-	assert_int_equal(tap_open(&tap, IPPROTO_TCP, &a, &b), -EINVAL);
-	assert_int_equal(tap_open(&tap, IPPROTO_ICMP, &a, &a), -EINVAL);
+	assert_int_equal(taps_open(&taps, NULL), 0);
+	assert_int_equal(tap_open(taps, &tap, IPPROTO_TCP, &a, &b), -EINVAL);
+	assert_int_equal(tap_open(taps, &tap, IPPROTO_ICMP, &a, &a), -EINVAL);
+	taps_close(taps);
 	assert_int_equal(tap_injector_open(&injector), 0);
 	assert_int_equal(tap_inject(injector, (const uint8_t *)"E", 1, 0),
 			 -EINVAL);
@@ -812,6 +1031,9 @@ int main(void)
 		cmocka_unit_test(a_retained_address_is_reached_veiled),
 		cmocka_unit_test(a_packet_is_sent_as_it_is),
 		cmocka_unit_test(a_device_goes_whose_address_was_probed),
+		cmocka_unit_test(many_pairs_share_a_filter),
+		cmocka_unit_test(what_came_before_is_not_seen),
+		cmocka_unit_test(no_close_makes_the_caller_wait),
 		cmocka_unit_test(bad_calls_are_refused),
 	};
 

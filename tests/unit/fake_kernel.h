@@ -71,9 +71,14 @@ struct pktq {
 	struct host *h;
 	struct pktq_config config;
 };
-struct tap {
+struct taps {
 	struct host *h;
 	int fd;
+};
+struct tap {
+	struct host *h;
+	struct taps *of;
+	unsigned int uses;
 	struct addr local, remote;
 	uint8_t proto;
 	bool ready;
@@ -207,6 +212,8 @@ struct host {
 	/* counts */
 	struct pair_list kept, reverse, gone, wired;
 	/* taps */
+	struct taps taps[2]; /* for proofs and for trials */
+	size_t n_taps;
 	struct tap *tap[TAPS];
 	struct {
 		int fd;
@@ -1277,9 +1284,41 @@ int sockdiag_port_taken(uint8_t proto, const struct addr *local, uint16_t port)
 
 /* ---- taps ---------------------------------------------------------------- */
 
-int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
-	     const struct addr *remote);
-/* Which host opens it is told by who has the local address. */
+int taps_open(struct taps **taps, struct aside *aside)
+{
+	static int next_fd = 100;
+	struct host *h = starting;
+
+	(void)aside;
+	assert_true(h->n_taps < sizeof(h->taps) / sizeof(*h->taps));
+	*taps = &h->taps[h->n_taps++];
+	(*taps)->h = h;
+	(*taps)->fd = next_fd++;
+	return 0;
+}
+
+void taps_close(struct taps *taps)
+{
+	if (taps)
+		taps->h->n_taps--;
+}
+
+int taps_fd(const struct taps *taps)
+{
+	return taps->fd;
+}
+
+void taps_step(struct taps *taps, uint64_t now_ms)
+{
+	(void)taps, (void)now_ms;
+}
+
+uint64_t taps_due_ms(const struct taps *taps)
+{
+	(void)taps;
+	return 0;
+}
+
 static struct host *host_at(const struct addr *a)
 {
 	for (size_t i = 0; i < HOSTS; i++)
@@ -1289,42 +1328,49 @@ static struct host *host_at(const struct addr *a)
 	return NULL;
 }
 
-int tap_open(struct tap **tap, uint8_t proto, const struct addr *local,
-	     const struct addr *remote)
+int tap_open(struct taps *taps, struct tap **tap, uint8_t proto,
+	     const struct addr *local, const struct addr *remote)
 {
-	static int next_fd = 100;
-	struct host *h = host_at(local);
+	struct host *h = taps->h;
 	struct tap *t;
+	size_t i;
 
-	if (!h)
+	for (i = 0; i < TAPS; i++) {
+		t = h->tap[i];
+		if (t && t->of == taps && t->proto == proto &&
+		    addr_equal(&t->local, local) &&
+		    addr_equal(&t->remote, remote)) {
+			t->uses++;
+			*tap = t;
+			return 0;
+		}
+	}
+	if (host_at(local) != h)
 		return -ENODEV;
 	t = calloc(1, sizeof(*t));
 	t->h = h;
-	t->fd = next_fd++;
+	t->of = taps;
+	t->uses = 1;
 	t->local = *local;
 	t->remote = *remote;
 	t->proto = proto;
 	t->ready = proto == IPPROTO_UDP;
-	for (size_t i = 0; i < TAPS; i++)
-		if (!h->tap[i]) {
-			h->tap[i] = t;
-			break;
-		}
+	for (i = 0; i < TAPS && h->tap[i]; i++)
+		;
+	assert_true(i < TAPS);
+	h->tap[i] = t;
 	*tap = t;
 	return 0;
 }
 
 void tap_close(struct tap *tap)
 {
-	for (size_t i = 0; tap && i < TAPS; i++)
+	if (!tap || --tap->uses)
+		return;
+	for (size_t i = 0; i < TAPS; i++)
 		if (tap->h->tap[i] == tap)
 			tap->h->tap[i] = NULL;
 	free(tap);
-}
-
-int tap_fd(const struct tap *tap)
-{
-	return tap->fd;
 }
 
 /* Numbers that both ends agree upon. */
@@ -1376,7 +1422,7 @@ static void tap_see(struct tap *tap, const struct tuple *identity,
 	cb(&p, arg);
 }
 
-int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
+static void tap_read(struct tap *tap, tap_callback *cb, void *arg)
 {
 	struct tuple asked[TAP_ASKED];
 	size_t n = tap->n_asked;
@@ -1385,12 +1431,25 @@ int tap_receive(struct tap *tap, tap_callback *cb, void *arg)
 	if (tap->ready) {
 		for (size_t i = 0; i < tap->h->n_sock; i++)
 			tap_see(tap, &tap->h->sock[i].tuple, cb, arg);
-		return 0;
+		return;
 	}
 	memcpy(asked, tap->asked, n * sizeof(*asked));
 	tap->n_asked = 0;
 	for (size_t i = 0; i < n; i++)
 		tap_see(tap, &asked[i], cb, arg);
+}
+
+int taps_receive(struct taps *taps, tap_callback *cb, void *arg)
+{
+	for (size_t i = 0; i < TAPS; i++) {
+		struct tap *tap = taps->h->tap[i];
+
+		if (!tap || tap->of != taps)
+			continue;
+		tap->uses++;
+		tap_read(tap, cb, arg);
+		tap_close(tap);
+	}
 	return 0;
 }
 
