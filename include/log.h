@@ -4,7 +4,8 @@
  *
  * Owns the levels, the form of a line and the limit on repetition. Only the
  * daemon and main log: cores and adapters return errors and count. Never
- * blocks on purpose, never grows, never lets a peer's bytes reach a terminal.
+ * waits for who reads: a line for which there is no room is lost, and counted.
+ * Never grows, never lets a peer's bytes reach a terminal.
  */
 #ifndef SACIPED_LOG_H
 #define SACIPED_LOG_H

@@ -3,11 +3,12 @@
  * log: one line for people per thing worth knowing.
  *
  * Owns the levels, the form of a line and the limit on repetition. Never
- * grows, never lets a peer's bytes reach a terminal.
+ * waits, never grows, never lets a peer's bytes reach a terminal.
  */
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct log {
 	int fd;
 	enum log_level level;
 	bool journal;
+	unsigned lost; /* lines, since one was written */
 	struct site sites[LOG_SITES_MAX];
 };
 
@@ -156,14 +158,27 @@ static bool admit(struct log *log, const char *format, unsigned *left_out)
 	return true;
 }
 
+/* A journal that stands still, a terminal that was stopped: neither may stop
+ * us. The descriptor is others', too, and stays as it is: where it has room
+ * now a line fits (a page of a pipe, three quarters of a socket's buffer). */
+static bool has_room(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 /* One write() for a line, so that lines of several processes do not mix.
  * Nobody can be told where it fails. */
-static void write_line(const struct log *log, enum log_level level,
-		       const char *text)
+static void write_line(struct log *log, enum log_level level, const char *text)
 {
 	char line[LOG_LINE_MAX + 16];
 	int n;
 
+	if (!has_room(log->fd)) {
+		log->lost++;
+		return;
+	}
 	if (log->journal)
 		n = snprintf(line, sizeof(line), "<%d>%s\n",
 			     levels[level].syslog, text);
@@ -172,6 +187,21 @@ static void write_line(const struct log *log, enum log_level level,
 			     levels[level].name, text);
 	if (n > 0 && write(log->fd, line, (size_t)n) < 0)
 		return;
+}
+
+static void tell_lost(struct log *log)
+{
+	unsigned lost = log->lost;
+	char text[64];
+
+	if (!lost)
+		return;
+	log->lost = 0;
+	snprintf(text, sizeof(text), "%u lines were lost: nobody read them",
+		 lost);
+	write_line(log, LOG_LEVEL_WARN, text);
+	if (log->lost)
+		log->lost = lost;
 }
 
 void log_write_va(struct log *log, enum log_level level, const char *format,
@@ -185,6 +215,7 @@ void log_write_va(struct log *log, enum log_level level, const char *format,
 		return;
 	if (level != LOG_LEVEL_DEBUG && !admit(log, format, &left_out))
 		return;
+	tell_lost(log);
 	if (left_out) {
 		snprintf(text, sizeof(text),
 			 "%u more like the next line were left out", left_out);

@@ -217,6 +217,35 @@ static void many_sites_fit(void **state)
 	log_close(log);
 }
 
+/* The journal's end of it stands still; the descriptor may block. */
+static void a_full_pipe_stops_nobody(void **state)
+{
+	struct world *w = *state;
+	static char much[LOG_LINE_MAX];
+	int flags = fcntl(w->out, F_GETFL);
+	size_t n = 0, left;
+	char expected[96];
+	struct log *log;
+
+	memset(much, 'x', sizeof(much) - 1);
+	assert_int_equal(fcntl(w->out, F_SETFL, flags & ~O_NONBLOCK), 0);
+	assert_int_equal(log_open(&log, w->out, LOG_LEVEL_DEBUG), 0);
+	alarm(5);
+	for (int i = 0; i < 500; i++)
+		log_debug(log, "%s", much);
+	alarm(0);
+	do {
+		left = strlen(read_text(w));
+		n += count_lines(w->text);
+	} while (left == TEXT_MAX - 1);
+	assert_true(n > 10 && n < 500);
+	log_warn(log, "there again");
+	snprintf(expected, sizeof(expected), "warn: %zu lines were lost: "
+		 "nobody read them\nwarn: there again\n", 500 - n);
+	assert_string_equal(read_text(w), expected);
+	log_close(log);
+}
+
 static void levels_have_names(void **state)
 {
 	(void)state;
@@ -236,6 +265,7 @@ int main(void)
 		TEST(repetition_is_limited),
 		TEST(what_was_left_out_is_counted),
 		TEST(many_sites_fit),
+		TEST(a_full_pipe_stops_nobody),
 		cmocka_unit_test(levels_have_names),
 	};
 
