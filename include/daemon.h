@@ -429,6 +429,7 @@ struct daemon {
 	uint64_t settle_ms; /* flows that leave the queue; 0 none */
 	uint64_t count_ms; /* what the kernel rewrote is not asked for before */
 	uint64_t pins_ms; /* write them then; 0 none */
+	struct store_pins *pins_writes; /* under way */
 	uint8_t unconnected[2][65536 / 8]; /* local UDP ports, by family */
 	bool stopping;
 	bool detaching; /* what is in the kernel stays */
@@ -919,7 +920,10 @@ int store_directory(const char *path, mode_t mode,
 int store_key(const char *state_dir, struct crypto_keypair *key,
 	      char error[CONF_ERROR_MAX]);
 int store_pins_load(struct daemon *d);
+/* Begins to write them, aside: a disk may take its time. 0 or -errno. */
 int store_pins_save(struct daemon *d);
+/* Tells of those that could not be written; is nothing being written? */
+bool store_pins_check(struct daemon *d);
 
 /* ---- keep.c ------------------------------------------------------------ */
 

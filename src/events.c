@@ -247,6 +247,23 @@ static void look_for_flows(struct daemon *d, uint64_t now_ms)
 		discover_review(d, now_ms);
 }
 
+/* One write at a time. */
+static void save_pins(struct daemon *d, uint64_t now_ms)
+{
+	bool idle = store_pins_check(d);
+	int err;
+
+	if (!d->pins_ms || now_ms < d->pins_ms)
+		return;
+	d->pins_ms = now_ms + PINS_WRITE_MS;
+	err = idle ? store_pins_save(d) : -EAGAIN;
+	if (err == -EAGAIN)
+		return;
+	d->pins_ms = 0;
+	if (err)
+		log_warn(d->log, "cannot write pins: %s", strerror(-err));
+}
+
 /* After every wake-up. */
 static void on_settled(uint64_t now_ms, void *arg)
 {
@@ -267,14 +284,7 @@ static void on_settled(uint64_t now_ms, void *arg)
 	stale_step(d, now_ms);
 	crew_step(d, now_ms);
 	watch_step(d, now_ms);
-	if (d->pins_ms && now_ms >= d->pins_ms) {
-		int err = store_pins_save(d);
-
-		d->pins_ms = 0;
-		if (err)
-			log_warn(d->log, "cannot write pins: %s",
-				 strerror(-err));
-	}
+	save_pins(d, now_ms);
 	keep_step(d, now_ms);
 	if (d->watchdog_ms && now_ms >= d->watchdog_ms) {
 		notify_send("WATCHDOG=1");

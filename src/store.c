@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -271,19 +272,73 @@ int store_pins_load(struct daemon *d)
 	return bad < 0 ? bad : 0;
 }
 
+/* ---- pins, written aside ------------------------------------------------- */
+
+/* One file on its way to the disk, which may take as long as it likes. */
+struct store_pins {
+	struct store_pins *next; /* an earlier one */
+	char path[CONF_DIR_MAX + 8];
+	char *text;
+	size_t len;
+	int err;
+	atomic_bool done; /* the last thing that the thread touches */
+};
+
+static void write_pins(void *arg)
+{
+	struct store_pins *p = arg;
+
+	p->err = replace_file(p->path, p->text, p->len);
+	atomic_store(&p->done, true);
+}
+
+static int take_pins(struct daemon *d, struct store_pins *p)
+{
+	size_t size = peer_pins_size(d->peers);
+	long len;
+
+	p->text = malloc(size);
+	if (!p->text)
+		return -ENOMEM;
+	len = peer_pins_save(d->peers, p->text, size);
+	p->len = (size_t)len;
+	snprintf(p->path, sizeof(p->path), "%s/pins", d->conf->state_dir);
+	return len < 0 ? (int)len : 0;
+}
+
 int store_pins_save(struct daemon *d)
 {
-	char path[CONF_DIR_MAX + 8];
-	size_t size = peer_pins_size(d->peers);
-	char *text = malloc(size);
-	long len;
-	int err;
+	struct store_pins *p = calloc(1, sizeof(*p));
+	int err = p ? take_pins(d, p) : -ENOMEM;
 
-	if (!text)
-		return -ENOMEM;
-	snprintf(path, sizeof(path), "%s/pins", d->conf->state_dir);
-	len = peer_pins_save(d->peers, text, size);
-	err = len < 0 ? (int)len : replace_file(path, text, (size_t)len);
-	free(text);
-	return err;
+	if (!err)
+		err = aside_do(d->aside, write_pins, p);
+	if (err) {
+		if (p)
+			free(p->text);
+		free(p);
+		return err;
+	}
+	p->next = d->pins_writes;
+	d->pins_writes = p;
+	return 0;
+}
+
+bool store_pins_check(struct daemon *d)
+{
+	struct store_pins **at = &d->pins_writes, *p;
+
+	while ((p = *at)) {
+		if (!atomic_load(&p->done)) {
+			at = &p->next;
+			continue;
+		}
+		if (p->err)
+			log_warn(d->log, "cannot write pins: %s",
+				 strerror(-p->err));
+		*at = p->next;
+		free(p->text);
+		free(p);
+	}
+	return !d->pins_writes;
 }

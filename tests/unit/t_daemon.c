@@ -6,6 +6,8 @@
 
 #include "claim_impl.h"
 
+#include <pthread.h>
+
 /* ---- tests ------------------------------------------------------------------ */
 
 static void a_flow_is_owned_moves_and_ends(void **state)
@@ -1607,6 +1609,60 @@ static void a_proof_may_be_a_window_ahead(void **state)
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A disk may take as long as it likes. */
+static struct {
+	pthread_t here;
+	int disk[2]; /* it is done when something can be read */
+	unsigned int by_us;
+} synced;
+
+int fsync(int fd)
+{
+	char byte;
+
+	(void)fd;
+	if (!synced.disk[0])
+		return 0;
+	if (pthread_equal(pthread_self(), synced.here)) {
+		synced.by_us++;
+		return 0;
+	}
+	assert_int_equal(read(synced.disk[0], &byte, 1), 1);
+	return 0;
+}
+
+static void the_loop_waits_for_no_disk(void **state)
+{
+	struct daemon *d = host[0].d;
+	char path[CONF_DIR_MAX + 8];
+
+	(void)state;
+	synced.here = pthread_self();
+	assert_int_equal(pipe(synced.disk), 0);
+	snprintf(path, sizeof(path), "%s/pins", d->conf->state_dir);
+	assoc_peer_ops.pins_changed(d);
+	run(2 * PINS_WRITE_MS);
+	assert_false(store_pins_check(d));
+	assert_int_not_equal(access(path, F_OK), 0);
+	/* Another change waits for the one that is being written. */
+	assoc_peer_ops.pins_changed(d);
+	run(2 * PINS_WRITE_MS);
+	assert_int_not_equal(d->pins_ms, 0);
+	assert_int_equal(write(synced.disk[1], "ab", 2), 2);
+	aside_close(d->aside); /* returns when it is written */
+	assert_int_equal(access(path, F_OK), 0);
+	assert_true(store_pins_check(d));
+	assert_int_equal(aside_open(&d->aside), 0);
+	run(2 * PINS_WRITE_MS);
+	assert_int_equal(d->pins_ms, 0);
+	aside_close(d->aside);
+	d->aside = NULL;
+	assert_int_equal(synced.by_us, 0);
+	close(synced.disk[0]);
+	close(synced.disk[1]);
+	synced.disk[0] = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1670,6 +1726,7 @@ int main(void)
 		WORLD(what_has_moved_is_let_go_at_home),
 		WORLD(what_has_moved_ends_with_the_peers_daemon),
 		WORLD(what_is_held_stays_so_when_the_peer_stops),
+		WORLD(the_loop_waits_for_no_disk),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
