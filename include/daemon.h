@@ -407,6 +407,7 @@ struct daemon {
 	struct agenda agenda[AGENDAS];
 	struct keep keep;
 	struct repair repair[REPAIR_MAX];
+	struct repair_marks *marks; /* are being looked for; NULL: not */
 	uint64_t refresh_ms; /* retain_refresh() then; 0: nothing to do */
 	uint64_t refresh_next_ms; /* not before */
 	struct adopt *adopt; /* at the start, where there is a journal */
@@ -884,10 +885,12 @@ void wake_senders(struct track *t, const struct wire_prove *m);
 
 /* ---- repair.c --------------------------------------------------------- */
 
-/* Hears of the losses from now on. 0 or -errno. */
 /* Has our rules stand in front of others', and names those that use our bit of
- * the mark. */
+ * the mark. At the start; later these are looked for aside, and named with some
+ * later wake-up. */
 void repair_look(struct daemon *d);
+void repair_look_again(struct daemon *d);
+/* Hears of the losses from now on. 0 or -errno. */
 int repair_listen(struct daemon *d);
 /* When a repair may be made, now or later: who undoes all of them makes us
  * slow. */

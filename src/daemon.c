@@ -432,6 +432,7 @@ static bool remove_all(struct daemon *d)
 	taps_close(d->trial_taps);
 	aside_close(d->aside);
 	(void)store_pins_check(d);
+	free(d->marks);
 	divert_free(d);
 	pairs_free(d);
 	if (d->peers)

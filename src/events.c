@@ -182,7 +182,7 @@ static void reload(struct daemon *d)
 		free(fresh);
 		peer_table_policy_changed(d->peers, loop_now_ms());
 		assoc_policy_changed(d);
-		repair_look(d);
+		repair_look_again(d);
 		d->policy = true;
 		d->review_ms = loop_now_ms();
 		log_notice(d->log, "configuration read again");

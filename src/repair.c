@@ -9,7 +9,10 @@
  */
 #include "daemon.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -141,21 +144,83 @@ static unsigned int place(struct daemon *d)
 	return err ? 0 : p.moved;
 }
 
+static void tell_marks(struct daemon *d, const struct markuse *use, int err)
+{
+	if (err)
+		log_warn(d->log, "who uses our bit of the mark is not known: "
+			 "%s", strerror(-err));
+	else if (use->rules)
+		log_warn(d->log, "%u rules of others use our bit of the mark, "
+			 "the first in chain %s of table %s %s (handle %" PRIu64
+			 "): one of the two must change, see `mark`",
+			 use->rules, use->chain, use->family, use->table,
+			 use->handle);
+}
+
 void repair_look(struct daemon *d)
 {
 	struct markuse use;
 	int err = markuse_look(d->conf->mark, &use);
 
 	(void)place(d);
-	if (err)
-		log_warn(d->log, "who uses our bit of the mark is not known: "
-			 "%s", strerror(-err));
-	else if (use.rules)
-		log_warn(d->log, "%u rules of others use our bit of the mark, "
-			 "the first in chain %s of table %s %s (handle %" PRIu64
-			 "): one of the two must change, see `mark`",
-			 use.rules, use.chain, use.family, use.table,
-			 use.handle);
+	tell_marks(d, &use, err);
+}
+
+/* Where a firewall has many rules it takes seconds. */
+struct repair_marks {
+	uint32_t bit;
+	bool again; /* somebody has asked since */
+	struct markuse use;
+	int err;
+	atomic_bool done; /* the last thing that the thread touches */
+};
+
+static void look_at_marks(void *arg)
+{
+	struct repair_marks *m = arg;
+
+	m->err = markuse_look(m->bit, &m->use);
+	atomic_store(&m->done, true);
+}
+
+static void begin_marks(struct daemon *d)
+{
+	struct repair_marks *m = calloc(1, sizeof(*m));
+	int err = -ENOMEM;
+
+	if (m) {
+		m->bit = d->conf->mark;
+		err = aside_do(d->aside, look_at_marks, m);
+	}
+	if (err) {
+		tell_marks(d, NULL, err);
+		free(m);
+		return;
+	}
+	d->marks = m;
+}
+
+static void end_marks(struct daemon *d)
+{
+	struct repair_marks *m = d->marks;
+
+	if (!m || !atomic_load(&m->done))
+		return;
+	d->marks = NULL;
+	if (m->again)
+		begin_marks(d);
+	else
+		tell_marks(d, &m->use, m->err);
+	free(m);
+}
+
+void repair_look_again(struct daemon *d)
+{
+	(void)place(d);
+	if (d->marks)
+		d->marks->again = true;
+	else
+		begin_marks(d);
 }
 
 static void on_losses(uint32_t events, void *arg)
@@ -233,6 +298,7 @@ static void refresh(struct daemon *d, uint64_t now_ms)
 
 void repair_step(struct daemon *d, uint64_t now_ms)
 {
+	end_marks(d);
 	if (d->refresh_ms && now_ms >= d->refresh_ms)
 		refresh(d, now_ms);
 	for (int what = 0; what < REPAIR_MAX; what++) {

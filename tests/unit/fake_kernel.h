@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1502,9 +1503,14 @@ int tap_inject_veiled(struct tap_injector *injector, const uint8_t *packet,
 	return inject_into(injector->h, packet, len, mark, true);
 }
 
+static pthread_t marks_looked_by;
+static unsigned int marks_looks;
+
 int markuse_look(uint32_t bit, struct markuse *to)
 {
 	(void)bit;
+	marks_looked_by = pthread_self();
+	marks_looks++;
 	memset(to, 0, sizeof(*to));
 	return 0;
 }

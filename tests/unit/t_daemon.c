@@ -6,8 +6,6 @@
 
 #include "claim_impl.h"
 
-#include <pthread.h>
-
 /* ---- tests ------------------------------------------------------------------ */
 
 static void a_flow_is_owned_moves_and_ends(void **state)

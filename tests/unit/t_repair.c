@@ -173,6 +173,33 @@ static void routes_that_flap_cost_little(void **state)
 	assert_int_equal(h->refreshes, 4);
 }
 
+/* A firewall may have very many. */
+static void others_rules_are_read_aside(void **state)
+{
+	struct daemon *d = host[0].d;
+	unsigned int looks;
+
+	(void)state;
+	assert_true(pthread_equal(marks_looked_by, pthread_self()));
+	repair_look_again(d);
+	assert_non_null(d->marks);
+	aside_close(d->aside); /* returns when they were read */
+	assert_false(pthread_equal(marks_looked_by, pthread_self()));
+	assert_int_equal(aside_open(&d->aside), 0);
+	run(1);
+	assert_null(d->marks);
+	/* Who asks meanwhile gets an answer of his own. */
+	looks = marks_looks;
+	repair_look_again(d);
+	repair_look_again(d);
+	aside_close(d->aside);
+	assert_int_equal(aside_open(&d->aside), 0);
+	run(1);
+	aside_close(d->aside);
+	assert_int_equal(marks_looks, looks + 2);
+	d->aside = NULL;
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -184,6 +211,7 @@ int main(void)
 		WORLD(a_missing_table_is_built_no_faster),
 		WORLD(a_route_that_may_be_back_is_found),
 		WORLD(routes_that_flap_cost_little),
+		WORLD(others_rules_are_read_aside),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
