@@ -22,6 +22,7 @@
 #define BUFFER_BYTES (64 * 1024)
 #define RECEIVE_BUFFER (8 * 1024 * 1024)
 #define SEND_BUFFER_SLACK 4096
+#define DISCARDS 256 /* at once */
 
 struct netlink {
 	int fd;
@@ -439,10 +440,12 @@ int netlink_receive(struct netlink *nl, netlink_callback *cb, void *arg)
 /* Ends: a socket that was overrun gets nothing new until it is empty. */
 int netlink_discard(struct netlink *nl)
 {
-	ssize_t len;
+	struct mmsghdr m[DISCARDS] = { 0 }; /* no room: not even copied */
+	int n;
 
 	do {
-		len = read_datagram(nl);
-	} while (len >= 0 || len == -ENOBUFS || len == -ENOSPC);
-	return len == -EAGAIN ? 0 : (int)len;
+		n = recvmmsg(nl->fd, m, DISCARDS, MSG_DONTWAIT, NULL);
+	} while (n > 0 ||
+		 (n < 0 && (errno == ENOBUFS || errno == EINTR)));
+	return errno == EAGAIN ? 0 : -errno;
 }
