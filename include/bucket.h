@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bucket: how often one track may move.
+ * bucket: how often something may be done.
  *
- * Owns one number: when the bucket will be full again. Twenty at once, then
- * two per second, at either end alike, so that whoever keeps to it never waits
- * for the other; what can wait leaves a few of them behind. Pure: time is an
- * argument. Never knows what a token is for.
+ * Owns the arithmetic of token buckets, and of each one number: when it will be
+ * full again. How much it holds and how fast it fills is its kind, which is the
+ * caller's. Pure: time is an argument. Never knows what a token is for.
  */
 #ifndef SACIPED_BUCKET_H
 #define SACIPED_BUCKET_H
@@ -13,9 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUCKET_BURST 20
-#define BUCKET_RESERVE 4 /* tokens that what can wait leaves behind */
-#define BUCKET_TOKEN_MS 500 /* for one more */
+struct bucket_kind {
+	uint32_t burst; /* tokens in a full one */
+	uint32_t reserve; /* of these, what can wait leaves behind */
+	uint32_t token_ms; /* for one more */
+};
 
 /* All zero: it is full. */
 struct bucket {
@@ -23,11 +24,15 @@ struct bucket {
 };
 
 /* When there is a token: `now_ms`, or later. */
-uint64_t bucket_next_ms(const struct bucket *b, uint64_t now_ms);
+uint64_t bucket_next_ms(const struct bucket *b, const struct bucket_kind *kind,
+			uint64_t now_ms);
 /* Takes one. False where there is none: nothing has changed. */
-bool bucket_take(struct bucket *b, uint64_t now_ms);
+bool bucket_take(struct bucket *b, const struct bucket_kind *kind,
+		 uint64_t now_ms);
 /* The same for what can wait: one more than the reserve. */
-uint64_t bucket_next_spare_ms(const struct bucket *b, uint64_t now_ms);
-bool bucket_take_spare(struct bucket *b, uint64_t now_ms);
+uint64_t bucket_next_spare_ms(const struct bucket *b,
+			      const struct bucket_kind *kind, uint64_t now_ms);
+bool bucket_take_spare(struct bucket *b, const struct bucket_kind *kind,
+		       uint64_t now_ms);
 
 #endif

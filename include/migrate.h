@@ -66,6 +66,13 @@
 #define MIGRATE_TOMBSTONE_MS 60000 /* for the executor of ACCEPT_DEL */
 #define MIGRATE_KERNEL_RETRY_MS 1000
 
+/* Numbers of one track: a token for each, at either end alike, so that whoever
+ * keeps to it never waits for the other. */
+#define MIGRATE_BURST 20
+#define MIGRATE_RESERVE 4
+#define MIGRATE_TOKEN_MS 500
+extern const struct bucket_kind migrate_numbers;
+
 #define MIGRATE_NEVER UINT64_MAX
 
 /*

@@ -14,8 +14,18 @@
 #include "peer_impl.h"
 
 #define PRIVILEGED_PORTS 1024
-#define SOURCE_REFILL_MS 1000
-#define STRANGERS_REFILL 4 /* in that time */
+
+#define SOURCE_TOKEN_MS 1000
+
+static const struct bucket_kind source_handshakes = {
+	.burst = PEER_SOURCE_BURST,
+	.token_ms = SOURCE_TOKEN_MS,
+};
+
+static const struct bucket_kind strangers_handshakes = {
+	.burst = PEER_STRANGERS_BURST,
+	.token_ms = SOURCE_TOKEN_MS / 4,
+};
 
 /* ---- shared ----------------------------------------------------------- */
 
@@ -234,26 +244,6 @@ static struct bucket *bucket_of(struct peer_table *t, struct bucket *buckets,
 	return &buckets[at % PEER_SOURCES];
 }
 
-/* One handshake of what there is: at most `burst`, `refill` more per second. */
-static bool bucket_take(struct bucket *b, uint64_t now_ms, unsigned int burst,
-			unsigned int refill)
-{
-	uint64_t more = (now_ms - b->filled_ms) / SOURCE_REFILL_MS * refill;
-
-	if (b->filled_ms == 0 || more >= burst) {
-		b->tokens = (uint8_t)burst;
-		b->filled_ms = now_ms;
-	} else if (more) {
-		more += b->tokens;
-		b->tokens = (uint8_t)(more < burst ? more : burst);
-		b->filled_ms = now_ms;
-	}
-	if (b->tokens == 0)
-		return false;
-	b->tokens--;
-	return true;
-}
-
 static uint32_t sockets_to(struct peer_table *t, const struct addr *remote)
 {
 	return t->ops.sockets ? t->ops.sockets(t->arg, remote) : 0;
@@ -278,14 +268,18 @@ static bool source_known(struct peer_table *t, const struct addr *remote)
 static bool source_take(struct peer_table *t, uint64_t now_ms,
 			const struct addr *source)
 {
-	unsigned int shares = shares_of(t, source);
+	const unsigned int shares = shares_of(t, source);
+	const struct bucket_kind kind = {
+		.burst = PEER_SOURCE_BURST * shares,
+		.token_ms = SOURCE_TOKEN_MS / shares,
+	};
 
 	if (!source_known(t, source) &&
-	    !bucket_take(bucket_of(t, t->source[2], source, true), now_ms,
-			 PEER_STRANGERS_BURST, STRANGERS_REFILL))
+	    !bucket_take(bucket_of(t, t->source[2], source, true),
+			 &strangers_handshakes, now_ms))
 		return false;
-	return bucket_take(bucket_of(t, t->source[1], source, false), now_ms,
-			   PEER_SOURCE_BURST * shares, shares);
+	return bucket_take(bucket_of(t, t->source[1], source, false), &kind,
+			   now_ms);
 }
 
 static void retry_send(struct peer_table *t, uint64_t now_ms,
@@ -332,8 +326,8 @@ static bool load_admits(struct peer_table *t, uint64_t now_ms,
 	if (memcmp(m->cookie, none, sizeof(none)) != 0)
 		table_count(t, COUNTER_HS_COOKIE_BAD);
 	if (!load &&
-	    bucket_take(bucket_of(t, t->source[0], &remote->addr, true), now_ms,
-			PEER_SOURCE_BURST, 1))
+	    bucket_take(bucket_of(t, t->source[0], &remote->addr, true),
+			&source_handshakes, now_ms))
 		return true;
 	retry_send(t, now_ms, local, remote, remote_index, m);
 	return false;

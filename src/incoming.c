@@ -246,7 +246,7 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	}
 	if (!t) {
 		if (addr_equal(&rx->remote.addr, &m->to) &&
-		    bucket_take(&a->unpaid, now_ms))
+		    bucket_take(&a->unpaid, &migrate_numbers, now_ms))
 			refuse_unknown(a, now_ms, rx, m);
 		return;
 	}

@@ -20,15 +20,17 @@ bool later_may_answer(const struct track *t, const struct wire_move *m,
 {
 	if (t->answered_seq == m->seq)
 		return now_ms >= t->answered_ms + MIGRATE_COPY_MS &&
-		       bucket_next_ms(&t->assoc->unpaid, now_ms) <= now_ms;
-	return bucket_next_ms(&t->answers, now_ms) <= now_ms;
+		       bucket_next_ms(&t->assoc->unpaid, &migrate_numbers,
+				      now_ms) <= now_ms;
+	return bucket_next_ms(&t->answers, &migrate_numbers, now_ms) <= now_ms;
 }
 
 void later_answered(struct track *t, const struct wire_move *m,
 		    uint64_t now_ms)
 {
 	(void)bucket_take(t->answered_seq == m->seq ? &t->assoc->unpaid :
-						      &t->answers, now_ms);
+						      &t->answers,
+			  &migrate_numbers, now_ms);
 	t->answered_seq = m->seq;
 	t->answered_ms = now_ms;
 	if (t->later && t->later->message.move.seq <= m->seq)
@@ -49,7 +51,8 @@ void later_keep(struct track *t, const struct peer_rx *rx)
 
 uint64_t later_due_ms(const struct track *t)
 {
-	return t->later ? bucket_next_ms(&t->answers, 0) : UINT64_MAX;
+	return t->later ? bucket_next_ms(&t->answers, &migrate_numbers, 0) :
+			  UINT64_MAX;
 }
 
 struct later *later_take(struct track *t)

@@ -10,6 +10,12 @@
 #include <assert.h>
 #include <string.h>
 
+const struct bucket_kind migrate_numbers = {
+	.burst = MIGRATE_BURST,
+	.reserve = MIGRATE_RESERVE,
+	.token_ms = MIGRATE_TOKEN_MS,
+};
+
 bool locator_equal(const struct locator *a, const struct locator *b)
 {
 	return a->ports == b->ports && addr_equal(&a->addr, &b->addr);

@@ -144,12 +144,16 @@ static void send_first(struct mover *m, uint32_t random, uint64_t now,
 		       struct migrate_actions *out)
 {
 	const bool spare = can_wait(m);
-	const bool paid = spare ? bucket_take_spare(&m->numbers, now) :
-				  bucket_take(&m->numbers, now);
+	const bool paid =
+		spare ? bucket_take_spare(&m->numbers, &migrate_numbers, now) :
+			bucket_take(&m->numbers, &migrate_numbers, now);
 
 	if (!paid && !MUTANT(numbers_unpaced)) {
-		m->repeat_ms = spare ? bucket_next_spare_ms(&m->numbers, now) :
-				       bucket_next_ms(&m->numbers, now);
+		m->repeat_ms =
+			spare ? bucket_next_spare_ms(&m->numbers,
+						     &migrate_numbers, now) :
+				bucket_next_ms(&m->numbers, &migrate_numbers,
+					       now);
 		return;
 	}
 	m->unsent = false;
@@ -992,7 +996,8 @@ void mover_forget_refusal(struct mover *m)
 
 bool mover_may_begin(const struct mover *m, uint64_t now_ms)
 {
-	return bucket_next_spare_ms(&m->numbers, now_ms) <= now_ms;
+	return bucket_next_spare_ms(&m->numbers, &migrate_numbers, now_ms) <=
+	       now_ms;
 }
 
 enum locator_role mover_role(const struct mover *m, unsigned int i)

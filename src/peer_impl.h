@@ -15,6 +15,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "bucket.h"
 #include "cookie.h"
 #include "noise.h"
 #include "peer.h"
@@ -195,11 +196,6 @@ enum standing {
 	STANDING_VALID, /* it has answered a challenge lately */
 	STANDING_OWN, /* of our own accord: few and small */
 	STANDING_OWED, /* no more bytes than came from there */
-};
-
-struct bucket {
-	uint64_t filled_ms;
-	uint8_t tokens;
 };
 
 struct peer_table {

@@ -191,9 +191,9 @@ void check_asked(struct world *w, struct host *h, unsigned int track,
 	if (a->seq == h->asked_seq[track])
 		return; /* repeated */
 	h->asked_seq[track] = a->seq;
-	for (unsigned int i = BUCKET_BURST; i <= n && i <= NUMBERS; i++)
+	for (unsigned int i = MIGRATE_BURST; i <= n && i <= NUMBERS; i++)
 		if (w->now - at[(n - i) % NUMBERS] <
-		    (i + 1 - BUCKET_BURST) * (uint64_t)BUCKET_TOKEN_MS)
+		    (i + 1 - MIGRATE_BURST) * (uint64_t)MIGRATE_TOKEN_MS)
 			fail(w, "host %d mover %u: %u numbers within %llu ms",
 			     h->id, track, i + 1,
 			     (unsigned long long)(w->now -

@@ -60,8 +60,9 @@ void host_hello(struct world *w, struct host *h)
 
 uint64_t host_later_due(const struct host *h, unsigned int track)
 {
-	return h->has_later[track] ? bucket_next_ms(&h->answers[track], 0) :
-				     MIGRATE_NEVER;
+	return h->has_later[track] ?
+		       bucket_next_ms(&h->answers[track], &migrate_numbers, 0) :
+		       MIGRATE_NEVER;
 }
 
 /* True where a MOVE with a new number is looked at now. */
@@ -72,12 +73,13 @@ static bool is_answered(struct world *w, struct host *h,
 
 	if (d->seq == h->answered_seq[t] ?
 		    w->now < h->answered_ms[t] + MIGRATE_COPY_MS :
-		    bucket_next_ms(&h->answers[t], w->now) > w->now)
+		    bucket_next_ms(&h->answers[t], &migrate_numbers, w->now) >
+			    w->now)
 		return false;
 	if (d->src != sim_addr_number(&d->to.addr))
 		return true;
 	if (d->seq != h->answered_seq[t])
-		bucket_take(&h->answers[t], w->now);
+		bucket_take(&h->answers[t], &migrate_numbers, w->now);
 	h->answered_seq[t] = d->seq;
 	h->answered_ms[t] = w->now;
 	if (h->later[t].seq <= d->seq)

@@ -341,7 +341,8 @@ static void checks_differ(struct world *w, struct host *h)
 		break;
 	case 4: /* its tokens are used up, the mover's are not */
 		for (unsigned int t = 0; t < TRACKS; t++)
-			while (bucket_take(&h->answers[t], w->now))
+			while (bucket_take(&h->answers[t], &migrate_numbers,
+					   w->now))
 				;
 		break;
 	}

@@ -132,7 +132,7 @@ static void looks_for_a_peer_are_bounded(void **state)
 		run(5);
 	}
 	assert_true(seen_track_of(&t)->follower.floor >=
-		    BUCKET_BURST - BUCKET_RESERVE);
+		    MIGRATE_BURST - MIGRATE_RESERVE);
 	assert_in_range(host[1].looks_at * 30ull, 30,
 			(clock_ms - since_ms) / 4 + 30);
 }
@@ -476,8 +476,8 @@ static void who_moves_too_often_is_told(void **state)
 		run(2);
 	} while (!err);
 	assert_int_equal(err, -EAGAIN);
-	assert_int_equal(n, BUCKET_BURST - BUCKET_RESERVE);
-	run(BUCKET_TOKEN_MS);
+	assert_int_equal(n, MIGRATE_BURST - MIGRATE_RESERVE);
+	run(MIGRATE_TOKEN_MS);
 	assert_int_equal(handover_move(own_track_of(&t), &to, clock_ms), 0);
 }
 

@@ -355,8 +355,8 @@ static void a_flood_of_moves_is_answered_now_and_then(void **state)
 		}
 		incoming_step(&a, ms);
 	}
-	assert_in_range(n_moves, BUCKET_BURST + 18, BUCKET_BURST + 20);
-	incoming_step(&a, NOW + 10000 + BUCKET_TOKEN_MS);
+	assert_in_range(n_moves, MIGRATE_BURST + 18, MIGRATE_BURST + 20);
+	incoming_step(&a, NOW + 10000 + MIGRATE_TOKEN_MS);
 	assert_int_equal(heard.type, FOLLOWER_MOVE);
 	assert_int_equal(heard.seq, seq);
 	assert_null(theirs.later);
@@ -367,7 +367,7 @@ static void empty_the_bucket(uint64_t *seq)
 {
 	struct wire_message m;
 
-	while (bucket_next_ms(&theirs.answers, NOW) <= NOW) {
+	while (bucket_next_ms(&theirs.answers, &migrate_numbers, NOW) <= NOW) {
 		m = move(++*seq, 2);
 		say(&m, 2, NOW);
 	}
@@ -382,7 +382,7 @@ static void a_refused_number_costs_one_token(void **state)
 	(void)state;
 	check = REASON_POLICY;
 	empty_the_bucket(&seq);
-	assert_int_equal(seq, BUCKET_BURST);
+	assert_int_equal(seq, MIGRATE_BURST);
 	m = move(seq, 2);
 	say(&m, 2, NOW + MIGRATE_COPY_MS - 1);
 	assert_int_equal(n_heard, 0); /* a copy */
@@ -400,7 +400,7 @@ static void copies_of_a_refused_number_are_bounded(void **state)
 	check = REASON_POLICY;
 	for (uint64_t ms = NOW; ms < NOW + 10000; ms++)
 		say(&m, 2, ms);
-	assert_in_range(n_moves, BUCKET_BURST + 18, BUCKET_BURST + 21);
+	assert_in_range(n_moves, MIGRATE_BURST + 18, MIGRATE_BURST + 21);
 	/* Its next number waits for none of them. */
 	m = move(2, 2);
 	say(&m, 2, NOW + 10000);
@@ -425,8 +425,8 @@ static void what_is_gone_is_heard_at_once(void **state)
 	m = move(seq - 1, 3); /* late: not the newest */
 	say(&m, 3, NOW);
 	check = REASON_NONE;
-	assert_int_equal(later_due_ms(&theirs), NOW + BUCKET_TOKEN_MS);
-	incoming_step(&a, NOW + BUCKET_TOKEN_MS);
+	assert_int_equal(later_due_ms(&theirs), NOW + MIGRATE_TOKEN_MS);
+	incoming_step(&a, NOW + MIGRATE_TOKEN_MS);
 	assert_int_equal(theirs.follower.state, FOLLOWER_OFFERED);
 	assert_int_equal(theirs.follower.pending, seq);
 }
@@ -449,7 +449,7 @@ static void ports_of_a_late_answer_are_kept(void **state)
 		say(&m, 3, NOW);
 		assert_int_equal(theirs.later != NULL, part);
 	}
-	incoming_step(&a, NOW + BUCKET_TOKEN_MS);
+	incoming_step(&a, NOW + MIGRATE_TOKEN_MS);
 	assert_int_equal(heard.check, REASON_NONE);
 	assert_int_equal(flow_port(&flows[2], FLOW_THEIRS, heard.to.ports),
 			 4711);
@@ -481,7 +481,7 @@ static void tracks_that_are_unknown_are_refused_now_and_then(void **state)
 		m = move(i + 1, 2);
 		say(&m, 2, NOW + i);
 	}
-	assert_in_range(n_sent, BUCKET_BURST + 18, BUCKET_BURST + 20);
+	assert_in_range(n_sent, MIGRATE_BURST + 18, MIGRATE_BURST + 20);
 }
 
 /* Its number is no secret: the peer can say ACCEPT from wherever it likes. */

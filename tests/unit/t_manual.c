@@ -206,13 +206,13 @@ static void timers_are_right(void **state)
 	assert_says("quiet %d ms without", QUIET_MS);
 	assert_says("pause %d s, doubling to %d s",
 		    REFUSALS_PAUSE_MIN_MS / 1000, REFUSALS_PAUSE_MAX_MS / 1000);
-	assert_says("there are %d at once, then %d per second", BUCKET_BURST,
-		    1000 / BUCKET_TOKEN_MS);
-	assert_says("leaves %d behind for one that cannot", BUCKET_RESERVE);
+	assert_says("there are %d at once, then %d per second", MIGRATE_BURST,
+		    1000 / MIGRATE_TOKEN_MS);
+	assert_says("leaves %d behind for one that cannot", MIGRATE_RESERVE);
 	assert_says("A copy that comes %d ms later or more is checked anew; "
 		    "for each peer there are %d of them at once, then %d per "
-		    "second", MIGRATE_COPY_MS, BUCKET_BURST,
-		    1000 / BUCKET_TOKEN_MS);
+		    "second", MIGRATE_COPY_MS, MIGRATE_BURST,
+		    1000 / MIGRATE_TOKEN_MS);
 	assert_says("lease %d s", MIGRATE_LEASE_MS / 1000);
 	assert_says("max(3 PTO, %d s)", MIGRATE_DRAIN_MIN_MS / 1000);
 	assert_says("tombstone %d s", MIGRATE_TOMBSTONE_MS / 1000);

@@ -20,13 +20,14 @@ static void twenty_at_once_then_two_per_second(void **state)
 	unsigned int n = 0;
 
 	(void)state;
-	while (bucket_take(&b, T0))
+	while (bucket_take(&b, &migrate_numbers, T0))
 		n++;
-	assert_int_equal(n, BUCKET_BURST);
-	assert_int_equal(bucket_next_ms(&b, T0), T0 + BUCKET_TOKEN_MS);
+	assert_int_equal(n, MIGRATE_BURST);
+	assert_int_equal(bucket_next_ms(&b, &migrate_numbers, T0),
+			 T0 + MIGRATE_TOKEN_MS);
 	for (uint64_t ms = T0; ms < T0 + 60000; ms++)
-		n += bucket_take(&b, ms);
-	assert_in_range(n, BUCKET_BURST + 119, BUCKET_BURST + 120);
+		n += bucket_take(&b, &migrate_numbers, ms);
+	assert_in_range(n, MIGRATE_BURST + 119, MIGRATE_BURST + 120);
 }
 
 static void a_bucket_fills_and_overflows(void **state)
@@ -35,13 +36,29 @@ static void a_bucket_fills_and_overflows(void **state)
 	unsigned int n = 0;
 
 	(void)state;
-	while (bucket_take(&b, T0))
+	while (bucket_take(&b, &migrate_numbers, T0))
 		;
-	assert_false(bucket_take(&b, T0 + BUCKET_TOKEN_MS - 1));
-	assert_true(bucket_take(&b, T0 + BUCKET_TOKEN_MS));
-	while (bucket_take(&b, T0 + 3600000))
+	assert_false(bucket_take(&b, &migrate_numbers,
+				 T0 + MIGRATE_TOKEN_MS - 1));
+	assert_true(bucket_take(&b, &migrate_numbers, T0 + MIGRATE_TOKEN_MS));
+	while (bucket_take(&b, &migrate_numbers, T0 + 3600000))
 		n++;
-	assert_int_equal(n, BUCKET_BURST);
+	assert_int_equal(n, MIGRATE_BURST);
+}
+
+/* Each kind has its own numbers. */
+static void a_bucket_is_as_large_as_its_kind(void **state)
+{
+	const struct bucket_kind small = { .burst = 3, .token_ms = 125 };
+	struct bucket b = { 0 };
+	unsigned int n = 0;
+
+	(void)state;
+	for (uint64_t ms = T0; ms < T0 + 1000; ms++)
+		n += bucket_take(&b, &small, ms);
+	assert_in_range(n, 10, 11);
+	assert_true(bucket_take_spare(&b, &small, T0 + 1000));
+	assert_false(bucket_take_spare(&b, &small, T0 + 1000));
 }
 
 /* ---- a mover with refusals --------------------------------------------- */
@@ -287,8 +304,8 @@ static void numbers_are_paced(void **state)
 		step((struct mover_event){ .type = MOVER_TIMER });
 		n += asked() != 0;
 	}
-	n += BUCKET_RESERVE;
-	assert_in_range(n, BUCKET_BURST + 18, BUCKET_BURST + 20);
+	n += MIGRATE_RESERVE;
+	assert_in_range(n, MIGRATE_BURST + 18, MIGRATE_BURST + 20);
 }
 
 static void what_waits_for_a_token_is_asked_for_then(void **state)
@@ -307,7 +324,7 @@ static void what_waits_for_a_token_is_asked_for_then(void **state)
 	do
 		timer();
 	while (!asked());
-	assert_int_equal(now, T0 + BUCKET_TOKEN_MS);
+	assert_int_equal(now, T0 + MIGRATE_TOKEN_MS);
 	assert_int_equal(asked(), 2);
 	now += 30;
 	step(accept);
@@ -326,9 +343,9 @@ static void what_can_wait_leaves_tokens_behind(void **state)
 		better(MIGRATE_CAUSE_OPERATOR, (uint8_t)(2 + i % 2));
 		n += asked() != 0;
 	}
-	assert_int_equal(n, BUCKET_BURST - BUCKET_RESERVE);
+	assert_int_equal(n, MIGRATE_BURST - MIGRATE_RESERVE);
 	assert_false(mover_may_begin(&m, now));
-	for (uint8_t i = 0; i < BUCKET_RESERVE; i++) {
+	for (uint8_t i = 0; i < MIGRATE_RESERVE; i++) {
 		gone(i ? MIGRATE_CAUSE_NEXT : MIGRATE_CAUSE_GONE,
 		     (uint8_t)(10 + i));
 		assert_int_equal(asked(), 10 + i);
@@ -339,7 +356,7 @@ static void what_can_wait_leaves_tokens_behind(void **state)
 	do
 		timer();
 	while (!asked());
-	assert_int_equal(now, T0 + BUCKET_TOKEN_MS);
+	assert_int_equal(now, T0 + MIGRATE_TOKEN_MS);
 	assert_int_equal(asked(), 20);
 }
 
@@ -369,6 +386,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(twenty_at_once_then_two_per_second),
 		cmocka_unit_test(a_bucket_fills_and_overflows),
+		cmocka_unit_test(a_bucket_is_as_large_as_its_kind),
 		MOVER(each_source_once_then_a_pause),
 		MOVER(what_was_refused_is_no_candidate),
 		MOVER(an_event_shortens_the_pause),
