@@ -141,6 +141,7 @@ struct track {
 	uint64_t greeted_seq; /* from where that move was offered */
 	struct bucket answers; /* a token for each number */
 	uint64_t answered_seq, answered_ms; /* that has had one last */
+	uint64_t looked_seq; /* that has had one of the peer's */
 	enum reason refused; /* its newest number was; NONE: it was not */
 	struct later *later;
 	struct move_parts parts;
@@ -244,6 +245,7 @@ struct assoc {
 	struct share pairs; /* that its flows were the first of */
 	uint32_t n_reserved; /* flows that it owns and has no session for */
 	uint64_t reserve_ms; /* until when at the latest; 0 there are none */
+	struct bucket moves; /* a token for each MOVE that is looked at */
 	struct bucket unpaid; /* a token for each REFUSE that no number of a
 			       * track has paid for */
 	struct unfit_path unfit[UNFIT_MAX];

@@ -72,6 +72,10 @@
 #define MIGRATE_RESERVE 4
 #define MIGRATE_TOKEN_MS 500
 extern const struct bucket_kind migrate_numbers;
+/* MOVEs of one peer that are looked at, of all its tracks. */
+#define MIGRATE_PEER_BURST 64
+#define MIGRATE_PEER_TOKEN_MS 125
+extern const struct bucket_kind migrate_peer;
 
 #define MIGRATE_NEVER UINT64_MAX
 

@@ -29,7 +29,10 @@ void incoming_step(struct assoc *a, uint64_t now_ms);
 /* May this MOVE, whose number is new, be looked at now? */
 bool later_may_answer(const struct track *t, const struct wire_move *m,
 		      uint64_t now_ms);
-/* It is: takes the token, the number's or a copy's. */
+/* It is about to be: takes a token of the peer's. False where another part of
+ * it has had one. */
+bool later_look(struct track *t, const struct wire_move *m, uint64_t now_ms);
+/* It was: takes the number's token, or a copy's. */
 void later_answered(struct track *t, const struct wire_move *m,
 		    uint64_t now_ms);
 /* Keeps it, where it is the newest, until there is a token. */

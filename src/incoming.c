@@ -204,10 +204,6 @@ static void move_later(struct track *t, uint64_t now_ms,
 	const struct wire_move *m = &rx->message->move;
 	struct follower_event ev;
 
-	if (!addr_equal(&rx->remote.addr, &m->to)) {
-		COUNT(t->assoc->d, RX_SOURCE_NOT_TO);
-		return;
-	}
 	if (t->answered_seq == m->seq)
 		return; /* a copy */
 	COUNT(t->assoc->d, MOVES_PACED);
@@ -233,14 +229,16 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	struct wire_refuse taken;
 	enum follower_class class;
 
-	if (t && follower_classify(&t->follower, m->seq) ==
-			 FOLLOWER_SEQ_NEW) {
+	/* One that was relayed costs nothing: the core counts it. */
+	if (t && addr_equal(&rx->remote.addr, &m->to) &&
+	    follower_classify(&t->follower, m->seq) == FOLLOWER_SEQ_NEW) {
 		if (!later_may_answer(t, m, now_ms)) {
 			move_later(t, now_ms, rx);
 			return;
 		}
 		/* Sockets first: they may be gone and the track with them. */
-		if (now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
+		if (later_look(t, m, now_ms) &&
+		    now_ms - a->d->dumped_ms > DUMP_PAUSE * a->d->dump_took_ms)
 			discover_prepare(a->d, now_ms);
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}

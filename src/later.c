@@ -2,9 +2,10 @@
 /*
  * later: how often the numbers of a peer's track are answered.
  *
- * Owns the tokens of its track and the newest MOVE that has none yet. Whoever
- * asks too often is answered late, never refused for it; copies of what was
- * answered are not answered at all, then. Never looks at what a MOVE wants.
+ * Owns the tokens of its track and of its peer, and the newest MOVE that has
+ * none yet. Whoever asks too often is answered late, never refused for it;
+ * copies of what was answered are not answered at all, then. Never looks at
+ * what a MOVE wants.
  */
 #include "daemon.h"
 
@@ -12,17 +13,38 @@
 
 #include "handover_impl.h"
 
+/* When its peer has a token. All parts of a MOVE cost one, and so does a copy
+ * of what was refused: each leads to a look at sockets, and may to work of the
+ * kernel's, which other peers wait for. */
+static uint64_t peer_next_ms(const struct track *t, uint64_t seq,
+			     uint64_t now_ms)
+{
+	if (t->looked_seq == seq && t->answered_seq != seq)
+		return now_ms;
+	return bucket_next_ms(&t->assoc->moves, &migrate_peer, now_ms);
+}
+
 /* A number that was refused may be asked for again, as the answer may be lost,
  * but copies of its MOVE are answered once. What that costs comes out of the
  * peer's bucket: the track's is as full as the mover takes it to be. */
 bool later_may_answer(const struct track *t, const struct wire_move *m,
 		      uint64_t now_ms)
 {
+	if (peer_next_ms(t, m->seq, now_ms) > now_ms)
+		return false;
 	if (t->answered_seq == m->seq)
 		return now_ms >= t->answered_ms + MIGRATE_COPY_MS &&
 		       bucket_next_ms(&t->assoc->unpaid, &migrate_numbers,
 				      now_ms) <= now_ms;
 	return bucket_next_ms(&t->answers, &migrate_numbers, now_ms) <= now_ms;
+}
+
+bool later_look(struct track *t, const struct wire_move *m, uint64_t now_ms)
+{
+	if (t->looked_seq == m->seq && t->answered_seq != m->seq)
+		return false;
+	t->looked_seq = m->seq;
+	return bucket_take(&t->assoc->moves, &migrate_peer, now_ms);
 }
 
 void later_answered(struct track *t, const struct wire_move *m,
@@ -51,8 +73,13 @@ void later_keep(struct track *t, const struct peer_rx *rx)
 
 uint64_t later_due_ms(const struct track *t)
 {
-	return t->later ? bucket_next_ms(&t->answers, &migrate_numbers, 0) :
-			  UINT64_MAX;
+	uint64_t ms, peer_ms;
+
+	if (!t->later)
+		return UINT64_MAX;
+	ms = bucket_next_ms(&t->answers, &migrate_numbers, 0);
+	peer_ms = peer_next_ms(t, t->later->message.move.seq, 0);
+	return peer_ms > ms ? peer_ms : ms;
 }
 
 struct later *later_take(struct track *t)

@@ -16,6 +16,11 @@ const struct bucket_kind migrate_numbers = {
 	.token_ms = MIGRATE_TOKEN_MS,
 };
 
+const struct bucket_kind migrate_peer = {
+	.burst = MIGRATE_PEER_BURST,
+	.token_ms = MIGRATE_PEER_TOKEN_MS,
+};
+
 bool locator_equal(const struct locator *a, const struct locator *b)
 {
 	return a->ports == b->ports && addr_equal(&a->addr, &b->addr);

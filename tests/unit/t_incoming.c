@@ -39,11 +39,12 @@
 #include "../../src/later.c"
 
 #define N_FLOWS 5
+#define N_MORE 16 /* tracks without flows, numbered from 1 */
 #define NOW 100000
 
 static struct daemon d;
 static struct assoc a;
-static struct track ours, theirs;
+static struct track ours, theirs, more[N_MORE];
 static struct flow flows[N_FLOWS];
 static struct follower_event heard;
 static unsigned int n_heard, n_dumps, n_proved, n_probes, n_sent, n_moves;
@@ -174,8 +175,9 @@ void track_look(const struct track *t, const struct addr *x)
 struct track *track_find(const struct assoc *of, enum flow_side side,
 			 uint32_t id)
 {
-	(void)of, (void)id;
-	return no_track ? NULL : side == FLOW_OURS ? &ours : &theirs;
+	(void)of;
+	return no_track ? NULL : side == FLOW_OURS ? &ours :
+	       id ? &more[id - 1] : &theirs;
 }
 
 int divert_read_out(struct daemon *to)
@@ -225,12 +227,17 @@ static int start(void **state)
 	(void)state;
 	free(theirs.parts.port);
 	free(theirs.later);
+	for (int i = 0; i < N_MORE; i++) {
+		free(more[i].parts.port);
+		free(more[i].later);
+	}
 	for (int i = 0; i < N_FLOWS; i++)
 		free(flows[i].transit);
 	memset(&d, 0, sizeof(d));
 	memset(&a, 0, sizeof(a));
 	memset(&ours, 0, sizeof(ours));
 	memset(&theirs, 0, sizeof(theirs));
+	memset(more, 0, sizeof(more));
 	memset(flows, 0, sizeof(flows));
 	n_heard = n_dumps = n_proved = n_probes = n_sent = n_moves = 0;
 	check = REASON_NONE;
@@ -243,6 +250,13 @@ static int start(void **state)
 	flow_group_init(&theirs.group);
 	mover_init(&ours.mover, 7, &(struct locator){ .addr = at(9).addr });
 	follower_init(&theirs.follower, 8, &l);
+	for (unsigned int i = 0; i < N_MORE; i++) {
+		more[i].assoc = &a;
+		more[i].side = FLOW_THEIRS;
+		LIST_INSERT_HEAD(&a.tracks[FLOW_THEIRS], &more[i], entry);
+		flow_group_init(&more[i].group);
+		follower_init(&more[i].follower, i + 1, &l);
+	}
 	for (int i = 0; i < N_FLOWS; i++) {
 		flows[i].claim.flow_id = 100 + (uint64_t)i;
 		flow_group_enter(&flows[i], FLOW_THEIRS, &theirs.group);
@@ -484,6 +498,108 @@ static void tracks_that_are_unknown_are_refused_now_and_then(void **state)
 	assert_in_range(n_sent, MIGRATE_BURST + 18, MIGRATE_BURST + 20);
 }
 
+static struct wire_message move_of(uint32_t track, uint64_t seq, uint8_t to)
+{
+	struct wire_message m = move(seq, to);
+
+	if (!track)
+		return m;
+	m.move.track = track;
+	m.move.count = 0;
+	memset(m.move.digest, 0, sizeof(m.move.digest));
+	return m;
+}
+
+/* Each of its tracks has tokens left. */
+static void a_peer_has_one_bucket_for_all_tracks(void **state)
+{
+	unsigned int paced;
+	uint64_t seq = 0;
+
+	(void)state;
+	for (uint64_t ms = NOW; ms < NOW + 10000; ms += 10) {
+		seq++;
+		for (uint32_t i = 0; i < N_MORE; i++) {
+			struct wire_message m = move_of(i + 1, seq, 2);
+
+			say(&m, 2, ms);
+		}
+		incoming_step(&a, ms);
+	}
+	assert_in_range(n_moves, MIGRATE_PEER_BURST + 78,
+			MIGRATE_PEER_BURST + 81);
+	paced = (unsigned int)d.counters.value[COUNTER_MOVES_PACED];
+	assert_true(paced > 10000);
+	/* The newest of each is answered in the end, and nothing else. */
+	n_moves = 0;
+	for (uint64_t ms = NOW + 10000; ms < NOW + 30000; ms++)
+		incoming_step(&a, ms);
+	assert_in_range(n_moves, N_MORE - 1, N_MORE);
+	for (uint32_t i = 0; i < N_MORE; i++) {
+		assert_null(more[i].later);
+		assert_int_equal(more[i].follower.pending, seq);
+	}
+}
+
+/* No PROVE follows, but each is looked at. */
+static void moves_to_where_it_is_cost_tokens_too(void **state)
+{
+	struct wire_message m;
+	uint64_t seq = 0;
+
+	(void)state;
+	for (uint64_t ms = NOW; ms < NOW + 10000; ms++) {
+		m = move_of(1 + seq % N_MORE, seq / N_MORE + 1, 1);
+		seq++;
+		say(&m, 1, ms);
+	}
+	assert_in_range(n_moves, MIGRATE_PEER_BURST + 78,
+			MIGRATE_PEER_BURST + 81);
+}
+
+/* Its first part has the sockets looked at, and the second never comes. */
+static void a_part_of_a_move_costs_a_token_too(void **state)
+{
+	uint64_t seq = 0;
+
+	(void)state;
+	d.dumped_ms = NOW - 1;
+	for (uint64_t ms = NOW; ms < NOW + 10000; ms++) {
+		struct wire_message m = move(++seq, 2);
+
+		m.move.parts = 2;
+		say(&m, 2, ms);
+	}
+	assert_in_range(n_dumps, MIGRATE_PEER_BURST, MIGRATE_PEER_BURST + 81);
+	/* Those of one number cost one together. */
+	n_dumps = 0;
+	for (uint64_t ms = NOW + 20000; ms < NOW + 20200; ms++) {
+		struct wire_message m = move(seq + 1, 2);
+
+		m.move.parts = 200;
+		m.move.part = (uint16_t)(ms - NOW - 20000);
+		say(&m, 2, ms);
+	}
+	assert_int_equal(n_dumps, 1);
+	assert_int_equal(heard.type, FOLLOWER_MOVE);
+	assert_int_equal(theirs.follower.pending, seq + 1);
+}
+
+static void a_relayed_move_costs_nothing(void **state)
+{
+	struct wire_message m;
+
+	(void)state;
+	for (uint64_t ms = NOW; ms < NOW + 1000; ms++) {
+		m = move(ms, 2);
+		say(&m, 66, ms);
+	}
+	assert_int_equal(n_dumps, 0);
+	m = move(1, 2);
+	say(&m, 2, NOW + 1000);
+	assert_int_equal(theirs.follower.state, FOLLOWER_OFFERED);
+}
+
 /* Its number is no secret: the peer can say ACCEPT from wherever it likes. */
 static void accept_proves_no_address(void **state)
 {
@@ -551,6 +667,10 @@ int main(void)
 		T(ports_of_a_late_answer_are_kept),
 		T(a_new_session_forgets_what_waits),
 		T(tracks_that_are_unknown_are_refused_now_and_then),
+		T(a_peer_has_one_bucket_for_all_tracks),
+		T(moves_to_where_it_is_cost_tokens_too),
+		T(a_part_of_a_move_costs_a_token_too),
+		T(a_relayed_move_costs_nothing),
 		T(accept_proves_no_address),
 		T(prove_proves_once),
 	};

@@ -209,6 +209,9 @@ static void timers_are_right(void **state)
 	assert_says("there are %d at once, then %d per second", MIGRATE_BURST,
 		    1000 / MIGRATE_TOKEN_MS);
 	assert_says("leaves %d behind for one that cannot", MIGRATE_RESERVE);
+	assert_says("for all tracks of a peer there are %d at once, then %d "
+		    "per second", MIGRATE_PEER_BURST,
+		    1000 / MIGRATE_PEER_TOKEN_MS);
 	assert_says("A copy that comes %d ms later or more is checked anew; "
 		    "for each peer there are %d of them at once, then %d per "
 		    "second", MIGRATE_COPY_MS, MIGRATE_BURST,
