@@ -77,6 +77,10 @@ extern const struct bucket_kind migrate_numbers;
 #define MIGRATE_PEER_TOKEN_MS 125
 extern const struct bucket_kind migrate_peer;
 
+/* A peer's number is not further ahead of the last one that was seen: nobody
+ * uses up so many, and one that was taken would make all that follow old. */
+#define MIGRATE_JUMP_MAX ((uint64_t)1 << 32)
+
 #define MIGRATE_NEVER UINT64_MAX
 
 /*
@@ -339,6 +343,7 @@ enum follower_class {
 	FOLLOWER_SEQ_STALE, /* ignored, counted */
 	FOLLOWER_SEQ_COMMITTED, /* DONE is repeated */
 	FOLLOWER_SEQ_PENDING, /* ACCEPT is repeated */
+	FOLLOWER_SEQ_FAR, /* ignored, counted: past MIGRATE_JUMP_MAX */
 	FOLLOWER_SEQ_NEW, /* `check` and `to.ports` of the event count */
 };
 
@@ -384,6 +389,8 @@ void follower_init(struct follower *f, uint32_t track,
 /* What a MOVE with that number is: the expensive checks (digest, tuples) are
  * needed only where NEW. */
 enum follower_class follower_classify(const struct follower *f, uint64_t seq);
+/* Past MIGRATE_JUMP_MAX. `f` is NULL for a track that is not known. */
+bool follower_is_far(const struct follower *f, uint64_t seq);
 void follower_step(struct follower *f, const struct follower_event *ev,
 		   uint64_t now_ms, struct migrate_actions *out);
 void follower_rollback(struct follower *f, const struct follower *before,

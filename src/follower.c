@@ -144,6 +144,13 @@ static void cancel(struct follower *f, struct migrate_actions *out)
 		a->until_ms = f->lease_ms;
 }
 
+bool follower_is_far(const struct follower *f, uint64_t seq)
+{
+	const uint64_t seen = f ? f->floor : 0;
+
+	return seq > seen && seq - seen > MIGRATE_JUMP_MAX;
+}
+
 enum follower_class follower_classify(const struct follower *f, uint64_t seq)
 {
 	if (seq == f->committed)
@@ -152,7 +159,7 @@ enum follower_class follower_classify(const struct follower *f, uint64_t seq)
 		return FOLLOWER_SEQ_PENDING;
 	if (seq < f->floor && !MUTANT(stale_taken))
 		return FOLLOWER_SEQ_STALE;
-	return FOLLOWER_SEQ_NEW;
+	return follower_is_far(f, seq) ? FOLLOWER_SEQ_FAR : FOLLOWER_SEQ_NEW;
 }
 
 static void move_new(struct follower *f, const struct follower_event *ev,
@@ -234,6 +241,10 @@ static void on_move(struct follower *f, const struct follower_event *ev,
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
 			     &ev->to);
 		break;
+	case FOLLOWER_SEQ_FAR:
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, ev->seq,
+			     &ev->to);
+		break;
 	case FOLLOWER_SEQ_COMMITTED:
 		if (!f->gone && addr_equal(&ev->to.addr, &f->sending.addr))
 			send_done(f, now, out);
@@ -275,6 +286,21 @@ static void on_prove(struct follower *f, const struct follower_event *ev,
 		rtt_add_sample(&f->rtt, now - f->accept_ms);
 	memcpy(f->proved, f->challenge, sizeof(f->proved));
 	commit(f, ev->seq, &f->offer, true, now, out);
+}
+
+/* We lost what we had committed: where we send to is not where the peer is.
+ * Its MOVE will come. */
+static void on_sync(struct follower *f, const struct follower_event *ev,
+		    uint64_t now, struct migrate_actions *out)
+{
+	if (ev->seq <= f->committed ||
+	    addr_equal(&ev->to.addr, &f->sending.addr))
+		return;
+	if (follower_is_far(f, ev->seq))
+		actions_note(out, COUNTER_RX_UNEXPECTED, REASON_NONE, ev->seq,
+			     &ev->to);
+	else
+		hold(f, now, out);
 }
 
 static void on_timer(struct follower *f, uint64_t now,
@@ -322,11 +348,7 @@ void follower_step(struct follower *f, const struct follower_event *ev,
 		on_timer(f, now_ms, out);
 		break;
 	case FOLLOWER_SYNC:
-		/* We lost what we had committed: where we send to is not
-		 * where the peer is. Its MOVE will come. */
-		if (ev->seq > f->committed &&
-		    !addr_equal(&ev->to.addr, &f->sending.addr))
-			hold(f, now_ms, out);
+		on_sync(f, ev, now_ms, out);
 		break;
 	case FOLLOWER_GONE:
 		on_gone(f, ev, now_ms, out);

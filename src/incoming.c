@@ -243,7 +243,9 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 		t = track_find(a, FLOW_THEIRS, m->track);
 	}
 	if (!t) {
-		if (addr_equal(&rx->remote.addr, &m->to) &&
+		if (follower_is_far(NULL, m->seq))
+			COUNT(a->d, RX_UNEXPECTED);
+		else if (addr_equal(&rx->remote.addr, &m->to) &&
 		    bucket_take(&a->unpaid, &migrate_numbers, now_ms))
 			refuse_unknown(a, now_ms, rx, m);
 		return;

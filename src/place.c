@@ -68,6 +68,8 @@ enum place_answer place_judge(const struct place_entry *e,
 
 	if ((to && to == from) || MUTANT(place_unchecked))
 		return PLACE_AGREED;
+	if (follower_is_far(to, named->seq))
+		return PLACE_LATER;
 	/* A MOVE under way names the flows that it found. */
 	if (from && from->state != FOLLOWER_STEADY)
 		return PLACE_LATER;

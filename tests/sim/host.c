@@ -315,6 +315,7 @@ static unsigned int follower_column_of(const struct follower *f,
 			return 0;
 		switch (follower_classify(f, ev->seq)) {
 		case FOLLOWER_SEQ_STALE:
+		case FOLLOWER_SEQ_FAR:
 			return 1;
 		case FOLLOWER_SEQ_COMMITTED:
 			return 2;

@@ -119,7 +119,7 @@ static inline struct journal_record follower_record(void)
 	r.track.remote = current.addr;
 	follower_init(&r.track.follower, r.track.key.id, &current);
 	ev.type = FOLLOWER_MOVE;
-	ev.seq = UINT64_MAX - 1;
+	ev.seq = MIGRATE_JUMP_MAX;
 	ev.to = locator("2001:db8::2", 0);
 	ev.source = ev.to.addr;
 	ev.from_gone = true;

@@ -585,6 +585,21 @@ static void a_part_of_a_move_costs_a_token_too(void **state)
 	assert_int_equal(theirs.follower.pending, seq + 1);
 }
 
+/* Of no track that is known, as of one that is. */
+static void a_number_that_jumps_is_not_answered(void **state)
+{
+	struct wire_message m = move(UINT64_MAX, 2);
+
+	(void)state;
+	say(&m, 2, NOW);
+	assert_int_equal(n_dumps, 0);
+	assert_int_equal(theirs.follower.floor, 1);
+	no_track = true;
+	say(&m, 2, NOW);
+	assert_int_equal(n_sent, 0);
+	assert_int_equal(d.counters.value[COUNTER_RX_UNEXPECTED], 1);
+}
+
 static void a_relayed_move_costs_nothing(void **state)
 {
 	struct wire_message m;
@@ -671,6 +686,7 @@ int main(void)
 		T(moves_to_where_it_is_cost_tokens_too),
 		T(a_part_of_a_move_costs_a_token_too),
 		T(a_relayed_move_costs_nothing),
+		T(a_number_that_jumps_is_not_answered),
 		T(accept_proves_no_address),
 		T(prove_proves_once),
 	};

@@ -216,6 +216,8 @@ static void timers_are_right(void **state)
 		    "for each peer there are %d of them at once, then %d per "
 		    "second", MIGRATE_COPY_MS, MIGRATE_BURST,
 		    1000 / MIGRATE_TOKEN_MS);
+	assert_true(MIGRATE_JUMP_MAX == (uint64_t)1 << 32);
+	assert_says("and its seq is at most 2^32 more than");
 	assert_says("lease %d s", MIGRATE_LEASE_MS / 1000);
 	assert_says("max(3 PTO, %d s)", MIGRATE_DRAIN_MIN_MS / 1000);
 	assert_says("tombstone %d s", MIGRATE_TOMBSTONE_MS / 1000);

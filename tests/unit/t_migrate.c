@@ -1590,6 +1590,40 @@ static void stale_number_is_dropped(void **state)
 	assert_locator(follower_locator(&f), N);
 }
 
+/* One that is taken makes all that follow old. */
+static void a_number_that_jumps_is_dropped(void **state)
+{
+	struct follower before;
+
+	(void)state;
+	move(3, N, false, REASON_NONE);
+	prove(3, N, 3);
+	before = f;
+	move(UINT64_MAX, O, true, REASON_NONE);
+	assert_memory_equal(&f, &before, sizeof(f));
+	assert_true(noted(COUNTER_RX_UNEXPECTED));
+	assert_null(sent(MIGRATE_REFUSE));
+	move(UINT64_MAX, O, true, REASON_POLICY);
+	assert_memory_equal(&f, &before, sizeof(f));
+	follower_event((struct follower_event){
+		.type = FOLLOWER_GONE, .seq = UINT64_MAX, .source = O.addr,
+		.to = O, .from_gone = true });
+	assert_memory_equal(&f, &before, sizeof(f));
+	move(f.floor + MIGRATE_JUMP_MAX + 1, O, false, REASON_NONE);
+	assert_memory_equal(&f, &before, sizeof(f));
+	move(f.floor + MIGRATE_JUMP_MAX, O, false, REASON_NONE);
+	assert_int_equal(f.state, FOLLOWER_OFFERED);
+}
+
+static void sync_that_jumps_holds_nothing(void **state)
+{
+	(void)state;
+	follower_event((struct follower_event){
+		.type = FOLLOWER_SYNC, .seq = UINT64_MAX, .to = N });
+	assert_false(follower_holds(&f));
+	assert_true(noted(COUNTER_RX_UNEXPECTED));
+}
+
 static void move_to_where_it_sends_commits_at_once(void **state)
 {
 	struct locator n = N;
@@ -1811,6 +1845,8 @@ int main(void)
 		FOLLOWER(prove_wrong_changes_nothing),
 		FOLLOWER(committed_number_repeats_done),
 		FOLLOWER(stale_number_is_dropped),
+		FOLLOWER(a_number_that_jumps_is_dropped),
+		FOLLOWER(sync_that_jumps_holds_nothing),
 		FOLLOWER(move_to_where_it_sends_commits_at_once),
 		FOLLOWER(move_of_ports_needs_a_prove),
 		FOLLOWER(newer_move_cancels_the_pending_one),

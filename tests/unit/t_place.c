@@ -67,6 +67,19 @@ static void both_ends_must_agree(void **state)
 			 PLACE_LATER);
 }
 
+static void no_place_is_numbered_beyond_all_moves(void **state)
+{
+	struct follower f = follower_at("10.0.0.1", 0);
+
+	(void)state;
+	assert_int_equal(judge(&f, NULL, "10.0.0.1", UINT64_MAX, "10.0.0.1",
+			       false), PLACE_LATER);
+	assert_int_equal(judge(NULL, NULL, "10.0.0.1", UINT64_MAX, "10.0.0.1",
+			       false), PLACE_LATER);
+	assert_int_equal(judge(NULL, NULL, "10.0.0.1", MIGRATE_JUMP_MAX,
+			       "10.0.0.1", false), PLACE_AGREED);
+}
+
 static void nothing_enters_or_leaves_on_an_offer(void **state)
 {
 	struct follower f = follower_at("10.0.0.1", 0);
@@ -415,6 +428,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_ends_must_agree),
+		cmocka_unit_test(no_place_is_numbered_beyond_all_moves),
 		cmocka_unit_test(nothing_enters_or_leaves_on_an_offer),
 		cmocka_unit_test(nobody_goes_home_by_a_name),
 		cmocka_unit_test(a_change_of_tracks_changes_nothing_else),
