@@ -473,6 +473,9 @@ void divert_released(struct daemon *d, struct divert_released *r);
 /* Gives back what waits in vain (hold_take_stale()). Was a segment among it? */
 bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
 		       bool first);
+/* And what is too old (hold_take_old()). Was a segment among it? */
+bool divert_drop_old(struct daemon *d, struct flow *f, uint64_t before_ms,
+		     uint64_t segments_ms);
 /* Gives back what was to leave by an interface that is gone. */
 void divert_drop_link(struct daemon *d, uint32_t ifindex);
 /* Gives back the kernel's packets of a flow that ends. */
@@ -834,6 +837,8 @@ void waiting_step(struct daemon *d, uint64_t now_ms);
 /* ---- stale.c ---------------------------------------------------------- */
 
 #define STALE_MS 1000 /* a segment is not held for longer */
+#define STALE_DATAGRAM_MS 20000 /* nor is what is no segment for this, ... */
+#define STALE_MOST_MS 120000 /* ... and nothing for TCP's longest timer */
 #define STALE_LOOKUPS_MAX 256 /* of sockets in one step: 10 us each */
 
 enum hold_kind stale_kind(const struct pkt *p);
@@ -844,7 +849,7 @@ void stale_begin(struct daemon *d, uint64_t now_ms);
 void stale_end(struct daemon *d, struct flow *f, unsigned int *lookups);
 /* Does the packet give back a time stamp from before such a hold? */
 bool stale_echo(struct flow *f, const struct pkt *p, const uint8_t *data);
-/* Gives up the segments that were held for too long. */
+/* Gives up what was held for too long. */
 void stale_step(struct daemon *d, uint64_t now_ms);
 
 /* ---- wake.c ----------------------------------------------------------- */

@@ -74,7 +74,7 @@ struct hold_limits {
 struct hold_counters {
 	uint64_t held; /* accepted by hold_push() */
 	uint64_t released; /* taken by hold_pop() */
-	uint64_t stale; /* taken by hold_take_stale() */
+	uint64_t stale; /* taken by hold_take_stale() or hold_take_old() */
 	uint64_t gone; /* taken by hold_take_link() */
 	uint64_t full; /* turned away: a bound of all flows, or no memory */
 	uint64_t share_full; /* turned away: its peer has its share */
@@ -123,6 +123,11 @@ const struct hold_packet *hold_first_segment(const struct hold_flow *f);
  */
 bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 		     bool first, struct hold_list *out);
+/* Moves to `out` (initialized), in order, what came before `before_ms`, but of
+ * segments only what came before `segments_ms`, which is not later. Returns
+ * whether a segment was among them. */
+bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		   uint64_t segments_ms, struct hold_list *out);
 /* Moves to `out` (initialized), in order, what was to leave by this interface.
  * Returns whether a segment was among them. */
 bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,

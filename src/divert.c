@@ -563,23 +563,40 @@ void divert_released(struct daemon *d, struct divert_released *r)
 	release_flush(d, r);
 }
 
+static void drop_stale(struct daemon *d, struct hold_list *stale)
+{
+	struct hold_packet *h;
+
+	if (STAILQ_EMPTY(stale))
+		return;
+	while ((h = STAILQ_FIRST(stale))) {
+		STAILQ_REMOVE_HEAD(stale, entry);
+		drop(d, queue_of(d, h), h->id);
+		COUNT(d, PKT_HOLD_STALE);
+		free(h);
+	}
+	flush_held(d);
+}
+
 bool divert_drop_stale(struct daemon *d, struct flow *f, uint64_t before_ms,
 		       bool first)
 {
 	struct hold_list stale = STAILQ_HEAD_INITIALIZER(stale);
 	bool segment = hold_take_stale(&d->hold, &f->transit->held, before_ms,
 				       first, &stale);
-	struct hold_packet *h;
 
-	if (STAILQ_EMPTY(&stale))
-		return false;
-	while ((h = STAILQ_FIRST(&stale))) {
-		STAILQ_REMOVE_HEAD(&stale, entry);
-		drop(d, queue_of(d, h), h->id);
-		COUNT(d, PKT_HOLD_STALE);
-		free(h);
-	}
-	flush_held(d);
+	drop_stale(d, &stale);
+	return segment;
+}
+
+bool divert_drop_old(struct daemon *d, struct flow *f, uint64_t before_ms,
+		     uint64_t segments_ms)
+{
+	struct hold_list old = STAILQ_HEAD_INITIALIZER(old);
+	bool segment = hold_take_old(&d->hold, &f->transit->held, before_ms,
+				     segments_ms, &old);
+
+	drop_stale(d, &old);
 	return segment;
 }
 

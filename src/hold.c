@@ -197,6 +197,31 @@ bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 	return segment;
 }
 
+bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		   uint64_t segments_ms, struct hold_list *out)
+{
+	bool waited = !STAILQ_EMPTY(&f->list), segment = false;
+	struct hold_list stay = STAILQ_HEAD_INITIALIZER(stay);
+	struct hold_packet *p;
+
+	while ((p = STAILQ_FIRST(&f->list)) && p->at_ms < before_ms) {
+		STAILQ_REMOVE_HEAD(&f->list, entry);
+		if (p->kind == HOLD_SEGMENT && p->at_ms >= segments_ms) {
+			STAILQ_INSERT_TAIL(&stay, p, entry);
+			continue;
+		}
+		segment = segment || p->kind == HOLD_SEGMENT;
+		STAILQ_INSERT_TAIL(out, p, entry);
+		uncount(h, f, p);
+		h->counters.stale++;
+	}
+	STAILQ_CONCAT(&stay, &f->list);
+	STAILQ_CONCAT(&f->list, &stay);
+	if (waited && STAILQ_EMPTY(&f->list))
+		LIST_REMOVE(f, in_waiting);
+	return segment;
+}
+
 bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,
 		    struct hold_list *out)
 {

@@ -22,7 +22,11 @@
  * hold so long it gives none back (rewrite_forget_echo()), and neither does
  * what the socket sends until it has heard something newer.
  *
- * Owns that rule. Never touches datagrams.
+ * A hold may have no end, as the peer is away for good or wants it so. No
+ * datagram is held for more than twenty seconds, as who waits for it has sent
+ * another, and no segment for longer than the longest timer of TCP.
+ *
+ * Owns these rules.
  */
 #include "daemon.h"
 
@@ -95,6 +99,9 @@ static void give_up(struct daemon *d, struct flow *f, uint64_t now_ms,
 		first = has_timed_out(d, f, now_ms - h->at_ms);
 	}
 	if (divert_drop_stale(d, f, now_ms - STALE_MS, first))
+		f->transit->stale = true;
+	if (divert_drop_old(d, f, now_ms - STALE_DATAGRAM_MS,
+			    now_ms - STALE_MOST_MS))
 		f->transit->stale = true;
 }
 

@@ -532,6 +532,33 @@ static void events_that_never_end_have_a_look_a_second(void **state)
 	}
 }
 
+/* The locator is gone, and no other comes. */
+static void nothing_is_held_for_as_long_as_the_hold(void **state)
+{
+	struct tuple t = tuple_of("10.0.0.1", 40000, "10.0.0.2", 53);
+	struct tuple r;
+	uint32_t id;
+
+	(void)state;
+	t.proto = IPPROTO_UDP;
+	r = tuple_reverse(&t);
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	run(9000);
+	assert_true(both_own(&t));
+	addr_remove(&host[0], "10.0.0.1");
+	assert_true(flow_at(&host[0], &t)->hold);
+	id = packet_queue(&host[0], &t, true);
+	on_queue_out(0, host[0].d);
+	run(STALE_DATAGRAM_MS - 1000);
+	assert_int_equal(host[0].fate[id], WAITS);
+	assert_int_equal(host[0].d->hold.packets, 1);
+	run(2000);
+	assert_int_equal(host[0].fate[id], DROPPED);
+	assert_int_equal(host[0].d->hold.packets, 0);
+	assert_true(flow_at(&host[0], &t)->hold);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -559,6 +586,7 @@ int main(void)
 		WORLD(who_moves_too_often_is_told),
 		WORLD(an_address_that_goes_then_waits_for_nothing),
 		WORLD(events_that_never_end_have_a_look_a_second),
+		WORLD(nothing_is_held_for_as_long_as_the_hold),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

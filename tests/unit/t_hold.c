@@ -405,6 +405,33 @@ static void the_last_ack_stays(void **state)
 	drain(&h, &f);
 }
 
+static void nothing_is_held_for_ever(void **state)
+{
+	const uint32_t gone[] = { 1, 3 }, rest[] = { 2, 4 };
+	struct hold_list out = STAILQ_HEAD_INITIALIZER(out);
+	struct hold_flow f;
+	struct hold h;
+
+	(void)state;
+	hold_init(&h, NULL);
+	hold_flow_init(&f, NULL);
+	push_tcp(&h, &f, 1, HOLD_ANY, 1);
+	push_tcp(&h, &f, 2, HOLD_SEGMENT, 2);
+	push_tcp(&h, &f, 3, HOLD_ACK, 3);
+	push_tcp(&h, &f, 50, HOLD_ANY, 4);
+	assert_false(hold_take_old(&h, &f, 1, 1, &out));
+	assert_false(hold_take_old(&h, &f, 50, 2, &out));
+	check_ids(&out, gone, 2);
+	assert_int_equal(f.packets, 2);
+	assert_int_equal(hold_peek(&f)->id, 2);
+	assert_false(LIST_EMPTY(&h.waiting));
+	assert_true(hold_take_old(&h, &f, 51, 3, &out));
+	check_ids(&out, rest, 2);
+	assert_int_equal(h.packets, 0);
+	assert_int_equal(h.bytes, 0);
+	assert_true(LIST_EMPTY(&h.waiting));
+}
+
 /* Of the others, order and bounds stay. */
 static void what_leaves_by_one_link_is_taken(void **state)
 {
@@ -453,6 +480,7 @@ int main(void)
 		cmocka_unit_test(agrees_with_the_model),
 		cmocka_unit_test(old_segments_are_given_up),
 		cmocka_unit_test(the_last_ack_stays),
+		cmocka_unit_test(nothing_is_held_for_ever),
 		cmocka_unit_test(what_leaves_by_one_link_is_taken),
 	};
 
