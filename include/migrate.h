@@ -369,7 +369,7 @@ struct follower {
 	uint64_t floor; /* lower ones that are not `committed` are stale */
 	struct locator sending; /* outbound destination */
 	bool gone; /* its owner declared it gone (I5) */
-	bool holding;
+	bool holding; /* it is gone, or SYNC has it elsewhere: for a while */
 	struct locator offer; /* while OFFERED */
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
 	uint8_t proved[MIGRATE_CHALLENGE_SIZE]; /* of the last PROVE that was

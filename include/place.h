@@ -42,7 +42,7 @@ struct place_entry {
 
 /* What the owner says of its own track. */
 void place_fill(const struct mover *m, struct wire_place *named);
-/* With nothing on offer, at a locator that is not gone. */
+/* With nothing on offer, at a locator to which it is sent. */
 bool place_is_settled(const struct follower *f);
 enum place_answer place_judge(const struct place_entry *e,
 			      const struct wire_place *named);

@@ -140,7 +140,8 @@ enum reason {
 	X(REPAIRS_DELAYED, repairs_delayed)                                   \
 	X(PAIRS_FULL, pairs_full)                                             \
 	X(MOVES_PACED, moves_paced)                                           \
-	X(TX_UNPAID, tx_unpaid)
+	X(TX_UNPAID, tx_unpaid)                                               \
+	X(HOLDS_ENDED, holds_ended)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -24,15 +24,32 @@ static bool needed(const struct follower *f, const struct accepted *a)
 
 static void hold(struct follower *f, uint64_t now, struct migrate_actions *out)
 {
-	if (MUTANT(gone_ignored))
-		return;
-	f->gone = true;
 	actions_journal(out);
 	if (f->holding)
 		return;
 	f->holding = true;
 	f->hold_since_ms = now;
 	actions_add(out, MIGRATE_HOLD);
+}
+
+/* Its owner says so: nothing is sent there any more (I5). */
+static void hold_gone(struct follower *f, uint64_t now,
+		      struct migrate_actions *out)
+{
+	if (MUTANT(gone_ignored))
+		return;
+	f->gone = true;
+	hold(f, now, out);
+}
+
+/* What is held on the word of SYNC alone, which nobody has to follow by a MOVE,
+ * ends by itself: nothing was said to be gone. MIGRATE_NEVER where none is. */
+static uint64_t doubt_ends_ms(const struct follower *f)
+{
+	if (!f->holding || f->gone || f->state != FOLLOWER_STEADY ||
+	    MUTANT(doubt_never_ends) || MUTANT(hold_not_released_by_peer))
+		return MIGRATE_NEVER;
+	return f->hold_since_ms + MIGRATE_LEASE_MS;
 }
 
 static struct migrate_action *send_answer(enum migrate_message message,
@@ -176,7 +193,7 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 	f->floor = ev->seq;
 	/* Even where the move is refused: I5 knows no exception. */
 	if (ev->from_gone && !addr_equal(&ev->to.addr, &f->sending.addr))
-		hold(f, now, out);
+		hold_gone(f, now, out);
 	if (check != REASON_NONE) {
 		send_answer(MIGRATE_REFUSE, ev->seq, &ev->to.addr, out)
 			->reason = check;
@@ -224,7 +241,7 @@ static void on_gone(struct follower *f, const struct follower_event *ev,
 		return;
 	cancel(f, out);
 	f->floor = ev->seq;
-	hold(f, now, out);
+	hold_gone(f, now, out);
 }
 
 static void on_move(struct follower *f, const struct follower_event *ev,
@@ -289,7 +306,7 @@ static void on_prove(struct follower *f, const struct follower_event *ev,
 }
 
 /* We lost what we had committed: where we send to is not where the peer is.
- * Its MOVE will come. */
+ * Its MOVE will come; where none does, the last word that was proved counts. */
 static void on_sync(struct follower *f, const struct follower_event *ev,
 		    uint64_t now, struct migrate_actions *out)
 {
@@ -310,6 +327,13 @@ static void on_timer(struct follower *f, uint64_t now,
 		actions_note(out, COUNTER_LEASES_EXPIRED, REASON_NONE,
 			     f->pending, &f->offer);
 		cancel(f, out);
+	}
+	if (now >= doubt_ends_ms(f)) {
+		actions_journal(out);
+		f->holding = false;
+		actions_add(out, MIGRATE_RELEASE)->to = f->sending;
+		actions_note(out, COUNTER_HOLDS_ENDED, REASON_PEER_AWAY,
+			     f->committed, &f->sending);
 	}
 	for (unsigned int i = f->n_accepted; i-- > 0;) {
 		if (needed(f, &f->accepted[i]) ||
@@ -363,6 +387,7 @@ void follower_rollback(struct follower *f, const struct follower *before,
 		       uint64_t now_ms)
 {
 	const struct migrate_action *a;
+	const bool gone = f->gone;
 	struct accepted *e;
 
 	*f = *before;
@@ -371,7 +396,7 @@ void follower_rollback(struct follower *f, const struct follower *before,
 		e = entry(f, &a->to);
 		if (a->type == MIGRATE_HOLD) {
 			f->holding = true;
-			f->gone = true;
+			f->gone = gone;
 			f->hold_since_ms = now_ms;
 		} else if (a->type == MIGRATE_ACCEPT_ADD && !e) {
 			/* Drains at once. */
@@ -386,7 +411,7 @@ void follower_rollback(struct follower *f, const struct follower *before,
 
 uint64_t follower_deadline_ms(const struct follower *f)
 {
-	uint64_t at = MIGRATE_NEVER;
+	uint64_t at = doubt_ends_ms(f);
 
 	if (f->state == FOLLOWER_OFFERED)
 		at = f->lease_ms;

@@ -36,13 +36,16 @@ static void look_anew(struct flow *f)
 		ours->fresh = ours->assoc->d->fresh = true;
 }
 
-/* Of this reason, since the track moved last: the others say nothing new. */
+/* Of this reason, since the track moved last: the others say nothing new. Nor
+ * does a hold that has ended by itself once more. */
 static bool is_first_refusal(struct track *t, const struct migrate_action *act)
 {
 	uint64_t bit = (uint64_t)1 << act->reason;
 
 	_Static_assert(REASON_MAX <= 64, "a bit for each");
-	if (act->counter != COUNTER_MOVES_REFUSED || t->told_refusals & bit)
+	if ((act->counter != COUNTER_MOVES_REFUSED &&
+	     act->counter != COUNTER_HOLDS_ENDED) ||
+	    t->told_refusals & bit)
 		return false;
 	t->told_refusals |= bit;
 	return true;

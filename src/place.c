@@ -19,7 +19,7 @@ void place_fill(const struct mover *m, struct wire_place *named)
 
 bool place_is_settled(const struct follower *f)
 {
-	return f->state == FOLLOWER_STEADY && !f->gone;
+	return f->state == FOLLOWER_STEADY && !f->holding;
 }
 
 /* We follow it to where its owner is; whoever has missed the DONE of its way
@@ -36,7 +36,7 @@ static bool is_agreed(const struct follower *f, const struct wire_place *named)
  * for that track; a flow's ports there only a MOVE tells. */
 static bool may_jump(const struct follower *to, const struct wire_place *named)
 {
-	return to->committed > 0 && !to->gone && !to->sending.ports &&
+	return to->committed > 0 && !to->holding && !to->sending.ports &&
 	       !named->ports;
 }
 
@@ -48,13 +48,13 @@ static bool is_left_behind(const struct place_entry *e,
 	return e->proved && !named->ports &&
 	       addr_equal(&named->at, &e->home) &&
 	       (e->here.ports || !addr_equal(&e->here.addr, &e->home) ||
-		(e->from && e->from->gone));
+		(e->from && e->from->holding));
 }
 
 static enum place_answer judge_home(const struct place_entry *e)
 {
 	if (e->track &&
-	    (e->track->gone || e->track->sending.ports ||
+	    (e->track->holding || e->track->sending.ports ||
 	     !addr_equal(&e->track->sending.addr, &e->home)))
 		return PLACE_LATER;
 	return e->home_met ? PLACE_HOME : PLACE_LATER;
@@ -81,7 +81,7 @@ enum place_answer place_judge(const struct place_entry *e,
 		return from && !addr_equal(&e->here.addr, &named->at) ?
 			PLACE_LATER : PLACE_AGREED;
 	/* What was declared gone is gone for this flow too (I5). */
-	if (from && from->gone && !to->gone)
+	if (from && from->holding && !to->holding)
 		return PLACE_LATER;
 	if (locator_equal(&to->sending, &e->here))
 		return PLACE_AGREED;

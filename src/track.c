@@ -203,7 +203,7 @@ bool track_home_met(const struct assoc *a, const struct flow *f,
 					       &f->identity.remote.addr);
 
 	return ms && now_ms - ms < CLAIM_FRESH_MS &&
-	       !(from && from->follower.gone &&
+	       !(from && from->follower.holding &&
 		 !track_met_since(from, &f->identity.remote.addr));
 }
 

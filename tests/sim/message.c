@@ -289,7 +289,7 @@ static void receive_sync(struct world *w, struct host *h,
 	}
 	if (d->digest != member_digest(h, true, ALL_TRACKS))
 		member_list(w, h);
-	if (d->session == h->session) {
+	if (d->session == h->session && !d->forged) {
 		h->hello_waits = false;
 		if (!d->answer)
 			send_sync(w, h, d, true);

@@ -37,6 +37,7 @@
 	X(lease_never_ends, "accepts an offer for ever")                      \
 	X(cancelled_dropped, "drops a cancelled offer at once")               \
 	X(hold_not_released_by_peer, "never lets held packets go")            \
+	X(doubt_never_ends, "holds for ever on the word of a SYNC")           \
 	X(key_of_last_offer, "makes nonces by an offer that may be unheard")  \
 	/* both */                                                            \
 	X(drain_zero, "drops the old locator at once")                        \

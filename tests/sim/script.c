@@ -411,6 +411,36 @@ static void attack(struct world *w)
 	world_post(w, w->now + world_pick(w, 50), &d);
 }
 
+/* A peer says in SYNC what is not so: that it is elsewhere, or that it has
+ * forgotten all. */
+static void lie(struct world *w, struct host *h)
+{
+	struct host *p = host_peer(w, h);
+	int from = random_own(w, h), to = random_own(w, p);
+	struct dgram d = { .kind = D_SYNC, .from_host = h->id, .forged = true,
+			   .answer = true, .session = h->session };
+	bool forgot = world_chance(w, 500);
+
+	if (from == NO_ADDR || to == NO_ADDR || !h->up || !h->session ||
+	    w->amnesia)
+		return;
+	d.src = h->id * ADDRS + from;
+	d.dst = p->id * ADDRS + to;
+	for (unsigned int t = 0; t < TRACKS; t++) {
+		d.own[t].committed = h->mover[t].committed + !forgot *
+				     (1 + world_pick(w, 3));
+		d.own[t].locator = sim_addr(h->id * ADDRS +
+					    (int)world_pick(w, ADDRS));
+		d.theirs[t] = forgot ? 0 : h->follower[t].committed;
+		d.track_number[t] = h->mover[t].track;
+		d.their_number[t] = h->follower[t].track;
+	}
+	d.digest = member_digest(h, true, ALL_TRACKS);
+	trace(w, "host %d: lies", h->id);
+	host_disturb(w, p);
+	world_send(w, &d);
+}
+
 /* A host that has sent PROVE is not to hear of DONE. */
 static bool deafen(struct world *w, struct host *h, unsigned int track)
 {
@@ -574,8 +604,10 @@ static void happen(struct world *w)
 		crash(w, h, world_chance(w, 150));
 	} else if (what < 935) {
 		h->kernel_fails = h->kernel_fails ? 0 : 2 + world_pick(w, 12);
-	} else if (what < 975) {
+	} else if (what < 970) {
 		attack(w);
+	} else if (what < 975) {
+		lie(w, h);
 	} else if (what < 990) {
 		w->relayed = !w->relayed;
 	} else {

@@ -640,7 +640,7 @@ static void who_enters_does_as_the_track(void **state)
 	assert_true(both_own(&t));
 	f = flow_at(&host[1], &r);
 	theirs = track_of(f, FLOW_THEIRS);
-	theirs->follower.holding = true;
+	theirs->follower.gone = theirs->follower.holding = true;
 	track_enter(host[1].d, f, clock_ms);
 	assert_true(f->hold);
 	assert_non_null(element(&host[1], STEER_OUT, &r));

@@ -559,6 +559,37 @@ static void nothing_is_held_for_as_long_as_the_hold(void **state)
 	assert_true(flow_at(&host[0], &t)->hold);
 }
 
+/* One word of the peer's, which nothing follows. */
+static void the_word_of_a_sync_holds_for_a_while(void **state)
+{
+	struct tuple t = connection(40000);
+	struct wire_sync said;
+	struct flow *f;
+	struct track *s;
+
+	(void)state;
+	run(4000);
+	s = seen_track_of(&t);
+	f = LIST_FIRST(&s->group.flows);
+	handover_sync_fill(own_track_of(&t)->assoc, &said);
+	assert_int_equal(said.n_own, 1);
+	said.own[0].seq = 5;
+	said.own[0].locator = address("10.0.0.66");
+	handover_sync(s->assoc, clock_ms, &said);
+	assert_true(f->hold);
+	run(MIGRATE_LEASE_MS - 1000);
+	assert_true(f->hold);
+	run(2000);
+	assert_false(f->hold);
+	check_wire(&t, "10.0.0.1");
+	assert_int_equal(host[1].d->counters.value[COUNTER_HOLDS_ENDED], 1);
+	/* And it moves as ever. */
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(3000);
+	check_wire(&t, "10.0.0.9");
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -587,6 +618,7 @@ int main(void)
 		WORLD(an_address_that_goes_then_waits_for_nothing),
 		WORLD(events_that_never_end_have_a_look_a_second),
 		WORLD(nothing_is_held_for_as_long_as_the_hold),
+		WORLD(the_word_of_a_sync_holds_for_a_while),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -205,7 +205,11 @@ static void timers_are_right(void **state)
 	assert_says("a hold of more than %d s,", STALE_MS / 1000);
 	assert_says("held %d s, then any packet is dropped; TCP segments %d s",
 		    STALE_DATAGRAM_MS / 1000, STALE_MOST_MS / 1000);
+	assert_says("nothing outlives %d s in it, what is no TCP segment %d s",
+		    STALE_MOST_MS / 1000, STALE_DATAGRAM_MS / 1000);
 	assert_says("could not be woken, for %d s", STALE_MOST_MS / 1000);
+	assert_says("doubt %d s, on", MIGRATE_LEASE_MS / 1000);
+	assert_says("Without a MOVE within %d s,", MIGRATE_LEASE_MS / 1000);
 	assert_says("quiet %d ms without", QUIET_MS);
 	assert_says("pause %d s, doubling to %d s",
 		    REFUSALS_PAUSE_MIN_MS / 1000, REFUSALS_PAUSE_MAX_MS / 1000);

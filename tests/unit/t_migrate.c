@@ -1716,7 +1716,58 @@ static void sync_from_where_we_do_not_send_holds(void **state)
 	follower_event((struct follower_event){
 		.type = FOLLOWER_SYNC, .seq = 3, .to = N });
 	assert_true(follower_holds(&f));
+	assert_non_null(has(MIGRATE_HOLD));
+}
+
+/* No MOVE comes: nothing was said to be gone, and nothing proved elsewhere. */
+static void what_sync_holds_goes_on_after_a_lease(void **state)
+{
+	(void)state;
+	sync_from_where_we_do_not_send_holds(state);
+	now += MIGRATE_LEASE_MS / 2;
+	follower_event((struct follower_event){ /* repeated */
+		.type = FOLLOWER_SYNC, .seq = 3, .to = N });
+	wait_for_follower();
+	assert_int_equal(now, T0 + MIGRATE_LEASE_MS);
+	assert_false(follower_holds(&f));
+	assert_locator(&has(MIGRATE_RELEASE)->to, O);
+	assert_true(noted(COUNTER_HOLDS_ENDED));
+	assert_true(follower_deadline_ms(&f) == MIGRATE_NEVER);
+}
+
+static void what_sync_holds_waits_for_an_offer(void **state)
+{
+	(void)state;
+	sync_from_where_we_do_not_send_holds(state);
+	now += MIGRATE_LEASE_MS - 1;
+	move(3, N, false, REASON_NONE);
+	now += 2;
+	follower_event((struct follower_event){ .type = FOLLOWER_TIMER });
+	assert_true(follower_holds(&f));
+	prove(3, N, 3);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N);
+	assert_false(follower_holds(&f));
+}
+
+/* I5 knows no timer. */
+static void what_is_gone_too_stays_held(void **state)
+{
+	(void)state;
+	sync_from_where_we_do_not_send_holds(state);
+	move(4, N, true, REASON_POLICY);
 	assert_null(follower_locator(&f));
+	assert_true(follower_deadline_ms(&f) == MIGRATE_NEVER);
+}
+
+static void a_hold_that_failed_declares_nothing(void **state)
+{
+	struct follower before = f;
+
+	(void)state;
+	sync_from_where_we_do_not_send_holds(state);
+	follower_rollback(&f, &before, &out, out.n, now);
+	assert_true(follower_holds(&f));
+	assert_non_null(follower_locator(&f));
 }
 
 static void follower_rollback_promises_nothing(void **state)
@@ -1854,6 +1905,10 @@ int main(void)
 		FOLLOWER(lease_ends_while_gone_stays_held),
 		FOLLOWER(list_evicts_what_drains),
 		FOLLOWER(sync_from_where_we_do_not_send_holds),
+		FOLLOWER(what_sync_holds_goes_on_after_a_lease),
+		FOLLOWER(what_sync_holds_waits_for_an_offer),
+		FOLLOWER(what_is_gone_too_stays_held),
+		FOLLOWER(a_hold_that_failed_declares_nothing),
 		FOLLOWER(follower_rollback_promises_nothing),
 		FOLLOWER(follower_rollback_of_a_release),
 	};
