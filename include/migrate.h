@@ -60,6 +60,7 @@
 #define MIGRATE_HOLD_MAX_MS 2000 /* then the newest packet is dropped */
 #define MIGRATE_DRAIN_MIN_MS 2000
 #define MIGRATE_LEASE_MS 30000
+#define MIGRATE_LOST_MS 10000 /* to be proved anew, where a peer forgot */
 #define MIGRATE_GIVE_UP_MS (MIGRATE_LEASE_MS / 2)
 #define MIGRATE_TRY_MIN_MS 250 /* a nonce has that long to cross, or 2 PTO */
 #define MIGRATE_TRY_MAX_MS (2 * MIGRATE_PTO_MAX_MS) /* no trial lasts longer */

@@ -741,8 +741,12 @@ static void on_sync(struct mover *m, const struct mover_event *ev,
 		return;
 	}
 	/* It restarted without its journal. What it accepts from us is
-	 * unknown, where we are is not: say it again. */
+	 * unknown, where we are is not: say it again. But not for each SYNC
+	 * until it has answered. */
 	hold(m, now, out);
+	if (m->peer_lost && (m->state == MOVER_ASKED ||
+			     mover_was_refused(m, &m->current.addr)))
+		return;
 	m->peer_lost = true;
 	for (unsigned int i = 0; i < m->n_accepted; i++)
 		memset(m->accepted[i].challenge, 0,
@@ -788,6 +792,30 @@ static void give_up(struct mover *m, uint32_t random, uint64_t now,
 		actions_add(out, MIGRATE_NEXT_CANDIDATE);
 }
 
+/* What is held because the peer said that it has lost its memory. One that has
+ * answered since, and still does not know the flows, will not for longer. */
+static uint64_t doubt_ends_ms(const struct mover *m)
+{
+	if (!m->holding || !m->peer_lost || !m->current_up || !certain(m) ||
+	    !locator_equal(&m->sending, &m->current) ||
+	    m->state == MOVER_SWITCHED || MUTANT(doubt_never_ends))
+		return MIGRATE_NEVER;
+	return m->hold_since_ms + (m->refusals.why == REASON_NONE ?
+					   MIGRATE_LEASE_MS : MIGRATE_LOST_MS);
+}
+
+/* The last word that it has proved counts. What is asked is asked on. */
+static void end_doubt(struct mover *m, struct migrate_actions *out)
+{
+	actions_journal(out);
+	m->peer_lost = false;
+	outbound(m, &m->current, out);
+	if (m->state == MOVER_HELD && !owes(m))
+		m->state = MOVER_STEADY;
+	actions_note(out, COUNTER_HOLDS_ENDED, REASON_NO_ANSWER, m->committed,
+		     &m->current);
+}
+
 static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 		     struct migrate_actions *out)
 {
@@ -801,6 +829,8 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 	}
 	if (on_permit(m) && now >= m->permit_ms)
 		hold(m, now, out);
+	if (now >= doubt_ends_ms(m))
+		end_doubt(m, out);
 	if (trial_may_end(m) && now >= m->try_end_ms)
 		give_up_trial(m, random, now, out);
 	else if (m->trying && now >= m->try_ms)
@@ -938,7 +968,9 @@ void mover_rollback(struct mover *m, const struct mover *before,
 uint64_t mover_deadline_ms(const struct mover *m)
 {
 	uint64_t at = m->evaluate_ms;
+	const uint64_t doubt_ms = doubt_ends_ms(m);
 
+	at = doubt_ms < at ? doubt_ms : at;
 	for (unsigned int i = 0; i < m->n_accepted; i++)
 		if (!needed(m, &m->accepted[i]) &&
 		    m->accepted[i].until_ms < at)

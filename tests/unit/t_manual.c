@@ -209,6 +209,10 @@ static void timers_are_right(void **state)
 		    STALE_MOST_MS / 1000, STALE_DATAGRAM_MS / 1000);
 	assert_says("could not be woken, for %d s", STALE_MOST_MS / 1000);
 	assert_says("doubt %d s, on", MIGRATE_LEASE_MS / 1000);
+	assert_says("Without DONE within %d s, or %d s where",
+		    MIGRATE_LEASE_MS / 1000, MIGRATE_LOST_MS / 1000);
+	assert_says("after %d s, %d s where P has refused",
+		    MIGRATE_LEASE_MS / 1000, MIGRATE_LOST_MS / 1000);
 	assert_says("Without a MOVE within %d s,", MIGRATE_LEASE_MS / 1000);
 	assert_says("quiet %d ms without", QUIET_MS);
 	assert_says("pause %d s, doubling to %d s",

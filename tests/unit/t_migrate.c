@@ -718,6 +718,103 @@ static void sync_of_a_peer_that_forgot_asks_again(void **state)
 	assert_int_equal(m.state, MOVER_STEADY);
 }
 
+/* It says so in each session, and answers nothing. */
+static void a_peer_that_forgot_is_asked_once(void **state)
+{
+	uint64_t seq;
+
+	(void)state;
+	to_switched();
+	answer(MOVER_DONE, 1);
+	answer(MOVER_SYNC, 0);
+	seq = m.seq;
+	for (int i = 0; i < 100; i++)
+		answer(MOVER_SYNC, 0);
+	assert_int_equal(m.seq, seq);
+	/* All that it says is no. */
+	refuse(m.seq, REASON_POLICY);
+	seq = m.seq;
+	for (int i = 0; i < 100; i++)
+		answer(MOVER_SYNC, 0);
+	assert_int_equal(m.seq, seq);
+}
+
+/* What the daemon does about what a step asked for. */
+static void follow_up(void)
+{
+	bool flows = has(MIGRATE_SEND_FLOWS);
+	bool next = has(MIGRATE_NEXT_CANDIDATE);
+	bool look = has(MIGRATE_EVALUATE);
+
+	if (flows)
+		situation(MIGRATE_CAUSE_RETRY, "cst", m.target);
+	else if (next)
+		situation(MIGRATE_CAUSE_NEXT, "cst", nowhere);
+	else if (look)
+		situation(MIGRATE_CAUSE_REFRESH, "cst", N);
+}
+
+/* It knows neither the track nor its flows, and never will. */
+static void who_forgot_for_good_is_asked_for_seconds(void **state)
+{
+	uint64_t began, last = 0, seq, end;
+
+	(void)state;
+	to_switched();
+	answer(MOVER_DONE, 1);
+	while (m.n_accepted > 1)
+		wait_for_timer();
+	began = now;
+	seq = m.seq;
+	answer(MOVER_SYNC, 0);
+	for (end = now + 600000; now < end;) {
+		if (sent(MIGRATE_MOVE)) {
+			last = now;
+			now += 5;
+			refuse(m.seq, REASON_DIGEST);
+			follow_up();
+			continue;
+		}
+		if (mover_deadline_ms(&m) > end)
+			break;
+		wait_for_timer();
+		if (!sent(MIGRATE_MOVE))
+			follow_up();
+	}
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_false(mover_holds(&m));
+	assert_locator(mover_locator(&m), N);
+	assert_in_range(last - began, 0, MIGRATE_LOST_MS);
+	assert_in_range(m.seq - seq, 1, MIGRATE_BURST);
+}
+
+static void who_forgot_and_is_silent_holds_nothing_for_ever(void **state)
+{
+	uint64_t since, end;
+	bool released = false;
+
+	(void)state;
+	to_switched();
+	answer(MOVER_DONE, 1);
+	since = now;
+	answer(MOVER_SYNC, 0);
+	assert_true(mover_holds(&m));
+	for (end = now + 2 * MIGRATE_LEASE_MS; now < end;) {
+		wait_for_timer();
+		released = released || has(MIGRATE_RELEASE);
+		if (mover_holds(&m))
+			assert_in_range(now, since,
+					since + MIGRATE_LEASE_MS);
+		if (released)
+			assert_false(mover_holds(&m));
+	}
+	assert_true(released);
+	assert_locator(mover_locator(&m), N);
+	/* One that answers in the end is heard. */
+	answer(MOVER_DONE, m.seq);
+	assert_int_equal(m.state, MOVER_STEADY);
+}
+
 static void sync_of_numbers_never_used_is_ignored(void **state)
 {
 	(void)state;
@@ -1851,6 +1948,9 @@ int main(void)
 		MOVER(ports_alone_are_a_move),
 		MOVER(sync_tells_of_a_lost_done),
 		MOVER(sync_of_a_peer_that_forgot_asks_again),
+		MOVER(a_peer_that_forgot_is_asked_once),
+		MOVER(who_forgot_for_good_is_asked_for_seconds),
+		MOVER(who_forgot_and_is_silent_holds_nothing_for_ever),
 		MOVER(sync_of_numbers_never_used_is_ignored),
 		MOVER(session_repeats_what_is_outstanding),
 		MOVER(a_trial_comes_before_prove),

@@ -484,6 +484,69 @@ static const char *journal_of(const struct host *h)
 	return path;
 }
 
+static unsigned int begun(const struct host *h)
+{
+	return (unsigned int)h->d->counters.value[COUNTER_MOVES_STARTED];
+}
+
+static bool rests(const struct tuple *t)
+{
+	const struct flow *f = flow_at(&host[0], t);
+	const struct track *m = track_of(f, FLOW_OURS);
+
+	return !f->hold && (!m || m->mover.state == MOVER_STEADY);
+}
+
+/* The peer has lost its memory, and says so: what the mover makes of it is over
+ * within seconds, after a few numbers. */
+static void the_peer_forgets(bool by_maps, const char *next)
+{
+	struct tuple t = moved_connection();
+	unsigned int n;
+
+	run(3000);
+	host_kill(&host[1]);
+	assert_int_equal(unlink(journal_of(&host[1])), 0);
+	if (!by_maps)
+		host[1].n_set = 0;
+	assert_int_equal(host_start(&host[1]), 0);
+	n = begun(&host[0]);
+	addr_add(&host[0], next, 2); /* they meet */
+	if (strcmp(next, "10.0.0.1"))
+		addr_remove(&host[0], "10.0.0.9");
+	run(15000);
+	assert_true(rests(&t));
+	assert_in_range(begun(&host[0]) - n, 0, 8);
+	n = begun(&host[0]);
+	run(120000);
+	assert_true(rests(&t));
+	assert_int_equal(begun(&host[0]), n);
+}
+
+static void the_peer_forgets_what_its_kernel_knows(void **state)
+{
+	(void)state;
+	the_peer_forgets(true, "10.0.0.1");
+}
+
+static void the_peer_forgets_all(void **state)
+{
+	(void)state;
+	the_peer_forgets(false, "10.0.0.1");
+}
+
+static void it_is_found_out_by_the_next_move(void **state)
+{
+	(void)state;
+	the_peer_forgets(true, "10.0.0.10");
+}
+
+static void or_it_knows_nothing_at_all(void **state)
+{
+	(void)state;
+	the_peer_forgets(false, "10.0.0.10");
+}
+
 /* By the maps alone: nobody's, and translated as before, both ways. */
 static void check_salvaged(const struct tuple *t)
 {
@@ -755,6 +818,10 @@ int main(void)
 		WORLD(tombstones_are_kept),
 		WORLD(what_has_ended_reaches_no_stack),
 		WORLD(no_reset_of_our_stack_leaves),
+		WORLD(the_peer_forgets_what_its_kernel_knows),
+		WORLD(the_peer_forgets_all),
+		WORLD(it_is_found_out_by_the_next_move),
+		WORLD(or_it_knows_nothing_at_all),
 		WORLD(others_words_are_not_believed),
 		WORLD(what_the_kernel_rewrites_goes_on_without_a_journal),
 		WORLD(the_end_of_what_is_taken_up_is_heard),
