@@ -42,6 +42,8 @@
 #include "worker.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
+#define TRACK_FEW 32 /* flows of a track that are asked for one by one ... */
+#define TRACK_ASK_MAX 1024 /* ... where nothing else is sure: 10 us each */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
 #define STOPPED_MS 86400000 /* flows wait for an owner that has stopped */
 #define STOPPED_SHARE 4 /* it is one in so many peers, at most ... */
@@ -52,6 +54,7 @@
 #define UNQUIET_MAX_MS 1000 /* ... and so long after the first at most */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
+#define DISCOVER_PAUSE 4 /* a look for others: at most one part in so many */
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
 #define SETTLE_FORCE_MS 4000 /* or, never so quiet, in a gap after this */
 #define PINS_WRITE_MS 1000 /* changes wait for company */
@@ -115,6 +118,7 @@ struct track {
 	bool tunnel; /* and what that is */
 	struct way way; /* by which its packets leave (source_look()) */
 	bool fresh; /* not looked at since it is, or since an end moved */
+	bool ask_each; /* whether a tuple of its flows is taken: track_look() */
 	uint64_t ports; /* names given to choices of ports so far */
 	uint32_t moves; /* committed */
 	enum source_way open; /* while it is held, ... */
@@ -344,6 +348,7 @@ struct looked {
 	struct addr addr;
 	unsigned int what;
 	uint64_t at_ms, took_ms;
+	bool sure; /* all that are there are known */
 };
 
 /* Packets whose verdicts are on their way. */
@@ -422,6 +427,8 @@ struct daemon {
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
 	struct looked looked[FLOW_SIDES]; /* last */
+	bool unheld; /* there was no room for a socket that was seen, ... */
+	bool dump_sure; /* ... for none of the last dump, nor did that fail */
 	bool hearing; /* of sockets that end */
 	bool look; /* the address or route events of this read matter */
 	unsigned int steps; /* of tracks, under way: none may go meanwhile */
@@ -639,9 +646,17 @@ int discover_hear_ends(struct daemon *d, uint64_t now_ms);
  * to move to: finds those of `what` (enum sockdiag_what) that have the address
  * at that end. No flow goes. A dump would find them as well, but it takes
  * the kernel 1 us for each socket that it tells of. At their end, which is for
- * a peer, not soon after one that took long: what is known must do then. */
-void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
+ * a peer, not soon after one that took long (discover_rests_ms()). False where
+ * some may be there that are not known afterwards. */
+bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 		 const struct addr *a);
+/* Until then no look at the peers' end. */
+static inline uint64_t discover_rests_ms(const struct daemon *d)
+{
+	const struct looked *last = &d->looked[FLOW_THEIRS];
+
+	return last->at_ms + DISCOVER_PAUSE * last->took_ms;
+}
 /* Looks at the flows that nobody owns: claims, handshakes, reasons. */
 void discover_review(struct daemon *d, uint64_t now_ms);
 /* What its socket says of when it sent data last; of UDP it says nothing. */
@@ -698,8 +713,9 @@ int track_apply(struct track *t, const struct migrate_action *action,
 /* Sends what was held of flows that are held no longer, in order. */
 void track_let_go(struct track *t);
 /* Before track_end_taken(): looks for the sockets at that address, where the
- * track has many flows. */
-void track_look(const struct track *t, const struct addr *a);
+ * track has many flows. False where that is not to be known: then nothing of
+ * the peer's may go there. */
+bool track_look(struct track *t, const struct addr *a);
 /* Would the flow, with that end on this track's side, have a tuple that is
  * another's on this host? */
 bool track_end_taken(const struct track *t, const struct flow *f,

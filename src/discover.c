@@ -16,7 +16,6 @@
  * (sacip(7), "Crossing"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
-#define LOOK_PAUSE 4 /* a look for others takes at most one part in so many */
 #define LATER_MS 50 /* after a handover has begun */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
@@ -195,11 +194,14 @@ static int enter(struct daemon *d, const struct sockdiag_entry *e,
 		rtmon_find(d->rtmon, &e->tuple.local.addr);
 	struct flow *f;
 
-	if (remote_use(d, &e->tuple.remote.addr))
+	if (remote_use(d, &e->tuple.remote.addr)) {
+		d->unheld = true;
 		return -ENOMEM;
+	}
 	/* Not now: who reviews it goes by the time at which this dump began. */
 	f = flow_add(&d->flows, &e->tuple, d->dumped_ms);
 	if (!f) {
+		d->unheld = true;
 		remote_unuse(d, &e->tuple.remote.addr);
 		return 0;
 	}
@@ -255,11 +257,13 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 
 	d->dumped_ms = now_ms;
 	memset(d->unconnected, 0, sizeof(d->unconnected));
+	d->unheld = false;
 	COUNT(d, DUMPS);
 	/* INFO: the kernel tells of MPTCP and MD5 with nothing less. */
 	err = sockdiag_dump(d->sockdiag,
 			    SOCKDIAG_TCP | SOCKDIAG_UDP | SOCKDIAG_INFO,
 			    on_entry, d);
+	d->dump_sure = !err && !d->unheld;
 	d->dump_took_ms = loop_now_ms() - now_ms;
 	took_ms = d->dump_took_ms * DUMP_LOAD;
 	d->dump_ms = now_ms + (took_ms > DUMP_INTERVAL_MS ? took_ms :
@@ -337,27 +341,30 @@ static int on_entry_at(const struct sockdiag_entry *e, void *arg)
 	return err;
 }
 
-void discover_at(struct daemon *d, unsigned int what, enum flow_side side,
+bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 		 const struct addr *a)
 {
 	struct looked *last = &d->looked[side];
 	uint64_t now_ms = loop_now_ms();
 	int err;
 
+	if (now_ms - d->dumped_ms < FRESH_MS && d->dump_sure)
+		return true;
+	if (now_ms - last->at_ms < FRESH_MS && !(what & ~last->what) &&
+	    addr_equal(&last->addr, a))
+		return last->sure;
 	/* A peer may name one address after the other. */
-	if (side == FLOW_THEIRS &&
-	    now_ms - last->at_ms < LOOK_PAUSE * last->took_ms)
-		return;
-	if (now_ms - d->dumped_ms < FRESH_MS ||
-	    (now_ms - last->at_ms < FRESH_MS && !(what & ~last->what) &&
-	     addr_equal(&last->addr, a)))
-		return;
+	if (side == FLOW_THEIRS && now_ms < discover_rests_ms(d))
+		return false;
 	*last = (struct looked){ .addr = *a, .what = what, .at_ms = now_ms };
+	d->unheld = false;
 	err = sockdiag_dump_at(d->sockdiag, what | SOCKDIAG_INFO, a,
 			       side == FLOW_THEIRS, on_entry_at, d);
 	last->took_ms = loop_now_ms() - now_ms;
+	last->sure = !err && !d->unheld;
 	if (err)
 		log_warn(d->log, "socket dump: %s", strerror(-err));
+	return last->sure;
 }
 
 /* ---- review ------------------------------------------------------------- */

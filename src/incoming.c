@@ -116,7 +116,8 @@ static enum reason move_tuples(struct track *t, const struct locator *to,
 		return REASON_SYSTEM;
 	if (taken->n)
 		return REASON_TUPLE_TAKEN;
-	track_look(t, &to->addr);
+	if (!track_look(t, &to->addr))
+		return REASON_LIMIT;
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS]) {
 		struct endpoint at;
 

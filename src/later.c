@@ -24,6 +24,14 @@ static uint64_t peer_next_ms(const struct track *t, uint64_t seq,
 	return bucket_next_ms(&t->assoc->moves, &migrate_peer, now_ms);
 }
 
+/* Sockets are looked for only so often, and what nobody has looked for is not
+ * known to be free. */
+static uint64_t look_next_ms(const struct track *t)
+{
+	return t->group.digest.count > TRACK_FEW ?
+		       discover_rests_ms(t->assoc->d) : 0;
+}
+
 /* A number that was refused may be asked for again, as the answer may be lost,
  * but copies of its MOVE are answered once. What that costs comes out of the
  * peer's bucket: the track's is as full as the mover takes it to be. */
@@ -36,7 +44,9 @@ bool later_may_answer(const struct track *t, const struct wire_move *m,
 		return now_ms >= t->answered_ms + MIGRATE_COPY_MS &&
 		       bucket_next_ms(&t->assoc->unpaid, &migrate_numbers,
 				      now_ms) <= now_ms;
-	return bucket_next_ms(&t->answers, &migrate_numbers, now_ms) <= now_ms;
+	return bucket_next_ms(&t->answers, &migrate_numbers, now_ms) <=
+		       now_ms &&
+	       look_next_ms(t) <= now_ms;
 }
 
 bool later_look(struct track *t, const struct wire_move *m, uint64_t now_ms)
@@ -73,13 +83,15 @@ void later_keep(struct track *t, const struct peer_rx *rx)
 
 uint64_t later_due_ms(const struct track *t)
 {
-	uint64_t ms, peer_ms;
+	uint64_t ms = look_next_ms(t), next_ms;
 
 	if (!t->later)
 		return UINT64_MAX;
-	ms = bucket_next_ms(&t->answers, &migrate_numbers, 0);
-	peer_ms = peer_next_ms(t, t->later->message.move.seq, 0);
-	return peer_ms > ms ? peer_ms : ms;
+	next_ms = bucket_next_ms(&t->answers, &migrate_numbers, 0);
+	if (next_ms > ms)
+		ms = next_ms;
+	next_ms = peer_next_ms(t, t->later->message.move.seq, 0);
+	return next_ms > ms ? next_ms : ms;
 }
 
 struct later *later_take(struct track *t)

@@ -16,7 +16,6 @@
 #define PORT_LOW 32768 /* Linux's default ip_local_port_range */
 #define PORT_COUNT 28232
 #define PORT_TRIES 64
-#define FEW 32 /* flows of a track that are asked for one by one */
 
 static bool is_named(const struct track *t, const struct flow *f)
 {
@@ -26,17 +25,21 @@ static bool is_named(const struct track *t, const struct flow *f)
 	return false;
 }
 
-void track_look(const struct track *t, const struct addr *a)
+/* Of our own accord any number is asked for: a move that we give up is worse. */
+bool track_look(struct track *t, const struct addr *a)
 {
 	unsigned int what = 0;
 	const struct flow *f;
 
-	if (t->group.digest.count <= FEW)
-		return; /* track_end_taken() asks */
+	t->ask_each = true;
+	if (t->group.digest.count <= TRACK_FEW)
+		return true;
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
 		what |= f->identity.proto == IPPROTO_TCP ? SOCKDIAG_TCP :
 							   SOCKDIAG_UDP;
-	discover_at(t->assoc->d, what, t->side, a);
+	t->ask_each = !discover_at(t->assoc->d, what, t->side, a);
+	return !t->ask_each || t->side == FLOW_OURS ||
+	       t->group.digest.count <= TRACK_ASK_MAX;
 }
 
 bool track_end_taken(const struct track *t, const struct flow *f,
@@ -47,7 +50,7 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 
 	if (flow_end_taken(&d->flows, f, t->side, at))
 		return true;
-	if (t->group.digest.count > FEW)
+	if (!t->ask_each)
 		return false;
 	/* Sockets that no dump shows, because they are not connected yet. */
 	if (t->side == FLOW_OURS)

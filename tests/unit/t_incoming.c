@@ -49,7 +49,7 @@ static struct flow flows[N_FLOWS];
 static struct follower_event heard;
 static unsigned int n_heard, n_dumps, n_proved, n_probes, n_sent, n_moves;
 static enum reason check; /* of every locator */
-static bool no_track;
+static bool no_track, sure;
 
 /* ---- the daemon -------------------------------------------------------- */
 
@@ -167,9 +167,10 @@ int track_clashes(const struct track *t, const struct locator *to,
 	return 0;
 }
 
-void track_look(const struct track *t, const struct addr *x)
+bool track_look(struct track *t, const struct addr *x)
 {
 	(void)t, (void)x;
+	return sure;
 }
 
 struct track *track_find(const struct assoc *of, enum flow_side side,
@@ -242,6 +243,7 @@ static int start(void **state)
 	n_heard = n_dumps = n_proved = n_probes = n_sent = n_moves = 0;
 	check = REASON_NONE;
 	no_track = false;
+	sure = true;
 	a.d = &d;
 	ours.assoc = theirs.assoc = &a;
 	theirs.side = FLOW_THEIRS;
@@ -615,6 +617,41 @@ static void a_relayed_move_costs_nothing(void **state)
 	assert_int_equal(theirs.follower.state, FOLLOWER_OFFERED);
 }
 
+/* What others have there is not known: never yes. */
+static void who_is_not_sure_refuses(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	sure = false;
+	say(&m, 2, NOW);
+	assert_int_equal(heard.check, REASON_LIMIT);
+	assert_int_equal(theirs.follower.state, FOLLOWER_STEADY);
+}
+
+/* A look for sockets that took long: the next MOVE of many flows waits, and
+ * what it says to be gone is heard. */
+static void a_move_waits_for_a_look(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	theirs.group.digest.count = TRACK_FEW + 1;
+	d.looked[FLOW_THEIRS].at_ms = NOW - 10;
+	d.looked[FLOW_THEIRS].took_ms = 10;
+	m.move.count = theirs.group.digest.count;
+	m.move.flags = WIRE_MOVE_FROM_GONE;
+	say(&m, 2, NOW);
+	assert_int_equal(n_moves, 0);
+	assert_true(follower_holds(&theirs.follower));
+	assert_int_equal(later_due_ms(&theirs), NOW + 30);
+	incoming_step(&a, NOW + 29);
+	assert_int_equal(n_moves, 0);
+	incoming_step(&a, NOW + 30);
+	assert_int_equal(n_moves, 1);
+	assert_int_equal(heard.check, REASON_NONE);
+}
+
 /* Its number is no secret: the peer can say ACCEPT from wherever it likes. */
 static void accept_proves_no_address(void **state)
 {
@@ -687,6 +724,8 @@ int main(void)
 		T(a_part_of_a_move_costs_a_token_too),
 		T(a_relayed_move_costs_nothing),
 		T(a_number_that_jumps_is_not_answered),
+		T(who_is_not_sure_refuses),
+		T(a_move_waits_for_a_look),
 		T(accept_proves_no_address),
 		T(prove_proves_once),
 	};
