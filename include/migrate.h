@@ -49,6 +49,7 @@
 
 #define MIGRATE_CHALLENGE_SIZE 16
 #define MIGRATE_ACCEPTED_MAX 8 /* locators accepted per object */
+#define MIGRATE_UNPROVED_MAX 2 /* of these, at the peer's: what it has offered */
 #define MIGRATE_ACTIONS_MAX 24
 #define MIGRATE_ACCEPT_REPEATS_MAX 16 /* ACCEPTs per sequence number */
 #define MIGRATE_COPY_MS 10 /* copies of a MOVE within it count once */
@@ -118,7 +119,9 @@ enum locator_role {
 /* One locator on which (mover) or from which (follower) we accept. */
 struct accepted {
 	struct locator locator;
-	uint64_t proved_seq; /* mover: PROVE sent, no answer: peer may use it */
+	/* mover: PROVE sent, no answer: the peer may use it; follower: offered by
+	 * that number, and nobody has proved to be there. 0: neither */
+	uint64_t proved_seq;
 	uint64_t until_ms; /* end of its drain or lease */
 	/* mover: of the last PROVE for it; zeros: none was sent */
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
@@ -271,8 +274,8 @@ struct mover {
 	uint64_t evaluate_ms; /* EVALUATE then */
 	uint64_t retry_ms; /* a kernel action failed: nothing before */
 	uint64_t give_up_ms; /* while ASKED or SWITCHED */
-	uint64_t permit_ms; /* may send from an uncommitted one until then ... */
-	uint64_t permit_seq; /* ... and for a few moves after this one */
+	uint64_t permit_ms; /* may send from an uncommitted one until then */
+	uint64_t permit_seq; /* the number that it is for: nothing goes by it */
 	uint64_t sent_ms; /* outstanding message first sent */
 	uint64_t try_ms, try_end_ms; /* while trying: the next nonce, the end */
 	struct rtt rtt;

@@ -85,17 +85,47 @@ static void send_done(struct follower *f, uint64_t now,
 	f->done_ms = now;
 }
 
+static void unaccept(struct follower *f, unsigned int i,
+		     struct migrate_actions *out)
+{
+	actions_add(out, MIGRATE_ACCEPT_DEL)->to = f->accepted[i].locator;
+	accepted_remove(f->accepted, &f->n_accepted, i);
+}
+
+/* Of what nobody has proved the mover uses one at most, and what it asks for.
+ * The offer that was made before the others goes. */
+static void bound_unproved(struct follower *f, struct migrate_actions *out)
+{
+	unsigned int oldest = MIGRATE_ACCEPTED_MAX;
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < f->n_accepted; i++) {
+		if (!f->accepted[i].proved_seq)
+			continue;
+		n++;
+		if (oldest == MIGRATE_ACCEPTED_MAX ||
+		    f->accepted[i].proved_seq < f->accepted[oldest].proved_seq)
+			oldest = i;
+	}
+	if (n >= MIGRATE_UNPROVED_MAX)
+		unaccept(f, oldest, out);
+}
+
 /* All but the current one and an offer may go to make room: tombstones last
  * longer than the mover may use what was cancelled. The last slot is for a
  * rollback that has to remember an addition and could not carry out the
  * removal that made room for it. */
 static void accept_locator(struct follower *f, const struct locator *l,
-			   struct migrate_actions *out)
+			   uint64_t seq, struct migrate_actions *out)
 {
 	unsigned int oldest = MIGRATE_ACCEPTED_MAX;
+	struct accepted *e = entry(f, l);
 
-	if (entry(f, l))
+	if (e && e->proved_seq)
+		e->proved_seq = seq; /* accepted last */
+	if (e)
 		return;
+	bound_unproved(f, out);
 	if (f->n_accepted == MIGRATE_ACCEPTED_MAX - 1) {
 		for (unsigned int i = 0; i < f->n_accepted; i++)
 			if (!needed(f, &f->accepted[i]) &&
@@ -103,10 +133,9 @@ static void accept_locator(struct follower *f, const struct locator *l,
 			     f->accepted[i].until_ms <
 				     f->accepted[oldest].until_ms))
 				oldest = i;
-		actions_add(out, MIGRATE_ACCEPT_DEL)->to =
-			f->accepted[oldest].locator;
-		accepted_remove(f->accepted, &f->n_accepted, oldest);
+		unaccept(f, oldest, out);
 	}
+	f->accepted[f->n_accepted].proved_seq = seq;
 	f->accepted[f->n_accepted++].locator = *l;
 	if (!MUTANT(offer_not_accepted))
 		actions_add(out, MIGRATE_ACCEPT_ADD)->to = *l;
@@ -130,6 +159,9 @@ static void commit(struct follower *f, uint64_t seq, const struct locator *to,
 		if (needed(f, a) || (proved && a->until_ms > until))
 			a->until_ms = until;
 	}
+	a = entry(f, to);
+	if (a)
+		a->proved_seq = 0;
 	f->state = FOLLOWER_STEADY;
 	f->committed = seq;
 	f->floor = seq + 1;
@@ -214,7 +246,7 @@ static void move_new(struct follower *f, const struct follower_event *ev,
 		commit(f, ev->seq, &ev->to, false, now, out);
 		return;
 	}
-	accept_locator(f, &ev->to, out);
+	accept_locator(f, &ev->to, ev->seq, out);
 	f->state = FOLLOWER_OFFERED;
 	f->pending = ev->seq;
 	f->offer = ev->to;
@@ -339,9 +371,7 @@ static void on_timer(struct follower *f, uint64_t now,
 		if (needed(f, &f->accepted[i]) ||
 		    now < f->accepted[i].until_ms)
 			continue;
-		actions_add(out, MIGRATE_ACCEPT_DEL)->to =
-			f->accepted[i].locator;
-		accepted_remove(f->accepted, &f->n_accepted, i);
+		unaccept(f, i, out);
 	}
 }
 

@@ -11,8 +11,8 @@
  *   on our PROVE, or on a MOVE to the locator that it sends to already.
  * - It accepts what it answered with ACCEPT for a lease at least, unless it
  *   needs the room for what it answered later. A number lives for half a lease
- *   as ASKED and half a lease as SWITCHED, so that we stop sending (permit_ms,
- *   permit_seq) before the peer stops accepting.
+ *   as ASKED and half a lease as SWITCHED, so that we stop sending (permit_ms)
+ *   before the peer stops accepting.
  * - Once PROVE has been sent it may have committed, whatever we hear. Such a
  *   locator (proved_seq) stays accepted until a later commit is known, and
  *   the old one is not used again before the peer has answered for it.
@@ -26,9 +26,6 @@
 #define RETRIES_MAX 3
 /* Half of it, and of a PTO, lie between two nonces. */
 #define TRY_EVERY_MS MIGRATE_PTO_MIN_MS
-/* Moves begun since the one that was accepted last, before we send from that
- * no longer: the peer keeps the last six that it has accepted. */
-#define PERMIT_MOVES 4
 
 static bool asking(const struct mover *m)
 {
@@ -206,7 +203,9 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	if (!accept_locator(m, &to, out))
 		return false;
 	actions_journal(out);
-	if (on_permit(m) && m->seq >= m->permit_seq + PERMIT_MOVES)
+	/* The peer keeps the two that it has accepted last: this one will be the
+	 * other, and what is on its way from the first arrives. */
+	if (on_permit(m))
 		hold(m, now, out);
 	if (fresh || !asking(m) || !addr_equal(&m->target.addr, &to.addr))
 		m->retries = 0;
@@ -783,8 +782,11 @@ static void give_up(struct mover *m, uint32_t random, uint64_t now,
 
 	/* From SWITCHED the hold has begun with the end of the permit: the
 	 * peer may have committed and drained the old locator by now. */
-	if (m->state == MOVER_SWITCHED && MUTANT(give_up_sends))
+	if (m->state == MOVER_SWITCHED && MUTANT(give_up_sends)) {
+		m->state = MOVER_STEADY;
 		outbound(m, &m->current, out);
+		return;
+	}
 	begin(m, back ? &m->current : &m->target, false, random, now, out);
 	m->give_up_ms = now + MIGRATE_GIVE_UP_MS;
 	actions_add(out, MIGRATE_HANDSHAKE);

@@ -582,12 +582,10 @@ static void switched_another_event_keeps_what_was_proved(void **state)
 	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
 	assert_int_equal(m.state, MOVER_ASKED);
 	assert_int_equal(sent(MIGRATE_MOVE)->seq, 2);
-	assert_locator(mover_locator(&m), N); /* while its lease lasts */
+	assert_true(mover_holds(&m)); /* no third may be needed */
 	assert_true(mover_accepts(&m, &n.addr));
-	while (!mover_holds(&m))
-		wait_for_timer();
-	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
-	assert_true(mover_accepts(&m, &n.addr));
+	answer(MOVER_DONE, 1);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N);
 }
 
 /* I5: it sends to where we are no more, and only we can tell. */
@@ -645,10 +643,9 @@ static void switched_back_then_another_event(void **state)
 	now += 1000;
 	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cst", N2);
 	assert_int_equal(m.state, MOVER_ASKED);
-	assert_locator(mover_locator(&m), O);
-	while (!mover_holds(&m))
-		wait_for_timer();
-	assert_int_equal(now, T0 + 40 + MIGRATE_GIVE_UP_MS);
+	assert_true(mover_holds(&m));
+	answer(MOVER_ACCEPT, 3);
+	assert_locator(&has(MIGRATE_RELEASE)->to, N2);
 }
 
 static void switched_where_it_is_has_a_lease_too(void **state)
@@ -1420,7 +1417,7 @@ static void many_moves_end_the_permit(void **state)
 
 	start(state);
 	start_follower(state);
-	/* The list is as full as it can be when N is accepted. */
+	/* Two are as many as it keeps when N is accepted. */
 	for (uint8_t i = 10; i < 20; i++)
 		move(f.floor, at(i), false, REASON_NONE);
 	m.seq = f.floor;
@@ -1799,9 +1796,24 @@ static void list_evicts_what_drains(void **state)
 	for (uint8_t i = 1; i < 40; i++) {
 		move(i, at((uint8_t)(i + 1)), false, REASON_NONE);
 		assert_int_equal(f.state, FOLLOWER_OFFERED);
-		assert_true(f.n_accepted < MIGRATE_ACCEPTED_MAX);
+		assert_in_range(f.n_accepted, 1, 1 + MIGRATE_UNPROVED_MAX);
 		assert_locator(follower_locator(&f), O);
 	}
+}
+
+/* What was proved once drains, however much is offered meanwhile. */
+static void offers_evict_no_proved_one(void **state)
+{
+	struct locator o = O;
+
+	(void)state;
+	move(1, N, false, REASON_NONE);
+	prove(1, N, 1);
+	assert_locator(follower_locator(&f), N);
+	for (uint8_t i = 2; i < 10; i++)
+		move(i, at((uint8_t)(i + 10)), false, REASON_NONE);
+	assert_true(follower_accepts(&f, &o.addr));
+	assert_int_equal(f.n_accepted, 2 + MIGRATE_UNPROVED_MAX);
 }
 
 static void sync_from_where_we_do_not_send_holds(void **state)
@@ -2004,6 +2016,7 @@ int main(void)
 		FOLLOWER(lease_ends),
 		FOLLOWER(lease_ends_while_gone_stays_held),
 		FOLLOWER(list_evicts_what_drains),
+		FOLLOWER(offers_evict_no_proved_one),
 		FOLLOWER(sync_from_where_we_do_not_send_holds),
 		FOLLOWER(what_sync_holds_goes_on_after_a_lease),
 		FOLLOWER(what_sync_holds_waits_for_an_offer),
