@@ -322,7 +322,7 @@ struct crew {
 	struct worker *worker[STEER_WORKERS_MAX]; /* started when needed */
 	uint32_t flows[STEER_WORKERS_MAX];
 	uint64_t idle_ms[STEER_WORKERS_MAX]; /* ends then; 0 does not */
-	struct pktq *strays; /* opened with the first worker */
+	struct pktq *strays; /* where there may be workers */
 	uint64_t seed;
 	struct counters ended; /* what those counted that are no more */
 	STAILQ_HEAD(, crew_change) changes;
@@ -526,6 +526,8 @@ void promote_forget(struct flow *f);
 
 /* After d->steer_info is known. */
 void crew_init(struct daemon *d);
+/* The strays' queue, before rules lead to it. 0 or -errno. */
+int crew_open(struct daemon *d);
 /* The number of the strays' queue (0) or of worker i - 1. */
 uint16_t crew_queue(const struct daemon *d, unsigned int i);
 /* Finds a worker for the flow, and starts it. False where there is none: it

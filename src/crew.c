@@ -95,15 +95,18 @@ void crew_read_strays(struct daemon *d)
 			return;
 }
 
-static int open_strays(struct daemon *d)
+int crew_open(struct daemon *d)
 {
 	const struct pktq_config config = {
 		.number = crew_queue(d, 0),
 		.packet_cb = on_stray,
 		.ctx = d,
 	};
-	int err = pktq_open(&config, &d->crew.strays);
+	int err;
 
+	if (!d->crew.n)
+		return 0;
+	err = pktq_open(&config, &d->crew.strays);
 	if (err)
 		return err;
 	err = loop_add(d->loop, pktq_fd(d->crew.strays), EPOLLIN, on_strays,
@@ -123,14 +126,11 @@ static int start_worker(struct daemon *d, unsigned int k)
 		.mark = d->conf->mark,
 		.seed = d->crew.seed,
 	};
-	int err = 0;
+	int err;
 
 	if (d->crew.worker[k])
 		return 0;
-	if (!d->crew.strays)
-		err = open_strays(d);
-	if (!err)
-		err = worker_start(&d->crew.worker[k], &conf);
+	err = worker_start(&d->crew.worker[k], &conf);
 	if (!err)
 		log_info(d->log, "worker %u reads queue %u", k, conf.number);
 	return err;

@@ -136,6 +136,15 @@ static int start_kernel(struct daemon *d)
 	return err ? fail(d, "raw socket", err) : 0;
 }
 
+static int queue_started(struct daemon *d, uint16_t number, int err)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "packet queue %u%s", number,
+		 err == -EBUSY ? " is another program's; set `queue`" : "");
+	return err ? fail(d, what, err) : 0;
+}
+
 static int start_queue(struct daemon *d, uint16_t number, pktq_packet_cb *cb,
 		       struct pktq **q)
 {
@@ -144,12 +153,8 @@ static int start_queue(struct daemon *d, uint16_t number, pktq_packet_cb *cb,
 		.packet_cb = cb,
 		.ctx = d,
 	};
-	char what[64];
-	int err = pktq_open(&config, q);
 
-	snprintf(what, sizeof(what), "packet queue %u%s", number,
-		 err == -EBUSY ? " is another program's; set `queue`" : "");
-	return err ? fail(d, what, err) : 0;
+	return queue_started(d, number, pktq_open(&config, q));
 }
 
 static int start_queues(struct daemon *d)
@@ -160,6 +165,8 @@ static int start_queues(struct daemon *d)
 	if (!err)
 		err = start_queue(d, (uint16_t)(d->conf->queue + 1),
 				  divert_packet_out, &d->queue_out);
+	if (!err)
+		err = queue_started(d, crew_queue(d, 0), crew_open(d));
 	if (err)
 		return err;
 	err = divert_rebuild(d, loop_now_ms());

@@ -205,6 +205,8 @@ struct host {
 	bool no_route; /* from anywhere */
 	bool no_gateway; /* answers */
 	int steer_error; /* of the next commits */
+	int steer_answer; /* of the next ones, which are made all the same */
+	int fail_strays;
 	bool no_room_in; /* IN is full */
 	unsigned int builds, commits, idles;
 	uint64_t changes; /* elements put in or taken away */
@@ -1684,6 +1686,8 @@ int pktq_open(const struct pktq_config *config, struct pktq **q)
 				2 : config->number & 1];
 	if (h->fail_queue)
 		return h->fail_queue;
+	if (h->fail_strays && new == &h->queue[2])
+		return h->fail_strays;
 	new->h = h;
 	new->config = *config;
 	*q = new;

@@ -214,6 +214,20 @@ static void a_hold_takes_it_away(void **state)
 	ended(&t);
 }
 
+/* Rules lead to the strays' queue before any worker is there. */
+static void nothing_starts_without_the_strays_queue(void **state)
+{
+	struct host *h = host_make(2);
+
+	(void)state;
+	assert_non_null(host[0].d->crew.strays);
+	addr_add(h, "10.0.0.3", 2);
+	h->without_maps = true;
+	h->fail_strays = -EBUSY;
+	assert_int_equal(host_start(h), -EBUSY);
+	host_end(h);
+}
+
 static void a_refused_change_leaves_the_routes(void **state)
 {
 	struct tuple t = flow_open(40000);
@@ -366,6 +380,7 @@ int main(void)
 		WORLD(a_worker_outlives_its_last_flow),
 		WORLD(flows_of_one_pair_are_spread),
 		WORLD(a_hold_takes_it_away),
+		WORLD(nothing_starts_without_the_strays_queue),
 		WORLD(a_refused_change_leaves_the_routes),
 		WORLD(a_rebuild_restores_them),
 		WORLD(a_restart_gives_them_anew),
