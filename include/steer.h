@@ -213,6 +213,7 @@ bool steer_is_unveiling(const struct steer *s); /* as committed */
  * first message that failed:
  *   -ENOENT  the table is gone: rebuild   -EPERM  it is another's now
  *   -ENFILE  a set is full                -ENOBUFS, -EMSGSIZE, -ENOMEM
+ * But for -EIO: it was applied, and what followed failed: rebuild.
  */
 int steer_commit(struct steer *s);
 /* What the kernel said to that error, "" where nothing; until the next

@@ -190,7 +190,9 @@ int divert_commit(struct daemon *d, int err)
 	d->divert.rest_ms = d->divert.use[STEER_SRC] ? 0 : loop_now_ms() +
 								   REST_MS;
 	if (err) {
-		if (err == -ENOENT) /* somebody took the table away */
+		/* Somebody took the table away, or the kernel has done what is
+		 * being undone here. */
+		if (err == -ENOENT || err == -EIO)
 			rebuild_at(d, repair_next_ms(d, REPAIR_TABLE,
 						     loop_now_ms()));
 		COUNT(d, NFT_ERRORS);

@@ -43,6 +43,13 @@ static int listen_to_events(struct steer *s, bool on)
 	return 0;
 }
 
+/* The kernel has carried it out, and what follows failed. That the table is gone
+ * is as good as said. */
+static int made(int err)
+{
+	return !err || err == -ENOENT ? err : -EIO;
+}
+
 static int send_batch(struct steer *s)
 {
 	struct batch *b = &s->batch;
@@ -65,7 +72,7 @@ static int send_batch(struct steer *s)
 		err = -EIO;
 	/* What others did meanwhile went unheard. */
 	if (deaf && !err && s->built && !s->building && !s->reshaping)
-		err = steer_verify(s);
+		err = made(steer_verify(s));
 	return err;
 }
 
@@ -463,7 +470,7 @@ int steer_commit(struct steer *s)
 		s->whole = s->whole_next;
 		s->built |= s->building;
 		if ((s->building || s->reshaping) && s->events)
-			err = steer_take_print(s, &s->print);
+			err = made(steer_take_print(s, &s->print));
 	}
 	if (s->building)
 		s->adoptable = false; /* once, taken over or not */

@@ -643,6 +643,8 @@ int steer_commit(struct steer *s)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &began);
 	err = commit(s);
+	if (!err)
+		err = s->h->steer_answer;
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
 	paper_ms += (double)(ended.tv_sec - began.tv_sec) * 1e3 +
 		    (double)(ended.tv_nsec - began.tv_nsec) / 1e6;

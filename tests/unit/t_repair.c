@@ -58,6 +58,30 @@ static void a_flush_is_repaired_at_once(void **state)
 	assert_int_equal(h->lost[REPAIR_ROUTES], 0);
 }
 
+/* The kernel has carried out what is undone here. */
+static void what_was_done_all_the_same_is_undone(void **state)
+{
+	struct tuple t = connection(40000), wire = tuple_reverse(&t);
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	wire.remote.addr = address("10.0.0.9");
+	addr_add(&host[0], "10.0.0.9", 2);
+	host[1].steer_answer = -EIO;
+	addr_remove(&host[0], "10.0.0.1");
+	while (!count(&host[1], COUNTER_NFT_ERRORS))
+		settle_once();
+	host[1].steer_answer = 0;
+	lose_post = true;
+	assert_null(flow_find_wire(&host[1].d->flows, &wire));
+	run(PROMPT_MS);
+	assert_null(element(&host[1], STEER_IN, &wire));
+	lose_post = false;
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+}
+
 static void fight(struct host *h, enum repair_what what, enum counter_id c)
 {
 	uint64_t before = count(h, c), since_ms = clock_ms;
@@ -205,6 +229,7 @@ static void others_rules_are_read_aside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WORLD(what_was_done_all_the_same_is_undone),
 		WORLD(a_flush_is_repaired_at_once),
 		WORLD(who_takes_routes_all_the_time_is_answered_slowly),
 		WORLD(who_takes_the_table_all_the_time_is_answered_slowly),
