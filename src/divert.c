@@ -532,11 +532,31 @@ static struct hold_packet *next_held(struct daemon *d, struct flow *f)
 	return f->transit ? hold_pop(&d->hold, &f->transit->held) : NULL;
 }
 
+static bool is_gone(struct daemon *d, const struct addr *local)
+{
+	if (rtmon_usable(d->rtmon, local))
+		rtmon_receive(d->rtmon);
+	return !rtmon_usable(d->rtmon, local);
+}
+
+/* The maps ask before they write a source; what is rewritten here is sent
+ * whatever has become of it. What is heard now changes no flow. */
+static bool is_source_gone(struct daemon *d, const struct tuple *wire)
+{
+	bool gone;
+
+	d->steps++;
+	gone = is_gone(d, &wire->local.addr);
+	d->steps--;
+	return gone;
+}
+
 void divert_release(struct daemon *d, struct flow *f,
 		    struct divert_released *r)
 {
 	struct tuple wire = flow_wire_tuple(f);
 	bool plain = !flow_is_moved(f);
+	bool gone = is_source_gone(d, &wire);
 	struct hold_packet *h;
 
 	while ((h = next_held(d, f))) {
@@ -547,7 +567,9 @@ void divert_release(struct daemon *d, struct flow *f,
 		COUNT(d, PKT_RELEASED);
 		if (h->kind == HOLD_SEGMENT)
 			f->transit->stale = false;
-		if (plain && !late && bears(h, &wire))
+		if (gone)
+			drop(d, q, h->id);
+		else if (plain && !late && bears(h, &wire))
 			accept_rerouted(d, q, h->id, h->mark);
 		else if (rewrite_out(d, f, h->data, h->len, h->csum, late))
 			drop(d, q, h->id);
@@ -656,13 +678,6 @@ static struct flow *look_again(struct daemon *d, const struct flow *f)
 	if (rtmon_usable(d->rtmon, &wire.local.addr))
 		rtmon_receive(d->rtmon);
 	return flow_find(&d->flows, &identity);
-}
-
-static bool is_gone(struct daemon *d, const struct addr *local)
-{
-	if (rtmon_usable(d->rtmon, local))
-		rtmon_receive(d->rtmon);
-	return !rtmon_usable(d->rtmon, local);
 }
 
 static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,

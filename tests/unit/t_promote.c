@@ -624,6 +624,29 @@ static void a_socket_on_the_wire_tuple_gets_it(void **state)
 	assert_false(sends(&e, 0, WIRE, "10.0.0.2"));
 }
 
+/* The source that held packets are to be sent from goes before they are: it is
+ * known to the kernel, and nobody here has read it yet. */
+static void nothing_is_released_to_a_source_that_is_gone(void **state)
+{
+	struct tuple t = connection(40000);
+	uint32_t id;
+
+	(void)state;
+	run(3000);
+	addr_remove(&host[0], "10.0.0.1");
+	id = packet_queue(&host[0], &t, true);
+	run(1);
+	assert_int_equal(host[0].fate[id], WAITS);
+	addr_add(&host[0], "10.0.0.9", 2);
+	while (track_of(flow_at(&host[0], &t), FLOW_OURS)->mover.state !=
+	       MOVER_ASKED)
+		settle_once();
+	host[0].vanished = address("10.0.0.9");
+	for (int i = 0; i < 20 && host[0].fate[id] == WAITS; i++)
+		run(1);
+	assert_int_not_equal(host[0].fate[id], REWRITTEN);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -643,6 +666,7 @@ int main(void)
 		WORLD(a_rebuild_restores_the_maps),
 		WORLD(both_ends_move_at_once),
 		WORLD(ports_change_in_the_maps),
+		WORLD(nothing_is_released_to_a_source_that_is_gone),
 		WORLD(a_lifted_tombstone_closes_no_pair),
 		WORLD(what_passes_twice_takes_no_port),
 		WORLD(nor_does_a_datagram),
