@@ -468,6 +468,10 @@ void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
  * long as anything is protected, or for a minute. Not between begin and
  * commit. */
 void divert_unveil(struct daemon *d);
+/* Another connection begins on that wire tuple of the flow: from now on it is
+ * not translated. False where it is proved, or the kernel refuses. */
+bool divert_cede(struct daemon *d, struct flow *f, const struct tuple *wire,
+		 uint64_t now_ms);
 /* A tombstone was lifted for a socket of ours. */
 void divert_undrop(struct daemon *d, const struct tuple *t);
 /* The whole table anew, from what the flows say. 0 or -errno. */
@@ -775,7 +779,8 @@ void handover_evaluate_awaiting(struct daemon *d, uint64_t now_ms);
 void handover_greet(struct assoc *a, uint64_t now_ms);
 /* The operator's wish for a track. 0 or -errno. */
 int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
-/* A new connection of this host wants the flow's wire tuple. */
+/* A new connection of this host wants the flow's wire tuple, or the one that a
+ * MOVE has asked for: the flow takes other ports. */
 void handover_yield_ports(struct daemon *d, struct flow *f,
 			  const struct tuple *wanted, uint64_t now_ms);
 

@@ -29,6 +29,8 @@
 #define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
 #define FLOW_TOMBSTONES_MAX 262144 /* two moves of all flows per minute */
 #define FLOW_TOMBSTONE_MS 60000
+#define FLOW_QUIET_MS 30000 /* a wire tuple that was never proved, instead */
+#define FLOW_QUIET_MAX 4 /* of one flow; others are forgotten at once */
 
 enum flow_side { FLOW_OURS, FLOW_THEIRS, FLOW_SIDES };
 
@@ -60,6 +62,8 @@ struct flow_end {
 	struct endpoint at;
 	uint32_t ifindex; /* retain_reverse() was told of it; 0: not */
 	uint64_t ports;
+	bool proved; /* the flow is or was sent by it */
+	bool ceded; /* not translated: another connection has a tuple of it */
 };
 
 /* Only flows that are moving or have moved have one. Most of them never have
@@ -91,6 +95,12 @@ struct flow_wire {
 	struct tuple tuple;
 	bool fresh; /* not in the kernel yet */
 	bool stale; /* about to leave it */
+	bool proved; /* both its ends are */
+	bool quieten; /* about to be quiet */
+	/* Not accepted any more, and never proved: not translated, but our
+	 * stack's RST shall not get out. Until then; 0: accepted. */
+	uint64_t quiet_ms;
+	TAILQ_ENTRY(flow_wire) in_quiet;
 	/* Bits by enum flow_side of who sends. */
 	uint8_t mapped; /* the kernel rewrites to it, from it */
 	uint8_t map_next; /* the same, prepared */
@@ -107,6 +117,7 @@ struct flow_transit {
 		uint32_t ifindex; /* of an end being taken away */
 		uint16_t port;
 	} next[FLOW_SIDES];
+	struct tuple clash; /* sent by and not translated; all zero: none */
 	struct hold_flow held;
 	uint64_t held_ms; /* held since, by whichever half began; 0 not */
 	struct flow_work *work; /* a worker's: crew.c; NULL none */
@@ -176,6 +187,8 @@ struct flow {
 	bool was_held : 1; /* before the change that is being prepared */
 	bool stay_queued : 1; /* OUT stays although it is plain again ... */
 	bool leave_queue : 1; /* ... until it is quiet: now */
+	bool clashes : 1; /* another socket has what it is sent by */
+	bool expiring : 1; /* a wire tuple is not quiet any more */
 	bool settling : 1; /* waits to leave the queue: its path or the maps */
 	struct peer *peer; /* the owner, or who may become it */
 	struct claim claim;
@@ -196,6 +209,7 @@ struct flow_table {
 	struct index wires;
 	struct index tombs;
 	TAILQ_HEAD(flow_tombstones, flow_tombstone) tomb_order; /* oldest first */
+	TAILQ_HEAD(, flow_wire) quiet; /* oldest first */
 	uint32_t max_flows;
 	uint64_t next_id;
 	struct counters *counters;
@@ -220,6 +234,11 @@ struct flow *flow_find_id(const struct flow_table *t, uint64_t id);
 /* By an accepted wire tuple other than the identity. */
 struct flow *flow_find_wire(const struct flow_table *t,
 			    const struct tuple *wire);
+/* By that, or by one that is quiet: what proves itself is taken there. */
+struct flow *flow_find_steered(const struct flow_table *t,
+			       const struct tuple *wire);
+/* Was it one that was never proved, a moment ago? */
+bool flow_wire_is_quiet(const struct flow_table *t, const struct tuple *wire);
 /* In the order of ids: the first one with a greater id, or NULL. */
 struct flow *flow_next_id(const struct flow_table *t, uint64_t id);
 /* All, in that order; NULL at the end. What is added meanwhile comes last. */
@@ -268,6 +287,14 @@ void flow_unaccept(struct flow *f, enum flow_side side,
 int flow_send_by(struct flow *f, enum flow_side side, const struct addr *addr,
 		 uint64_t ports);
 
+/* Another connection begins on that wire tuple of the flow. What was never
+ * proved is its, by the next change that is prepared; false where it was. */
+bool flow_cede(struct flow *f, const struct tuple *wire);
+/* Is what it is sent by ceded? The other is gone, or has it: then it is given
+ * up until flow_take_back() once more. */
+bool flow_is_ceded(const struct flow *f);
+void flow_take_back(struct flow *f, bool gone);
+
 /* Would this tuple collide with another flow's socket, wire or tombstone? */
 bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
 		      const struct tuple *wire);
@@ -279,7 +306,8 @@ bool flow_end_taken(const struct flow_table *t, const struct flow *f,
  * Names the changes that lead from what the kernel has to what the flow
  * needs now. `tombstone`: wire tuples that leave the accepted set are
  * dropped for FLOW_TOMBSTONE_MS instead of being forgotten, but for those on
- * which another socket of ours lives. Afterwards
+ * which another socket of ours lives; those that were never proved are quiet
+ * for FLOW_QUIET_MS instead. Afterwards
  * exactly one of flow_steer_commit() and flow_steer_abort(). 0, -ENOMEM, or
  * what `cb` returned; a failure is followed by flow_steer_abort() too.
  */
@@ -308,6 +336,9 @@ bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple);
  * tuple is there by now. */
 void flow_tombstone_restore(struct flow_table *t, const struct tuple *tuple,
 			    uint64_t until_ms);
+/* Of the first wire tuple that is quiet, when it is so no longer, and whose it
+ * is; 0 and NULL: there is none. A change of the flow forgets it then. */
+uint64_t flow_quiet_due_ms(const struct flow_table *t);
 /* Forgets tombstones past their time (the kernel's have a timeout). */
 void flow_tombstones_expire(struct flow_table *t, uint64_t now_ms);
 

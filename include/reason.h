@@ -141,7 +141,9 @@ enum reason {
 	X(PAIRS_FULL, pairs_full)                                             \
 	X(MOVES_PACED, moves_paced)                                           \
 	X(TX_UNPAID, tx_unpaid)                                               \
-	X(HOLDS_ENDED, holds_ended)
+	X(HOLDS_ENDED, holds_ended)                                           \
+	X(TUPLES_CEDED, tuples_ceded)                                         \
+	X(RST_KEPT_BACK, rst_kept_back)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

@@ -230,6 +230,9 @@ static int take_side(struct flow *f, const struct journal_flow *is,
 		f->transit->next[side].ports = e->ports;
 		f->transit->next[side].port = e->at.port;
 		err = flow_accept(f, side, &e->at.addr, e->ports);
+		if (!err)
+			flow_end_find(f, side, &e->at.addr, e->ports)->proved =
+				true; /* as far as is known */
 	}
 	if (f->transit)
 		f->transit->next[side].ports = 0;

@@ -186,6 +186,55 @@ static bool is_another_socket(const struct flow *f,
 	return f->ended || (f->cookie && f->cookie != e->cookie);
 }
 
+/* A wire tuple of a flow, which nobody knew to be another's. What the flow is
+ * sent by takes another port: discover_dump(). */
+static void clash(struct daemon *d, const struct tuple *t, uint64_t now_ms)
+{
+	struct flow *f = flow_find_wire(&d->flows, t);
+	struct tuple wire;
+
+	if (!f)
+		return;
+	wire = flow_wire_tuple(f);
+	f->clashes = divert_cede(d, f, t, now_ms) || f->clashes ||
+		     tuple_equal(&wire, t);
+}
+
+/* What the flow is sent by, or shall be: has another socket that? */
+static bool is_wanted(struct daemon *d, const struct flow *f,
+		      struct tuple *wire)
+{
+	const struct track *t = track_of(f, FLOW_OURS);
+	const struct locator *to = t ? mover_target(&t->mover) : NULL;
+
+	*wire = flow_wire_tuple(f);
+	if (flow_is_moved(f) &&
+	    sockdiag_lookup(d->sockdiag, wire, 0, NULL) != -ENOENT)
+		return true;
+	if (!to)
+		return false;
+	wire->local.addr = to->addr;
+	wire->local.port = flow_port(f, FLOW_OURS, to->ports);
+	return !tuple_equal(wire, &f->identity) &&
+	       sockdiag_lookup(d->sockdiag, wire, 0, NULL) != -ENOENT;
+}
+
+/* A flow that another socket's tuple is in the way of. */
+static void evade(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	struct tuple wire;
+
+	if (is_wanted(d, f, &wire)) {
+		handover_yield_ports(d, f, &wire, now_ms);
+		return;
+	}
+	f->clashes = false;
+	if (!flow_is_ceded(f))
+		return;
+	flow_take_back(f, true);
+	(void)divert_flow(d, f, now_ms);
+}
+
 /* A socket that is new to us. */
 static int enter(struct daemon *d, const struct sockdiag_entry *e,
 		 uint64_t now_ms)
@@ -194,6 +243,7 @@ static int enter(struct daemon *d, const struct sockdiag_entry *e,
 		rtmon_find(d->rtmon, &e->tuple.local.addr);
 	struct flow *f;
 
+	clash(d, &e->tuple, now_ms);
 	if (remote_use(d, &e->tuple.remote.addr)) {
 		d->unheld = true;
 		return -ENOMEM;
@@ -277,6 +327,8 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
 		ends_matter = ends_matter || !flow_is_plain(f) || f->hold;
+		if (f->clashes && !f->ended)
+			evade(d, f, now_ms);
 		if (f->seen || f->ended) {
 			f->seen = false;
 			continue;

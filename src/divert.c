@@ -248,6 +248,15 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms)
 	return err;
 }
 
+bool divert_cede(struct daemon *d, struct flow *f, const struct tuple *wire,
+		 uint64_t now_ms)
+{
+	if (!flow_cede(f, wire))
+		return false;
+	COUNT(d, TUPLES_CEDED);
+	return !divert_flow(d, f, now_ms);
+}
+
 void divert_undrop(struct daemon *d, const struct tuple *t)
 {
 	divert_begin(d);
@@ -321,11 +330,50 @@ void divert_free(struct daemon *d)
 
 /* ---- time --------------------------------------------------------------- */
 
+/* Wire tuples that need not be quiet any more, in one transaction. */
+static void end_quiet(struct daemon *d, uint64_t now_ms)
+{
+	struct flow_wire *w;
+	struct flow_wire *next;
+	int err = 0;
+
+	if (d->divert.rebuild_ms) /* then all is told anew, some of it twice */
+		return;
+	divert_begin(d);
+	TAILQ_FOREACH(w, &d->flows.quiet, in_quiet) {
+		if (w->quiet_ms > now_ms)
+			break;
+		if (w->flow->expiring)
+			continue;
+		w->flow->expiring = true;
+		divert_add(d, w->flow, false, now_ms, &err);
+	}
+	err = divert_commit(d, err);
+	for (w = TAILQ_FIRST(&d->flows.quiet); w && w->quiet_ms <= now_ms;
+	     w = next) {
+		struct flow *f = w->flow;
+
+		/* What is settled takes its own with it. */
+		for (next = TAILQ_NEXT(w, in_quiet); next && next->flow == f;
+		     next = TAILQ_NEXT(next, in_quiet))
+			;
+		if (!f->expiring)
+			continue;
+		f->expiring = false;
+		divert_settle(d, f, false, now_ms, err);
+	}
+	if (err)
+		rebuild_at(d, now_ms + REBUILD_MS);
+}
+
 void divert_step(struct daemon *d, uint64_t now_ms)
 {
 	if (d->divert.rebuild_ms && now_ms >= d->divert.rebuild_ms &&
 	    divert_rebuild(d, now_ms))
 		COUNT(d, NFT_ERRORS);
+	if (flow_quiet_due_ms(&d->flows) &&
+	    now_ms >= flow_quiet_due_ms(&d->flows))
+		end_quiet(d, now_ms);
 	promote_step(d, now_ms);
 	pairs_step(d, now_ms);
 	if (!d->divert.idle && !d->divert.steered && !d->flows.wires.n &&
@@ -803,6 +851,12 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 		out_of_flow(d, f, q, p, &pkt);
 		return;
 	}
+	if (flow_wire_is_quiet(&d->flows, &tuple) && !f &&
+	    pkt.tcp_flags & PKT_TCP_RST) {
+		COUNT(d, RST_KEPT_BACK);
+		drop(d, q, p->id);
+		return;
+	}
 	f = flow_find_wire(&d->flows, &tuple);
 	if (f) {
 		gone = is_gone(d, &tuple.local.addr);
@@ -823,6 +877,12 @@ void divert_packet_out(void *ctx, struct pktq *q, struct pktq_packet *p)
 	if (f && passes_again(d, f, &tuple, &pkt)) {
 		COUNT(d, PKT_PASSED);
 		accept_plain(d, q, p, &tuple.local.addr);
+		return;
+	}
+	if (f && divert_cede(d, f, &tuple, loop_now_ms())) {
+		COUNT(d, PKT_PASSED);
+		accept_plain(d, q, p, &tuple.local.addr);
+		handover_yield_ports(d, f, &tuple, loop_now_ms());
 		return;
 	}
 	if (f) {
@@ -911,6 +971,14 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	bool offered = is_tried_end(f, &pkt->src.addr);
 
 	if ((pkt->tcp_flags & (PKT_TCP_SYN | PKT_TCP_ACK)) == PKT_TCP_SYN) {
+		const struct tuple wire = pkt_tuple_in(pkt);
+
+		/* Nobody has shown to be there but who sends it. */
+		if (divert_cede(d, f, &wire, loop_now_ms())) {
+			COUNT(d, PKT_PASSED);
+			pktq_accept(q, p->id, NULL);
+			return;
+		}
 		COUNT(d, PKT_STRANGER_SYN);
 		drop(d, q, p->id);
 		return;
@@ -943,6 +1011,29 @@ static void in_like_nonce(struct daemon *d, const struct flow *f,
 {
 	if (f ? f->steered & (1u << FLOW_STEER_DROP) :
 		flow_tombstone_is(&d->flows, tuple)) {
+		drop(d, q, p->id);
+		return;
+	}
+	COUNT(d, PKT_PASSED);
+	pktq_accept(q, p->id, NULL);
+}
+
+/* It is not the flow's, or comes too late. A datagram that nobody here would
+ * have is answered by ICMP, which is no RST that could be kept back. */
+static bool is_passed_quiet(struct daemon *d, const struct tuple *t)
+{
+	const unsigned int port = t->local.port;
+
+	return t->proto == IPPROTO_TCP || flow_find(&d->flows, t) ||
+	       d->unconnected[t->local.addr.family == 6][port / 8] &
+		       (1u << port % 8) ||
+	       !sockdiag_lookup(d->sockdiag, t, 0, NULL);
+}
+
+static void in_quiet(struct daemon *d, struct pktq *q, struct pktq_packet *p,
+		     const struct tuple *tuple)
+{
+	if (!is_passed_quiet(d, tuple)) {
 		drop(d, q, p->id);
 		return;
 	}
@@ -986,6 +1077,10 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 	f = flow_find_wire(&d->flows, &tuple);
 	if (f) {
 		in_of_flow(d, f, q, p, &pkt);
+		return;
+	}
+	if (flow_wire_is_quiet(&d->flows, &tuple)) {
+		in_quiet(d, q, p, &tuple);
 		return;
 	}
 	f = flow_find(&d->flows, &tuple);

@@ -223,6 +223,8 @@ static uint64_t nearest_ms(struct daemon *d)
 	ms = sooner(ms, d->pins_ms);
 	ms = sooner(ms, d->resync_ms);
 	ms = sooner(ms, d->divert.rebuild_ms);
+	if (!d->divert.rebuild_ms)
+		ms = sooner(ms, flow_quiet_due_ms(&d->flows));
 	ms = sooner(ms, d->divert.rest_ms);
 	ms = sooner(ms, pairs_deadline_ms(d));
 	ms = sooner(ms, repair_deadline_ms(d));

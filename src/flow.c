@@ -31,6 +31,7 @@ void flow_table_init(struct flow_table *t, uint32_t max_flows,
 		   sizeof(struct tuple), seed);
 	TAILQ_INIT(&t->all);
 	TAILQ_INIT(&t->tomb_order);
+	TAILQ_INIT(&t->quiet);
 	t->max_flows = max_flows;
 	t->next_id = 1;
 	t->counters = counters;
@@ -250,6 +251,7 @@ static int path_make(struct flow *f)
 		return -ENOMEM;
 	for (int side = 0; side < FLOW_SIDES; side++) {
 		p->end[side][0].at = *identity_end(f, (enum flow_side)side);
+		p->end[side][0].proved = true;
 		p->n[side] = 1;
 		p->send[side] = p->end[side][0].at;
 	}
@@ -375,12 +377,68 @@ int flow_send_by(struct flow *f, enum flow_side side, const struct addr *addr,
 		 uint64_t ports)
 {
 	uint16_t port = flow_port(f, side, ports);
+	struct flow_end *e;
 
 	if (path_make(f))
 		return -ENOMEM;
 	f->path->send[side].addr = *addr;
 	f->path->send[side].port = port;
+	e = flow_end_find(f, side, addr, ports);
+	if (e)
+		e->proved = true;
 	return 0;
+}
+
+static const struct endpoint *end_of(const struct tuple *t, int side)
+{
+	return side == FLOW_OURS ? &t->local : &t->remote;
+}
+
+static bool cede(struct flow *f, const struct tuple *wire, bool to)
+{
+	bool any = false;
+
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++) {
+			struct flow_end *e = &f->path->end[side][i];
+
+			if (!endpoint_equal(&e->at, end_of(wire, side)) ||
+			    (to ? e->proved : !e->ceded))
+				continue;
+			e->ceded = to;
+			any = true;
+		}
+	return any;
+}
+
+bool flow_cede(struct flow *f, const struct tuple *wire)
+{
+	return cede(f, wire, true);
+}
+
+bool flow_is_ceded(const struct flow *f)
+{
+	const struct tuple wire = flow_wire_tuple(f);
+
+	if (f->transit && tuple_equal(&f->transit->clash, &wire))
+		return true;
+	for (int side = 0; f->path && side < FLOW_SIDES; side++)
+		for (unsigned int i = 0; i < f->path->n[side]; i++)
+			if (f->path->end[side][i].ceded &&
+			    endpoint_equal(&f->path->end[side][i].at,
+					   end_of(&wire, side)))
+				return true;
+	return false;
+}
+
+void flow_take_back(struct flow *f, bool gone)
+{
+	const struct tuple wire = flow_wire_tuple(f);
+
+	(void)cede(f, &wire, false);
+	memset(&f->transit->clash, 0, sizeof(f->transit->clash));
+	if (!gone)
+		f->transit->clash = wire;
 }
 
 bool flow_end_taken(const struct flow_table *t, const struct flow *f,

@@ -9,11 +9,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BIT(set) (1u << (unsigned int)(set))
 
 static void wire_free(struct flow_table *t, struct flow_wire *w)
 {
+	if (w->quiet_ms)
+		TAILQ_REMOVE(&t->quiet, w, in_quiet);
 	index_remove(&t->wires, w);
 	free(w);
 }
@@ -36,7 +39,29 @@ struct flow *flow_find_wire(const struct flow_table *t,
 {
 	const struct flow_wire *w = index_find(&t->wires, wire);
 
+	return w && !w->quiet_ms ? w->flow : NULL;
+}
+
+struct flow *flow_find_steered(const struct flow_table *t,
+			       const struct tuple *wire)
+{
+	const struct flow_wire *w = index_find(&t->wires, wire);
+
 	return w ? w->flow : NULL;
+}
+
+bool flow_wire_is_quiet(const struct flow_table *t, const struct tuple *wire)
+{
+	const struct flow_wire *w = index_find(&t->wires, wire);
+
+	return w && w->quiet_ms;
+}
+
+uint64_t flow_quiet_due_ms(const struct flow_table *t)
+{
+	const struct flow_wire *w = TAILQ_FIRST(&t->quiet);
+
+	return w ? w->quiet_ms : 0;
 }
 
 bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
@@ -44,11 +69,11 @@ bool flow_tuple_taken(const struct flow_table *t, const struct flow *f,
 {
 	const struct flow *other = flow_find(t, wire);
 	const struct flow_tombstone *tomb = tombstone_find(t, wire);
+	const struct flow_wire *w = index_find(&t->wires, wire);
 
 	if (other && other != f)
 		return true;
-	other = flow_find_wire(t, wire);
-	if (other && other != f)
+	if (w && w->flow != f)
 		return true;
 	return tomb && tomb->flow_id && tomb->flow_id != f->id;
 }
@@ -136,7 +161,7 @@ static uint8_t wire_map_next(const struct flow *f, const struct flow_wire *w,
 	bool sent_by = tuple_equal(&w->tuple, wire);
 	uint8_t next = 0;
 
-	if (w->stale || !f->protected)
+	if (w->stale || w->quieten || !f->protected)
 		return 0;
 	if (sent_by && !f->hold)
 		next = f->promoted & BIT(FLOW_OURS);
@@ -147,12 +172,13 @@ static uint8_t wire_map_next(const struct flow *f, const struct flow_wire *w,
 }
 
 static int wire_want(struct flow_table *t, struct flow *f,
-		     const struct tuple *tuple)
+		     const struct tuple *tuple, bool proved)
 {
 	struct flow_wire *w = wire_of(f, tuple);
 
 	if (w) {
 		w->stale = false;
+		w->proved = w->proved || proved;
 		return 0;
 	}
 	w = calloc(1, sizeof(*w));
@@ -161,6 +187,7 @@ static int wire_want(struct flow_table *t, struct flow *f,
 	w->flow = f;
 	w->tuple = *tuple;
 	w->fresh = true;
+	w->proved = proved;
 	if (index_add(&t->wires, w)) {
 		free(w);
 		return -ENOMEM;
@@ -169,32 +196,84 @@ static int wire_want(struct flow_table *t, struct flow *f,
 	return 0;
 }
 
+static void wire_quieten(struct flow_table *t, struct flow_wire *w,
+			 uint64_t now_ms)
+{
+	const struct flow_wire *o;
+	unsigned int n = 0;
+
+	if (w->fresh || w->proved || (w->quiet_ms && w->quiet_ms <= now_ms))
+		return;
+	SLIST_FOREACH(o, &w->flow->wires, entry)
+		n += o != w && (o->quiet_ms || o->quieten);
+	if (!w->quiet_ms && n >= FLOW_QUIET_MAX) {
+		t->counters->value[COUNTER_TOMBSTONES_FULL]++;
+		return;
+	}
+	w->stale = false;
+	w->quieten = true;
+}
+
+/* What others have: not translated, where it was never proved. */
+static bool is_ceded(struct flow_table *t, struct flow *f,
+		     const struct flow_end *ours,
+		     const struct flow_end *theirs,
+		     const struct tuple *tuple, uint64_t now_ms)
+{
+	struct flow_wire *w;
+
+	if (!ours->ceded && !theirs->ceded &&
+	    !tuple_equal(&f->transit->clash, tuple))
+		return false;
+	w = wire_of(f, tuple);
+	if (w)
+		wire_quieten(t, w, now_ms);
+	return true;
+}
+
 /* Marks what the flow needs: nodes of accepted wire tuples, bits of the
  * sets that hold its identity. */
-static int want(struct flow_table *t, struct flow *f)
+static int want(struct flow_table *t, struct flow *f, bool tombstone,
+		uint64_t now_ms)
 {
 	const struct flow_path *p = f->path;
 	bool identity_accepted = !p;
+	bool clash = false;
 	struct tuple wire = f->identity;
 	struct flow_wire *w;
 	int err;
 
-	SLIST_FOREACH(w, &f->wires, entry)
+	SLIST_FOREACH(w, &f->wires, entry) {
 		w->stale = true;
+		w->quieten = false;
+	}
 	f->wanted = f->protected ? BIT(FLOW_STEER_PROT) : 0;
 	for (unsigned int i = 0; p && i < p->n[FLOW_OURS]; i++) {
-		wire.local = p->end[FLOW_OURS][i].at;
+		const struct flow_end *ours = &p->end[FLOW_OURS][i];
+
+		wire.local = ours->at;
 		for (unsigned int j = 0; j < p->n[FLOW_THEIRS]; j++) {
-			wire.remote = p->end[FLOW_THEIRS][j].at;
+			const struct flow_end *theirs = &p->end[FLOW_THEIRS][j];
+
+			wire.remote = theirs->at;
 			if (tuple_equal(&wire, &f->identity)) {
 				identity_accepted = true;
 				continue;
 			}
-			err = wire_want(t, f, &wire);
+			clash = clash || tuple_equal(&f->transit->clash, &wire);
+			if (is_ceded(t, f, ours, theirs, &wire, now_ms))
+				continue;
+			err = wire_want(t, f, &wire,
+					ours->proved && theirs->proved);
 			if (err)
 				return err;
 		}
 	}
+	SLIST_FOREACH(w, &f->wires, entry)
+		if (w->stale && f->protected && (tombstone || w->quiet_ms))
+			wire_quieten(t, w, now_ms);
+	if (f->transit && !clash)
+		memset(&f->transit->clash, 0, sizeof(f->transit->clash));
 	wire = flow_wire_tuple(f);
 	if (f->hold || f->stay_queued || flow_is_moved(f))
 		f->wanted |= (uint8_t)BIT(FLOW_STEER_OUT);
@@ -233,7 +312,8 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 		} else if (w->stale && !w->fresh) {
 			err = 0;
-			if (tombstone && is_free(t, f, &w->tuple))
+			if (tombstone && w->proved &&
+			    is_free(t, f, &w->tuple))
 				err = tell(cb, ctx, f, true, FLOW_STEER_DROP,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 			if (!err)
@@ -269,7 +349,7 @@ int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 	int err;
 
 	flow_tombstones_expire(t, now_ms);
-	err = want(t, f);
+	err = want(t, f, tombstone, now_ms);
 	if (!err)
 		err = tell_wires(t, f, tombstone, cb, ctx);
 	if (!err)
@@ -312,6 +392,20 @@ static void tombstone_add(struct flow_table *t, const struct flow *f,
 	t->counters->value[COUNTER_TOMBSTONES]++;
 }
 
+static void quiet_settle(struct flow_table *t, struct flow_wire *w,
+			 uint64_t now_ms)
+{
+	if (w->quieten == (w->quiet_ms != 0))
+		return;
+	if (w->quieten) {
+		w->quiet_ms = now_ms + FLOW_QUIET_MS;
+		TAILQ_INSERT_TAIL(&t->quiet, w, in_quiet);
+	} else {
+		w->quiet_ms = 0;
+		TAILQ_REMOVE(&t->quiet, w, in_quiet);
+	}
+}
+
 /* Ends a preparation: nodes with `drop` set go, the others are settled. */
 static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 			 bool tombstone, uint64_t now_ms)
@@ -330,7 +424,7 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 				tombstone_free(t, tomb);
 		}
 		if (leaves) {
-			if (commit && tombstone && !w->fresh &&
+			if (commit && tombstone && !w->fresh && w->proved &&
 			    is_free(t, f, &w->tuple))
 				tombstone_add(t, f, &w->tuple, now_ms);
 			SLIST_REMOVE(&f->wires, w, flow_wire, entry);
@@ -339,6 +433,7 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 			w->fresh = false;
 			w->stale = false;
 			if (commit) {
+				quiet_settle(t, w, now_ms);
 				if (w->map_next != w->mapped)
 					w->counted = false;
 				w->mapped = w->map_next;

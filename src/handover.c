@@ -614,6 +614,36 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms)
 	return 0;
 }
 
+static bool asks_for(const struct track *t, const struct flow *f,
+		     const struct endpoint *at)
+{
+	const struct locator *target = mover_target(&t->mover);
+
+	return t->mover.state == MOVER_ASKED && target &&
+	       addr_equal(&target->addr, &at->addr) &&
+	       flow_port(f, FLOW_OURS, target->ports) == at->port;
+}
+
+/* As if the peer had refused it, and named this flow. */
+static void ask_for_others(struct track *t, const struct flow *f,
+			   uint64_t now_ms)
+{
+	const struct wire_refuse named = {
+		.n = 1,
+		.flow_id = { f->claim.flow_id },
+	};
+	const struct mover_event ev = {
+		.type = MOVER_REFUSE,
+		.seq = t->mover.seq,
+		.reason = REASON_TUPLE_TAKEN,
+		.random = crypto_random_u32(),
+	};
+
+	t->refusal = &named;
+	handover_step_mover(t, &ev, now_ms);
+	t->refusal = NULL;
+}
+
 /* The new connection asks again (a SYN after a second); until then its
  * tuple shall be free. */
 void handover_yield_ports(struct daemon *d, struct flow *f,
@@ -625,6 +655,10 @@ void handover_yield_ports(struct daemon *d, struct flow *f,
 	struct locator candidate;
 
 	(void)d;
+	if (t && asks_for(t, f, &wanted->local)) {
+		ask_for_others(t, f, now_ms);
+		return;
+	}
 	if (!t || t->mover.state != MOVER_STEADY ||
 	    !mover_may_begin(&t->mover, now_ms) ||
 	    !endpoint_equal(&wire.local, &wanted->local))

@@ -54,7 +54,8 @@ static bool may_be_queued(const struct daemon *d, const struct flow *f,
 	const struct flow_wire *w;
 
 	SLIST_FOREACH(w, &f->wires, entry)
-		if (!(w->mapped & RECV) && !tuple_equal(&w->tuple, wire))
+		if (!(w->mapped & RECV) && !w->quiet_ms &&
+		    !tuple_equal(&w->tuple, wire))
 			return true;
 	return !d->divert.we_switch && !d->divert.they_offer;
 }

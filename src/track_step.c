@@ -172,6 +172,20 @@ static bool sends_by(enum migrate_action_type type)
 	return type == MIGRATE_RELEASE || type == MIGRATE_SWITCH;
 }
 
+/* It was offered while another connection began there. The proof counts for
+ * more, but never takes what lives: that end of ours uses another port. */
+static void settle_ceded(struct daemon *d, struct flow *f)
+{
+	const struct tuple wire = flow_wire_tuple(f);
+
+	if (!flow_is_ceded(f))
+		return;
+	f->clashes = sockdiag_lookup(d->sockdiag, &wire, 0, NULL) != -ENOENT;
+	flow_take_back(f, !f->clashes);
+	if (f->clashes)
+		discover_soon(d);
+}
+
 int track_apply(struct track *t, const struct migrate_action *action,
 		bool hold, const struct locator *sending, uint64_t now_ms)
 {
@@ -199,6 +213,8 @@ int track_apply(struct track *t, const struct migrate_action *action,
 
 		if (!err)
 			err = change(t, f, action->type, at);
+		if (!err && sends_by(action->type))
+			settle_ceded(d, f);
 		if (ifindex && !err)
 			track_reverse(t, f, at, ifindex);
 		if (hold || decides_hold(action->type))

@@ -367,7 +367,7 @@ static bool is_mac(const uint8_t *key, const struct nonce_about *about,
 
 static struct flow *find(struct daemon *d, const struct tuple *t)
 {
-	struct flow *f = flow_find_wire(&d->flows, t);
+	struct flow *f = flow_find_steered(&d->flows, t);
 
 	if (!f)
 		f = flow_find(&d->flows, t);

@@ -304,6 +304,66 @@ static void test_ports_are_a_name(void **state)
 	assert_int_equal(flow_port(x->f, FLOW_OURS, 0), 40000);
 }
 
+/* It is sent by that end for a moment. */
+static void there_and_back(struct fixture *x, const struct addr *n)
+{
+	struct addr o = x->f->identity.local.addr;
+
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, n, 0), 0);
+	steer(x, false);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &o, 0), 0);
+	steer(x, false);
+}
+
+/* An end that was never sent by. */
+static void test_unproved_is_quiet(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple wire = tuple("10.0.1.9", 40000, "10.0.0.2", 22);
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(find(&x->k, FLOW_STEER_IN, &wire), 0);
+	assert_true(flow_wire_is_quiet(&x->t, &wire));
+	assert_null(flow_find_wire(&x->t, &wire));
+	assert_int_equal(flow_quiet_due_ms(&x->t), NOW + FLOW_QUIET_MS);
+	/* Offered again it is accepted as before, and quiet afterwards. */
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_ptr_equal(flow_find_wire(&x->t, &wire), x->f);
+	assert_int_equal(flow_quiet_due_ms(&x->t), 0);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+	assert_int_equal(flow_steer_prepare(&x->t, x->f, false,
+					    NOW + FLOW_QUIET_MS, on_change,
+					    &x->k), 0);
+	flow_steer_commit(&x->t, x->f, false, NOW + FLOW_QUIET_MS);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], 0);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_int_equal(x->t.wires.n, 0);
+}
+
+static void test_quiet_tuples_are_bounded(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.0");
+
+	for (uint8_t i = 1; i < 20; i++) {
+		n.byte[3] = i;
+		assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+		steer(x, false);
+		flow_unaccept(x->f, FLOW_OURS, &n, 0);
+		steer(x, true);
+	}
+	assert_int_equal(x->t.wires.n, FLOW_QUIET_MAX);
+	assert_int_equal(x->k.n[FLOW_STEER_IN], FLOW_QUIET_MAX);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+}
+
 static void test_taken(void **state)
 {
 	struct fixture *x = *state;
@@ -323,6 +383,7 @@ static void test_taken(void **state)
 	steer(x, false);
 	assert_true(flow_tuple_taken(&x->t, h, &other));
 	assert_false(flow_tuple_taken(&x->t, x->f, &other));
+	there_and_back(x, &n);
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);
 	steer(x, true);
 	assert_true(flow_tuple_taken(&x->t, h, &other));
@@ -340,6 +401,7 @@ static void test_no_tombstone_on_a_living_socket(void **state)
 
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
 	steer(x, false);
+	there_and_back(x, &n);
 	young = flow_add(&x->t, &wire, NOW);
 	assert_non_null(young);
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);
@@ -350,6 +412,7 @@ static void test_no_tombstone_on_a_living_socket(void **state)
 	flow_remove(&x->t, young);
 	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
 	steer(x, false);
+	there_and_back(x, &n);
 	flow_unaccept(x->f, FLOW_OURS, &n, 0);
 	steer(x, true);
 	assert_int_equal(x->t.tombs.n, 1);
@@ -535,6 +598,8 @@ int main(void)
 		T(test_failure_changes_nothing),
 		T(test_no_memory_changes_nothing),
 		T(test_ports_are_a_name),
+		T(test_unproved_is_quiet),
+		T(test_quiet_tuples_are_bounded),
 		T(test_taken),
 		T(test_no_tombstone_on_a_living_socket),
 		T(test_bounds),

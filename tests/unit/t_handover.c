@@ -597,6 +597,171 @@ static void the_word_of_a_sync_holds_for_a_while(void **state)
 	addr_remove(&host[0], "10.0.0.1");
 	run(3000);
 	check_wire(&t, "10.0.0.9");
+/* ---- what is offered and not proved ---------------------------------------- */
+
+/* Client asks for 10.0.0.9, and hears nothing of it. */
+static struct tuple offered(void)
+{
+	struct tuple t = connection(40000);
+
+	run(3000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	while (seen_track_of(&t)->follower.state != FOLLOWER_OFFERED)
+		settle_once();
+	lose_post = true;
+	return t;
+}
+
+static struct tuple offered_wire(const struct tuple *t)
+{
+	struct tuple wire = tuple_reverse(t);
+
+	wire.remote.addr = address("10.0.0.9");
+	return wire;
+}
+
+/* As it comes, and as it goes. */
+static enum fate fate_of(const struct tuple *t, bool out, uint8_t flags)
+{
+	struct tuple sent = out ? *t : tuple_reverse(t);
+	uint32_t id = packet_queue_flags(&host[1], &sent, out, flags);
+
+	host[1].fate[id] = WAITS;
+	(void)pktq_read(out ? host[1].d->queue_out : host[1].d->queue_in);
+	return host[1].fate[id];
+}
+
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
+
+/* Whoever asks for a connection is as near to the truth as who has asked for a
+ * move: it reaches our stack, and so does what follows. */
+static void a_syn_beats_an_offer(void **state)
+{
+	struct tuple t = offered(), wire = offered_wire(&t);
+	struct tuple r = tuple_reverse(&t);
+
+	(void)state;
+	assert_int_equal(fate_of(&wire, false, ACK), REWRITTEN);
+	assert_int_equal(fate_of(&wire, false, SYN), ACCEPTED);
+	assert_int_equal(fate_of(&wire, true, SYN | ACK), ACCEPTED);
+	assert_int_equal(fate_of(&wire, false, ACK), ACCEPTED);
+	assert_null(element(&host[1], SET_RECV, &wire));
+	/* Nobody lives there: what the flow's own packets draw stays here. */
+	assert_int_equal(fate_of(&wire, true, RST), DROPPED);
+	socket_add(&host[1], &wire);
+	run(1100);
+	assert_int_equal(fate_of(&wire, true, RST), ACCEPTED);
+	assert_int_equal(host[1].d->counters.value[COUNTER_PKT_STRANGER_SYN],
+			 0);
+	(void)r;
+}
+
+/* Proved, the flow is translated again: nobody has answered that SYN. */
+static void a_proof_beats_a_syn(void **state)
+{
+	struct tuple t = offered(), wire = offered_wire(&t);
+
+	(void)state;
+	assert_int_equal(fate_of(&wire, false, SYN), ACCEPTED);
+	lose_post = false;
+	run(3000);
+	check_wire(&t, "10.0.0.9");
+	assert_int_equal(fate_of(&wire, false, SYN), DROPPED);
+	assert_int_equal(fate_of(&wire, false, ACK), REWRITTEN);
+}
+
+/* A socket that nobody knew of is left alone, and who is proved to be there
+ * sends by another port. */
+static void a_living_socket_beats_a_proof(void **state)
+{
+	struct tuple t = offered(), wire = offered_wire(&t), now;
+	struct tuple r = tuple_reverse(&t);
+
+	(void)state;
+	socket_add(&host[1], &wire);
+	run(1100);
+	assert_int_equal(fate_of(&wire, false, ACK), ACCEPTED);
+	lose_post = false;
+	run(1);
+	while (seen_track_of(&t)->follower.committed == 0) {
+		run(1);
+		assert_true(clock_ms < 1020000);
+	}
+	assert_int_equal(fate_of(&wire, false, ACK), ACCEPTED);
+	run(5000);
+	now = flow_wire_tuple(flow_at(&host[1], &r));
+	assert_int_not_equal(now.local.port, 22);
+	assert_int_equal(now.remote.port, 40000);
+	assert_ptr_equal(flow_find_wire(&host[1].d->flows, &now),
+			 flow_at(&host[1], &r));
+	assert_int_equal(fate_of(&wire, false, ACK), ACCEPTED);
+}
+
+/* Found when the table has room for nobody. */
+static void a_proved_tuple_is_moved_away(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t), wire, now;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	host[1].d->flows.max_flows = host[1].d->flows.by_identity.n;
+	wire = offered_wire(&t);
+	socket_add(&host[1], &wire);
+	run(10000);
+	now = flow_wire_tuple(flow_at(&host[1], &r));
+	assert_int_not_equal(now.local.port, 22);
+	assert_null(flow_find_wire(&host[1].d->flows, &wire));
+	run(70000);
+	assert_null(element(&host[1], STEER_DROP, &wire));
+}
+
+/* One of the mover's own wants the tuple that it has asked for: other ports are
+ * asked for. */
+static void an_own_connection_beats_a_move(void **state)
+{
+	struct tuple t = offered(), wire = t, now;
+	uint32_t id;
+
+	(void)state;
+	wire.local.addr = address("10.0.0.9");
+	id = packet_queue_flags(&host[0], &wire, true, SYN);
+	host[0].fate[id] = WAITS;
+	(void)pktq_read(host[0].d->queue_out);
+	assert_int_equal(host[0].fate[id], ACCEPTED);
+	socket_add(&host[0], &wire);
+	lose_post = false;
+	run(3000);
+	now = flow_wire_tuple(flow_at(&host[0], &t));
+	assert_true(addr_equal(&now.local.addr, &wire.local.addr));
+	assert_int_not_equal(now.local.port, 40000);
+	assert_null(flow_find_wire(&host[0].d->flows, &wire));
+}
+
+/* What nobody has proved to have is nobody's when the offer is over. */
+static void an_offer_leaves_no_tombstone(void **state)
+{
+	struct tuple t = offered(), wire = offered_wire(&t);
+
+	(void)state;
+	socket_end(&host[0], &t); /* it asks no more */
+	run(MIGRATE_LEASE_MS + 100);
+	assert_null(element(&host[1], STEER_DROP, &wire));
+	assert_false(flow_tombstone_is(&host[1].d->flows, &wire));
+	assert_int_equal(fate_of(&wire, false, SYN), ACCEPTED);
+	assert_int_equal(fate_of(&wire, false, ACK), ACCEPTED);
+	assert_int_equal(fate_of(&wire, true, RST), DROPPED);
+	assert_non_null(element(&host[1], STEER_IN, &wire));
+	run(FLOW_QUIET_MS);
+	assert_null(element(&host[1], STEER_IN, &wire));
+	assert_int_equal(host[1].d->flows.wires.n, 0);
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -609,6 +774,12 @@ int main(void)
 		WORLD(a_young_socket_keeps_its_tuple),
 		WORLD(a_young_socket_at_the_peer_too),
 		WORLD(looks_for_a_peer_are_bounded),
+		WORLD(a_syn_beats_an_offer),
+		WORLD(a_proof_beats_a_syn),
+		WORLD(a_living_socket_beats_a_proof),
+		WORLD(a_proved_tuple_is_moved_away),
+		WORLD(an_own_connection_beats_a_move),
+		WORLD(an_offer_leaves_no_tombstone),
 		WORLD(a_hold_and_its_locator_go_together),
 		WORLD(a_refused_locator_ends_no_hold),
 		WORLD(a_hold_ends_when_a_route_leads),

@@ -210,6 +210,39 @@ def an_unconnected_socket_on_the_wire_tuple(lab, n):
 
 
 @scenario(fam=(4, 6))
+def wire_tuple_wanted_while_it_is_offered(lab, n):
+    """A new connection wants the ports that a move has asked for, and nobody
+    has proved: both ends leave them to it, and keep their resets back."""
+    client, server = lan(lab, n)
+    lab.daemons(client, server)
+    flow = echo(client, server, fam=n.fam, source=n.ip(1, 2),
+                source_port=40000)
+    lab.protected(flow)
+    client.add("eth0", n.cidr(1, 9), nodad(n))
+    client.run("nft", "-f", "-", input="""
+        table inet deaf {
+            chain in {
+                type filter hook input priority 0;
+                udp sport 1021 drop;
+            }
+        }""")
+    client.daemon.ctl("move", "--to", n.ip(1, 9))
+    wait_until("the server offers",
+               lambda: server.daemon.counter("moves_accepted"))
+    new = Pair(client, n.ip(1, 9), 40000, server, n.ip(1, 3),
+               flow.server_port, served=True).goes_on()
+    check(server.daemon.counter("pkt_stranger_syn") == 0, "its SYN was dropped")
+    flow.goes_on()
+    new.goes_on()
+    client.run("nft", "delete", "table", "inet", "deaf")
+    lab.settled(flow, client=n.ip(1, 9))
+    for x in flow, new, flow:
+        x.goes_on()
+    new.close()
+    flow.goes_on().finish()
+
+
+@scenario(fam=(4, 6))
 def many_new_connections_after_the_move(lab, n):
     """Ports that the kernel chooses never meet the moved ones."""
     client, server = lan(lab, n)
