@@ -16,9 +16,10 @@
  */
 #include "daemon.h"
 
-#include <errno.h>
+#include <stdlib.h>
 
 #define RETRY_MS 1000
+#define PARTS_MAX 64 /* transactions more, where one was refused */
 #define READS 16 /* of each queue, in a row */
 /* The same while workers stand still for it: the bound of what can wait, so
  * that none of it is left where nothing is added. */
@@ -154,51 +155,75 @@ static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 }
 
 /* In one transaction, however many they are: until it is done, nothing else
- * is. False where there are none. */
-static bool prepare(struct daemon *d, bool gap, uint64_t now_ms, int *err)
+ * is. Where the kernel refuses it, each half by itself, so that what is wrong
+ * with one flow keeps no other on the queues; `*parts` more of these. */
+static void leave_queues(struct daemon *d, struct flow **f, size_t n,
+			 unsigned int *parts, uint64_t now_ms)
 {
-	struct flow *f;
-	bool any = false;
-
-	LIST_FOREACH(f, &d->divert.settling, transit->in_settling) {
-		if (f->hold || flow_is_waiting(f) ||
-		    !is_quiet(f, gap, now_ms)) {
-			d->settle_ms = now_ms + SETTLE_QUIET_MS;
-			continue;
-		}
-		if (!any)
-			divert_begin(d);
-		any = true;
-		f->stay_queued = false;
-		f->leave_queue = true;
-		divert_add(d, f, false, now_ms, err);
-	}
-	return any;
-}
-
-static void leave_queues(struct daemon *d, bool gap, uint64_t now_ms)
-{
-	struct flow *f;
-	struct flow *next;
 	int err = 0;
 
-	if (!prepare(d, gap, now_ms, &err))
-		return;
+	divert_begin(d);
+	for (size_t i = 0; i < n; i++) {
+		f[i]->stay_queued = false;
+		f[i]->leave_queue = true;
+		divert_add(d, f[i], false, now_ms, &err);
+	}
 	d->crew.stand_still = true; /* promote_step() reads what waits */
 	err = divert_commit(d, err);
-	for (f = LIST_FIRST(&d->divert.settling); f; f = next) {
-		next = LIST_NEXT(f, transit->in_settling);
-		if (!f->leave_queue)
-			continue;
-		f->leave_queue = false;
-		divert_settle(d, f, false, now_ms, err);
+	for (size_t i = 0; i < n; i++) {
+		f[i]->leave_queue = false;
+		divert_settle(d, f[i], false, now_ms, err);
 		if (err)
-			f->stay_queued = !flow_is_moved(f);
+			f[i]->stay_queued = !flow_is_moved(f[i]);
 		else
-			promote_forget(f);
+			promote_forget(f[i]);
 	}
-	if (err)
+	if (!err)
+		return;
+	d->settle_ms = now_ms + RETRY_MS;
+	if (n == 1 || d->divert.rebuild_ms)
+		return;
+	for (int half = 0; half < 2 && *parts; half++) {
+		--*parts;
+		leave_queues(d, half ? f + n / 2 : f, half ? n - n / 2 : n / 2,
+			     parts, now_ms);
+	}
+}
+
+/* Those that may leave now; the others are looked at again. */
+static size_t choose(struct daemon *d, struct flow **to, bool gap,
+		     uint64_t now_ms)
+{
+	struct flow *f;
+	size_t n = 0;
+
+	LIST_FOREACH(f, &d->divert.settling, transit->in_settling) {
+		if (!f->hold && !flow_is_waiting(f) && is_quiet(f, gap, now_ms))
+			to[n++] = f;
+		else
+			d->settle_ms = now_ms + SETTLE_QUIET_MS;
+	}
+	return n;
+}
+
+static void leave_quiet(struct daemon *d, bool gap, uint64_t now_ms)
+{
+	unsigned int parts = PARTS_MAX;
+	struct flow **list;
+	struct flow *f;
+	size_t n = 0;
+
+	LIST_FOREACH(f, &d->divert.settling, transit->in_settling)
+		n++;
+	if (!n)
+		return;
+	list = calloc(n, sizeof(*list));
+	n = list ? choose(d, list, gap, now_ms) : 0;
+	if (n)
+		leave_queues(d, list, n, &parts, now_ms);
+	if (!list)
 		d->settle_ms = now_ms + RETRY_MS;
+	free(list);
 }
 
 /* Until nothing waits, or too much comes. */
@@ -223,7 +248,7 @@ void promote_step(struct daemon *d, uint64_t now_ms)
 	d->settle_ms = 0;
 	/* What waits was sent before anything that goes past. */
 	gap = read_queues(d, READS);
-	leave_queues(d, gap, loop_now_ms()); /* later than what was read */
+	leave_quiet(d, gap, loop_now_ms()); /* later than what was read */
 	(void)read_queues(d, d->crew.stand_still ? READS_ALL : READS);
 	crew_go_on(d);
 }

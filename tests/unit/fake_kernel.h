@@ -207,6 +207,7 @@ struct host {
 	int steer_error; /* of the next commits */
 	int steer_answer; /* of the next ones, which are made all the same */
 	int fail_strays;
+	struct tuple poison; /* no map takes an element with this key */
 	bool no_room_in; /* IN is full */
 	unsigned int builds, commits, idles;
 	uint64_t changes; /* elements put in or taken away */
@@ -610,6 +611,10 @@ static int commit(struct steer *s)
 	for (size_t i = 0; h->no_room_in && i < h->n_todo; i++)
 		if (h->todo[i].set == STEER_IN && h->todo_add[i])
 			return -ENFILE;
+	for (size_t i = 0; h->poison.proto && i < h->n_todo; i++)
+		if (h->todo[i].set >= STEER_SET_MAX && h->todo_add[i] &&
+		    tuple_equal(&h->todo[i].tuple, &h->poison))
+			return -EEXIST;
 	for (size_t i = 0; i < h->n_todo; i++) {
 		const struct element *n = &h->todo[i];
 		struct element *e = element(h, n->set, &n->tuple);

@@ -624,6 +624,32 @@ static void a_socket_on_the_wire_tuple_gets_it(void **state)
 	assert_false(sends(&e, 0, WIRE, "10.0.0.2"));
 }
 
+/* One element that the kernel takes from nobody: the flow that needs it stays
+ * on the queue, and it alone. */
+static void one_poisoned_flow_keeps_no_other(void **state)
+{
+	struct tuple t[5];
+	unsigned int queued = 0;
+
+	(void)state;
+	for (uint16_t i = 0; i < 5; i++)
+		t[i] = connection((uint16_t)(40000 + i));
+	run(4000);
+	host[0].poison = t[2];
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(3000);
+	for (int i = 0; i < 5; i++) {
+		check_wire(&t[i], "10.0.0.9");
+		queued += flow_at(&host[0], &t[i])->settling;
+	}
+	assert_int_equal(queued, 1);
+	assert_true(flow_at(&host[0], &t[2])->settling);
+	memset(&host[0].poison, 0, sizeof(host[0].poison));
+	run(2000);
+	assert_false(flow_at(&host[0], &t[2])->settling);
+}
+
 /* The source that held packets are to be sent from goes before they are: it is
  * known to the kernel, and nobody here has read it yet. */
 static void nothing_is_released_to_a_source_that_is_gone(void **state)
@@ -666,6 +692,7 @@ int main(void)
 		WORLD(a_rebuild_restores_the_maps),
 		WORLD(both_ends_move_at_once),
 		WORLD(ports_change_in_the_maps),
+		WORLD(one_poisoned_flow_keeps_no_other),
 		WORLD(nothing_is_released_to_a_source_that_is_gone),
 		WORLD(a_lifted_tombstone_closes_no_pair),
 		WORLD(what_passes_twice_takes_no_port),
