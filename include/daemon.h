@@ -726,6 +726,9 @@ bool track_look(struct track *t, const struct addr *a);
  * another's on this host? */
 bool track_end_taken(const struct track *t, const struct flow *f,
 		     const struct endpoint *at);
+/* May that be? Not where all come from one address by ports of their own, each
+ * to an end that is not accepted for any other. */
+bool track_may_clash(const struct track *t);
 /* Those of its flows that would have, at that locator, the tuple of another of
  * the track: as many as fit into `clash`. 0 or -ENOMEM. */
 int track_clashes(const struct track *t, const struct locator *to,

@@ -308,8 +308,9 @@ bool flow_end_taken(const struct flow_table *t, const struct flow *f,
  * dropped for FLOW_TOMBSTONE_MS instead of being forgotten, but for those on
  * which another socket of ours lives; those that were never proved are quiet
  * for FLOW_QUIET_MS instead. Afterwards
- * exactly one of flow_steer_commit() and flow_steer_abort(). 0, -ENOMEM, or
- * what `cb` returned; a failure is followed by flow_steer_abort() too.
+ * exactly one of flow_steer_commit() and flow_steer_abort(). 0, -ENOMEM,
+ * -EADDRINUSE (another flow has a tuple of it on the wire), or what `cb`
+ * returned; a failure is followed by flow_steer_abort() too.
  */
 int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 		       uint64_t now_ms, flow_change_cb *cb, void *ctx);

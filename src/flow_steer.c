@@ -181,6 +181,9 @@ static int wire_want(struct flow_table *t, struct flow *f,
 		w->proved = w->proved || proved;
 		return 0;
 	}
+	/* Whoever checks before has missed it. */
+	if (index_find(&t->wires, tuple))
+		return -EADDRINUSE;
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;

@@ -92,27 +92,12 @@ static enum reason move_ports(struct track *t, uint64_t seq, uint64_t *name)
 	return REASON_NONE;
 }
 
-/* Flows that come from one address by ports of their own cannot clash. */
-static bool may_clash(const struct track *t)
-{
-	const struct flow *first = LIST_FIRST(&t->group.flows);
-	const struct flow *f;
-
-	if (t->parts.n)
-		return true;
-	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
-		if (!addr_equal(&f->identity.remote.addr,
-				&first->identity.remote.addr))
-			return true;
-	return false;
-}
-
 static enum reason move_tuples(struct track *t, const struct locator *to,
 			       struct wire_refuse *taken)
 {
 	struct flow *f;
 
-	if (may_clash(t) && track_clashes(t, to, taken))
+	if ((t->parts.n || track_may_clash(t)) && track_clashes(t, to, taken))
 		return REASON_SYSTEM;
 	if (taken->n)
 		return REASON_TUPLE_TAKEN;

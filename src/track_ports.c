@@ -72,19 +72,29 @@ struct chosen {
 
 struct choice {
 	struct index by_wire;
-	struct chosen *chosen; /* room for all flows of the track */
+	struct chosen *chosen; /* room for all tuples of the track, and one */
 	uint32_t n;
 };
 
-static int choice_begin(struct choice *c, uint32_t flows)
+static unsigned int count_others(const struct flow *f, enum flow_side side)
+{
+	return f->path ? f->path->n[side == FLOW_OURS ? FLOW_THEIRS :
+							FLOW_OURS] : 1;
+}
+
+static int choice_begin(struct choice *c, const struct track *t)
 {
 	uint8_t seed[CRYPTO_SHORT_KEY_SIZE];
+	const struct flow *f;
+	size_t n = 0;
 
 	crypto_random(seed, sizeof(seed));
 	index_init(&c->by_wire, offsetof(struct chosen, link),
 		   offsetof(struct chosen, wire), sizeof(struct tuple), seed);
 	c->n = 0;
-	c->chosen = calloc(flows, sizeof(*c->chosen));
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+		n += count_others(f, t->side);
+	c->chosen = calloc(n + 1, sizeof(*c->chosen));
 	return c->chosen ? 0 : -ENOMEM;
 }
 
@@ -94,56 +104,105 @@ static void choice_end(struct choice *c)
 	free(c->chosen);
 }
 
+/* With the other side's i-th end: all of them are accepted. */
 static struct tuple wire_at(const struct flow *f, enum flow_side side,
-			    const struct endpoint *at)
+			    const struct endpoint *at, unsigned int i)
 {
-	struct tuple wire = flow_wire_tuple(f);
+	struct tuple wire = f->identity;
 
-	if (side == FLOW_OURS)
+	if (side == FLOW_OURS) {
 		wire.local = *at;
-	else
+		if (f->path)
+			wire.remote = f->path->end[FLOW_THEIRS][i].at;
+	} else {
 		wire.remote = *at;
+		if (f->path)
+			wire.local = f->path->end[FLOW_OURS][i].at;
+	}
 	return wire;
 }
 
-static int choice_add(struct choice *c, const struct tuple *wire)
+static bool choice_has(const struct choice *c, const struct flow *f,
+		       enum flow_side side, const struct endpoint *at)
 {
-	struct chosen *one = &c->chosen[c->n];
+	for (unsigned int i = 0; i < count_others(f, side); i++) {
+		const struct tuple wire = wire_at(f, side, at, i);
 
-	one->wire = *wire;
-	if (index_find(&c->by_wire, &one->wire))
-		return 0;
-	c->n++;
-	return index_add(&c->by_wire, one);
+		if (index_find(&c->by_wire, &wire))
+			return true;
+	}
+	return false;
+}
+
+static int choice_add(struct choice *c, const struct flow *f,
+		      enum flow_side side, const struct endpoint *at)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < count_others(f, side) && !err; i++) {
+		struct chosen *one = &c->chosen[c->n];
+
+		one->wire = wire_at(f, side, at, i);
+		if (index_find(&c->by_wire, &one->wire))
+			continue;
+		c->n++;
+		err = index_add(&c->by_wire, one);
+	}
+	return err;
+}
+
+bool track_may_clash(const struct track *t)
+{
+	const enum flow_side other = t->side == FLOW_OURS ? FLOW_THEIRS :
+							    FLOW_OURS;
+	const struct flow *first = LIST_FIRST(&t->group.flows);
+	const struct flow *f;
+
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		const struct tuple *id = &f->identity;
+
+		if (!addr_equal(t->side == FLOW_OURS ? &id->local.addr :
+						       &id->remote.addr,
+				t->side == FLOW_OURS ?
+					&first->identity.local.addr :
+					&first->identity.remote.addr))
+			return true;
+		if (f->path &&
+		    (f->path->n[other] > 1 ||
+		     !endpoint_equal(&f->path->end[other][0].at,
+				     t->side == FLOW_OURS ? &id->remote :
+							    &id->local)))
+			return true;
+	}
+	return false;
 }
 
 static int choose_port(struct daemon *d, struct choice *c, struct flow *f,
 		       const struct addr *addr)
 {
 	struct endpoint at;
-	struct tuple wire;
 
 	memset(&at, 0, sizeof(at));
 	at.addr = *addr;
 	for (unsigned int i = 0; i < PORT_TRIES; i++) {
 		at.port = (uint16_t)(PORT_LOW +
 				     crypto_random_u32() % PORT_COUNT);
-		wire = wire_at(f, FLOW_OURS, &at);
-		if (index_find(&c->by_wire, &wire) ||
+		if (choice_has(c, f, FLOW_OURS, &at) ||
 		    flow_end_taken(&d->flows, f, FLOW_OURS, &at) ||
 		    sockdiag_port_taken(f->identity.proto, addr, at.port))
 			continue;
 		f->transit->next[FLOW_OURS].port = at.port;
-		return choice_add(c, &wire);
+		return choice_add(c, f, FLOW_OURS, &at);
 	}
 	return -EADDRINUSE;
 }
 
 /* Those that may keep theirs do, under the new name as well; the others have
  * none (0) yet. How many, or -ENOMEM. */
-static int keep_ports(struct track *t, const struct addr *addr, uint64_t keep,
-		      uint64_t fresh)
+static int keep_ports(struct track *t, struct choice *c,
+		      const struct addr *addr, uint64_t keep, uint64_t fresh)
 {
+	const bool may_clash = track_may_clash(t);
 	struct flow *f;
 	int without = 0;
 
@@ -157,35 +216,36 @@ static int keep_ports(struct track *t, const struct addr *addr, uint64_t keep,
 			return -ENOMEM;
 		f->transit->next[FLOW_OURS].ports = fresh;
 		f->transit->next[FLOW_OURS].port = at.port;
-		if (!is_named(t, f) && !track_end_taken(t, f, &at))
+		if (!is_named(t, f) && !track_end_taken(t, f, &at) &&
+		    !(may_clash && choice_has(c, f, FLOW_OURS, &at))) {
+			if (may_clash && choice_add(c, f, FLOW_OURS, &at))
+				return -ENOMEM;
 			continue;
+		}
 		f->transit->next[FLOW_OURS].port = 0;
 		without++;
 	}
 	return without;
 }
 
-static int choose_ports(struct track *t, const struct addr *addr)
+static int choose_ports(struct track *t, struct choice *c,
+			const struct addr *addr)
 {
-	struct choice choice;
 	struct flow *f;
-	int err = choice_begin(&choice, t->group.digest.count);
+	int err = 0;
 
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS]) {
 		struct endpoint at;
-		struct tuple wire;
 
 		memset(&at, 0, sizeof(at));
 		at.addr = *addr;
 		at.port = f->transit->next[FLOW_OURS].port;
-		wire = wire_at(f, FLOW_OURS, &at);
 		if (!err && at.port)
-			err = choice_add(&choice, &wire);
+			err = choice_add(c, f, FLOW_OURS, &at);
 	}
 	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_OURS])
 		if (!err && !f->transit->next[FLOW_OURS].port)
-			err = choose_port(t->assoc->d, &choice, f, addr);
-	choice_end(&choice);
+			err = choose_port(t->assoc->d, c, f, addr);
 	return err;
 }
 
@@ -194,22 +254,20 @@ int track_clashes(const struct track *t, const struct locator *to,
 {
 	struct choice choice;
 	const struct flow *f;
-	int err = choice_begin(&choice, t->group.digest.count);
+	int err = choice_begin(&choice, t);
 
 	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
 		struct endpoint at;
-		struct tuple wire;
 
 		if (err || clash->n == WIRE_REFUSE_MAX)
 			break;
 		memset(&at, 0, sizeof(at));
 		at.addr = to->addr;
 		at.port = flow_port(f, t->side, to->ports);
-		wire = wire_at(f, t->side, &at);
-		if (index_find(&choice.by_wire, &wire))
+		if (choice_has(&choice, f, t->side, &at))
 			clash->flow_id[clash->n++] = f->claim.flow_id;
 		else
-			err = choice_add(&choice, &wire);
+			err = choice_add(&choice, f, t->side, &at);
 	}
 	choice_end(&choice);
 	return err;
@@ -220,6 +278,7 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 {
 	uint64_t keep = 0;
 	uint64_t fresh = t->ports + 1;
+	struct choice choice;
 	struct flow *f;
 	int without;
 	int err;
@@ -231,11 +290,13 @@ int track_choose_ports(struct track *t, const struct addr *addr,
 			keep = mover_locator(&t->mover)->ports;
 	*ports = keep;
 	track_look(t, addr);
-	without = keep_ports(t, addr, keep, fresh);
-	if (without <= 0)
-		return without;
-	err = choose_ports(t, addr);
-	if (!err)
+	err = choice_begin(&choice, t);
+	without = err ? err : keep_ports(t, &choice, addr, keep, fresh);
+	err = without;
+	if (without > 0)
+		err = choose_ports(t, &choice, addr);
+	choice_end(&choice);
+	if (without > 0 && !err)
 		*ports = t->ports = fresh;
 	return err;
 }

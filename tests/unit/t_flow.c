@@ -364,6 +364,23 @@ static void test_quiet_tuples_are_bounded(void **state)
 	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
 }
 
+static void test_no_wire_is_two_flows(void **state)
+{
+	struct fixture *x = *state;
+	struct addr n = address("10.0.1.9");
+	struct tuple id = tuple("10.0.3.3", 40000, "10.0.0.2", 22);
+	struct flow *f = x->f, *g = flow_add(&x->t, &id, NOW);
+
+	g->protected = true;
+	assert_int_equal(flow_accept(f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(flow_accept(g, FLOW_OURS, &n, 0), 0);
+	assert_int_equal(flow_steer_prepare(&x->t, g, false, NOW, on_change,
+					    &x->k), -EADDRINUSE);
+	flow_steer_abort(&x->t, g);
+	assert_int_equal(x->t.wires.n, 1);
+}
+
 static void test_taken(void **state)
 {
 	struct fixture *x = *state;
@@ -600,6 +617,7 @@ int main(void)
 		T(test_ports_are_a_name),
 		T(test_unproved_is_quiet),
 		T(test_quiet_tuples_are_bounded),
+		T(test_no_wire_is_two_flows),
 		T(test_taken),
 		T(test_no_tombstone_on_a_living_socket),
 		T(test_bounds),

@@ -597,6 +597,49 @@ static void the_word_of_a_sync_holds_for_a_while(void **state)
 	addr_remove(&host[0], "10.0.0.1");
 	run(3000);
 	check_wire(&t, "10.0.0.9");
+}
+
+/* Two flows of one track of the peer's, at two locators of ours: what both
+ * accept counts, not only what each is sent by. */
+static void a_clash_where_one_drains_is_found(void **state)
+{
+	struct tuple t = connection(40000), r = tuple_reverse(&t), u, v;
+	struct addr at = address("10.0.0.12"), home = address("10.0.0.2");
+	const struct locator to = { .addr = address("10.0.0.9"), .ports = 99 };
+	struct flow *two[2];
+	struct wire_refuse clash;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[1], "10.0.0.12", 2);
+	assert_int_equal(handover_move(track_of(flow_at(&host[1], &r),
+						FLOW_OURS), &at, clock_ms), 0);
+	run(5000);
+	u = connection(40001);
+	v = tuple_reverse(&u);
+	run(5000);
+	assert_true(both_own(&u));
+	two[0] = flow_at(&host[1], &r);
+	two[1] = flow_at(&host[1], &v);
+	assert_ptr_equal(track_of(two[0], FLOW_THEIRS),
+			 track_of(two[1], FLOW_THEIRS));
+	assert_ptr_not_equal(track_of(two[0], FLOW_OURS),
+			     track_of(two[1], FLOW_OURS));
+	for (int i = 0; i < 2; i++) {
+		assert_non_null(flow_transit(two[i]));
+		two[i]->transit->next[FLOW_THEIRS].ports = to.ports;
+		two[i]->transit->next[FLOW_THEIRS].port = 50000;
+	}
+	memset(&clash, 0, sizeof(clash));
+	assert_int_equal(track_clashes(seen_track_of(&t), &to, &clash), 0);
+	assert_int_equal(clash.n, 0);
+	assert_int_equal(flow_accept(two[0], FLOW_OURS, &home, 0), 0);
+	assert_true(track_may_clash(seen_track_of(&t)));
+	assert_int_equal(track_clashes(seen_track_of(&t), &to, &clash), 0);
+	assert_int_equal(clash.n, 1);
+	flow_unaccept(two[0], FLOW_OURS, &home, 0);
+}
+
 /* ---- what is offered and not proved ---------------------------------------- */
 
 /* Client asks for 10.0.0.9, and hears nothing of it. */
@@ -774,6 +817,7 @@ int main(void)
 		WORLD(a_young_socket_keeps_its_tuple),
 		WORLD(a_young_socket_at_the_peer_too),
 		WORLD(looks_for_a_peer_are_bounded),
+		WORLD(a_clash_where_one_drains_is_found),
 		WORLD(a_syn_beats_an_offer),
 		WORLD(a_proof_beats_a_syn),
 		WORLD(a_living_socket_beats_a_proof),

@@ -27,6 +27,7 @@
 #define rtmon_is_own fake_is_own
 #define track_clashes fake_clashes
 #define track_end_taken fake_end_taken
+#define track_may_clash fake_may_clash
 #define track_find fake_track
 #define track_look fake_look
 #define divert_read_out fake_read_out
@@ -165,6 +166,12 @@ int track_clashes(const struct track *t, const struct locator *to,
 {
 	(void)t, (void)to, (void)clash;
 	return 0;
+}
+
+bool track_may_clash(const struct track *t)
+{
+	(void)t;
+	return false;
 }
 
 bool track_look(struct track *t, const struct addr *x)
