@@ -212,7 +212,7 @@ bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 		}
 		segment = segment || p->kind == HOLD_SEGMENT;
 		STAILQ_INSERT_TAIL(out, p, entry);
-		uncount(h, f, p);
+		uncount(h, f, p->len);
 		h->counters.stale++;
 	}
 	STAILQ_CONCAT(&stay, &f->list);

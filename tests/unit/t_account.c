@@ -7,10 +7,8 @@
  */
 #include "world.h"
 
-#define bucket peer_bucket /* it has some of its own */
 #define place peer_place
 #include "peer_impl.h"
-#undef bucket
 #undef place
 
 #define NOWHERE "10.0.0.77"

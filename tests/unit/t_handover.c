@@ -561,10 +561,10 @@ static void nothing_is_held_for_as_long_as_the_hold(void **state)
 	on_queue_out(0, host[0].d);
 	run(STALE_DATAGRAM_MS - 1000);
 	assert_int_equal(host[0].fate[id], WAITS);
-	assert_int_equal(host[0].d->hold.packets, 1);
+	assert_int_equal(host[0].d->hold.packets.used, 1);
 	run(2000);
 	assert_int_equal(host[0].fate[id], DROPPED);
-	assert_int_equal(host[0].d->hold.packets, 0);
+	assert_int_equal(host[0].d->hold.packets.used, 0);
 	assert_true(flow_at(&host[0], &t)->hold);
 }
 

@@ -427,8 +427,8 @@ static void nothing_is_held_for_ever(void **state)
 	assert_false(LIST_EMPTY(&h.waiting));
 	assert_true(hold_take_old(&h, &f, 51, 3, &out));
 	check_ids(&out, rest, 2);
-	assert_int_equal(h.packets, 0);
-	assert_int_equal(h.bytes, 0);
+	assert_int_equal(h.packets.used, 0);
+	assert_int_equal(h.bytes.used, 0);
 	assert_true(LIST_EMPTY(&h.waiting));
 }
 
