@@ -66,7 +66,7 @@ class Speaker:
         self.answers = {n: getattr(self, "on_" + n.lower()) for n in (
             "FLOWS", "FLOWS_ACK", "FLOW_END", "PROBE", "MOVE", "ACCEPT",
             "REFUSE", "PROVE", "DONE", "SYNC")}
-        self.lock = threading.RLock()
+        self.lock, self.closed = threading.RLock(), False
         for a in host.addresses:
             self.listen(plain(a))
         self.nonces = Capture(
@@ -74,7 +74,15 @@ class Speaker:
             f"or udp[8:4] = 0x{MAGIC[:4].hex()} or (ip6 proto 17 and "
             f"ip6[48:4] = 0x{MAGIC[:4].hex()})", snap=200)
         self.raw = packets.Injector(host, dev)
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        """Without a farewell."""
+        self.closed = True
+        self.thread.join()
+        for s in self.sockets.values():
+            s.close()
 
     # --- datagrams
 
@@ -96,11 +104,12 @@ class Speaker:
         except OSError:
             pass  # as lost as any
 
-    def send(self, m, own=None, far=None):
+    def send(self, m, own=None, far=None, tlvs=b""):
         """Over the pair of addresses of the last handshake by default."""
         with self.lock:
             own, far = own or self.path[0], far or self.path[1]
-            self.put(self.session.seal(m, (own, self.port), far), own, far)
+            self.put(self.session.seal(m, (own, self.port), far, tlvs), own,
+                     far)
 
     def again(self, key, send, times=TIMES):
         """Now and then again, until `settle(key)`."""
@@ -119,8 +128,19 @@ class Speaker:
         return self.until(f"hears {name}", lambda: next(
             (m for m in self.heard[since:] if m.name == name), None), timeout)
 
+    def replies(self, m, own=None, tlvs=b""):
+        """What it is answered with before a PROBE that is sent after it."""
+        since, token = len(self.heard), os.urandom(16)
+        self.send(m, own, tlvs=tlvs)
+        self.send(message("PROBE", token=token))
+
+        def last(m):
+            return m.name == "PROBE_ACK" and m.token == token
+        self.until("PROBE_ACK", lambda: any(map(last, self.heard[since:])))
+        return [m for m in self.heard[since:] if not last(m)]
+
     def _run(self):
-        while True:
+        while not self.closed:
             ready, _, _ = select.select(
                 [*self.sockets.values(), self.nonces.sock], [], [], 0.02)
             with self.lock:
@@ -263,13 +283,19 @@ class Speaker:
 
     def segment(self, flow, timeout=FRESH_S):
         """A segment of the own end that leaves after this call, or None."""
-        cap = Capture(self.lab, self.host, self.dev, f"tcp src port "
-                      f"{flow.near[1]} and dst port {flow.far[1]}", snap=140)
-        try:
-            if select.select([cap.sock], [], [], timeout)[0]:
-                return packets.Parsed(cap.read()[0])
-        finally:
-            cap.sock.close()
+        tap = self.host.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        tap.bind((self.dev, 3))  # ETH_P_ALL
+        end = time.monotonic() + timeout
+        with tap:
+            while select.select([tap], [], [],
+                                max(0, end - time.monotonic()))[0]:
+                frame, at = tap.recvfrom(65536)
+                if at[2] == socket.PACKET_OUTGOING and frame[
+                        23 if at[1] == 0x800 else 20] == packets.TCP:
+                    p = packets.Parsed(frame)
+                    if (p.sport, p.dport) == (flow.near[1], flow.far[1]):
+                        return p
+        return None
 
     def record(self, flow):
         flow.tape = flow.tape or Capture(
@@ -326,10 +352,10 @@ class Speaker:
                     reason = "retry"
             if f and e.flow_id and reason == "none":
                 self.enter(f, e)
-            out.append(SimpleNamespace(
-                **dict(self.place(f or SimpleNamespace(id=0, track=1)),
-                       flow_id=e.flow_id),
-                reason=REASONS[reason], proof=proof))
+            place = self.place(f) if f else {"track": 0, "seq": 0,
+                                             "at": m.own, "flags": 0}
+            out.append(SimpleNamespace(**dict(place, flow_id=e.flow_id),
+                                       reason=REASONS[reason], proof=proof))
         self.answer(m, message("FLOWS_ACK", batch=m.batch, part=m.part,
                                parts=m.parts, flows=out))
         for f in wanted:
@@ -347,12 +373,12 @@ class Speaker:
             if not f:
                 continue
             f.reason = e.reason
-            if e.reason == REASONS["none"] and (
-                    f.confirmed or self.right(f, e.proof)):
-                f.confirmed = True
+            if e.reason == REASONS["none"] and not f.confirmed:
+                f.confirmed = bool(self.right(f, e.proof))
+            if f.confirmed:
                 self.enter(f, e)
-            elif e.reason in (REASONS["retry"], REASONS["recording"],
-                              REASONS["later"]):
+            elif e.reason in (REASONS["none"], REASONS["retry"],
+                              REASONS["recording"], REASONS["later"]):
                 continue  # is offered again
             self.settle(f)
         if m.flows and all(not e.flow_id for e in m.flows):

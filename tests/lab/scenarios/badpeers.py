@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import packets
-from flows import echo
+from flows import Pair, echo
 from interop import Speaker, apart
 from lab import CONTROL_PORT, check, plain, wait_until
 from scenario import Net, scenario
@@ -36,11 +36,11 @@ class Trial:
     The client's flow is the honest one; the speaker is the bad peer, that
     has a flow of its own."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, **conf):
         self.lab, self.next = lab, 20
         self.client, self.server, self.peer, self.victim = apart(
             lab, N, f"peer eth0 {PEER}/24 lan", f"victim eth0 {VICTIM}/24 lan")
-        lab.daemons(self.client, self.server)
+        lab.daemons(self.client, self.server, **conf)
         self.flow = echo(self.client, self.server)
         self.own = echo(self.peer, self.server, pace_us=10000)
         self.s = Speaker(self.peer)
@@ -223,18 +223,15 @@ def bad_peer_lists_a_million_flows(lab):
     return t.against(each, 2000)
 
 
-@scenario(timeout=90)
-def bad_peer_floods_with_each_type(lab):
-    """1,000 a second of each in turn, all of them well-formed."""
-    t = Trial(lab)
-    own, far = (PEER, CONTROL_PORT), (SERVER, CONTROL_PORT)
+def each_type(t):
+    """A well-formed message of each type, and nothing true in it."""
     one = [SimpleNamespace(flow_id=7)]
     head = {"track": 1, "seq": 1}
     place = dict(t.s.place(t.mine), flow_id=7)
     sync = {"own": [SimpleNamespace(**head, locator=PEER)], "theirs": [
         SimpleNamespace(track=1, committed=0)], "flow_count": 1,
         "digest": bytes(16)}
-    kinds = [message("FLOW_END", flows=one), message("FLOW_END_ACK", flows=one),
+    return [message("FLOW_END", flows=one), message("FLOW_END_ACK", flows=one),
              message("PROBE", token=bytes(16)),
              message("PROBE_ACK", token=bytes(16)), t.s.flows_of([t.mine]),
              message("FLOWS_ACK", batch=1, part=0, parts=1, flows=[
@@ -245,7 +242,14 @@ def bad_peer_floods_with_each_type(lab):
              message("PROVE", **head, challenge=bytes(16), to=PEER, flows=[]),
              message("DONE", **head), message("SYNC", **sync),
              message("SYNC_ACK", **sync)]
-    now, asked = [0], sacip.Initiator(t.s.key)
+
+
+@scenario(timeout=90)
+def bad_peer_floods_with_each_type(lab):
+    """1,000 a second of each in turn, all of them well-formed."""
+    t = Trial(lab)
+    kinds, far = each_type(t), (SERVER, CONTROL_PORT)
+    asked = sacip.Initiator(t.s.key)
 
     def each(i):
         m = kinds[i // 250 % (len(kinds) + 1) - 1]
@@ -308,3 +312,39 @@ def bad_peer_announces_a_thousand(lab):
         to = them[i % len(them)]
         t.forged(t.a_move(1 + i, to), to)
     return t.against(each, 600) + t.nothing_more_to(*them)
+
+
+@scenario()
+def bad_peer_sends_each_type_from_elsewhere(lab):
+    """Once each, from addresses that have answered nothing: none of them gets
+    more than came from it."""
+    t = Trial(lab)
+    kinds = each_type(t)
+    them = [N.ip(1, 100 + k) for k in range(len(kinds))]
+    t.victim.ip(*(f"address add {a}/24 dev eth0" for a in them))
+    for m, a in zip(kinds, them):
+        if m.name == "MOVE":
+            m.to = a
+        t.forged(m, a)
+    time.sleep(2)  # what is repeated is, by then
+    t.nothing_more_to(*them)
+    return ", ".join(f"{m.name} {t.bytes(a)[0]} {t.bytes(a)[1]}"
+                     for m, a in zip(kinds, them))
+
+
+@scenario()
+def bad_peer_asks_for_a_tuple_in_use(lab):
+    """By a host that the daemon has no room to look after."""
+    t = Trial(lab, max_flows=2)
+    theirs = Pair(t.victim, VICTIM, t.own.port, t.server, SERVER,
+                  t.own.server_port, served=True).goes_on()
+    wait_until("there is no room for it", lambda: t.server.daemon.counter(
+        "flows_full") > 0, 5)
+    t.forged(t.a_move(1, VICTIM), VICTIM)
+
+    def answers():
+        return {f[42] for f in t.cap.read()
+                if f[30:34] == packets.raw(VICTIM)}
+    wait_until("an answer", answers, 3)
+    check(sacip.MESSAGES["REFUSE"][0] in answers(), f"types {answers()}")
+    theirs.goes_on().close()

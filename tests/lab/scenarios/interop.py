@@ -5,12 +5,13 @@ import sys
 
 from flows import echo, udp
 from lab import Skip, check, wait_until
-from scenario import lan, nodad, scenario
+from scenario import Net, lan, nodad, scenario
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) +
                 "/../../interop")
 try:
-    from speaker import Speaker, owned
+    from sacip import REASONS, digest, message
+    from speaker import Flow, Speaker, owned
 except ImportError as e:  # python3-cryptography
     Speaker = None
     WHY = str(e)
@@ -86,22 +87,112 @@ def speaker_moves_twice(lab, n):
 @scenario(fam=(4, 6))
 def speaker_follows(lab, n):
     """The daemon moves: break before make, and then make before break, for
-    which it sends nonces."""
+    which it sends nonces of TCP and of UDP."""
     server, client = apart(lab, n, speaks="server")
     s = Speaker(server)
     client.saciped(initiate=[n.any])
-    flow = echo(client, server, fam=n.fam)
-    s.knows(flow)
-    state(lab, client, flow, "protected")
+    flows = [echo(client, server, fam=n.fam), udp(client, server, fam=n.fam)]
+    for f in flows:
+        s.knows(f)
+    for f in flows:
+        state(lab, client, f, "protected")
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
-    state(lab, client, flow, "moved")
-    flow.goes_on()
+    for f in flows:
+        state(lab, client, f, "moved")
+        f.goes_on()
     client.add("eth0", n.cidr(1, 10), nodad(n))
-    client.daemon.ctl("move", "--to", n.ip(1, 10))
-    wait_until("it has moved on", lambda: lab.wire(client, flow)[0][0] ==
-               n.ip(1, 10), 5)
-    flow.goes_on()
-    check(client.daemon.counter("nonces_rx") > 0, "no nonce was answered")
-    check(lab.entry(client, flow)["reason"] in (None, "none", ""),
-          f"it has a reason: {lab.entry(client, flow)}")
-    flow.finish()
+    wait_until("it may go there", lambda: client.daemon.ctl(
+        "move", "--to", n.ip(1, 10), check=False).returncode == 0, 5)
+    for f in flows:
+        wait_until("it has moved on", lambda f=f: lab.wire(client, f)[0][0] ==
+                   n.ip(1, 10), 5)
+    for f in flows:
+        e = lab.entry(client, f)
+        check(not e["reason"], f"nonces were not answered: {e}")
+        f.goes_on().finish()
+    check(len(s.nonces.frames) > 1, "no nonces came")
+
+
+def names(found):
+    return [m.name for m in found]
+
+
+def named(found, name):
+    return next((m for m in found if m.name == name), None)
+
+
+@scenario()
+def speaker_tries_what_the_page_names(lab):
+    """Extensions, lists with nothing in them, and flows that are none."""
+    n = Net(4)
+    client, server = apart(lab, n)
+    server.saciped()
+    flow = echo(client, server)
+    s = Speaker(client)
+    s.connect(n.ip(1, 2), n.ip(1, 3))
+    owned(s, flow)
+    probe = message("PROBE", token=bytes(16))
+    for tlvs, answered in ((b"\2\1\7", True), (b"\1\2\0\0", True),
+                           (b"\1\2\1\1", True), (b"\x81\1\7", False),
+                           (b"\2\2\7", False)):
+        got = names(s.replies(probe, tlvs=tlvs))
+        check(("PROBE_ACK" in got) == answered, f"PROBE with {tlvs}: {got}")
+    empty = s.flows_of([])
+    check("FLOWS_ACK" not in names(s.replies(empty)), "nothing was answered")
+    empty.flags, empty.parts = 1, 2
+    m = named(s.replies(empty), "FLOWS_ACK")
+    check(m and (m.batch, m.part, m.parts, m.flows) == (
+        empty.batch, 0, 2, []), f"a part of a complete list: {m}")
+    none = Flow(6, (n.ip(1, 2), 5), (n.ip(1, 3), 6))
+    for none.id, none.confirmed in (0, False), (99, True):
+        m = named(s.replies(s.flows_of([none])), "FLOWS_ACK")
+        check(m and m.flows[0].reason == REASONS["unknown_flow"] and
+              m.flows[0].proof[0] == 0 and m.flows[0].flow_id == none.id,
+              f"no such flow: {m}")
+    flow.goes_on().finish()
+
+
+@scenario()
+def speaker_moves_by_halves(lab):
+    """MOVE with a wrong digest, in parts, with a wrong challenge, from where
+    it is not, and with numbers that were used."""
+    n = Net(4)
+    client, server = apart(lab, n)
+    server.saciped()
+    flow = echo(client, server)
+    s = Speaker(client)
+    s.connect(n.ip(1, 2), n.ip(1, 3))
+    ids = [f.id for f in owned(s, flow)]
+    old, new, other = (n.ip(1, k) for k in (2, 9, 10))
+    for a in new, other:
+        client.add("eth0", a + "/24")
+        s.listen(a)
+    s.own[1].accepted.append(new)
+    s.steer()
+    s.answers.pop("ACCEPT")
+
+    def move(seq, to=new, **fields):
+        return s.replies(message("MOVE", **dict(dict(
+            track=1, seq=seq, from_=old, to=to, flags=0, count=1,
+            digest=digest(ids), part=0, parts=1, ports=[]), **fields)), to)
+
+    def prove(seq, challenge, own=new):
+        return names(s.replies(message(
+            "PROVE", track=1, seq=seq, challenge=challenge, to=new,
+            flows=[]), own))
+    m = named(move(1, count=2), "REFUSE")
+    check(m and m.reason == REASONS["digest"], f"a wrong count: {m}")
+    check("ACCEPT" not in names(move(2, parts=2)), "half of a MOVE")
+    a = named(move(2, part=1, parts=2), "ACCEPT")
+    check(a and a.own == new, f"both halves: {a}")
+    got = names(move(2, to=other))
+    check("ACCEPT" not in got, f"the same number, another address: {got}")
+    check("DONE" not in prove(2, bytes(16)), "a wrong challenge")
+    s.own[1].at = new
+    s.steer()
+    check("DONE" in prove(2, a.challenge, old), "PROVE by another way")
+    check("DONE" in prove(2, a.challenge), "PROVE again")
+    check("DONE" in names(move(2)), "MOVE of the committed number")
+    got = names(move(1)) + names(move(2, to=other))
+    check(not {"ACCEPT", "DONE", "REFUSE"} & set(got), f"old numbers: {got}")
+    flow.goes_on().finish()
