@@ -348,3 +348,20 @@ def bad_peer_asks_for_a_tuple_in_use(lab):
     wait_until("an answer", answers, 3)
     check(sacip.MESSAGES["REFUSE"][0] in answers(), f"types {answers()}")
     theirs.goes_on().close()
+
+
+@scenario()
+def peer_has_lost_its_memory(lab):
+    """The server has moved; the peer is there again with its key and nothing
+    else, and says so: that comes to rest within seconds."""
+    t = Trial(lab)
+    t.moves(t.server, 1)
+    t.s.close()
+    s = Speaker(t.peer, key=t.s.key)
+    s.connect(PEER, plain(t.cidrs[t.server]))
+    asked = []
+    for rest_s in 4, 1.5:
+        time.sleep(rest_s)
+        asked.append(sum(m.name == "MOVE" for m in s.heard))
+    check(asked[0] == asked[1] < 20, f"{asked} MOVEs by then")
+    return f"{asked[0]} MOVEs"
