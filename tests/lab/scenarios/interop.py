@@ -10,7 +10,7 @@ from scenario import Net, lan, nodad, scenario
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) +
                 "/../../interop")
 try:
-    from sacip import REASONS, digest, message
+    from sacip import REASONS, Initiator, digest, message
     from speaker import Flow, Speaker, owned
 except ImportError as e:  # python3-cryptography
     Speaker = None
@@ -123,12 +123,17 @@ def named(found, name):
 
 @scenario()
 def speaker_tries_what_the_page_names(lab):
-    """Extensions, lists with nothing in them, and flows that are none."""
+    """Padding, extensions, lists with nothing in them, and flows that are
+    none."""
     n = Net(4)
     client, server = apart(lab, n)
     server.saciped()
     flow = echo(client, server)
     s = Speaker(client)
+    init = Initiator(s.key).init()
+    s.put(init[:-1] + b"\1", n.ip(1, 2), (n.ip(1, 3), s.port))
+    wait_until("INIT with other padding is dropped", lambda:
+               server.daemon.counter("rx_malformed") == 1, 5)
     s.connect(n.ip(1, 2), n.ip(1, 3))
     owned(s, flow)
     probe = message("PROBE", token=bytes(16))
