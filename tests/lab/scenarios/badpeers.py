@@ -153,15 +153,18 @@ class Trial:
 @contextlib.contextmanager
 def going_on(each, rate):
     """each(0), each(1) ... at that rate, in a thread."""
-    count, end = [0], threading.Event()
+    count, end, wrong = [0], threading.Event(), []
 
     def run():
         began = time.monotonic()
-        while not end.wait(0.005):
-            due = (time.monotonic() - began) * rate
-            while count[0] < due and not end.is_set():
-                each(count[0])
-                count[0] += 1
+        try:
+            while not end.wait(0.005):
+                due = (time.monotonic() - began) * rate
+                while count[0] < due and not end.is_set():
+                    each(count[0])
+                    count[0] += 1
+        except Exception as e:
+            wrong.append(e)
     t = threading.Thread(target=run, daemon=True)
     t.start()
     try:
@@ -169,6 +172,8 @@ def going_on(each, rate):
     finally:
         end.set()
         t.join()
+    for e in wrong:
+        raise e
 
 
 @scenario()

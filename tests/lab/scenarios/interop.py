@@ -67,6 +67,28 @@ def speaker_answers_a_session(lab, n):
 
 
 @scenario(fam=(4, 6))
+def speaker_is_asked_for_a_cookie(lab, n):
+    """Its address has begun more handshakes than one may at once."""
+    client, server = apart(lab, n)
+    server.saciped()
+    flow = echo(client, server, fam=n.fam)
+    s = Speaker(client)
+    far = n.ip(1, 3), s.port
+    wait_until("the server has seen the flow", lambda: lab.entries(
+        server, flow), 5)
+    for _ in range(20):
+        s.put(Initiator(s.key).init(), n.ip(1, 2), far)
+    wait_until("they are too many", lambda: server.daemon.counter(
+        "hs_retry_tx") > 0, 5)
+    before = server.daemon.counter("hs_retry_tx")
+    s.connect(n.ip(1, 2), far[0])
+    check(server.daemon.counter("hs_retry_tx") > before, "no cookie was asked")
+    check(server.daemon.counter("hs_cookie_bad") == 0, "it was a wrong one")
+    owned(s, flow)
+    flow.goes_on().finish()
+
+
+@scenario(fam=(4, 6))
 def speaker_moves_twice(lab, n):
     """With the old address there, and with it gone."""
     client, server = apart(lab, n)
