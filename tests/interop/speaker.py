@@ -250,7 +250,7 @@ class Speaker:
 
     # --- ownership
 
-    def knows(self, flow, end="server"):
+    def knows(self, flow):
         """Takes up a flow of the lab that ends at its host."""
         at = (flow.near_addr, flow.port), (flow.far_addr, flow.server_port)
         if flow.server is self.host:
@@ -566,11 +566,6 @@ class Speaker:
                 f"{l4} dport set {y[1]}" * (b[1] != y[1])]
         return (f"{ip} saddr {a[0]} {ip} daddr {b[0]} {l4} sport {a[1]} "
                 f"{l4} dport {b[1]} " + " ".join(filter(None, sets)))
-
-    def refused(self, since=0, timeout=5):
-        """The name of the reason of the next REFUSE."""
-        m = self.hears("REFUSE", since, timeout)
-        return next(n for n, i in REASONS.items() if i == m.reason)
 
 
 def owned(speaker, *flows):
