@@ -178,7 +178,8 @@ def going_on(each, rate):
 
 @scenario()
 def bad_peer_claims_others_flows(lab):
-    """With guesses at the sequence number: it never owns the flow."""
+    """With guesses at the sequence number, from an address that is not the
+    flow's: it is told `retry`, and never owns the flow."""
     t = Trial(lab)
     theirs = Flow(sacip.TCP, (t.flow.near_addr, t.flow.port),
                   (t.flow.far_addr, t.flow.server_port))
@@ -209,8 +210,9 @@ def bad_peer_moves_to_a_victim(lab):
 
 
 @scenario()
-def bad_peer_lists_a_million_flows(lab):
-    """Of 8,192 parts with 14 flows, again and again."""
+def bad_peer_lists_flows_without_end(lab):
+    """A complete list of 8,192 parts with 14 flows each, as far as it gets:
+    30,000 to 45,000 flows in the time of the moves."""
     t = Trial(lab)
     m = t.s.flows_of([t.mine] * 14, flags=1)
     for k, e in enumerate(m.flows):
@@ -308,7 +310,7 @@ def bad_peer_flips_between_two_addresses(lab):
 
 @scenario()
 def bad_peer_announces_a_thousand(lab):
-    """Addresses where it is not, each by a new number."""
+    """Numbers, each at the next of 150 addresses where it is not."""
     t = Trial(lab)
     them = [N.ip(1, k) for k in range(100, 250)]
     t.victim.ip(*(f"address add {a}/24 dev eth0" for a in them))
@@ -316,7 +318,9 @@ def bad_peer_announces_a_thousand(lab):
     def each(i):
         to = them[i % len(them)]
         t.forged(t.a_move(1 + i, to), to)
-    return t.against(each, 600) + t.nothing_more_to(*them)
+    said = t.against(each, 2000)
+    check(t.s.session.counter > 1000, f"only {t.s.session.counter} were sent")
+    return said + t.nothing_more_to(*them)
 
 
 @scenario()
