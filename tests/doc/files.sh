@@ -100,7 +100,7 @@ done
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
 	tests/doc/install.sh \
 	tests/sim/schedules.sh tests/sim/mutants.sh tests/vm/init \
-	tests/vm/run tests/vm/suite; do
+	tests/vm/run tests/vm/suite doc/model/run; do
 	[ -e "$top/$script" ] || continue
 	check shellcheck "$script has no warnings" shellcheck "$top/$script"
 done
