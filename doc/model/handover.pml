@@ -268,17 +268,13 @@ inline on_refuse()
 {
 	if
 #ifdef MUTANT_REST_UNDECIDED
-	:: UP(h, use[h]) && !hold[h] ->
+	:: UP(h, use[h]) && !hold[h] -> m_state[h] = STEADY
 #else
-	:: UP(h, use[h]) && !hold[h] && use[h] == cur[h] && DECIDED(h) ->
+	:: UP(h, use[h]) && !hold[h] && DECIDED(h) -> m_state[h] = STEADY
+	/* P may not send there. */
+	:: UP(h, use[h]) && !hold[h] && !DECIDED(h) -> begin(use[h])
 #endif
-		m_state[h] = STEADY
-#ifdef MUTANT_REST_UNDECIDED
-	:: !UP(h, use[h]) || hold[h] ->
-#else
-	:: else ->
-#endif
-		begin_any(1 - N(h))
+	:: !UP(h, use[h]) || hold[h] -> begin_any(1 - N(h))
 	fi
 }
 
