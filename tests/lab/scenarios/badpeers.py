@@ -25,7 +25,7 @@ MOVES = 3
 DONE = 36
 LATE_S = 0.3
 REST_S = 0.3  # before each move
-SLACK_MS = 300  # beyond twice the calm one: other tests run beside it
+SLACK_MS = 2000  # beyond twice the calm one: collapses, not noise
 
 
 class Trial:
@@ -176,7 +176,7 @@ def going_on(each, rate):
         raise e
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_claims_others_flows(lab):
     """With guesses at the sequence number, from an address that is not the
     flow's: it is told `retry`, and never owns the flow."""
@@ -197,7 +197,7 @@ def bad_peer_claims_others_flows(lab):
     return said + f"; reasons {sorted(set(reasons))}"
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_moves_to_a_victim(lab):
     """It names the address of a host that does not take part, and sends
     from there: no more goes to that than came from it."""
@@ -209,7 +209,7 @@ def bad_peer_moves_to_a_victim(lab):
     return t.against(each, 50) + t.nothing_more_to(VICTIM)
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_lists_flows_without_end(lab):
     """A complete list of 8,192 parts with 14 flows each, as far as it gets:
     30,000 to 45,000 flows in the time of the moves."""
@@ -251,7 +251,7 @@ def each_type(t):
              message("SYNC_ACK", **sync)]
 
 
-@scenario(timeout=90)
+@scenario(timeout=90, long=True)
 def bad_peer_floods_with_each_type(lab):
     """1,000 a second of each in turn, all of them well-formed."""
     t = Trial(lab)
@@ -270,14 +270,14 @@ def bad_peer_floods_with_each_type(lab):
     return t.against(each, 1000, times=10)
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_never_answers(lab):
     """The server moves, which both must hear of."""
     t = Trial(lab)
     return t.against(lambda i: t.s.answers.clear(), 1, t.server) + t.types()
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_answers_late(lab):
     """Each time, when it has been asked again."""
     t = Trial(lab)
@@ -294,7 +294,7 @@ def bad_peer_answers_late(lab):
     return t.against(each, 1, t.server) + t.types()
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_flips_between_two_addresses(lab):
     """A hundred times a second, and proves each."""
     t = Trial(lab)
@@ -308,7 +308,7 @@ def bad_peer_flips_between_two_addresses(lab):
     return said + f"; {len(t.s.own[1].done)} DONE"
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_announces_a_thousand(lab):
     """Numbers, each at the next of 150 addresses where it is not."""
     t = Trial(lab)
@@ -323,7 +323,7 @@ def bad_peer_announces_a_thousand(lab):
     return said + t.nothing_more_to(*them)
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_sends_each_type_from_elsewhere(lab):
     """Once each, from addresses that have answered nothing: none of them gets
     more than came from it."""
@@ -341,7 +341,7 @@ def bad_peer_sends_each_type_from_elsewhere(lab):
                      for m, a in zip(kinds, them))
 
 
-@scenario()
+@scenario(long=True)
 def bad_peer_asks_for_a_tuple_in_use(lab):
     """By a host that the daemon has no room to look after."""
     t = Trial(lab, max_flows=2)
@@ -359,7 +359,7 @@ def bad_peer_asks_for_a_tuple_in_use(lab):
     theirs.goes_on().close()
 
 
-@scenario()
+@scenario(long=True)
 def peer_has_lost_its_memory(lab):
     """The server has moved; the peer is there again with its key and nothing
     else, and says so: that comes to rest within seconds."""
