@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * answer: the end to which flows are offered: FLOWS in, FLOWS_ACK out.
  *

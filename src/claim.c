@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * claim: one flow's claim: what it waits for, how a proof ends, and the
  * digest over the confirmed ones. Never reads a message (offer.c, answer.c,

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * handshake: the responder's half, and what both halves share: the judgment
  * of keys, and what a finished handshake sets up.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * offer: the end that offers a flow, or asks for it: FLOWS out, FLOWS_ACK in.
  *

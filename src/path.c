@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * path: the address pairs over which a peer spoke, how long a round trip
  * takes there, and the challenges that validate them.

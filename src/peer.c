@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * peer: the table itself: records and their eviction, indices, dispatch of
  * datagrams, deadlines. Never looks into a handshake or a sealed message

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * roster: what both ends hold confirmed, kept the same: tracks that change,
  * complete lists, and ends.
