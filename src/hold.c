@@ -166,54 +166,52 @@ static bool is_stale(const struct hold_packet *p,
 	return p->kind == HOLD_SEGMENT && p != keep;
 }
 
-bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
-		     bool first, struct hold_list *out)
+/* Which packets are taken. */
+struct taking {
+	bool (*wants)(const struct hold_packet *p, const struct taking *t);
+	uint64_t before_ms; /* those that came later all stay */
+	uint64_t segments_ms;
+	const struct hold_packet *keep;
+	uint32_t ifindex;
+	uint64_t *counter;
+};
+
+static bool wants_stale(const struct hold_packet *p, const struct taking *t)
 {
-	const struct hold_packet *keep = first ? NULL : hold_first_segment(f);
-	bool waited = !STAILQ_EMPTY(&f->list);
-	struct hold_list young = STAILQ_HEAD_INITIALIZER(young);
-	struct hold_list stay = STAILQ_HEAD_INITIALIZER(stay);
-	bool segment = false;
-	struct hold_packet *p;
-
-	while ((p = STAILQ_FIRST(&f->list)) && p->at_ms < before_ms) {
-		bool stale = is_stale(p, keep);
-
-		STAILQ_REMOVE_HEAD(&f->list, entry);
-		if (!stale) {
-			STAILQ_INSERT_TAIL(&stay, p, entry);
-			continue;
-		}
-		segment = segment || p->kind == HOLD_SEGMENT;
-		STAILQ_INSERT_TAIL(out, p, entry);
-		uncount(h, f, p->len);
-		h->counters.stale++;
-	}
-	STAILQ_CONCAT(&young, &f->list);
-	STAILQ_CONCAT(&f->list, &stay);
-	STAILQ_CONCAT(&f->list, &young);
-	if (waited && STAILQ_EMPTY(&f->list))
-		LIST_REMOVE(f, in_waiting);
-	return segment;
+	return is_stale(p, t->keep);
 }
 
-bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
-		   uint64_t segments_ms, struct hold_list *out)
+static bool wants_old(const struct hold_packet *p, const struct taking *t)
+{
+	return p->kind != HOLD_SEGMENT || p->at_ms < t->segments_ms;
+}
+
+static bool wants_link(const struct hold_packet *p, const struct taking *t)
+{
+	return p->ifindex == t->ifindex;
+}
+
+/* In order, to `out`; was a segment among them? */
+static bool take(struct hold *h, struct hold_flow *f, const struct taking *t,
+		 struct hold_list *out)
 {
 	bool waited = !STAILQ_EMPTY(&f->list), segment = false;
 	struct hold_list stay = STAILQ_HEAD_INITIALIZER(stay);
 	struct hold_packet *p;
 
-	while ((p = STAILQ_FIRST(&f->list)) && p->at_ms < before_ms) {
+	while ((p = STAILQ_FIRST(&f->list)) && p->at_ms < t->before_ms) {
+		/* Whether it is wanted may depend on the next one. */
+		bool wanted = t->wants(p, t);
+
 		STAILQ_REMOVE_HEAD(&f->list, entry);
-		if (p->kind == HOLD_SEGMENT && p->at_ms >= segments_ms) {
+		if (!wanted) {
 			STAILQ_INSERT_TAIL(&stay, p, entry);
 			continue;
 		}
 		segment = segment || p->kind == HOLD_SEGMENT;
 		STAILQ_INSERT_TAIL(out, p, entry);
 		uncount(h, f, p->len);
-		h->counters.stale++;
+		++*t->counter;
 	}
 	STAILQ_CONCAT(&stay, &f->list);
 	STAILQ_CONCAT(&f->list, &stay);
@@ -222,26 +220,41 @@ bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
 	return segment;
 }
 
+bool hold_take_stale(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		     bool first, struct hold_list *out)
+{
+	const struct taking t = {
+		.wants = wants_stale,
+		.before_ms = before_ms,
+		.keep = first ? NULL : hold_first_segment(f),
+		.counter = &h->counters.stale,
+	};
+
+	return take(h, f, &t, out);
+}
+
+bool hold_take_old(struct hold *h, struct hold_flow *f, uint64_t before_ms,
+		   uint64_t segments_ms, struct hold_list *out)
+{
+	const struct taking t = {
+		.wants = wants_old,
+		.before_ms = before_ms,
+		.segments_ms = segments_ms,
+		.counter = &h->counters.stale,
+	};
+
+	return take(h, f, &t, out);
+}
+
 bool hold_take_link(struct hold *h, struct hold_flow *f, uint32_t ifindex,
 		    struct hold_list *out)
 {
-	struct hold_list all = STAILQ_HEAD_INITIALIZER(all);
-	bool waited = !STAILQ_EMPTY(&f->list), segment = false;
-	struct hold_packet *p;
+	const struct taking t = {
+		.wants = wants_link,
+		.before_ms = UINT64_MAX,
+		.ifindex = ifindex,
+		.counter = &h->counters.gone,
+	};
 
-	STAILQ_CONCAT(&all, &f->list);
-	while ((p = STAILQ_FIRST(&all))) {
-		STAILQ_REMOVE_HEAD(&all, entry);
-		if (p->ifindex != ifindex) {
-			STAILQ_INSERT_TAIL(&f->list, p, entry);
-			continue;
-		}
-		segment = segment || p->kind == HOLD_SEGMENT;
-		STAILQ_INSERT_TAIL(out, p, entry);
-		uncount(h, f, p->len);
-		h->counters.gone++;
-	}
-	if (waited && STAILQ_EMPTY(&f->list))
-		LIST_REMOVE(f, in_waiting);
-	return segment;
+	return take(h, f, &t, out);
 }
