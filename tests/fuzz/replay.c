@@ -4,11 +4,13 @@
  *
  * Linked with each tests/fuzz/fuzz_NAME.c. One TAP point per file of
  * tests/fuzz/corpus/NAME, which is given to the harness as it is, cut at
- * every length (up to a bound) and with seeded mutations. A harness aborts
+ * every length (up to a bound) and with seeded mutations; those that libFuzzer
+ * found (found-*), mutations themselves, as they are. A harness aborts
  * where something is wrong, the sanitizers do too: the missing points then
  * count as failures.
  */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +74,7 @@ static int replay(const char *path, const char *name, unsigned int number)
 	static uint8_t data[FILE_BYTES_MAX];
 	FILE *f = fopen(path, "rb");
 	size_t size, cut;
+	bool found;
 
 	if (!f) {
 		printf("not ok %u - %s: cannot be read\n", number, name);
@@ -80,9 +83,10 @@ static int replay(const char *path, const char *name, unsigned int number)
 	size = fread(data, 1, sizeof(data), f);
 	fclose(f);
 	feed(data, size);
-	for (cut = 0; cut < size && cut < CUTS_MAX; cut++)
+	found = strncmp(name, "found-", 6) == 0;
+	for (cut = 0; !found && cut < size && cut < CUTS_MAX; cut++)
 		feed(data, cut);
-	if (size)
+	if (size && !found)
 		feed_mutations(data, size, number);
 	printf("ok %u - %s\n", number, name);
 	fflush(stdout);
