@@ -14,18 +14,21 @@
  * every run ends, and "every move ends" is about where runs end. The property
  * "ends" says so once more, and finds runs that do not.
  *
- * Time is in it by three assumptions: a packet lives shorter than a drain,
- * and than a tombstone; M stops sending from an N that nobody confirmed
- * before P's lease of it ends; a lease ends only after M has left its number.
+ * Time is a clock of half leases (TICKS). By the end of each a number that M
+ * had begun is over, asked or switched to, and so is the permit to send from
+ * its N; a lease that P had begun is half over, or may end. One thing is
+ * assumed: a packet lives shorter than a drain, and than a tombstone.
  *
  * It leaves out: cryptography (no message is forged or crosses sessions; a
  * crash empties the network), ownership and how flows enter a track, nonces,
  * ports, digests, parts, several tracks, families, lost journals, buckets.
  * The challenge is the fact that it came back (answered).
  *
- * I1 to I6 are asserted after each step; of I3 what two locators allow.
- * A reset caused by us is a flow packet on a tuple that its receiver neither
- * accepts nor has as a tombstone. MUTANT_x are faults that must be found.
+ * I1 to I6 are asserted: I2 where a message is sent, the others after each step;
+ * of I3 what two locators allow, of I4 why acceptance ends, not what a tombstone
+ * then does: what was ever accepted answers with no reset (NO_RESET). One is
+ * caused by us where a flow packet goes to who never accepted its tuple.
+ * MUTANT_x are faults that must be found; with ONLY by that one of I1 to I6.
  */
 #ifndef LOSSES
 #define LOSSES		1
@@ -48,6 +51,12 @@
 #ifndef CRASHES
 #define CRASHES		0	/* of each side */
 #endif
+#ifndef TICKS
+#define TICKS		0	/* half leases that pass; two end one */
+#endif
+#ifndef ONLY
+#define ONLY		0	/* all */
+#endif
 #ifndef MOVERS
 #define MOVERS		2	/* hosts whose addresses change */
 #endif
@@ -64,7 +73,7 @@
 #define ADD(set, x)	set = set | BIT(x)
 #define DEL(set, x)	set = set & (255 - BIT(x))
 
-byte losses = LOSSES, dups = DUPS, events = EVENTS, wants = WANTS;
+byte ticks = TICKS, losses = LOSSES, dups = DUPS, events = EVENTS, wants = WANTS;
 byte refusals = REFUSALS, giveups = GIVEUPS, crashes[2] = CRASHES;
 
 /* Of each host as M. The sets up, in: bits by locator; to, from, gone, asked:
@@ -72,15 +81,20 @@ byte refusals = REFUSALS, giveups = GIVEUPS, crashes[2] = CRASHES;
  */
 byte up[2] = 3, in[2] = 1;
 byte m_state[2], seq[2], cur[2], known[2], use[2], used_by[2];
-bool hold[2];
+bool hold[2], late[2];	/* late: 15 s since the number began, or N is sent from */
 byte to[2], from[2], gone[2], proved[2];
 
 /* Of each host as P, about the other's locators. */
 byte committed[2], pending[2], newest[2], at[2], dest[2];
 byte accepts[2] = 1, cancelled[2], p_gone[2];
+/* Leases, of what is pending and of what was cancelled: half or all of it is
+ * over. By locator. */
+byte half[2], over[2];
 
-/* For the assertions: locators that answered a challenge, or ever accepted. */
+/* For the assertions: locators that answered a challenge, or ever accepted. What
+ * was accepted a step ago; what P may end, by a later number or a lease. */
 byte answered[2] = 1, ever_in[2] = 1, ever_from[2] = 1;
+byte was_in[2] = 1, was_accepts[2] = 1, may_end[2];
 
 /* On their way: bits by number, of the moves of host i. MOVE and PROVE by the
  * locator of P that they go to. */
@@ -103,10 +117,19 @@ byte move0[2], move1[2], prove0[2], prove1[2], accept[2], refuse[2], done[2];
 			 UP(i, cur[i]) && use[i] == cur[i] && \
 			 at[1 - (i)] == cur[i] && dest[1 - (i)] == cur[i] && \
 			 known[i] <= committed[1 - (i)])
+#ifdef MUTANT_HALF_A_LEASE
+#define ENDED(i)	(half[i] | over[i])
+#else
+#define ENDED(i)	over[i]
+#endif
 /* Numbers whose N is up, so that what P sends there arrives. */
 #define HEARD(i)	((UP(i, 1) * to[i]) | (UP(i, 0) * (255 - to[i])))
-#define SENDS_FROM(i, l) (!hold[i] && use[i] == (l))
-#define KEPT(i)		(BIT(at[i]) | cancelled[i] | ((pending[i] != 0) * \
+#ifdef MUTANT_CANCELLED
+#define LEAVES(i)	0
+#else
+#define LEAVES(i)	cancelled[i]
+#endif
+#define KEPT(i)		(BIT(at[i]) | LEAVES(i) | ((pending[i] != 0) * \
 			 BIT(HAS(to[1 - (i)], pending[i]))))
 #define SETTLED(i)	(RESTS(i) || !LIVE(i))
 
@@ -122,18 +145,39 @@ byte move0[2], move1[2], prove0[2], prove1[2], accept[2], refuse[2], done[2];
 			 (m_state[i] < ASKED || HAS(in[i], N(i))) && \
 			 (pending[i] == 0 || \
 			  HAS(accepts[i], HAS(to[1 - (i)], pending[i]))))
+/* I2: what ACCEPT or DONE for a number, or MOVE, promises. */
+#define P_KEEPS(i, s)	HAS(accepts[i], HAS(to[1 - (i)], s))
+#define M_KEEPS(i)	HAS(in[i], N(i))
+/* I4: of P what may_end has; of M what a later number was confirmed for, than
+ * all that asked for it. */
+#define ASKS_0(i)	(((BIT(seq[i] + 1) - 1) & (255 - to[i])) >> (known[i] + 1))
+#define ASKS_1(i)	(to[i] >> (known[i] + 1))
+#define ENDS(was, set)	((was) & (255 - (set)))
+#define I4(i)		(ENDS(was_accepts[i], accepts[i] | may_end[i]) == 0 && \
+			 (!HAS(ENDS(was_in[i], in[i]), 0) || \
+			  (cur[i] != 0 && ASKS_0(i) == 0)) && \
+			 (!HAS(ENDS(was_in[i], in[i]), 1) || \
+			  (cur[i] != 1 && ASKS_1(i) == 0)))
 #define I5(i)		(dest[i] == NOWHERE || !HAS(p_gone[i], dest[i]))
 #define I6(i)		(known[i] <= committed[1 - (i)] && \
 			 committed[1 - (i)] <= seq[i] && \
 			 (dest[i] == NOWHERE || dest[i] == at[i]))
 
+inline keeps(number, holds)
+{
+	assert((ONLY != 0 && ONLY != number) || (holds))
+}
+
 inline check()
 {
-	assert(I1(0) && I1(1));
-	assert(NO_RESET(0) && NO_RESET(1));
-	assert(I3(0) && I3(1));
-	assert(I5(0) && I5(1));
-	assert(I6(0) && I6(1));
+	keeps(1, I1(0) && I1(1));
+	keeps(1, NO_RESET(0) && NO_RESET(1));
+	keeps(3, I3(0) && I3(1));
+	keeps(4, I4(0) && I4(1));
+	keeps(5, I5(0) && I5(1));
+	keeps(6, I6(0) && I6(1));
+	was_in[0] = in[0]; was_in[1] = in[1];
+	was_accepts[0] = accepts[0]; was_accepts[1] = accepts[1]
 }
 
 /* --- messages ------------------------------------------------------------- */
@@ -141,6 +185,7 @@ inline check()
 /* Each to every locator of P that is accepted and not gone. */
 inline send_move(i)
 {
+	keeps(2, M_KEEPS(i));
 	if
 	:: HAS(REACH(i), 0) -> ADD(move0[i], seq[i])
 	:: else
@@ -153,6 +198,7 @@ inline send_move(i)
 
 inline send_prove(i)
 {
+	keeps(2, M_KEEPS(i));
 	ADD(proved[i], seq[i]);
 	if
 	:: HAS(REACH(i), 0) -> ADD(prove0[i], seq[i])
@@ -183,6 +229,33 @@ inline pick(set, mask)
 	fi
 }
 
+/* What has a lease, by locator. */
+#define LEASED(i)	(cancelled[i] | ((pending[i] != 0) * \
+			 BIT(HAS(to[1 - (i)], pending[i]))))
+
+inline half_a_lease(i)
+{
+	over[i] = (over[i] | half[i]) & LEASED(i);
+	may_end[i] = may_end[i] | over[i];
+	half[i] = LEASED(i);
+	if
+	:: m_state[i] == ASKED -> late[i] = true
+	:: m_state[i] == SWITCHED ->
+		late[i] = true;
+#ifndef MUTANT_PERMIT
+		hold[i] = true
+#endif
+	:: else
+	fi
+}
+
+/* The lease of l is a new one, or there is none. */
+inline begin_lease(l)
+{
+	DEL(half[h], l);
+	DEL(over[h], l)
+}
+
 inline clear(i)
 {
 	move0[i] = 0; move1[i] = 0; prove0[i] = 0; prove1[i] = 0;
@@ -195,6 +268,13 @@ inline begin(where)
 {
 	l = where;	/* before the number, which it may depend on */
 	assert(seq[h] < MAX_SEQ);	/* it comes to rest within so many */
+	/* Sends from what nobody confirmed: no longer. */
+	if
+#if !defined MUTANT_PERMIT && !defined MUTANT_OLD_LOCATOR
+	:: m_state[h] == SWITCHED -> hold[h] = true
+#endif
+	:: else
+	fi;
 	seq[h]++;
 	if
 	:: l == 1 -> ADD(to[h], seq[h])
@@ -208,11 +288,17 @@ inline begin(where)
 	:: !UP(h, use[h]) -> ADD(gone[h], seq[h]); hold[h] = true
 	:: else
 	fi;
+#ifdef MUTANT_MOVE_FIRST
+	send_move(h);
+#endif
 	ADD(in[h], l);
 	ADD(ever_in[h], l);
 	m_state[h] = ASKED;
+	late[h] = false;
 	l = 0;
+#ifndef MUTANT_MOVE_FIRST
 	send_move(h)
+#endif
 }
 
 /* The next usable source, or none. */
@@ -221,7 +307,7 @@ inline begin_any(where)
 	if
 	:: UP(h, where) -> begin(where)
 	:: !UP(h, where) && UP(h, 1 - (where)) -> begin(1 - (where))
-	:: up[h] == 0 -> m_state[h] = HELD
+	:: up[h] == 0 -> m_state[h] = HELD; late[h] = false
 	fi
 }
 
@@ -254,6 +340,7 @@ inline on_done(s)
 			use[h] = cur[h];
 			used_by[h] = s;
 			hold[h] = !UP(h, use[h]);
+			late[h] = false;
 			m_state[h] = STEADY
 		:: else
 		fi
@@ -268,17 +355,32 @@ inline on_refuse()
 {
 	if
 #ifdef MUTANT_REST_UNDECIDED
-	:: UP(h, use[h]) && !hold[h] -> m_state[h] = STEADY
+	:: UP(h, use[h]) ->
+		m_state[h] = STEADY; late[h] = false; hold[h] = false
 #else
-	:: UP(h, use[h]) && !hold[h] && DECIDED(h) -> m_state[h] = STEADY
+	:: UP(h, use[h]) && !hold[h] && DECIDED(h) ->
+		m_state[h] = STEADY; late[h] = false
 	/* P may not send there. */
-	:: UP(h, use[h]) && !hold[h] && !DECIDED(h) -> begin(use[h])
+	:: UP(h, use[h]) && !DECIDED(h) -> begin(use[h])
+	:: UP(h, use[h]) && hold[h] && DECIDED(h) -> begin_any(1 - N(h))
 #endif
-	:: !UP(h, use[h]) || hold[h] -> begin_any(1 - N(h))
+	:: !UP(h, use[h]) -> begin_any(1 - N(h))
 	fi
 }
 
 /* --- peer ----------------------------------------------------------------- */
+
+inline send_accept(s)
+{
+	keeps(2, P_KEEPS(h, s));
+	ADD(accept[O], s)
+}
+
+inline send_done(s)
+{
+	keeps(2, P_KEEPS(h, s));
+	ADD(done[O], s)
+}
 
 inline commit(s)
 {
@@ -287,7 +389,9 @@ inline commit(s)
 	at[h] = HAS(to[O], s);
 	dest[h] = at[h];
 	pending[h] = 0;
-	ADD(done[O], s)
+	may_end[h] = (3 - BIT(at[h])) &
+		     (may_end[h] | (255 - cancelled[h]));
+	send_done(s)
 }
 
 inline on_move(s)
@@ -301,17 +405,15 @@ inline on_move(s)
 #endif
 	:: s > 0 && s == committed[h] && s == newest[h] ->
 		if
-		:: HAS(to[O], s) == dest[h] -> ADD(done[O], s)
+		:: HAS(to[O], s) == dest[h] -> send_done(s)
 		:: else
 		fi
-	:: s > 0 && s == pending[h] -> ADD(accept[O], s)
+	:: s > 0 && s == pending[h] -> send_accept(s)
 	:: else ->
 		/* Cancelled, and accepted to the end of its lease. */
 		if
 		:: pending[h] != 0 ->
-#ifndef MUTANT_CANCEL
 			ADD(cancelled[h], HAS(to[O], pending[h]));
-#endif
 			pending[h] = 0
 		:: else
 		fi;
@@ -338,12 +440,15 @@ inline on_move(s)
 				ADD(accepts[h], HAS(to[O], s));
 #endif
 				ADD(ever_from[h], HAS(to[O], s));
+				DEL(may_end[h], HAS(to[O], s));
 				pending[h] = s;
+				DEL(cancelled[h], HAS(to[O], s));
+				begin_lease(HAS(to[O], s));
 #ifdef MUTANT_UNPROVED
 				dest[h] = HAS(to[O], s);
 				at[h] = dest[h];
 #endif
-				ADD(accept[O], s)
+				send_accept(s)
 			fi
 		fi
 	fi
@@ -352,10 +457,12 @@ inline on_move(s)
 inline on_prove(s)
 {
 	if
+	/* M has left what was cancelled: it drains. */
 	:: s > 0 && s == pending[h] ->
+		cancelled[h] = 0;
 		ADD(answered[O], HAS(to[O], s));
 		commit(s)
-	:: s > 0 && s == committed[h] && s != pending[h] -> ADD(done[O], s)
+	:: s > 0 && s == committed[h] && s != pending[h] -> send_done(s)
 	:: else
 	fi
 }
@@ -379,7 +486,7 @@ end:	do
 		:: l == use[h] && !UP(h, l) -> hold[h] = true
 		:: else
 		fi;
-		/* Another event: a new number, while N goes on sending. */
+		/* Another event: a new number. */
 		if
 		:: m_state[h] == SWITCHED && UP(h, N(h)) ->
 			if
@@ -428,20 +535,27 @@ end:	do
 #endif
 	:: atomic { m_state[h] == ASKED && giveups > 0 && UP(h, N(h)) ->
 		giveups--; begin_any(use[h]); check() }
-	/* By chance, or because P has forgotten it. */
-	:: atomic { m_state[h] == SWITCHED && UP(h, N(h)) && (giveups > 0 ||
-		    (!FLYING(h) && pending[O] != seq[h] &&
+	:: atomic { late[h] && m_state[h] == ASKED ->
+		late[h] = false; begin_any(cur[h]); check() }
+	/* In time, by chance, or because P has forgotten it. */
+	:: atomic { m_state[h] == SWITCHED && UP(h, N(h)) && (late[h] ||
+		    giveups > 0 || (!FLYING(h) && pending[O] != seq[h] &&
 		     committed[O] != seq[h])) ->
 		if
-		:: pending[O] != seq[h] && committed[O] != seq[h]
+		:: late[h] || (pending[O] != seq[h] && committed[O] != seq[h])
 		:: else -> giveups--
 		fi;
+		late[h] = false;
 		hold[h] = true;
 #ifdef MUTANT_OLD_LOCATOR
 		use[h] = cur[h]; hold[h] = !UP(h, cur[h]);
 #endif
 		begin_any(cur[h]); check() }
 	/* M: the drain ends. */
+#ifdef MUTANT_NO_DRAIN
+	:: atomic { m_state[h] == SWITCHED && in[h] != BIT(N(h)) ->
+		in[h] = BIT(N(h)); check() }
+#endif
 	:: atomic { m_state[h] == STEADY && known[h] == seq[h] &&
 		    in[h] != BIT(cur[h]) ->
 		in[h] = BIT(cur[h]); check() }
@@ -450,7 +564,8 @@ end:	do
 	:: atomic { (accept[h] & HEARD(h)) != 0 ->
 		pick(accept[h], HEARD(h));
 		if
-		:: s == seq[h] && m_state[h] == ASKED -> switch_to_n()
+		:: s == seq[h] && m_state[h] == ASKED && !late[h] ->
+			switch_to_n()
 		:: s == seq[h] && m_state[h] == SWITCHED -> send_prove(h)
 		:: else
 		fi;
@@ -477,30 +592,24 @@ end:	do
 
 	/* P: drains and leases end. */
 	:: atomic { accepts[h] != KEPT(h) -> accepts[h] = KEPT(h); check() }
-	:: atomic { pending[h] != 0 && !SENDS_FROM(O, HAS(to[O], pending[h])) &&
-		    (pending[h] != seq[O] || m_state[O] < ASKED) ->
+	:: atomic { pending[h] != 0 && HAS(ENDED(h), HAS(to[O], pending[h])) ->
+		newest[h] = pending[h] + 1;	/* that one is over */
 		pending[h] = 0; check() }
-	:: atomic { HAS(cancelled[h], 0) && !SENDS_FROM(O, 0) ->
-		DEL(cancelled[h], 0); check() }
-	:: atomic { HAS(cancelled[h], 1) && !SENDS_FROM(O, 1) ->
-		DEL(cancelled[h], 1); check() }
+	:: atomic { (cancelled[h] & over[h]) != 0 ->
+		cancelled[h] = cancelled[h] & (255 - over[h]); check() }
 
-	/* The daemon ends at any point, and the next one finds the journal and
-	 * what the kernel has. A new session: the network is empty. SYNC. */
+	/* Half a lease, for both; who is late leaves his number first. Time may
+	 * stand still from any moment on. */
+	:: atomic { h == 0 && ticks > 0 && !late[0] && !late[1] ->
+		ticks--; half_a_lease(0); half_a_lease(1); check() }
+	:: atomic { h == 0 && ticks > 0 -> ticks = 0 }
+
+	/* The daemon ends at any point, and the next one finds the journal, ends
+	 * of timers included, and what the kernel has. A new session: the network
+	 * is empty. SYNC. */
 	:: atomic { crashes[h] > 0 ->
 		crashes[h]--;
 		clear(0); clear(1);
-		if
-		:: m_state[h] >= ASKED -> m_state[h] = HELD
-		:: else
-		fi;
-		if
-		:: pending[h] != 0 ->
-			ADD(cancelled[h], HAS(to[O], pending[h]));
-			pending[h] = 0
-		:: else
-		fi;
-		newest[h] = committed[h];
 		if
 		:: committed[h] > known[O] -> ADD(done[O], committed[h])
 		:: else
