@@ -29,6 +29,8 @@ uint64_t bucket_next_ms(const struct bucket *b, const struct bucket_kind *kind,
 /* Takes one. False where there is none: nothing has changed. */
 bool bucket_take(struct bucket *b, const struct bucket_kind *kind,
 		 uint64_t now_ms);
+/* One that was taken comes back: what it was for did no harm. */
+void bucket_give(struct bucket *b, const struct bucket_kind *kind);
 /* The same for what can wait: one more than the reserve. */
 uint64_t bucket_next_spare_ms(const struct bucket *b,
 			      const struct bucket_kind *kind, uint64_t now_ms);

@@ -68,9 +68,17 @@ struct conf_keys {
 	unsigned int n;
 };
 
+/* An address of a peer, by its place in the file. */
+struct conf_place {
+	struct addr addr;
+	unsigned int peer;
+};
+
 struct conf_peers {
 	struct conf_peer *item;
 	unsigned int n;
+	struct conf_place *place; /* all addresses, sorted */
+	unsigned int n_places;
 };
 
 struct conf {

@@ -17,7 +17,7 @@
 #include "ctlmsg.h"
 
 #define CTL_CLIENTS_MAX 64
-#define CTL_CLIENTS_PER_UID_MAX 8 /* of those who are not operators */
+#define CTL_CLIENTS_PER_UID_MAX 8 /* of any user but root, of the group too */
 
 struct ctl;
 

@@ -148,7 +148,7 @@ struct ctl_status {
 struct ctl_event {
 	uint64_t time_ms; /* wall clock */
 	uint64_t flow;	  /* id, or 0 */
-	uint32_t uid;	  /* owner of the flow; CTL_UID_NONE = operators only */
+	uint32_t uid;	  /* owner of the flow; CTL_UID_NONE = root and group */
 	char what[CTL_NAME_MAX]; /* one word: "moved", "protected", ... */
 	char peer[CTL_NAME_MAX]; /* fingerprint, or "" */
 	char text[CTL_TEXT_MAX]; /* for people, one line */

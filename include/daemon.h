@@ -42,9 +42,14 @@
 #include "worker.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
+#define TRACK_PART 256 /* flows in a transaction: about 5 ms */
 #define TRACK_FEW 32 /* flows of a track that are asked for one by one ... */
 #define TRACK_ASK_MAX 1024 /* ... where nothing else is sure: 10 us each */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
+#define GUARDED_OURS_MAX RETAIN_ADDRS_MAX
+/* What is on the wire has the other part. */
+#define GUARDED_THEIRS_MAX \
+	(RETAIN_PEERS_MAX - RETAIN_PEERS_MAX / RETAIN_WIRES_PART)
 #define STOPPED_MS 86400000 /* flows wait for an owner that has stopped */
 #define STOPPED_SHARE 4 /* it is one in so many peers, at most ... */
 #define STOPPED_SOURCE_SHARE 4 /* ... of whom one in so many has one source */
@@ -54,12 +59,14 @@
 #define UNQUIET_MAX_MS 1000 /* ... and so long after the first at most */
 #define DIVERT_RELEASE_BATCH 64
 #define DUMP_INTERVAL_MS 1000
+#define PEER_LOOKS_BURST 4 /* at all sockets, for moves of one peer ... */
+#define PEER_LOOKS_TOKEN_MS 250 /* ... and one more in this time */
 #define DISCOVER_PAUSE 4 /* a look for others: at most one part in so many */
 #define SETTLE_QUIET_MS 20 /* UDP leaves the queue after this */
 #define SETTLE_FORCE_MS 4000 /* or, never so quiet, in a gap after this */
 #define PINS_WRITE_MS 1000 /* changes wait for company */
 #define STRAYS_READS_MAX 1024 /* in a row */
-#define DESTROY_WAIT_MS 500 /* for the sockets that end with us */
+#define DESTROY_WAIT_MS 500 /* for the sockets that end with us, and nonces */
 
 #define KEEP_PATH_MAX (CONF_DIR_MAX + 16)
 #define KEEP_PORTS MIGRATE_ACCEPTED_MAX
@@ -69,6 +76,7 @@ struct daemon;
 struct assoc;
 struct pkt;
 struct trial;
+struct work;
 
 /* By which hop packets leave; all zero: by none. */
 struct unfit_way {
@@ -129,6 +137,8 @@ struct track {
 	struct unfit_way tried_way; /* ... have left so */
 	uint64_t asked_seq; /* of the move that follows an outage (wake.c) */
 	struct addr wish; /* of the operator; unset: none */
+	struct addr untried; /* a move there was left last, as no flow could
+			      * show what its path carries */
 	enum reason stays; /* why it may not be where its packets would go */
 	uint64_t waits_ms; /* its flows wait since; 0 they do not (waiting.c) */
 	enum reason told; /* in the log, of that */
@@ -147,6 +157,15 @@ struct track {
 	uint64_t answered_seq, answered_ms; /* that has had one last */
 	uint64_t looked_seq; /* that has had one of the peer's */
 	enum reason refused; /* its newest number was; NONE: it was not */
+	uint64_t known_ms; /* where its flows go was its peer's; 0 never */
+	uint64_t silent_ms; /* no answer from there, since; 0 */
+	uint64_t unheard_ms; /* the same, and its flows are held; 0 */
+	uint64_t asked_ms; /* PROBE was to go there last; 0: it goes soon */
+	uint64_t unheard_look_ms; /* a socket was asked then */
+	uint64_t others_ms; /* the peer could send from elsewhere, too; 0 never */
+	struct work *work; /* of a step, that is not done yet: work.c */
+	bool walking; /* track_apply() goes on with group.at, ... */
+	uint32_t walk_ifindex; /* ... which come in by it */
 	struct later *later;
 	struct move_parts parts;
 	struct endpoint answer_local, answer_remote; /* of the datagram */
@@ -227,6 +246,27 @@ struct way_back {
 	struct addr local, remote;
 };
 
+/* Protected flows at an identity address: guards.c. */
+struct guard {
+	struct index_link by_addr;
+	LIST_ENTRY(guard) in_share;
+	struct guard_share *share; /* it counts for; NULL nobody's */
+	struct addr addr;
+	uint32_t flows;
+};
+
+struct guard_share {
+	struct share used;
+	LIST_HEAD(, guard) all;
+};
+
+struct guards {
+	struct guards_of {
+		struct index by_addr;
+		struct share_pool pool;
+	} of[FLOW_SIDES];
+};
+
 /* One peer that has or had a session: hangs on peer_user(). */
 struct assoc {
 	LIST_ENTRY(assoc) entry;
@@ -245,11 +285,20 @@ struct assoc {
 	struct way_back asked_from; /* by the message being handled */
 	struct way_back flows_from; /* by the last FLOWS */
 	uint32_t kept; /* its number in the journal; 0 none */
+	struct log_share lines; /* of the log */
 	struct hold_share held; /* of its flows' packets */
 	struct share pairs; /* that its flows were the first of */
+	struct share taps; /* that its claims watch */
+	struct share tombs; /* that its flows left behind */
+	struct guard_share guards[FLOW_SIDES]; /* its flows were the first of */
 	uint32_t n_reserved; /* flows that it owns and has no session for */
 	uint64_t reserve_ms; /* until when at the latest; 0 there are none */
+	TAILQ_HEAD(, work) works; /* of its tracks, ... */
+	TAILQ_ENTRY(assoc) in_busy; /* ... where there are any */
+	uint64_t turn; /* of the loop, when it had its last transaction, ... */
+	uint32_t turn_flows; /* ... and of how many flows those were */
 	struct bucket moves; /* a token for each MOVE that is looked at */
+	struct bucket looks; /* a token for each look at all sockets, for it */
 	struct bucket unpaid; /* a token for each REFUSE that no number of a
 			       * track has paid for */
 	struct unfit_path unfit[UNFIT_MAX];
@@ -264,6 +313,16 @@ struct remote {
 	uint32_t uses;
 	uint32_t willing; /* of the uses: flows that policy allows */
 	enum reason reason; /* how the last handshake ended */
+	struct log_share lines; /* of the log, where it is in `peers` */
+};
+
+/* Where they come from: an IPv4 address, or an IPv6 /64. */
+struct source {
+	struct index_link by_addr;
+	struct addr addr;
+	uint32_t flows;
+	uint64_t unheld; /* not all of its sockets are known, by that dump */
+	struct log_share lines; /* of the log, of those not in `peers` */
 };
 
 /* How many elements need an address in a set of addresses. */
@@ -400,9 +459,13 @@ struct daemon {
 	struct ctl *ctl;
 	struct aside *aside;
 	struct taps *taps, *trial_taps; /* watch.c, trial.c */
+	struct share_pool tap_pool; /* of the former */
 
 	struct flow_table flows;
 	struct index remotes; /* struct remote, by address: others choose it */
+	struct index sources; /* struct source, the same */
+	struct log_share elsewhere[2]; /* of neither; in `peers` */
+	struct guards guards;
 	struct hold hold;
 	uint64_t stale_ms; /* stale_step() is due then; 0: nothing is held */
 	struct divert divert;
@@ -427,10 +490,12 @@ struct daemon {
 	uint64_t dumped_ms; /* last */
 	uint64_t dump_took_ms;
 	struct looked looked[FLOW_SIDES]; /* last */
-	bool unheld; /* there was no room for a socket that was seen, ... */
+	bool unheld; /* there was no room for a socket of anybody's, ... */
 	bool dump_sure; /* ... for none of the last dump, nor did that fail */
 	bool hearing; /* of sockets that end */
 	bool look; /* the address or route events of this read matter */
+	TAILQ_HEAD(, assoc) busy; /* who has works */
+	uint64_t turn; /* of the loop */
 	unsigned int steps; /* of tracks, under way: none may go meanwhile */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
@@ -461,6 +526,10 @@ void divert_settle(struct daemon *d, struct flow *f, bool tombstone,
 		   uint64_t now_ms, int err);
 /* begin, add, commit and settle for one flow. */
 int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* What looks like a nonce on these flows reaches no socket, in one transaction,
+ * until CLAIM_LATE_MS after a proof that begins now. -errno. */
+int divert_take_nonces(struct daemon *d, uint64_t now_ms,
+		       struct claim *const *c, unsigned int n);
 /* The same for one that is to leave the kernel altogether: never fails for
  * the caller, what the kernel refuses is made good later. */
 void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
@@ -516,6 +585,18 @@ void pairs_settle(struct daemon *d, int err, uint64_t now_ms);
 /* Closes pairs of which nothing is left. */
 void pairs_step(struct daemon *d, uint64_t now_ms);
 uint64_t pairs_deadline_ms(const struct daemon *d); /* 0: none */
+
+/* ---- guards.c ---------------------------------------------------------- */
+
+void guards_init(struct daemon *d, const uint8_t seed[CRYPTO_SHORT_KEY_SIZE]);
+/* Before the flows. */
+void guards_free(struct daemon *d);
+/* The flow, which is in its tracks, is protected: retain_protect() at both its
+ * addresses. 0, -ENOSPC (a bound, the peer's share), or what that says. */
+int guards_add(struct daemon *d, const struct flow *f, uint32_t mtu);
+void guards_remove(struct daemon *d, const struct flow *f);
+/* That peer is no more: its guards are nobody's. */
+void guards_forget_share(struct guard_share *share);
 
 /* ---- promote.c -------------------------------------------------------- */
 
@@ -613,6 +694,11 @@ bool assoc_best_path(const struct assoc *a, struct peer_path *best);
 int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m);
 /* From now on the addresses that its flows go to are kept valid. */
 void assoc_renew(struct assoc *a, uint64_t now_ms);
+/* A line for the log that the peer brings about. */
+#define assoc_log(a, level, ...) \
+	log_write_by((a)->d->log, &(a)->lines, (a)->name, \
+		     peer_get_trust((a)->peer) == PEER_CONFIGURED, level, \
+		     __VA_ARGS__)
 /* Its probe timeout. */
 uint32_t assoc_pto_ms(const struct assoc *a);
 
@@ -626,6 +712,18 @@ extern const struct claim_ops owner_claim_ops;
 /* What is copied between addresses (d->taps) goes to the claims of its flows
  * from now on. 0 or -errno. */
 int watch_listen(struct daemon *d);
+/* A packet of a flow that is held, which no tap sees. */
+void watch_note(struct daemon *d, struct flow *f, const struct pkt *p,
+		const uint8_t *data, uint64_t now_ms);
+/* What has the form of a nonce came by that tuple: was it of a proof? */
+bool watch_take(struct daemon *d, const struct tuple *at, const struct pkt *p,
+		const uint8_t *data, const uint8_t *nonce);
+/* Is the flow of that tuple claimed, or was a moment ago, or one at the same
+ * tuple before it? What looks like a nonce then reaches no socket. */
+bool watch_is_late(const struct daemon *d, const struct tuple *at);
+/* Has a proof sent it? */
+bool watch_is_ours(const struct daemon *d, const struct tuple *at,
+		   const uint8_t *nonce);
 /* Sockets that nothing is copied by any longer are given up, here and those of
  * trial.c. */
 void watch_step(struct daemon *d, uint64_t now_ms);
@@ -656,6 +754,9 @@ int discover_hear_ends(struct daemon *d, uint64_t now_ms);
  * some may be there that are not known afterwards. */
 bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 		 const struct addr *a);
+/* May there be sockets to there that are not known, because their source is past
+ * its share? discover_at() at our end leaves them out. */
+bool discover_is_unheld(const struct daemon *d, const struct addr *remote);
 /* Until then no look at the peers' end. */
 static inline uint64_t discover_rests_ms(const struct daemon *d)
 {
@@ -678,6 +779,11 @@ void discover_remove(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* Flows to that remote address, or NULL. */
 struct remote *discover_remote(const struct daemon *d,
 				 const struct addr *remote);
+/* Its share of the log's lines: one of its own where it is configured
+ * (`named`), otherwise that of its source. Never NULL: those that no flow goes
+ * to have one together. */
+struct log_share *discover_lines(struct daemon *d, const struct addr *remote,
+				 bool named);
 
 /* ---- track.c --------------------------------------------------------- */
 
@@ -711,11 +817,18 @@ void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms);
 bool track_is_at_rest(const struct daemon *d, const struct flow *f);
 /* Is either half holding this flow? */
 bool track_holds(const struct flow *f);
-/* Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track, in
- * one transaction; `hold`: a HOLD with it. `sending` is the locator sent by
- * until now. 0 or -errno: nothing changed. track_let_go() follows. */
+/*
+ * Carries out a HOLD, ACCEPT_*, RELEASE or SWITCH on all flows of the track, in
+ * transactions of TRACK_PART; `hold`: a HOLD with it. `sending` is the locator
+ * sent by until now. Without `all` no more than one in a turn of the loop for
+ * one peer: TRACK_MORE where it is to be called again, with the same, and
+ * nothing else is done to the track meanwhile but that flows come and go. 0 or
+ * -errno: nothing changed. track_let_go() follows.
+ */
+#define TRACK_MORE 1
 int track_apply(struct track *t, const struct migrate_action *action,
-		bool hold, const struct locator *sending, uint64_t now_ms);
+		bool hold, const struct locator *sending, bool all,
+		uint64_t now_ms);
 /* Sends what was held of flows that are held no longer, in order. */
 void track_let_go(struct track *t);
 /* Before track_end_taken(): looks for the sockets at that address, where the
@@ -787,6 +900,44 @@ int handover_move(struct track *t, const struct addr *to, uint64_t now_ms);
 void handover_yield_ports(struct daemon *d, struct flow *f,
 			  const struct tuple *wanted, uint64_t now_ms);
 
+/* ---- unheard.c --------------------------------------------------------- */
+
+/* Is the flow one that goes where its peer has named? */
+bool unheard_concerns(const struct track *t, const struct flow *f);
+/* PROBE was answered between those addresses, or was not in the end. */
+void unheard_result(struct assoc *a, const struct peer_path *path, bool ok,
+		    uint64_t now_ms);
+/* The same where nobody can be asked. */
+void unheard_missed(struct track *t, uint64_t now_ms);
+/* The peer has proved itself anew. */
+void unheard_end(struct track *t, uint64_t now_ms);
+/* Asks soon. */
+void unheard_ask(struct track *t, uint64_t now_ms);
+/* The same of all: our own way may have been what was away. */
+void unheard_ask_all(struct daemon *d, uint64_t now_ms);
+/* When to ask there again, where it is not valid; the past: now. */
+uint64_t unheard_due_ms(const struct track *t, uint64_t now_ms);
+/* What its socket tells of a flow: the other end's TCP may be heard there, where
+ * its daemon is not. */
+void unheard_note(struct flow *f, const struct sockdiag_entry *e,
+		  uint64_t now_ms);
+/* The flow is held, and its socket has sent something: an answer, maybe. */
+void unheard_look(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* It is to be seen whether the track's flows go on. */
+void unheard_step(struct track *t, uint64_t now_ms);
+
+/* ---- work.c ---------------------------------------------------------- */
+
+/* Goes on with one of what is not done yet; of each peer in turn. */
+void work_step(struct daemon *d, uint64_t now_ms);
+/* The track goes, and with it what was to be done. */
+void work_drop(struct track *t);
+/* Has any of its tracks something to be done? */
+static inline bool work_is_due(const struct assoc *a)
+{
+	return !TAILQ_EMPTY(&a->works);
+}
+
 /* ---- source.c -------------------------------------------------------- */
 
 /* Looks how packets of our track leave now, and remembers it: way_look(). */
@@ -805,14 +956,17 @@ void look_step(struct daemon *d, uint64_t now_ms);
 
 /* An ACCEPT has come: can any flow of the track bear a nonce? */
 bool trial_ready(struct track *t);
-/* A TRY of the core. False where no flow can bear one. */
+/* A TRY of the core. False where none is under way or waited for, and not all
+ * that are needed have crossed. */
 bool trial_send(struct track *t, const struct migrate_action *act,
 		uint64_t now_ms);
 /* What has the form of a nonce came on that tuple, seen from here. True where it
  * goes no further: it is one, or a flow is there that may still get some. */
-bool trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac);
+bool trial_take(struct daemon *d, const struct tuple *at, const struct pkt *p,
+		const uint8_t *data, const uint8_t *mac);
 /* One leaves on it: is it ours, and not only like it? */
 bool trial_is_ours(struct daemon *d, const struct tuple *at,
+		   const struct pkt *p, const uint8_t *data,
 		   const uint8_t *mac);
 /* Somebody resets the flow, from where the peer was offered to be: may that be
  * a box, because of a nonce? */

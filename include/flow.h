@@ -25,6 +25,7 @@
 #include "index.h"
 #include "nonce.h"
 #include "reason.h"
+#include "share.h"
 
 #define FLOW_ENDS_MAX 9 /* accepted ends of one side; migrate has 8 */
 #define FLOW_TOMBSTONES_MAX 262144 /* two moves of all flows per minute */
@@ -85,6 +86,8 @@ struct peer;
 struct flow_group {
 	LIST_HEAD(, flow) flows;
 	struct claim_digest digest; /* its count is that of the flows */
+	struct share *tombs; /* the peer's, of tombstones; NULL nobody's */
+	struct flow *at; /* where who goes through `flows` in parts goes on */
 };
 
 /* An accepted wire tuple that is not the flow's identity. */
@@ -97,6 +100,7 @@ struct flow_wire {
 	bool stale; /* about to leave it */
 	bool proved; /* both its ends are */
 	bool quieten; /* about to be quiet */
+	bool bury; /* about to be a tombstone */
 	/* Not accepted any more, and never proved: not translated, but our
 	 * stack's RST shall not get out. Until then; 0: accepted. */
 	uint64_t quiet_ms;
@@ -123,6 +127,7 @@ struct flow_transit {
 	struct flow_work *work; /* a worker's: crew.c; NULL none */
 	LIST_ENTRY(flow) in_settling; /* while `settling` ... */
 	uint64_t settling_ms; /* ... since then */
+	uint64_t refused_ms; /* the kernel would not let it go then; 0 it did */
 	uint64_t last_queued_ms;
 	uint64_t rcv_nxt_ms; /* a held segment told it then; 0 never */
 	uint32_t rcv_nxt; /* what our TCP expects next */
@@ -154,7 +159,6 @@ struct flow {
 	SLIST_HEAD(, flow_wire) wires;
 	struct tuple identity;
 	uint8_t state; /* of the socket: TCP_* */
-	uint8_t rcv_wscale; /* of the windows that it advertises */
 	uint8_t steered; /* bits of enum flow_steer that the kernel has */
 	uint8_t wanted; /* the same, prepared */
 	enum reason reason : 8; /* why it is not protected */
@@ -175,7 +179,10 @@ struct flow {
 	uint64_t cookie; /* of its socket; 0 once that is gone */
 	uint64_t first_seen_ms;
 	uint64_t retry_ms; /* protecting it failed: not claimed before */
+	uint64_t turn_ms; /* the next of several keys has one then */
+	uint32_t turn; /* so many there were */
 	uint64_t received_ms; /* data, as the last dump told; 0 never */
+	uint64_t heard_ms; /* TCP has taken an ACK, as it told; 0 never */
 	uint64_t sent_ms; /* data, as is known; 0 never: trial.c */
 	uint32_t uid;
 	uint32_t mark; /* of its socket */
@@ -200,6 +207,7 @@ struct flow_tombstone {
 	struct tuple tuple;
 	uint64_t flow_id; /* struct flow's id; 0: of an earlier run */
 	uint64_t until_ms;
+	struct share *share; /* it counts for; NULL nobody's */
 };
 
 struct flow_table {
@@ -209,6 +217,7 @@ struct flow_table {
 	struct index wires;
 	struct index tombs;
 	TAILQ_HEAD(flow_tombstones, flow_tombstone) tomb_order; /* oldest first */
+	struct share_pool tomb_pool;
 	TAILQ_HEAD(, flow_wire) quiet; /* oldest first */
 	uint32_t max_flows;
 	uint64_t next_id;
@@ -329,6 +338,13 @@ int flow_steer_all(struct flow_table *t, uint64_t now_ms, flow_change_cb *cb,
 
 /* Was it a wire tuple, not long ago? */
 bool flow_tombstone_is(const struct flow_table *t, const struct tuple *tuple);
+/* May all flows of that group leave one more wire tuple behind? Where one may
+ * not, it leaves no tombstone. */
+bool flow_tombstones_fit(const struct flow_table *t,
+			 const struct flow_group *g);
+/* That peer is no more: its tombstones are nobody's. */
+void flow_tombstones_forget_share(struct flow_table *t,
+				  const struct share *share);
 /* A new socket of ours lives on that tuple: true where there was a tombstone
  * on it, which the caller takes from the kernel's DROP set too. */
 bool flow_tombstone_lift(struct flow_table *t, const struct tuple *tuple);

@@ -11,10 +11,19 @@
 #define SACIPED_LOG_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bucket.h"
+
 struct log;
+
+/* What one peer has of the lines. All zero: it has had none. */
+struct log_share {
+	struct bucket lines;
+	unsigned left_out;
+};
 
 enum log_level {
 	LOG_LEVEL_ERR, /* the daemon cannot do its work: act */
@@ -28,6 +37,9 @@ enum log_level {
 #define LOG_SITES_MAX 128 /* formats whose repetition is watched */
 #define LOG_BURST 10 /* lines of one format ... */
 #define LOG_INTERVAL_MS 10000 /* ... in this time; the rest is counted */
+#define LOG_PEERS_BURST 40 /* the same of what peers bring about, ... */
+#define LOG_PEER_BURST 5 /* ... of one peer, of all formats, at once ... */
+#define LOG_PEER_TOKEN_MS 2000 /* ... and one more in this time */
 
 /*
  * Lines go to `fd` (not owned). Where `fd` is the journal's stream
@@ -48,6 +60,15 @@ void log_write(struct log *log, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void log_write_va(struct log *log, enum log_level level, const char *format,
 		  va_list ap) __attribute__((format(printf, 3, 0)));
+
+/*
+ * The same of what the peer `name` brings about: at most its share, and what was
+ * left out is said, with its name, with its next line. `reserved`: it is one
+ * of those whom the lines of all other peers keep from none of theirs.
+ */
+void log_write_by(struct log *log, struct log_share *by, const char *name,
+		  bool reserved, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
 
 #define log_err(log, ...) log_write(log, LOG_LEVEL_ERR, __VA_ARGS__)
 #define log_warn(log, ...) log_write(log, LOG_LEVEL_WARN, __VA_ARGS__)

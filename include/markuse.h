@@ -3,8 +3,8 @@
  * markuse: does somebody else's rule use our bit of the packet mark?
  *
  * Owns the reading of nftables rules, iptables-nft's among them, for that one
- * question. What it does not understand (maps, sets, BPF) it takes for none.
- * Never changes a rule.
+ * question. What it does not understand (maps, sets, BPF) it takes for none, and
+ * x_tables of the legacy kind are not seen. Never changes a rule.
  */
 #ifndef SACIPED_MARKUSE_H
 #define SACIPED_MARKUSE_H

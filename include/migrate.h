@@ -143,7 +143,8 @@ enum migrate_action_type {
 	/* Never fail. */
 	MIGRATE_SEND, /* message and the fields below it */
 	MIGRATE_TRY, /* seq, to: a nonce on a flow of the track, from `to`; when
-		      * the peer's has come, or none can be sent, NONCE */
+		      * the peer's has come NONCE, where none can be sent
+		      * UNTRIED */
 	MIGRATE_CHOOSE_PORTS, /* tuples taken at the peer: choose other ports,
 			       * then SITUATION with cause RETRY; none left:
 			       * REFUSE with reason LIMIT */
@@ -207,7 +208,8 @@ enum mover_event_type {
 	MOVER_TIMER, /* mover_deadline_ms() has passed */
 	MOVER_SYNC, /* seq: what the peer says it last committed (0: none) */
 	MOVER_SESSION, /* a new session is confirmed: repeat at once */
-	MOVER_NONCE, /* seq: a nonce has crossed each way, or cannot be sent */
+	MOVER_NONCE, /* seq: a nonce has crossed each way */
+	MOVER_UNTRIED, /* seq: none can be sent now, or not of each protocol */
 	MOVER_EVENTS
 };
 
@@ -245,7 +247,8 @@ struct mover_event {
 			     * given as REFUSE */
 	struct addr arrived_on; /* ACCEPT: its local address (IP_PKTINFO) */
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE];
-	bool pilot; /* ACCEPT: some flow can show that the path carries it */
+	bool pilot; /* ACCEPT: some flow can show that the path carries it;
+		     * without one a move that can wait is not made */
 };
 
 struct mover {
@@ -278,12 +281,15 @@ struct mover {
 	uint64_t permit_seq; /* the number that it is for: nothing goes by it */
 	uint64_t sent_ms; /* outstanding message first sent */
 	uint64_t try_ms, try_end_ms; /* while trying: the next nonce, the end */
+	uint32_t answer_ms; /* that MOVE of `seq` took to be answered, repeated
+			     * or not; 0 where it was not yet */
 	struct rtt rtt;
 	uint8_t challenge[MIGRATE_CHALLENGE_SIZE]; /* of `seq`: PROVE, nonces */
 	unsigned int n_accepted;
 	struct accepted accepted[MIGRATE_ACCEPTED_MAX];
 	/* Not in the journal. */
-	struct bucket numbers; /* a token for each that is sent */
+	struct bucket numbers; /* a token for each that is sent, and for
+				* each session that it is repeated for */
 	struct refusals refusals;
 };
 
@@ -318,9 +324,15 @@ bool mover_was_refused(const struct mover *m, const struct addr *a);
 /* Was PROVE sent for where it is, ever? By no other challenge can nonces be made
  * that no ACCEPT comes before. */
 bool mover_was_proved(const struct mover *m);
+/* A flow cannot bear its first nonce yet, or only now: while trying, the end is
+ * as far away as at the beginning. */
+void mover_extend_trial(struct mover *m, uint64_t now_ms);
 /* The network is another one: why a move that could wait was refused, of which
  * no round is under way, is no longer of interest. */
 void mover_forget_refusal(struct mover *m);
+/* The last move could wait, and nothing could show that its path carries the
+ * flows. They rest, and the pause after it is over. */
+bool mover_left_untried(const struct mover *m);
 /* Would MOVE leave at once? Where not, a wish that can wait shall. */
 bool mover_may_begin(const struct mover *m, uint64_t now_ms);
 enum locator_role mover_role(const struct mover *m, unsigned int i);

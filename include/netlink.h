@@ -34,6 +34,10 @@ struct nlmsghdr;
  */
 typedef int netlink_callback(const struct nlmsghdr *message, void *arg);
 
+/* Is there a whole message in the `left` bytes? As mnl_nlmsg_ok(), which takes
+ * a length past INT_MAX for a negative one, and so for one that fits. */
+bool netlink_has_message(const struct nlmsghdr *nlh, int left);
+
 /*
  * Opens a socket on `bus` (NETLINK_ROUTE, ...), close-on-exec, non-blocking,
  * member of `n` multicast groups (numbers, not bits). 0, or -errno: -EINVAL

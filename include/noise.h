@@ -49,9 +49,10 @@ enum noise_stage {
 	NOISE_FIN_DONE,
 };
 
-/* Plain memory: copy, move and wipe it whole (noise_wipe()). Only
- * `remote_static` is for callers to read, and only after the verb that
- * yields it: resp_consume at the initiator, fin_consume at the responder. */
+/* Plain memory: copy, move and wipe it whole (noise_wipe()). Only these are
+ * for callers to read: `remote_static`, after the verb that yields it
+ * (resp_consume at the initiator, fin_consume at the responder); and `hash`,
+ * which is public and the same at both ends after each message. */
 struct noise_handshake {
 	uint8_t hash[CRYPTO_HASH_SIZE];
 	uint8_t chaining_key[CRYPTO_HASH_SIZE];
@@ -69,10 +70,6 @@ struct noise_handshake {
 struct noise_keys {
 	uint8_t send[CRYPTO_KEY_SIZE];
 	uint8_t receive[CRYPTO_KEY_SIZE];
-	/* A third output of the split's HKDF, the same at both ends, secret:
-	 * what proofs of ownership are keyed with. (The hash is not secret:
-	 * it is computed from what went over the wire.) */
-	uint8_t proof[CRYPTO_KEY_SIZE];
 	uint8_t hash[CRYPTO_HASH_SIZE]; /* names this handshake, public */
 	uint8_t remote_static[CRYPTO_KEY_SIZE];
 };

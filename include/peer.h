@@ -64,7 +64,8 @@
 #define PEER_CREDIT_MAX 4800 /* bytes that such a one may be owed */
 #define PEER_OWN_SIZE 300 /* bytes sent there of our own accord, */
 #define PEER_OWN_BURST 24 /* so many times: 8 steps of three exchanges, */
-#define PEER_OWN_REFILL_MS 2000 /* then once in this time */
+#define PEER_OWN_REFILL_MS 2000 /* then once in this time; */
+#define PEER_OWN_RESERVE 8 /* of which a PROBE alone leaves so many behind */
 /* One line of a pin: key, two times, addresses. */
 #define PEER_PIN_LINE_MAX \
 	(CRYPTO_KEY_TEXT_SIZE + 44 + PEER_PIN_ADDRS_MAX * (ADDR_TEXT_MAX + 1))
@@ -84,9 +85,6 @@ struct peer_rx {
 	struct endpoint remote; /* where it came from */
 	size_t len; /* of the datagram */
 	bool newest; /* on the newest confirmed session; MOVE needs that */
-	/* CRYPTO_KEY_SIZE bytes, the same at both ends of this session and
-	 * secret: keys the MACs of UDP proofs (see claim.h) */
-	const uint8_t *proof_key;
 	const struct wire_message *message;
 };
 
@@ -126,6 +124,11 @@ struct peer_ops {
 	bool (*key_revoked)(void *arg, const uint8_t key[CRYPTO_KEY_SIZE]);
 	/* first_contact = "pinned"? */
 	bool (*first_contact_closed)(void *arg);
+
+	/* May that pair of a peer's still be used: is the own address there, and
+	 * was the remote one not said to be gone? NULL: yes. */
+	bool (*may_use)(void *arg, const struct peer *p,
+			const struct addr *local, const struct addr *remote);
 
 	/* Events; any of them may be NULL. */
 
@@ -188,12 +191,17 @@ void peer_table_step(struct peer_table *t, uint64_t now_ms);
 /* The policy callbacks may answer otherwise now (SIGHUP): sessions of
  * revoked keys end. */
 void peer_table_policy_changed(struct peer_table *t, uint64_t now_ms);
+/* What is sent from now on, until the other is said, is in answer to a message
+ * that had to wait; while one is looked at that goes without saying. */
+void peer_table_answers(struct peer_table *t, bool answering);
 /* An own address is gone: its paths too. */
 void peer_table_local_gone(struct peer_table *t, const struct addr *local);
 
-#define PEER_YIELD 0x1 /* the other end may initiate too: if its (addr,
-			* port) is the lower one, give it 3 s first */
+#define PEER_YIELD 0x1 /* the other end may initiate too: give it 3 s, if ours
+			* is no private address, nor its key configured */
 #define PEER_URGENT 0x2 /* a known peer: repeat by PTO, heed no backoff */
+#define PEER_OTHERS 0x4 /* whoever is at the port of all, where none of those
+			 * with a session is: -EALREADY: one of them is */
 
 /* Opens a handshake from `local` to `remote` (addresses; ports are the
  * configured one, or where that peer was last heard). 0: sent or waiting.
@@ -222,6 +230,11 @@ bool peer_is_initiating(const struct peer_table *t, const struct addr *local,
  * alone names it; NULL. With and without a session. */
 struct peer *peer_find_addr(const struct peer_table *t,
 			    const struct addr *remote);
+/* The `nth` (any number, from 0 on) in the round of those that authenticated
+ * themselves at that address and have a session; NULL. keys: so many they are. */
+struct peer *peer_turn_at(const struct peer_table *t,
+			  const struct addr *remote, uint32_t nth,
+			  unsigned int *keys);
 struct peer *peer_find_key(const struct peer_table *t,
 			   const uint8_t key[CRYPTO_KEY_SIZE]);
 /* From the journal: the peer with that key, made where there is none, whose
@@ -238,8 +251,6 @@ enum peer_trust peer_get_trust(const struct peer *p); /* asks key_configured */
 bool peer_has_session(const struct peer *p);
 /* Age of the session in use; 0 without one. */
 uint64_t peer_session_age_ms(const struct peer *p, uint64_t now_ms);
-/* CRYPTO_KEY_SIZE bytes of the session in use; NULL without one. */
-const uint8_t *peer_proof_key(const struct peer *p);
 /* Last authentic datagram; 0 never. */
 uint64_t peer_heard_ms(const struct peer *p);
 /* By the wall clock; last: that datagram, of an earlier run where there was none
@@ -273,9 +284,11 @@ uint64_t peer_remote_validated_ms(const struct peer *p,
 uint32_t peer_pto_ms(const struct peer *p, const struct addr *local,
 		     const struct addr *remote);
 /* Sends PROBE until it is answered over the same pair, or 6 times; then
- * path_result. -EALREADY while that is under way (starts over after a PTO),
- * -ENOTCONN without a session, -EACCES where `remote` never spoke to us as
- * this peer (peer_initiate() to it instead: a handshake names its key). */
+ * path_result, unless no copy could be sent. To an address that is not valid it
+ * leaves PEER_OWN_RESERVE behind, as what makes us ask may be a peer's doing.
+ * -EALREADY while that is under way (starts over after a PTO), -ENOTCONN
+ * without a session, -EACCES where `remote` never spoke to us as this peer
+ * (peer_initiate() to it instead: a handshake names its key). */
 int peer_validate_path(struct peer *p, uint64_t now_ms,
 		       const struct addr *local, const struct addr *remote);
 /* A round trip proved otherwise: PROVE with our challenge from there, or

@@ -26,11 +26,11 @@
 	X(LOOPBACK, loopback, "does not leave this host")                     \
 	X(MULTICAST, multicast, "multicast or broadcast")                     \
 	X(LINK_LOCAL, link_local, "link-local address")                       \
-	X(PROOF_FAILED, proof_failed, "the peer could not prove it holds it") \
+	X(REWRITTEN, rewritten, "the path rewrites its sequence numbers")    \
 	X(FLOW_OWNED, flow_owned, "belongs to another key")                   \
 	X(TUPLE_TAKEN, tuple_taken, "the tuple on the wire is in use")        \
 	X(RETRY, retry, "not seen yet; asked again")                          \
-	X(RECORDING, recording, "datagrams are being recorded")               \
+	X(PROXY, proxy, "its packets do not reach the other end as sent")     \
 	X(UNKNOWN_FLOW, unknown_flow, "no such flow at the other end")        \
 	X(DIGEST, digest, "both ends name different flows")                   \
 	X(FAMILY, family, "address of another family")                        \
@@ -42,10 +42,11 @@
 	X(ENDED, ended, "the socket is gone")                                 \
 	X(NO_ADDRESS, no_address, "its address is gone and no other can be used") \
 	X(NO_ANSWER, no_answer, "the peer does not answer the move")          \
-	X(PEER_AWAY, peer_away, "the peer's address is gone, the next not proved") \
+	X(PEER_AWAY, peer_away, "the peer's address is gone or silent, no other proved") \
 	X(LATER, later, "its track is moving; asked again")                   \
 	X(TUNNEL, tunnel, "the way leads into or out of a VPN: leave_tunnel") \
-	X(PATH_BLOCKED, path_blocked, "the new path does not carry its packets")
+	X(PATH_BLOCKED, path_blocked, "the new path does not carry its packets") \
+	X(PATH_UNTRIED, path_untried, "the new path cannot be tried now; tried again")
 
 enum reason {
 #define X(N, n, t) REASON_##N,
@@ -91,6 +92,7 @@ enum reason {
 	X(FLOWS_CONFIRMED, flows_confirmed)                                   \
 	X(FLOWS_ENDED, flows_ended)                                           \
 	X(PROOFS_SENT, proofs_sent)                                           \
+	X(PROOFS_RECEIVED, proofs_received)                                   \
 	X(PROOFS_WRONG, proofs_wrong)                                         \
 	X(RETRACKS_IGNORED, retracks_ignored)                                 \
 	/* moves */                                                           \
@@ -143,7 +145,8 @@ enum reason {
 	X(TX_UNPAID, tx_unpaid)                                               \
 	X(HOLDS_ENDED, holds_ended)                                           \
 	X(TUPLES_CEDED, tuples_ceded)                                         \
-	X(RST_KEPT_BACK, rst_kept_back)
+	X(RST_KEPT_BACK, rst_kept_back)                                       \
+	X(MOVES_UNTRIED, moves_untried)
 
 enum counter_id {
 #define X(N, n) COUNTER_##N,

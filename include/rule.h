@@ -49,6 +49,10 @@ void rule_put_counter(struct maker *m, const char *name);
 /* key_type: nft(8)'s number of it. gc_ms 0: elements know no timeout. */
 void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
 		  uint32_t key_len, uint32_t size, uint32_t gc_ms);
+/* One whose elements come from rule_limit_each(), and go so long after the last
+ * packet with their key. */
+void rule_put_rate_set(struct maker *m, const char *name, uint32_t key_type,
+		       uint32_t key_len, uint32_t size, uint32_t timeout_ms);
 /* A map from such keys to `data_len` bytes of the type. Its elements count
  * what they match, where `counted` (Linux 5.11). */
 void rule_put_map(struct maker *m, const char *name, uint32_t key_type,
@@ -96,6 +100,8 @@ void rule_write_payload(struct maker *m, uint32_t reg, uint32_t base,
 /* Of a byte behind the transport header: (byte & mask) == value. */
 void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
 			       uint8_t value);
+/* Of an address of `len` bytes only these bits stay, a multiple of 8. */
+void rule_keep_prefix(struct maker *m, uint32_t len, unsigned int bits);
 /* The packet's mark has this bit or not / gets it / loses it; other bits
  * stay. */
 void rule_match_mark(struct maker *m, uint32_t bit, bool set);
@@ -107,6 +113,12 @@ void rule_count(struct maker *m, const char *counter);
 void rule_verdict(struct maker *m, int code, const char *chain);
 /* The rule goes on for so many packets a second, and as many at once. */
 void rule_limit(struct maker *m, uint32_t per_second);
+/* The rule goes on for what is more than that. */
+void rule_limit_over(struct maker *m, uint32_t per_second);
+/* The rule goes on for what is more than that of the key that is in NFT_REG_1,
+ * each key counted by itself in the set. */
+void rule_limit_each(struct maker *m, const char *rate_set,
+		     uint32_t per_second);
 /* To nfnetlink_queue, never with bypass: nobody there = silently dropped. */
 void rule_queue_native(struct maker *m, uint16_t number);
 void rule_queue_compat(struct maker *m, uint16_t number);

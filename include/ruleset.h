@@ -103,9 +103,12 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what);
 #define RULESET_MARKS 0x20u
 /* What is injected comes veiled: from the first that has to on. */
 #define RULESET_UNVEIL 0x40u
+/* What looks like a nonce is looked at, whosever it is: while flows are claimed. */
+#define RULESET_CLAIMED 0x80u
+#define RULESET_CLAIMED_RULES 2 /* inbound: TCP, UDP */
 /* These hooks stay until nothing is protected. */
 #define RULESET_LASTING (RULESET_MARKS | RULESET_UNVEIL)
-#define RULESET_WHOLE_SHAPE 0x6fu
+#define RULESET_WHOLE_SHAPE 0xefu
 /* Of an earlier process, which hooks are there is known: put all rules anew. */
 #define RULESET_UNKNOWN_SHAPE 0x10u
 

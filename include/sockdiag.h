@@ -40,7 +40,7 @@ struct sockdiag_info {
 	/* bytes: written and not acknowledged, and of these not sent yet */
 	uint32_t queued, notsent;
 	uint32_t snd_wnd, rcv_wnd; /* bytes, scaled; 0 before 5.4/6.2 */
-	uint8_t snd_wscale, rcv_wscale;
+	uint8_t snd_wscale;
 	uint8_t backoff;
 	uint8_t reordering; /* packets; more duplicates mean a loss */
 	bool sack; /* selective acknowledgments were agreed on */
@@ -49,6 +49,7 @@ struct sockdiag_info {
 	uint32_t snd_mss; /* bytes */
 	uint64_t delivery_rate; /* bytes per second */
 	uint32_t last_data_sent_ms, last_data_recv_ms;
+	uint32_t last_ack_recv_ms; /* of what is in its window */
 };
 
 struct sockdiag_entry {

@@ -69,6 +69,8 @@ enum steer_set {
 	STEER_DROP, /* dropped and counted: tombstones, and the identity of
 		     * moved flows where it is not accepted */
 	STEER_PROT, /* identity of every protected flow, moved or not */
+	STEER_CLAIM, /* any tuple of a flow: what looks like a nonce on it to
+		      * queue IN, or dropped; always with a timeout */
 	STEER_SET_MAX
 };
 
@@ -147,14 +149,16 @@ void steer_begin(struct steer *s);
  * Puts the whole table at the head of the batch, replacing an ownerless
  * `inet sacip` that is there, in the same transaction. For the start and
  * after a loss; elements that the caller adds behind it are in force from the
- * table's first instant. Must be the first thing in its batch.
+ * table's first instant. Must be the first thing in its batch. What is in CLAIM
+ * stays where an earlier process's table is taken over: steer_idle() not before
+ * that has ended.
  */
 void steer_build(struct steer *s);
 
 /*
  * add: there already = fine. timeout_s 0 = until deleted; another value is
- * for STEER_DROP, where adding renews it. del: not there = fine.
- * Adding to any set but PROT lets flows of the pair in (steer_del_pair()). The first one
+ * for STEER_DROP and STEER_CLAIM, where adding renews it. del: not there = fine.
+ * Adding to any set but PROT and CLAIM lets flows of the pair in (steer_del_pair()). The first one
  * of all pulls in defragmentation, which stays as long as the table.
  * Elements with a family or protocol that is not known: -EINVAL by commit.
  */

@@ -37,7 +37,7 @@
 #define WIRE_CHALLENGE_SIZE 16
 #define WIRE_DIGEST_SIZE 16
 #define WIRE_PROBE_SIZE 16
-#define WIRE_PROOF_MAC_SIZE 8
+#define WIRE_NONCE_SIZE 16 /* what goes on a flow, and its tag */
 /* What header and tag leave for src, dst, body and TLVs. */
 #define WIRE_PLAIN_MAX \
 	(WIRE_PAYLOAD_MAX - WIRE_HEADER_SIZE - CRYPTO_TAG_SIZE) /* 1168 */
@@ -62,10 +62,10 @@
  * to _MAX where entries have one size).
  */
 #define WIRE_FLOWS_FIXED 10 /* FLOWS, FLOWS_ACK: before the entries */
-#define WIRE_FLOWS_MAX 14 /* 14 with TCP proofs fit */
-#define WIRE_FLOWS_FIT 8 /* 8 with 8 MACs each fit */
-#define WIRE_FLOWS_ACK_MAX 20
-#define WIRE_FLOWS_ACK_FIT 10
+#define WIRE_FLOWS_MAX 14 /* 14 without a proof fit */
+#define WIRE_FLOWS_FIT 10 /* 10 with receipts fit */
+#define WIRE_FLOWS_ACK_MAX 20 /* 20 with tags fit */
+#define WIRE_FLOWS_ACK_FIT 15
 #define WIRE_FLOW_END_MAX 128
 #define WIRE_MOVE_MAX 100
 #define WIRE_ACCEPT_MAX 120
@@ -73,12 +73,13 @@
 #define WIRE_PROVE_MAX 64
 /* Whole datagram of a REFUSE with n flows: it may not be larger than the
  * MOVE that it answers. */
+#define WIRE_FLOW_END_SIZE(n) \
+	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 1 + 8 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_REFUSE_SIZE(n) \
 	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 14 + 8 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_PROVE_SIZE(n) \
 	(WIRE_HEADER_SIZE + WIRE_PATH_SIZE + 45 + 12 * (n) + CRYPTO_TAG_SIZE)
 #define WIRE_SYNC_MAX 24 /* tracks, of either side */
-#define WIRE_PROOF_MACS_MAX 8
 #define WIRE_PARTS_MAX 8192 /* 163,840 flows in one complete list */
 
 enum wire_type {
@@ -159,16 +160,15 @@ struct wire_hs_payload {
 
 enum wire_proof_kind {
 	WIRE_PROOF_NONE = 0,
-	WIRE_PROOF_TCP = 1,
-	WIRE_PROOF_UDP_RECORDING = 2, /* "I am recording" */
-	WIRE_PROOF_UDP_MACS = 3,
+	WIRE_PROOF_TAG = 1, /* of what will go on the flow; "it may come" */
+	WIRE_PROOF_RECEIPT = 2, /* what came on the flow */
 };
 
 struct wire_proof {
 	uint8_t kind; /* enum wire_proof_kind */
-	uint8_t n_macs;
-	uint32_t snd_nxt; /* of the sender of the message */
-	uint8_t mac[WIRE_PROOF_MACS_MAX][WIRE_PROOF_MAC_SIZE];
+	uint8_t nonce[WIRE_NONCE_SIZE]; /* or its tag */
+	/* RECEIPT: of the packet as it came; zero where it has none */
+	uint32_t seq, ack, tsval, tsecr;
 };
 
 /* One of the sender's own tracks, and where it is (place.h). */

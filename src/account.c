@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mutant.h"
 #include "peer_impl.h"
 
 /* Not paid back after this, as whoever sent it has gone, maybe. */
@@ -111,6 +112,8 @@ static int spend_credit(struct peer_table *t, uint64_t now_ms,
 	size_t credit = account_credit(a, now_ms);
 	size_t in_hand = is_in_hand(t, remote) ? t->in_hand : 0;
 
+	if (MUTANT(account_uncharged))
+		return 0;
 	if (len > in_hand + credit)
 		return -EACCES;
 	if (len <= in_hand) {
@@ -123,11 +126,12 @@ static int spend_credit(struct peer_table *t, uint64_t now_ms,
 	return 0;
 }
 
+/* What one peer makes us say there leaves something for the others. */
 static int spend_own(struct peer_table *t, uint64_t now_ms,
-		     const struct addr *remote, size_t len)
+		     const struct addr *remote, size_t len, unsigned int behind)
 {
-	const uint64_t last_ms = (PEER_OWN_BURST - 1) *
-				 (uint64_t)PEER_OWN_REFILL_MS;
+	const uint64_t last_ms = (uint64_t)(PEER_OWN_BURST - 1 - behind) *
+				 PEER_OWN_REFILL_MS;
 	struct account *a;
 
 	if (len > PEER_OWN_SIZE)
@@ -135,7 +139,7 @@ static int spend_own(struct peer_table *t, uint64_t now_ms,
 	a = account_obtain(t, remote);
 	if (!a)
 		return -ENOMEM;
-	if (a->own_full_ms > now_ms + last_ms)
+	if (a->own_full_ms > now_ms + last_ms && !MUTANT(own_unpaced))
 		return -EACCES;
 	if (a->own_full_ms < now_ms)
 		a->own_full_ms = now_ms;
@@ -151,7 +155,10 @@ int account_spend(struct peer_table *t, uint64_t now_ms,
 	if (as == STANDING_OWED)
 		ret = spend_credit(t, now_ms, remote, len);
 	else if (as == STANDING_OWN)
-		ret = spend_own(t, now_ms, remote, len);
+		ret = spend_own(t, now_ms, remote, len, 0);
+	else if (as == STANDING_ASKED)
+		ret = spend_own(t, now_ms, remote, len,
+				MUTANT(reserve_open) ? 0 : PEER_OWN_RESERVE);
 	if (ret == -EACCES)
 		table_count(t, COUNTER_TX_UNPAID);
 	return ret;

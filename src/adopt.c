@@ -495,12 +495,17 @@ void adopt_finish(struct daemon *d)
 	free(a);
 }
 
+/* When the peer answered last is not in the journal: as if it did now. */
 void adopt_greet(struct daemon *d, uint64_t now_ms)
 {
 	struct assoc *a;
+	struct track *t;
 
 	LIST_FOREACH(a, &d->assocs, entry) {
+		LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry)
+			t->known_ms = now_ms;
 		a->greet_ms = now_ms;
+		assoc_renew(a, now_ms);
 		assoc_touch(a);
 	}
 }

@@ -3,8 +3,8 @@
  * answer: the end to which flows are offered: FLOWS in, FLOWS_ACK out.
  *
  * Owns who may offer what (conditions (a) to (d)) and what each entry is
- * answered: at once where nothing must be looked at, else when a sample has
- * decided it. The other end is offer.c.
+ * answered: at once, or with others, when the socket has told its numbers and the
+ * kernel knows what to take out. The other end is offer.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,89 +12,105 @@
 #include "claim_impl.h"
 
 #define ACK_SIZE (8 + WIRE_PLACE_SIZE + 1 + 1)
-/* An offerer records for 5 s and then names what it sent. */
-#define LISTEN_MS (CLAIM_RECORD_MS + 3000)
-
-void answer_stage(struct claim *c, uint64_t now_ms,
-			 enum reason answer)
+static void answer_stage(struct claim_work *w, uint64_t now_ms, uint8_t kind)
 {
-	c->work->packed_ms = now_ms;
-	c->work->answer = answer;
-	claim_stage(c, STAGE_ANSWER, now_ms + CLAIM_PACK_MS);
+	w->kind = kind;
+	w->answer = REASON_NONE;
+	w->packed_ms = now_ms;
+	proof_stage(w, STAGE_ANSWER, now_ms + CLAIM_PACK_MS);
+}
+
+void answer_sampled(struct claim_work *w, uint64_t now_ms)
+{
+	if (w->stage == STAGE_SAMPLE)
+		answer_stage(w, now_ms, WIRE_PROOF_TAG);
+}
+
+void answer_unknown(struct claim_work *w, uint64_t now_ms)
+{
+	answer_stage(w, now_ms, WIRE_PROOF_TAG);
+	w->answer = REASON_RETRY;
+}
+
+void answer_emit(struct claim_work *w, uint64_t now_ms)
+{
+	if (w->sent)
+		return;
+	if (w->stage == STAGE_EXPECT)
+		proof_stage(w, STAGE_EXPECT, now_ms + CLAIM_EXPECT_MS);
+	/* Where it cannot be sent the offerer tries again. */
+	(void)proof_emit(w, now_ms);
+}
+
+void answer_timeout(struct claim_work *w, uint64_t now_ms)
+{
+	if (w->stage == STAGE_LINGER)
+		proof_free(w);
+	else
+		offer_fail(w, now_ms, REASON_RETRY);
 }
 
 /* The answerer confirms first; the offerer when it has the answer. */
-static void answer_proved(struct claim *c, uint64_t now_ms, uint8_t kind)
+static void answer_proved(struct claim_work *w, uint64_t now_ms)
 {
-	struct claim_work *w = c->work;
-	const struct claim *other = claim_find(c->table, w->flow_id);
+	struct claim_table *t = w->table;
+	struct claim *c = w->claim;
+	const struct claim *other = claim_find(t, w->flow_id);
 
-	w->kind = kind;
-	answer_stage(c, now_ms, REASON_NONE);
-	c->doubted = false;
-	if (c->confirmed && c->flow_id == w->flow_id)
-		return;
+	answer_stage(w, now_ms, WIRE_PROOF_RECEIPT);
 	/* A flow that was lost keeps its id: it may come back under it. */
-	if (other && other != c)
+	if (claim_is_others(c, t) || (other && other != c)) {
 		w->answer = REASON_FLOW_OWNED;
-	else if (!claim_may_enter(c, now_ms, &w->peers, true))
+		return;
+	}
+	if (c->confirmed && c->flow_id == w->flow_id) {
+		c->doubted = false;
+		proof_reward(w);
+		return;
+	}
+	if (!claim_may_enter(t, c, now_ms, &w->peers, true)) {
 		w->answer = REASON_LATER;
-	else
-		claim_confirm(c, now_ms, w->flow_id, w->peers.track);
-}
-
-void answer_sampled(struct claim *c, uint64_t now_ms)
-{
-	enum verdict v = proof_check_tcp(c, c->work->their_nxt);
-	/* It proved that once; this is a late copy. */
-	bool again = c->confirmed && c->flow_id == c->work->flow_id;
-
-	if (v == VERDICT_RIGHT)
-		answer_proved(c, now_ms, WIRE_PROOF_TCP);
-	else if (!again && claim_demerit(c, v))
-		answer_stage(c, now_ms, REASON_PROOF_FAILED);
-	else
-		answer_stage(c, now_ms, REASON_RETRY);
+		return;
+	}
+	proof_reward(w);
+	/* The event may end the claim, and so the proof. */
+	if (claim_confirm(t, c, now_ms, w->flow_id, w->peers.track) < 0)
+		w->answer = REASON_LIMIT;
 }
 
 /* ---- FLOWS_ACK -------------------------------------------------------- */
 
-/* The answer is out: what the claim does next. */
-static void answer_sent(struct claim *c, uint64_t now_ms)
+/* The answer is out: what the proof does next. */
+static void answer_sent(struct claim_work *w, uint64_t now_ms)
 {
-	struct claim_work *w = c->work;
-
-	if (w->recording) {
-		/* The answer may be lost, and be asked for again. */
-		claim_stage(c, STAGE_LISTEN, now_ms + LISTEN_MS);
-	} else if (w->answer == REASON_RETRY) {
-		claim_stage(c, STAGE_LINGER, now_ms + LINGER_MS);
-	} else if (w->answer == REASON_PROOF_FAILED && !c->confirmed) {
-		claim_bar(c, now_ms);
+	if (w->answer != REASON_NONE) {
+		offer_fail(w, now_ms, w->answer);
+	} else if (w->kind == WIRE_PROOF_RECEIPT) {
+		/* It may be lost, and be asked for again. */
+		proof_stage(w, STAGE_LINGER, now_ms + LINGER_MS);
 	} else {
-		claim_work_free(c);
+		proof_stage(w, STAGE_EXPECT, now_ms + CLAIM_EXPECT_MS);
 	}
 }
 
 static bool answers_send(struct claim_table *t, uint64_t now_ms)
 {
 	struct wire_message m;
-	struct claim *c, *next;
+	struct claim_work *w, *next;
 	size_t room = FLOWS_ROOM;
 
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_FLOWS_ACK;
-	for (c = TAILQ_FIRST(&t->list[CLAIM_WORK]); c; c = next) {
+	for (w = TAILQ_FIRST(&t->works); w; w = next) {
 		struct wire_flow_ack *f = &m.flows_ack.flow[m.flows_ack.n];
-		struct claim_work *w = c->work;
 
-		next = TAILQ_NEXT(c, entry);
+		next = TAILQ_NEXT(w, entry);
 		if (w->stage != STAGE_ANSWER)
 			continue;
 		if (m.flows_ack.n == WIRE_FLOWS_ACK_MAX)
 			break;
 		if (w->answer == REASON_NONE)
-			proof_fill(c, &f->proof);
+			proof_fill(w, &f->proof);
 		if (ACK_SIZE + proof_size(&f->proof) > room) {
 			memset(f, 0, sizeof(*f));
 			break;
@@ -106,11 +122,9 @@ static bool answers_send(struct claim_table *t, uint64_t now_ms)
 			m.flows_ack.parts = w->parts;
 		}
 		f->flow_id = w->flow_id;
-		claim_place(c, &f->place);
+		claim_place(t, w->claim, &f->place);
 		f->reason = (uint8_t)w->answer;
-		if (w->answer == REASON_NONE)
-			claim_count(t, COUNTER_PROOFS_SENT);
-		answer_sent(c, now_ms);
+		answer_sent(w, now_ms);
 	}
 	if (m.flows_ack.n == 0)
 		return false;
@@ -120,14 +134,16 @@ static bool answers_send(struct claim_table *t, uint64_t now_ms)
 
 void answer_flush(struct claim_table *t, uint64_t now_ms)
 {
-	if (offer_pack_due(t, STAGE_ANSWER, WIRE_FLOWS_ACK_MAX, now_ms))
-		while (answers_send(t, now_ms))
-			;
+	if (!offer_pack_due(t, STAGE_ANSWER, WIRE_FLOWS_ACK_MAX, now_ms))
+		return;
+	offer_expect(t, now_ms, STAGE_ANSWER);
+	while (answers_send(t, now_ms))
+		;
 }
 
 /* ---- FLOWS ------------------------------------------------------------ */
 
-/* What an entry of FLOWS leads to: answered now, or by offer_flush(). */
+/* What an entry of FLOWS leads to: answered now, or by answer_flush(). */
 struct reply {
 	bool later;
 	enum reason reason;
@@ -136,22 +152,52 @@ struct reply {
 #define REPLY_LATER ((struct reply){ .later = true })
 #define REPLY(r) ((struct reply){ .reason = (r) })
 
+/* Conditions (a) and (b) ask the kernel. What is good goes on to what costs a
+ * try; what is not costs here. */
+static enum reason path_look(struct claim_table *t, uint64_t now_ms,
+			     struct claim *c)
+{
+	if (MUTANT(path_unchecked))
+		return REASON_NONE;
+	return proof_look(t, now_ms) ?
+		       proof_looked(t, t->ops.path(t->arg, now_ms, c)) :
+		       REASON_RETRY;
+}
+
+/* An offer of ours is under way, or will be in its turn. */
+static bool will_offer(const struct claim_table *t, const struct claim *c)
+{
+	const struct claim_work *w = proof_find(c, t);
+
+	return (w && w->mine && w->stage != STAGE_DENY) ||
+	       (c->table == t && c->list == CLAIM_TURN);
+}
+
 /* The other end asks us to offer. */
 static struct reply ask_consume(struct claim_table *t, uint64_t now_ms,
 				struct claim *c)
 {
 	enum reason why;
 
-	if (!claim_is_offerer(c->tuple)) {
+	if (!t->offers) {
 		claim_count(t, COUNTER_RX_UNEXPECTED);
 		return REPLY(REASON_POLICY);
 	}
-	why = t->ops.path(t->arg, now_ms, c);
+	if (will_offer(t, c))
+		return REPLY(REASON_NONE);
+	if (t->n_mine >= CLAIM_WINDOW && c->table && c->table != t)
+		return REPLY(REASON_RETRY);
+	why = path_look(t, now_ms, c);
 	if (why != REASON_NONE)
 		return REPLY(why);
+	if (c->table && c->table != t && c->wanted)
+		return REPLY(offer_beside(t, c, now_ms) ? REASON_NONE :
+							  REASON_RETRY);
+	/* That was found out, and asking does not change it. */
+	if (c->table == t && c->list == CLAIM_BACKOFF &&
+	    claim_reason_is_path(c->reason))
+		return REPLY(c->reason);
 	switch (claim_start(t, now_ms, c)) {
-	case -EACCES:
-		return REPLY(REASON_PROOF_FAILED);
 	case -ENOSPC:
 		return REPLY(REASON_LIMIT);
 	case -EBUSY:
@@ -168,120 +214,156 @@ static struct reply ask_consume(struct claim_table *t, uint64_t now_ms,
 	return REPLY(REASON_NONE);
 }
 
-static struct reply tcp_consume(struct claim *c, uint64_t now_ms,
+static bool is_copy(const struct claim_work *w, const struct wire_flow *f)
+{
+	return !w->mine && w->tokens && w->flow_id == f->flow_id &&
+	       crypto_equal(w->tag, f->proof.nonce, sizeof(w->tag));
+}
+
+/* A copy of what was offered is answered as it was. */
+static struct reply tag_consume(struct claim_work *w, uint64_t now_ms,
 				const struct wire_flow *f)
-{
-	struct claim_work *w = c->work;
-
-	if (f->proof.kind != WIRE_PROOF_TCP)
-		return REPLY(REASON_POLICY);
-	/* The first number stands until it is judged. */
-	if (w->stage == STAGE_VERIFY || w->stage == STAGE_ANSWER)
-		return REPLY_LATER;
-	if (proof_watch(c, now_ms) < 0)
-		return REPLY(REASON_SYSTEM);
-	w->flow_id = f->flow_id;
-	w->their_nxt = f->proof.snd_nxt;
-	proof_want_sample(c, now_ms, STAGE_VERIFY);
-	return REPLY_LATER;
-}
-
-static struct reply udp_consume(struct claim *c, uint64_t now_ms,
-				const struct wire_flow *f,
-				const uint8_t *proof_key)
-{
-	struct claim_work *w = c->work;
-
-	if (w->stage == STAGE_ANSWER)
-		return REPLY_LATER;
-	w->flow_id = f->flow_id;
-	if (f->proof.kind == WIRE_PROOF_UDP_RECORDING) {
-		if (proof_record(c, now_ms, proof_key) < 0)
-			return REPLY(REASON_LIMIT);
-		claim_stage(c, STAGE_LISTEN, now_ms + LISTEN_MS);
-		return REPLY(REASON_RECORDING);
-	}
-	if (f->proof.kind != WIRE_PROOF_UDP_MACS)
-		return REPLY(REASON_POLICY);
-	/* Nothing to name, or not seen: it tries again. */
-	if (!w->recording || w->n_own == 0 || !proof_check_udp(c, &f->proof))
-		return REPLY(REASON_RETRY);
-	answer_proved(c, now_ms, WIRE_PROOF_UDP_MACS);
-	return REPLY_LATER;
-}
-
-/* May this offer be looked at? Attaches the claim. */
-static enum reason offer_admit(struct claim_table *t, uint64_t now_ms,
-			       struct claim *c)
 {
 	enum reason why;
 
-	if (claim_is_offerer(c->tuple)) {
+	if (is_copy(w, f)) {
+		if (w->stage != STAGE_ANSWER && w->stage != STAGE_SAMPLE)
+			answer_stage(w, now_ms, WIRE_PROOF_TAG);
+		return REPLY_LATER;
+	}
+	if (!proof_pay(w, now_ms))
+		return REPLY(REASON_LIMIT);
+	memcpy(w->tag, f->proof.nonce, sizeof(w->tag));
+	w->flow_id = f->flow_id;
+	w->sent = w->received = w->expected = false;
+	why = proof_want_numbers(w, now_ms);
+	if (why != REASON_NONE)
+		return REPLY(why);
+	/* What comes is answered at once then, or it would look unanswered. */
+	if (w->known)
+		answer_stage(w, now_ms, WIRE_PROOF_TAG);
+	else
+		proof_stage(w, STAGE_SAMPLE, UINT64_MAX);
+	return REPLY_LATER;
+}
+
+static struct reply receipt_consume(struct claim_work *w, uint64_t now_ms,
+				    const struct wire_flow *f)
+{
+	enum reason why = w->flow_id == f->flow_id ?
+				  proof_check(w, &f->proof) : REASON_RETRY;
+
+	if (why == REASON_NONE) {
+		answer_proved(w, now_ms);
+		return REPLY_LATER;
+	}
+	claim_count(w->table, COUNTER_PROOFS_WRONG);
+	return REPLY(why);
+}
+
+/* Is it something new, or the end of a proof? Else it is answered without a
+ * look at the path. */
+static bool is_news(const struct claim_work *w, const struct wire_flow *f)
+{
+	if (f->proof.kind == WIRE_PROOF_TAG)
+		return !w || !is_copy(w, f);
+	return w && !w->mine && w->flow_id == f->flow_id &&
+	       proof_check(w, &f->proof) != REASON_RETRY;
+}
+
+/* May this offer be looked at? */
+static enum reason offer_admit(struct claim_table *t, uint64_t now_ms,
+			       struct claim *c, const struct claim_work *w,
+			       const struct wire_flow *f)
+{
+	const struct claim *other;
+
+	if (t->offers) {
 		claim_count(t, COUNTER_RX_UNEXPECTED);
 		return REASON_POLICY;
 	}
-	why = t->ops.path(t->arg, now_ms, c);
-	if (why != REASON_NONE)
-		return why;
-	if (c->table != t && t->n_attached >= CLAIM_FLOWS_MAX)
+	other = claim_find(t, f->flow_id);
+	if (other && other != c)
+		return REASON_FLOW_OWNED;
+	if (!claim_has_room(t, c))
 		return REASON_LIMIT;
-	claim_attach(t, c);
-	return REASON_NONE;
+	if (!is_news(w, f))
+		return REASON_NONE;
+	if (f->proof.kind == WIRE_PROOF_TAG && !proof_can_answer(t, now_ms))
+		return REASON_LIMIT;
+	return path_look(t, now_ms, c);
 }
 
 static struct reply offer_consume(struct claim_table *t, uint64_t now_ms,
 				  struct claim *c, const struct wire_flows *m,
-				  const struct wire_flow *f,
-				  const uint8_t *proof_key)
+				  const struct wire_flow *f)
 {
-	enum reason why = offer_admit(t, now_ms, c);
-	struct claim_work *w;
+	struct claim_work *w = proof_find(c, t);
+	enum reason why = offer_admit(t, now_ms, c, w, f);
 	struct reply r;
 	bool fresh;
 
 	if (why != REASON_NONE)
 		return REPLY(why);
-	fresh = !c->work;
-	if (fresh && claim_work_new(c, now_ms, false) < 0)
-		return REPLY(REASON_RETRY);
-	w = c->work;
-	if (w->mine) {
+	if (w && w->mine) {
 		/* It was our ask; here is the offer. */
-		w->mine = false;
-		t->n_mine--;
-		claim_stage(c, STAGE_LINGER, now_ms + LINGER_MS);
+		proof_free(w);
+		w = NULL;
+		if (c->table == t)
+			c->state = CLAIM_IDLE;
 	}
-	w->peers = f->place;
-	w->batch = m->batch;
-	w->part = m->part;
-	w->parts = m->parts;
-	if (c->tuple->proto == IPPROTO_TCP)
-		r = tcp_consume(c, now_ms, f);
-	else
-		r = udp_consume(c, now_ms, f, proof_key);
-	if (!fresh || r.later || r.reason == REASON_RECORDING)
+	fresh = !w;
+	r = REPLY(REASON_RETRY);
+	if (fresh && f->proof.kind == WIRE_PROOF_TAG &&
+	    proof_new(t, c, now_ms, false, &w) < 0)
+		r = REPLY(REASON_LIMIT);
+	if (w) {
+		w->peers = f->place;
+		w->batch = m->batch;
+		w->part = m->part;
+		w->parts = m->parts;
+		r = f->proof.kind == WIRE_PROOF_TAG ?
+			    tag_consume(w, now_ms, f) :
+			    receipt_consume(w, now_ms, f);
+	}
+	if (r.later)
 		return r;
-	if (c->wanted && !c->confirmed)
+	if (w && (fresh || claim_reason_is_path(r.reason)))
+		offer_fail(w, now_ms, r.reason);
+	else if (!w && c->table == t && c->wanted && !c->confirmed &&
+		 c->state == CLAIM_IDLE)
 		claim_refuse(c, now_ms, r.reason);
-	else
-		claim_work_free(c);
 	return r;
 }
 
 /* May the peer hear what we know of that flow? */
-static bool may_hear(const struct claim_table *t, const struct wire_flow *f,
-		     const struct tuple *tuple)
+static bool may_hear(const struct claim_table *t, uint64_t now_ms,
+		     const struct wire_flow *f, const struct tuple *tuple)
 {
 	const struct claim *c = f->flow_id ? claim_find(t, f->flow_id) : NULL;
 
-	return !t->ops.met || t->ops.met(t->arg, &f->src.addr) ||
+	return !t->ops.met || t->ops.met(t->arg, now_ms, &f->src.addr) ||
+	       MUTANT(met_unchecked) ||
 	       (c && c->confirmed && tuple_equal(c->tuple, tuple));
+}
+
+/* Whatever there is at that tuple, it is told the same. But it may be about to
+ * prove itself there. */
+static struct reply unmet_consume(struct claim_table *t, uint64_t now_ms,
+				  const struct tuple *tuple)
+{
+	struct claim *c = NULL;
+
+	t->ops.lookup(t->arg, now_ms, tuple, &c);
+	if (c && !c->confirmed && c->state != CLAIM_ENDED &&
+	    proof_look(t, now_ms))
+		(void)t->ops.path(t->arg, now_ms, c);
+	return REPLY(REASON_RETRY);
 }
 
 static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 				 const struct wire_flows *m,
-				 const struct wire_flow *f,
-				 const uint8_t *proof_key)
+				 const struct wire_flow *f)
 {
 	struct tuple tuple;
 	struct claim *c = NULL;
@@ -291,21 +373,15 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	tuple.local = f->dst;
 	tuple.remote = f->src;
 	tuple.proto = f->proto;
+	if (!may_hear(t, now_ms, f, &tuple))
+		return unmet_consume(t, now_ms, &tuple);
 	why = t->ops.lookup(t->arg, now_ms, &tuple, &c);
-	if (!may_hear(t, f, &tuple)) {
-		/* But it may be about to prove itself there. */
-		if (c && !c->confirmed && c->state != CLAIM_ENDED)
-			t->ops.path(t->arg, now_ms, c);
-		return REPLY(REASON_RETRY);
-	}
 	if (why != REASON_NONE)
 		return REPLY(why);
 	if (!c || c->state == CLAIM_ENDED)
 		return REPLY(REASON_UNKNOWN_FLOW);
-	if (c->table != t && c->confirmed)
+	if (claim_is_others(c, t))
 		return REPLY(REASON_FLOW_OWNED);
-	if (!c->confirmed && claim_is_barred(c, t))
-		return REPLY(REASON_PROOF_FAILED);
 	if (m->flags & WIRE_FLOWS_COMPLETE)
 		c->named_batch = m->batch;
 	if (f->flow_id == 0)
@@ -318,7 +394,7 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 	}
 	if (f->proof.kind == WIRE_PROOF_NONE)
 		return REPLY(REASON_RETRY);
-	return offer_consume(t, now_ms, c, m, f, proof_key);
+	return offer_consume(t, now_ms, c, m, f);
 }
 
 static void own_place(struct claim_table *t, const struct wire_flow *f,
@@ -327,13 +403,13 @@ static void own_place(struct claim_table *t, const struct wire_flow *f,
 	struct claim *c = f->flow_id ? claim_find(t, f->flow_id) : NULL;
 
 	if (c)
-		claim_place(c, own);
+		claim_place(t, c, own);
 	else
 		own->at = f->dst.addr;
 }
 
 void answer_receive(struct claim_table *t, uint64_t now_ms,
-		   const struct wire_flows *m, const uint8_t *proof_key)
+		    const struct wire_flows *m)
 {
 	struct wire_message ack;
 
@@ -343,8 +419,7 @@ void answer_receive(struct claim_table *t, uint64_t now_ms,
 	ack.flows_ack.part = m->part;
 	ack.flows_ack.parts = m->parts;
 	for (uint8_t i = 0; i < m->n; i++) {
-		struct reply r = flow_consume(t, now_ms, m, &m->flow[i],
-					      proof_key);
+		struct reply r = flow_consume(t, now_ms, m, &m->flow[i]);
 		struct wire_flow_ack *f =
 			&ack.flows_ack.flow[ack.flows_ack.n];
 

@@ -65,6 +65,18 @@ static int enter_agendas(struct assoc *a)
 	return -ENOMEM;
 }
 
+/* Where none is configured nothing is kept for those that are. */
+static void choose(struct assoc *a)
+{
+	bool chosen = peer_get_trust(a->peer) == PEER_CONFIGURED ||
+		      !a->d->conf->peers.n;
+
+	a->held.packets.chosen = a->held.bytes.chosen = chosen;
+	a->pairs.chosen = a->taps.chosen = a->tombs.chosen = chosen;
+	for (int side = 0; side < FLOW_SIDES; side++)
+		a->guards[side].used.chosen = chosen;
+}
+
 struct assoc *assoc_get(struct daemon *d, struct peer *p)
 {
 	struct assoc *a = peer_user(p);
@@ -77,10 +89,12 @@ struct assoc *assoc_get(struct daemon *d, struct peer *p)
 	a->d = d;
 	a->peer = p;
 	a->next_track = crypto_random_u32() | 1;
+	TAILQ_INIT(&a->works);
+	choose(a);
 	for (int side = 0; side < FLOW_SIDES; side++)
 		LIST_INIT(&a->tracks[side]);
-	if (claim_table_new(&a->claims, &owner_claim_ops, a, peer_key(p),
-			    &d->counters)) {
+	if (claim_table_new(&a->claims, &owner_claim_ops, a, d->key.public_key,
+			    peer_key(p), &d->counters)) {
 		free(a);
 		return NULL;
 	}
@@ -189,7 +203,8 @@ static bool is_from_there(const struct assoc *a, const struct addr *there)
 
 /* At most so many wait; of one source at most a part of these, or it could
  * take the records of all others with keys that cost it nothing. Who has waited
- * for longest goes first. */
+ * for longest goes first. Those in `peers` are bounded by the operator: they
+ * count for nothing, so that no number of keys takes the place of one. */
 static void reserve_bound(struct assoc *fresh)
 {
 	struct daemon *d = fresh->d;
@@ -201,7 +216,8 @@ static void reserve_bound(struct assoc *fresh)
 
 	peer_pin_addrs(fresh->peer, at);
 	LIST_FOREACH(a, &d->assocs, entry) {
-		if (!has_stopped(a))
+		if (!has_stopped(a) ||
+		    peer_get_trust(a->peer) == PEER_CONFIGURED)
 			continue;
 		for (int i = 0; i < 2; i++) {
 			if (i && !is_from_there(a, at))
@@ -253,10 +269,12 @@ void assoc_policy_changed(struct daemon *d)
 {
 	struct assoc *a;
 
-	LIST_FOREACH(a, &d->assocs, entry)
+	LIST_FOREACH(a, &d->assocs, entry) {
+		choose(a);
 		if (a->n_reserved &&
 		    conf_key_revoked(d->conf, peer_key(a->peer)))
 			reserve_end(a);
+	}
 }
 
 /* It has stopped: the sockets of what had moved are gone. What we send draws an
@@ -285,6 +303,9 @@ static void assoc_free(struct assoc *a)
 	a->d->n_assocs--;
 	hold_forget_share(&a->d->hold, &a->held);
 	pairs_forget_share(a->d, &a->pairs);
+	for (int side = 0; side < FLOW_SIDES; side++)
+		guards_forget_share(&a->guards[side]);
+	flow_tombstones_forget_share(&a->d->flows, &a->tombs);
 	free(a);
 }
 
@@ -382,6 +403,31 @@ static int answer_back(struct assoc *a, uint64_t now_ms,
 	return assoc_send(a, now_ms, &w->local, &w->remote, m);
 }
 
+/* FLOW_END in as many parts as may go there without a round trip before. */
+static int tell_ends(struct assoc *a, uint64_t now_ms,
+		     const struct addr *local, const struct addr *remote,
+		     struct wire_message *m)
+{
+	const struct wire_flow_end all = m->flow_end;
+	size_t limit = peer_send_limit(a->peer, now_ms, local, remote,
+				       WIRE_FLOW_END);
+	unsigned int most = WIRE_FLOW_END_MAX, at, n;
+	int err = 0;
+
+	while (most && (size_t)WIRE_FLOW_END_SIZE(most) > limit)
+		most--;
+	if (!most) /* PROBE goes instead */
+		most = WIRE_FLOW_END_MAX;
+	for (at = 0; at < all.n && !err; at += n) {
+		n = all.n - at < most ? all.n - at : most;
+		m->flow_end.n = (uint8_t)n;
+		memcpy(m->flow_end.flow_id, all.flow_id + at,
+		       n * sizeof(*all.flow_id));
+		err = assoc_send(a, now_ms, local, remote, m);
+	}
+	return err;
+}
+
 int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m)
 {
 	struct peer_path path;
@@ -391,6 +437,9 @@ int assoc_tell(struct assoc *a, uint64_t now_ms, struct wire_message *m)
 		return err;
 	if (!assoc_best_path(a, &path))
 		return -ENOTCONN;
+	if (m->type == WIRE_FLOW_END)
+		return tell_ends(a, now_ms, &path.local.addr,
+				 &path.remote.addr, m);
 	return assoc_send(a, now_ms, &path.local.addr, &path.remote.addr, m);
 }
 
@@ -414,34 +463,74 @@ static bool is_busy(const struct flow *f, uint64_t now_ms)
 		now_ms - f->received_ms < PEER_RENEW_MS);
 }
 
-/* One that is not valid any more has missed three. */
-static void renew(struct assoc *a, const struct flow *f, uint64_t now_ms)
+/* One that is not valid any more has missed three: where flows have moved to it is
+ * asked all the same, and they are held where it does not answer. */
+static const struct flow *whom_to_ask(const struct track *t, bool valid,
+				      uint64_t now_ms)
 {
-	struct tuple wire = flow_wire_tuple(f);
-	uint64_t ms = peer_remote_validated_ms(a->peer, &wire.remote.addr);
+	const struct flow *f;
 
-	if (ms && now_ms - ms < PEER_VALID_MS &&
-	    now_ms - ms >= PEER_RENEW_MS / 2 && !is_gone(a, &wire.remote.addr))
-		(void)peer_validate_path(a->peer, now_ms, &wire.local.addr,
-					 &wire.remote.addr);
+	LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
+		if ((valid || unheard_concerns(t, f)) &&
+		    (t->unheard_ms || is_busy(f, now_ms)))
+			return f;
+	return NULL;
+}
+
+static void ask(struct track *t, const struct flow *f, uint64_t now_ms)
+{
+	struct peer *p = t->assoc->peer;
+	struct tuple wire = flow_wire_tuple(f);
+	int err;
+
+	if (is_gone(t->assoc, &wire.remote.addr))
+		return;
+	err = peer_validate_path(p, now_ms, &wire.local.addr,
+				 &wire.remote.addr);
+	if (!err || err == -EALREADY)
+		return;
+	/* Without a session, or where it has never spoken as this peer. */
+	if (err == -EACCES)
+		peer_greet(p, now_ms, &wire.local.addr, &wire.remote.addr);
+	unheard_missed(t, now_ms);
+}
+
+static void renew(struct track *t, uint64_t now_ms)
+{
+	const struct addr *to = &t->follower.sending.addr;
+	uint64_t ms = peer_remote_validated_ms(t->assoc->peer, to);
+	bool valid = ms && now_ms - ms < PEER_VALID_MS;
+	const struct flow *f;
+
+	if (t->known_ms < ms)
+		t->known_ms = ms;
+	if (valid ? now_ms - ms < PEER_RENEW_MS / 2 :
+		    now_ms < unheard_due_ms(t, now_ms))
+		return;
+	f = whom_to_ask(t, valid, now_ms);
+	if (!f)
+		return;
+	t->asked_ms = now_ms;
+	ask(t, f, now_ms);
 }
 
 static void renew_step(struct assoc *a, uint64_t now_ms)
 {
-	const struct track *t;
-	const struct flow *f;
+	struct track *t;
+	uint64_t next_ms = 0, ms;
 
 	if (!a->renew_ms || now_ms < a->renew_ms)
 		return;
-	a->renew_ms = 0;
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
-		a->renew_ms = now_ms + PEER_RENEW_MS;
-		LIST_FOREACH(f, &t->group.flows, in_group[FLOW_THEIRS])
-			if (is_busy(f, now_ms))
-				break;
-		if (f)
-			renew(a, f, now_ms);
+		unheard_step(t, now_ms);
+		renew(t, now_ms);
+		ms = t->unheard_ms ? unheard_due_ms(t, now_ms) : 0;
+		if (ms <= now_ms)
+			ms = now_ms + PEER_RENEW_MS;
+		if (!next_ms || ms < next_ms)
+			next_ms = ms;
 	}
+	a->renew_ms = next_ms;
 }
 
 void assoc_renew(struct assoc *a, uint64_t now_ms)
@@ -623,6 +712,16 @@ static bool on_first_contact_closed(void *arg)
 	return d->conf->first_contact == CONF_FIRST_CONTACT_PINNED;
 }
 
+/* For BYE, which knows no tracks. */
+static bool on_may_use(void *arg, const struct peer *p,
+		       const struct addr *local, const struct addr *remote)
+{
+	struct daemon *d = arg;
+	const struct assoc *a = peer_user(p);
+
+	return rtmon_usable(d->rtmon, local) && (!a || !is_gone(a, remote));
+}
+
 static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 			  bool first, const struct endpoint *local,
 			  const struct endpoint *remote)
@@ -634,7 +733,7 @@ static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 
 	if (!a)
 		return;
-	log_write(d->log, first ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO,
+	assoc_log(a, first ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO,
 		  "session with %s (%s): %s to %s", a->name,
 		  peer_get_trust(p) == PEER_CONFIGURED ? "configured" :
 							 "first-contact",
@@ -666,9 +765,9 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 	claim_forget(a, why == REASON_NONE || why == REASON_KEY_REVOKED ?
 				FORGET_PLAIN : FORGET_RESERVE, now_ms);
 	reserve_begin(a);
-	log_notice(d->log, "session with %s ended: %s", a->name,
-		   why == REASON_ENDED ? "it has stopped" :
-		   why == REASON_NONE ? "it was forgotten" : reason_name(why));
+	assoc_log(a, LOG_LEVEL_NOTICE, "session with %s ended: %s", a->name,
+		  why == REASON_ENDED ? "it has stopped" :
+		  why == REASON_NONE ? "it was forgotten" : reason_name(why));
 	report_event(d, a->name, "session-ended", reason_name(why));
 }
 
@@ -694,18 +793,21 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 	case WIRE_FLOWS_ACK:
 	case WIRE_FLOW_END:
 	case WIRE_FLOW_END_ACK:
-		claim_table_receive(a->claims, now_ms, rx->message,
-				    rx->proof_key);
+		claim_table_receive(a->claims, now_ms, rx->message);
 		break;
 	case WIRE_SYNC:
 		if (!rx->newest) {
 			COUNT(d, RX_STALE);
 			break;
 		}
+		if (work_is_due(a))
+			break; /* it is said again */
 		sync_send(a, now_ms, WIRE_SYNC_ACK);
 		handover_sync(a, now_ms, &rx->message->sync);
 		break;
 	case WIRE_SYNC_ACK:
+		if (work_is_due(a))
+			break; /* SYNC is repeated */
 		if (a->sync_ms && rx->newest)
 			handover_sync(a, now_ms, &rx->message->sync);
 		a->sync_ms = 0;
@@ -737,6 +839,8 @@ static void on_path_result(void *arg, struct peer *p, uint64_t now_ms,
 
 	if (a)
 		assoc_touch(a);
+	if (a)
+		unheard_result(a, path, ok, now_ms);
 	if (a && ok)
 		claim_table_kick(a->claims, now_ms);
 	if (a && ok && a->unsaid) {
@@ -765,16 +869,19 @@ static void on_handshake_failed(void *arg, uint64_t now_ms, bool opened,
 {
 	struct daemon *d = arg;
 	struct remote *u = discover_remote(d, &remote->addr);
-	char r[ENDPOINT_TEXT_MAX];
+	bool named = on_key_of_addr(d, &remote->addr) ||
+		     (key && on_key_configured(d, key));
+	char r[ENDPOINT_TEXT_MAX], a[ADDR_TEXT_MAX];
 
 	(void)local;
-	(void)key;
 	if (u && opened)
 		u->reason = why;
 	review_soon(d, now_ms);
 	if (why != REASON_NO_PEER)
-		log_warn(d->log, "no session with %s: %s",
-			 endpoint_format(remote, r), reason_text(why));
+		log_write_by(d->log, discover_lines(d, &remote->addr, named),
+			     addr_format(&remote->addr, a), named,
+			     LOG_LEVEL_WARN, "no session with %s: %s",
+			     endpoint_format(remote, r), reason_text(why));
 }
 
 const struct peer_ops assoc_peer_ops = {
@@ -788,6 +895,7 @@ const struct peer_ops assoc_peer_ops = {
 	.key_configured = on_key_configured,
 	.key_revoked = on_key_revoked,
 	.first_contact_closed = on_first_contact_closed,
+	.may_use = on_may_use,
 	.session_up = on_session_up,
 	.session_down = on_session_down,
 	.message = on_message,

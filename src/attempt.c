@@ -114,6 +114,7 @@ void attempt_free(struct peer_table *t, struct attempt *a)
 {
 	slot_remove(t, &a->slot);
 	HASH_DELETE(by_pair, t->attempts, a);
+	t->attempts_of[a->counts_for]--;
 	TAILQ_REMOVE(&t->attempt_list, a, entry);
 	session_free(t, a->session);
 	noise_wipe(&a->noise);
@@ -193,6 +194,7 @@ static int attempt_send_init(struct peer_table *t, uint64_t now_ms,
 	attempt_set_due(t, a, a->urgent ? now_ms + attempt_pto_ms(t, a) :
 					  a->end_ms);
 	a->tries++;
+	a->late_retries = 0;
 	a->sent_ms = now_ms;
 	return attempt_transmit(t, now_ms, a, a->init, sizeof(a->init));
 }
@@ -255,6 +257,23 @@ static int attempt_begin(struct peer_table *t, uint64_t now_ms,
 	return ret;
 }
 
+/* Where those with that key are counted; without one, with that source. Hashed,
+ * as buckets are: this is asked for each flow. */
+static uint32_t counted_at(const struct peer_table *t,
+			   const struct addr *remote, const uint8_t *key)
+{
+	const struct crypto_part part[] = {
+		{ key ? key : remote->byte,
+		  key ? CRYPTO_KEY_SIZE : remote->family == 4 ? 4 : 8 },
+		{ &remote->family, key ? 0 : 1 },
+	};
+	uint32_t at;
+
+	crypto_blake2b((uint8_t *)&at, sizeof(at), t->source_key,
+		       sizeof(t->source_key), part, 2);
+	return at % PEER_SOURCES;
+}
+
 static struct attempt *attempt_new(struct peer_table *t,
 				   const struct endpoint *local,
 				   const struct endpoint *remote,
@@ -280,19 +299,22 @@ static struct attempt *attempt_new(struct peer_table *t,
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&t->attempt_list, a, entry);
+	a->counts_for = counted_at(t, &remote->addr, key);
+	t->attempts_of[a->counts_for]++;
 	return a;
 }
 
 /* There is one already; an urgent wish makes it urgent. */
 static int attempt_hurry(struct peer_table *t, uint64_t now_ms,
-			 struct attempt *a, const uint8_t *key,
-			 unsigned int flags)
+			 struct attempt *a, const struct endpoint *remote,
+			 const uint8_t *key, unsigned int flags)
 {
 	if (a->urgent || a->state == ATTEMPT_FIN)
 		return -EALREADY;
 	if (key) {
 		memcpy(a->remote_key, key, sizeof(a->remote_key));
 		a->known = true;
+		a->remote = *remote;
 	}
 	a->urgent = true;
 	a->strict = flags & FLAG_STRICT;
@@ -304,6 +326,24 @@ static int attempt_hurry(struct peer_table *t, uint64_t now_ms,
 	return -EALREADY;
 }
 
+/* Addresses of flows cost who connects from them nothing: with a peer that is
+ * not known yet there are a share of one source's at most, and none in the
+ * reserve, of which each known peer has a share. */
+static bool has_room(const struct peer_table *t, const struct addr *remote,
+		     const uint8_t *key)
+{
+	struct share s = { .chosen = key && t->ops.key_configured(t->arg, key) };
+	struct share_pool pool;
+
+	share_pool_init(&pool, PEER_ATTEMPTS_MAX);
+	pool.used = HASH_CNT(by_pair, t->attempts);
+	if (!key && share_ask(&pool, NULL, 1) != SHARE_TAKEN)
+		return false;
+	s.used = t->attempts_of[counted_at(t, remote, key)];
+	return key ? share_ask(&pool, &s, 1) == SHARE_TAKEN :
+		     s.used < pool.share;
+}
+
 static int initiate(struct peer_table *t, uint64_t now_ms,
 		    const struct endpoint *local,
 		    const struct endpoint *remote, const uint8_t *key,
@@ -313,13 +353,13 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 	bool urgent = flags & PEER_URGENT;
 
 	if (a)
-		return urgent ? attempt_hurry(t, now_ms, a, key, flags) :
+		return urgent ? attempt_hurry(t, now_ms, a, remote, key, flags) :
 				-EALREADY;
 	if (!urgent && now_ms < peer_retry_ms(t, &remote->addr))
 		return -EAGAIN;
 	if (half_open_fresh(t, now_ms, &local->addr, &remote->addr))
 		return -EALREADY;
-	if (HASH_CNT(by_pair, t->attempts) >= PEER_ATTEMPTS_MAX) {
+	if (!has_room(t, &remote->addr, key)) {
 		table_refuse(t, REASON_LIMIT);
 		return -ENOBUFS;
 	}
@@ -329,7 +369,7 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 	a->urgent = urgent;
 	a->strict = flags & FLAG_STRICT;
 	a->greeting = flags & FLAG_GREETING;
-	if (!(flags & PEER_YIELD) || endpoint_compare(local, remote) < 0)
+	if (!(flags & PEER_YIELD))
 		return attempt_begin(t, now_ms, a);
 	a->state = ATTEMPT_YIELDING;
 	attempt_set_due(t, a, now_ms + PEER_YIELD_MS +
@@ -338,16 +378,44 @@ static int initiate(struct peer_table *t, uint64_t now_ms,
 	return 0;
 }
 
+/* The other end may be unable to reach us, or to know who we are to be. */
+static bool goes_first(const struct addr *local, const uint8_t *configured)
+{
+	return configured || addr_classify(local) == ADDR_PRIVATE;
+}
+
+/* Several keys may speak from one address, each from a port of its own: it is
+ * the last one seen, or, where that did not answer, now and then whoever is at
+ * the port of all. NULL: that one. */
+static const struct peer *whom_to_ask(struct peer_table *t,
+				      const struct addr *remote,
+				      unsigned int flags)
+{
+	const struct peer *p = peer_find_addr(t, remote);
+
+	if (!p || p->port == t->port)
+		return p;
+	if (flags & PEER_OTHERS ||
+	    (backoff_find(t, remote) && table_random_u32(t) % 2))
+		return NULL;
+	return p;
+}
+
 int peer_initiate(struct peer_table *t, uint64_t now_ms,
 		  const struct addr *local, const struct addr *remote,
 		  unsigned int flags)
 {
 	const uint8_t *key = t->ops.key_of_addr(t->arg, remote);
-	const struct peer *p = peer_find_addr(t, remote);
+	const struct peer *p = key ? peer_find_key(t, key) :
+				     whom_to_ask(t, remote, flags);
 	const unsigned int strict = key ? FLAG_STRICT : 0;
 	struct endpoint from = { .addr = *local, .port = t->port };
 	struct endpoint to = { .addr = *remote, .port = t->port };
 
+	if (flags & PEER_OTHERS && peer_port_taken(t, remote))
+		return -EALREADY;
+	if (goes_first(local, key))
+		flags &= ~(unsigned int)PEER_YIELD;
 	if (p && !key)
 		key = p->key;
 	if (p)
@@ -384,19 +452,38 @@ static bool is_exhausted(const struct attempt *a)
 					  URGENT_TRIES_MAX);
 }
 
+/* The handshake hash of an INIT that came; false where it is none. */
+static bool hash_of_init(const struct peer_table *t,
+			 const struct wire_init *m,
+			 uint8_t hash[CRYPTO_HASH_SIZE])
+{
+	uint8_t payload[WIRE_INIT_PAYLOAD_SIZE];
+	struct noise_handshake theirs;
+	enum noise_result result;
+	size_t len;
+
+	noise_begin_sacip(&theirs, false, WIRE_VERSION, &t->key);
+	result = noise_init_consume(&theirs, m->noise, sizeof(m->noise),
+				    payload, sizeof(payload), &len);
+	memcpy(hash, theirs.hash, CRYPTO_HASH_SIZE);
+	noise_wipe(&theirs);
+	return result == NOISE_OK;
+}
+
 bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
 		     const struct endpoint *local,
-		     const struct endpoint *remote,
-		     const uint8_t ephemeral[CRYPTO_KEY_SIZE])
+		     const struct endpoint *remote, const struct wire_init *m)
 {
 	struct attempt *a = attempt_find(t, &local->addr, &remote->addr);
+	uint8_t theirs[CRYPTO_HASH_SIZE];
 
 	if (!a || a->state != ATTEMPT_INIT)
 		return false;
 	/* Theirs is smaller: answer it, but let ours stand until theirs is
-	 * complete, or a forged INIT could end it. */
-	if (memcmp(a->noise.own_ephemeral.public_key, ephemeral,
-		   CRYPTO_KEY_SIZE) > 0)
+	 * complete, or a forged INIT could end it. Nothing in it depends on
+	 * addresses, which the ends may see differently. */
+	if (!hash_of_init(t, m, theirs) ||
+	    memcmp(a->noise.hash, theirs, sizeof(theirs)) > 0)
 		return false;
 	/* Ours may have been lost; the other end waits for it now. */
 	if (!is_exhausted(a) && a->cross_copies < INIT_CROSS_COPIES_MAX) {
@@ -451,10 +538,18 @@ void attempt_retry_consume(struct peer_table *t, uint64_t now_ms,
 		return;
 	/* Who saw INIT can be faster with one of his own: R's answer to the
 	 * INIT with that cookie is the right one. A copy says nothing new. */
-	if (a->retries >= RETRIES_MAX ||
-	    memcmp(a->init + WIRE_INIT_COOKIE_AT, cookie,
+	if (memcmp(a->init + WIRE_INIT_COOKIE_AT, cookie,
 		   sizeof(cookie)) == 0) {
 		table_count(t, COUNTER_RX_UNEXPECTED);
+		return;
+	}
+	/* Where INIT is repeated, it bears one of those that came since, each as
+	 * likely as the other: he cannot be the last one for sure. */
+	if (a->retries >= RETRIES_MAX) {
+		table_count(t, COUNTER_RX_UNEXPECTED);
+		if (table_random_u32(t) % ++a->late_retries == 0)
+			memcpy(a->init + WIRE_INIT_COOKIE_AT, cookie,
+			       sizeof(cookie));
 		return;
 	}
 	table_count(t, COUNTER_HS_RETRY_RX);
@@ -570,7 +665,8 @@ struct peer *attempt_confirm(struct peer_table *t, uint64_t now_ms,
 	struct session *s = a->session;
 	uint64_t rtt_ms = a->rtt_ms;
 	bool nat = a->nat;
-	struct peer *p = peer_obtain(t, s->keys.remote_static);
+	struct peer *p = peer_obtain(t, s->keys.remote_static,
+				     &a->remote.addr);
 
 	if (!p) {
 		attempt_fail(t, now_ms, a, REASON_LIMIT);

@@ -49,3 +49,9 @@ bool bucket_take_spare(struct bucket *b, const struct bucket_kind *kind,
 {
 	return take(b, kind, kind->reserve, now_ms);
 }
+
+void bucket_give(struct bucket *b, const struct bucket_kind *kind)
+{
+	b->full_ms = b->full_ms > kind->token_ms ? b->full_ms - kind->token_ms :
+						   0;
+}

@@ -2,7 +2,7 @@
 /*
  * claim: one flow's claim: what it waits for, how a proof ends, and the
  * digest over the confirmed ones. Never reads a message (offer.c, answer.c,
- * roster.c), never judges a proof (proof.c).
+ * roster.c), never makes or judges a proof (proof.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 #define BACKOFF_RETRY_MS 250
 #define BACKOFF_RETRY_MAX_MS 30000
-#define BACKOFF_UNKNOWN_MS 500
+#define BACKOFF_UNKNOWN_MS 100
 #define BACKOFF_UNKNOWN_MAX_MS 60000
 #define BACKOFF_REFUSED_MS 30000
 #define BACKOFF_REFUSED_MAX_MS 600000
@@ -53,11 +53,15 @@ bool claim_digest_equal(const struct claim_digest *d, uint32_t count,
 
 void claim_enter(struct claim *c, enum claim_list_name list)
 {
-	if (c->list != CLAIM_NO_LIST)
+	if (c->list != CLAIM_NO_LIST) {
 		TAILQ_REMOVE(&c->table->list[c->list], c, entry);
+		c->table->n_ended -= c->list == CLAIM_END;
+	}
 	c->list = list;
-	if (list != CLAIM_NO_LIST)
+	if (list != CLAIM_NO_LIST) {
 		TAILQ_INSERT_TAIL(&c->table->list[list], c, entry);
+		c->table->n_ended += list == CLAIM_END;
+	}
 }
 
 void claim_wait_turn(struct claim *c, uint64_t now_ms)
@@ -65,8 +69,7 @@ void claim_wait_turn(struct claim *c, uint64_t now_ms)
 	struct claim_table *t = c->table;
 
 	c->state = CLAIM_WAITING;
-	claim_enter(c, c->tuple->proto == IPPROTO_UDP ? CLAIM_TURN_UDP :
-							CLAIM_TURN_TCP);
+	claim_enter(c, CLAIM_TURN);
 	due_at(&t->turn_ms, now_ms);
 }
 
@@ -91,6 +94,11 @@ void claim_attach(struct claim_table *t, struct claim *c)
 	c->failures = 0;
 	TAILQ_INSERT_TAIL(&t->attached, c, attached);
 	t->n_attached++;
+}
+
+bool claim_has_room(const struct claim_table *t, const struct claim *c)
+{
+	return c->table == t || t->n_attached < CLAIM_FLOWS_MAX;
 }
 
 static void claim_unhash(struct claim *c)
@@ -128,9 +136,13 @@ void claim_detach(struct claim *c)
 {
 	struct claim_table *t = c->table;
 
+	struct claim_work *w;
+
 	if (!t)
 		return;
-	claim_work_free(c);
+	w = proof_find(c, t);
+	if (w)
+		proof_free(w);
 	claim_disown(c);
 	claim_unhash(c);
 	claim_enter(c, CLAIM_NO_LIST);
@@ -142,58 +154,6 @@ void claim_detach(struct claim *c)
 	c->announce_batch = 0;
 	c->peer_ended = false;
 	c->end_acked = false;
-}
-
-/* ---- work ------------------------------------------------------------- */
-
-int claim_work_new(struct claim *c, uint64_t now_ms, bool mine)
-{
-	struct claim_table *t = c->table;
-
-	if (t->n_work >= CLAIM_WORK_MAX ||
-	    (mine && t->n_mine >= CLAIM_WINDOW))
-		return -ENOSPC;
-	c->work = calloc(1, sizeof(*c->work));
-	if (!c->work)
-		return -ENOMEM;
-	c->work->mine = mine;
-	t->n_work++;
-	t->n_mine += mine;
-	c->state = CLAIM_WORKING;
-	claim_enter(c, CLAIM_WORK);
-	claim_stage(c, STAGE_SAMPLE, now_ms);
-	return 0;
-}
-
-void claim_work_free(struct claim *c)
-{
-	struct claim_table *t = c->table;
-	struct claim_work *w = c->work;
-
-	if (!w)
-		return;
-	proof_unwatch(c);
-	t->n_work--;
-	t->n_mine -= w->mine;
-	if (w->recording)
-		t->n_recordings--;
-	free(w->seen);
-	crypto_wipe(w, sizeof(*w));
-	free(w);
-	c->work = NULL;
-	c->state = CLAIM_IDLE;
-	claim_enter(c, CLAIM_NO_LIST);
-	/* There is room for the next one. */
-	if (!TAILQ_EMPTY(&t->list[CLAIM_TURN_TCP]) ||
-	    !TAILQ_EMPTY(&t->list[CLAIM_TURN_UDP]))
-		due_at(&t->turn_ms, 0);
-}
-
-void claim_stage(struct claim *c, enum stage stage, uint64_t due_ms)
-{
-	c->work->stage = stage;
-	c->due_ms = due_ms;
-	due_at(&c->table->work_ms, due_ms);
 }
 
 uint64_t claim_pto(struct claim_table *t, uint64_t base_ms,
@@ -217,7 +177,6 @@ static uint64_t backoff_ms(enum reason why, unsigned int failures)
 
 	switch (why) {
 	case REASON_RETRY:
-	case REASON_RECORDING:
 	case REASON_LIMIT:
 	case REASON_LATER:
 		ms = BACKOFF_RETRY_MS;
@@ -229,6 +188,9 @@ static uint64_t backoff_ms(enum reason why, unsigned int failures)
 		ms = BACKOFF_UNKNOWN_MS;
 		max_ms = BACKOFF_UNKNOWN_MAX_MS;
 		break;
+	case REASON_PROXY:
+	case REASON_REWRITTEN:
+		return CLAIM_PROXY_MS;
 	default:
 		ms = BACKOFF_REFUSED_MS;
 		max_ms = BACKOFF_REFUSED_MAX_MS;
@@ -240,17 +202,21 @@ static uint64_t backoff_ms(enum reason why, unsigned int failures)
 /* A reason that time may mend, or one that says it is not theirs to own? */
 bool claim_reason_passes(enum reason why)
 {
-	return why == REASON_RETRY || why == REASON_RECORDING ||
-	       why == REASON_NO_PEER || why == REASON_LIMIT ||
-	       why == REASON_SYSTEM || why == REASON_NAT ||
-	       why == REASON_YOUNG || why == REASON_LATER;
+	return why == REASON_RETRY || why == REASON_NO_PEER ||
+	       why == REASON_LIMIT || why == REASON_SYSTEM ||
+	       why == REASON_NAT || why == REASON_YOUNG ||
+	       why == REASON_LATER;
+}
+
+bool claim_reason_is_path(enum reason why)
+{
+	return why == REASON_PROXY || why == REASON_REWRITTEN;
 }
 
 void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)
 {
 	struct claim_table *t = c->table;
 
-	claim_work_free(c);
 	claim_enter(c, CLAIM_NO_LIST);
 	c->state = CLAIM_IDLE;
 	if (c->confirmed && why == REASON_UNKNOWN_FLOW) {
@@ -281,7 +247,7 @@ void claim_lose(struct claim *c, uint64_t now_ms, enum reason why)
 {
 	struct claim_table *t = c->table;
 
-	claim_work_free(c);
+	proof_free_all(c, NULL);
 	claim_disown(c);
 	claim_enter(c, CLAIM_NO_LIST);
 	c->state = CLAIM_IDLE;
@@ -292,45 +258,38 @@ void claim_lose(struct claim *c, uint64_t now_ms, enum reason why)
 		t->ops.ended_by_peer(t->arg, now_ms, c);
 }
 
-int claim_confirm(struct claim *c, uint64_t now_ms, uint64_t flow_id,
-		  uint32_t peer_track)
+int claim_confirm(struct claim_table *t, struct claim *c, uint64_t now_ms,
+		  uint64_t flow_id, uint32_t peer_track)
 {
-	struct claim_table *t = c->table;
 	struct claim *other = claim_find(t, flow_id);
+	struct wire_place own;
 	int ret;
 
 	if (other && other != c)
 		return -EEXIST;
+	if (!claim_has_room(t, c))
+		return -ENOSPC;
+	/* Whoever else was at it hears that it is owned. */
+	proof_free_all(c, t);
+	claim_attach(t, c);
 	claim_disown(c);
 	ret = claim_set_id(c, flow_id);
 	if (ret < 0)
 		return ret;
+	claim_place(t, c, &own);
+	claim_enter(c, CLAIM_NO_LIST);
+	c->state = CLAIM_IDLE;
 	c->confirmed = true;
 	c->confirmed_ms = now_ms;
 	c->peer_track = peer_track;
 	c->peer_ended = false;
 	c->reason = REASON_NONE;
 	c->failures = 0;
-	memset(c->bar_key, 0, sizeof(c->bar_key));
-	memset(c->bar_demerits, 0, sizeof(c->bar_demerits));
 	claim_digest_add(&t->digest, flow_id);
 	claim_count(t, COUNTER_FLOWS_CONFIRMED);
 	if (t->ops.confirmed)
 		t->ops.confirmed(t->arg, now_ms, c);
 	return 0;
-}
-
-void claim_bar(struct claim *c, uint64_t now_ms)
-{
-	struct claim_table *t = c->table;
-
-	claim_work_free(c);
-	claim_enter(c, CLAIM_NO_LIST);
-	c->state = CLAIM_BARRED;
-	c->reason = REASON_PROOF_FAILED;
-	t->counters->refused[REASON_PROOF_FAILED]++;
-	if (t->ops.refused)
-		t->ops.refused(t->arg, now_ms, c);
 }
 
 void claim_reprove(struct claim *c, uint64_t now_ms)
@@ -341,60 +300,24 @@ void claim_reprove(struct claim *c, uint64_t now_ms)
 	claim_wait_turn(c, now_ms);
 }
 
-bool claim_is_barred(const struct claim *c, const struct claim_table *t)
-{
-	for (int i = 0; i < CLAIM_BARS; i++)
-		if (c->bar_key[i] == t->key)
-			return c->bar_demerits[i] >= DEMERITS_MAX;
-	return false;
-}
-
-bool claim_demerit(struct claim *c, enum verdict v)
-{
-	struct claim_table *t = c->table;
-	int at = 0;
-
-	/* Its own record, or the one with the least to remember. */
-	for (int i = 0; i < CLAIM_BARS; i++) {
-		if (c->bar_key[i] == t->key) {
-			at = i;
-			break;
-		}
-		if (c->bar_demerits[i] < c->bar_demerits[at])
-			at = i;
-	}
-	if (c->bar_key[at] != t->key) {
-		c->bar_key[at] = t->key;
-		c->bar_demerits[at] = 0;
-	}
-	if (v == VERDICT_WRONG)
-		claim_count(t, COUNTER_PROOFS_WRONG);
-	c->bar_demerits[at] = (uint8_t)(c->bar_demerits[at] +
-					(v == VERDICT_WRONG ? 2 : 1));
-	if (c->bar_demerits[at] < DEMERITS_MAX)
-		return false;
-	c->bar_demerits[at] = DEMERITS_MAX;
-	return true;
-}
-
 /* ---- tracks ----------------------------------------------------------- */
 
-void claim_place(struct claim *c, struct wire_place *own)
+void claim_place(struct claim_table *t, struct claim *c,
+		 struct wire_place *own)
 {
-	struct claim_table *t = c->table;
-
 	memset(own, 0, sizeof(*own));
 	own->track = c->own_track;
 	own->at = c->tuple->local.addr;
-	if (t && t->ops.place)
+	if (t->ops.place)
 		t->ops.place(t->arg, c, own);
-	c->own_track = own->track;
+	/* Numbers are of one peer. */
+	if (c->table == t)
+		c->own_track = own->track;
 }
 
-bool claim_may_enter(struct claim *c, uint64_t now_ms,
+bool claim_may_enter(struct claim_table *t, struct claim *c, uint64_t now_ms,
 		     const struct wire_place *peers, bool proved)
 {
-	struct claim_table *t = c->table;
 	enum place_answer answer = t->ops.judge ?
 		t->ops.judge(t->arg, now_ms, c, peers, proved) : PLACE_AGREED;
 
@@ -412,27 +335,19 @@ void claim_init(struct claim *c, const struct tuple *tuple,
 		uint32_t own_track)
 {
 	memset(c, 0, sizeof(*c));
+	LIST_INIT(&c->works);
 	c->tuple = tuple;
 	c->own_track = own_track;
 	c->reason = REASON_NO_PEER;
 }
 
-bool claim_is_offerer(const struct tuple *tuple)
-{
-	return endpoint_compare(&tuple->local, &tuple->remote) < 0;
-}
-
 int claim_start(struct claim_table *t, uint64_t now_ms, struct claim *c)
 {
-	if (claim_is_barred(c, t))
-		return -EACCES;
 	if (c->table && c->table != t && c->confirmed)
 		return -EBUSY;
-	if (c->table != t) {
-		if (t->n_attached >= CLAIM_FLOWS_MAX)
-			return -ENOSPC;
-		claim_attach(t, c);
-	}
+	if (!claim_has_room(t, c))
+		return -ENOSPC;
+	claim_attach(t, c);
 	c->wanted = true;
 	if (c->state == CLAIM_ENDED)
 		return -EBUSY;
@@ -440,6 +355,19 @@ int claim_start(struct claim_table *t, uint64_t now_ms, struct claim *c)
 		return -EALREADY;
 	claim_wait_turn(c, now_ms);
 	return 0;
+}
+
+int claim_start_beside(struct claim_table *t, uint64_t now_ms,
+		       struct claim *c)
+{
+	if (!c->table || c->table == t || c->confirmed ||
+	    c->state == CLAIM_ENDED)
+		return -EBUSY;
+	if (t->n_mine >= CLAIM_WINDOW)
+		return -ENOSPC;
+	if (t->ops.path(t->arg, now_ms, c) != REASON_NONE)
+		return -EAGAIN;
+	return offer_beside(t, c, now_ms) ? 0 : -ENOSPC;
 }
 
 int claim_restore(struct claim_table *t, struct claim *c, uint64_t flow_id,
@@ -469,6 +397,7 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 {
 	struct claim_table *t = c->table;
 
+	proof_free_all(c, NULL);
 	if (!t)
 		return true;
 	/* With an id the other end may have confirmed it, whether we heard
@@ -481,7 +410,6 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 		return false;
 	if (c->confirmed)
 		claim_count(t, COUNTER_FLOWS_ENDED);
-	claim_work_free(c);
 	claim_disown(c);
 	c->wanted = false;
 	c->state = CLAIM_ENDED;
@@ -490,7 +418,7 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 	c->due_ms = now_ms;
 	c->confirmed_ms = now_ms; /* of its end: when to release it */
 	claim_enter(c, CLAIM_END);
-	due_at(&t->ended_ms, now_ms);
+	ended_due(t, now_ms);
 	return false;
 }
 
@@ -502,6 +430,7 @@ void claim_end_there(struct claim *c, uint64_t now_ms)
 
 void claim_drop(struct claim *c)
 {
+	proof_free_all(c, NULL);
 	claim_detach(c);
 }
 

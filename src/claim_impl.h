@@ -7,77 +7,74 @@
 #ifndef SACIPED_CLAIM_IMPL_H
 #define SACIPED_CLAIM_IMPL_H
 
+#include "bucket.h"
 #include "claim.h"
+#include "mutant.h"
 
-#define DEMERITS_MAX (2 * CLAIM_WRONG_MAX)
-#define ANSWER_MS 60 /* added to a PTO: the other end takes a sample first */
+#define ANSWER_MS 60 /* added to a PTO: answers wait for company */
 #define PTO_BACKOFF_MAX_MS 8000
-#define QUICK_RETRIES 3 /* before a backoff, with the capture kept open */
+#define QUICK_RETRIES 3 /* before a backoff */
 #define QUICK_RETRY_MS 30
-#define LINGER_MS 2000 /* an answerer's capture, for the next try */
+#define LINGER_MS 8000 /* for who has not heard that it is confirmed */
 #define ASKED_MS 5000 /* from "will offer" to the offer */
 /* What FLOWS and FLOWS_ACK leave for entries. */
 #define FLOWS_ROOM (WIRE_PLAIN_MAX - WIRE_PATH_SIZE - WIRE_FLOWS_FIXED)
-#define OWN_MACS WIRE_PROOF_MACS_MAX
 
 enum stage {
-	STAGE_SAMPLE, /* offerer: waits for its own number */
+	STAGE_SAMPLE, /* waits for its own numbers */
+	/* of what is ours: */
 	STAGE_PACK, /* FLOWS is to go */
 	STAGE_SENT, /* FLOWS is out */
 	STAGE_ASKED, /* the other end will offer */
-	STAGE_RECORD, /* offerer: both ends record */
-	STAGE_CHECK, /* offerer: has an answer, waits for a number */
-	STAGE_PAUSE, /* offerer: quick retry */
-	STAGE_VERIFY, /* answerer: has an offer, waits for a number */
-	STAGE_ANSWER, /* answerer: FLOWS_ACK is to go */
-	STAGE_LISTEN, /* answerer: records */
-	STAGE_LINGER, /* answerer: answered, another try may come */
+	STAGE_AWAIT, /* the nonce is out on the flow */
+	STAGE_PAUSE, /* before another try */
+	STAGE_DENY, /* over, but the other end may own it: FLOW_END is out */
+	/* of what is theirs: */
+	STAGE_EXPECT, /* for a nonce, or for the receipt of ours */
+	STAGE_ANSWER, /* FLOWS_ACK is to go */
+	STAGE_LINGER, /* confirmed, and said so */
 };
 
-enum verdict { VERDICT_RIGHT, VERDICT_DOUBTFUL, VERDICT_WRONG };
-
-struct sample {
-	uint64_t at_ms;
-	uint32_t rcv_nxt;
-};
-
-/* One proof under way. */
+/* One proof under way: of a flow, with a peer. */
 struct claim_work {
+	TAILQ_ENTRY(claim_work) entry; /* in the table's, by coming */
+	LIST_ENTRY(claim_work) of_claim;
+	struct claim_table *table;
+	struct claim *claim;
 	enum stage stage;
-	bool mine; /* counts as an offer or ask of ours */
+	uint64_t began_ms, due_ms;
+	bool mine; /* an offer or ask of ours */
+	bool asks; /* ... and an ask */
 	bool watching;
 	void *copies; /* of the watch; its user's */
-	bool recording;
-	uint64_t watch_ms; /* since when */
-	uint64_t since_ms; /* a sample must be this young */
-	uint64_t packed_ms; /* since when it waits for company */
+	uint64_t flow_id;
+	struct wire_place peers;
 	uint8_t tries; /* FLOWS unanswered */
 	uint8_t retries; /* quick ones */
-	uint8_t pokes;
+	uint8_t attempts; /* nonces of ours that went on the flow */
+	uint8_t unanswered; /* ... and stayed without one */
+	uint8_t tokens; /* that it has cost */
 	/* what FLOWS or FLOWS_ACK is to say, or said */
 	uint8_t kind; /* enum wire_proof_kind */
 	enum reason answer;
+	uint64_t packed_ms; /* since when it waits for company */
 	uint32_t batch; /* of the FLOWS that is answered, or that asks */
 	uint16_t part, parts;
 	uint8_t ask_at;
-	/* of the other end */
-	uint64_t flow_id;
-	struct wire_place peers;
-	uint32_t their_nxt;
-	/* TCP: ring of samples, at most one per CLAIM_HISTORY_MS /
-	 * CLAIM_HISTORY, and the newest */
-	struct sample history[CLAIM_HISTORY];
-	struct sample newest;
-	unsigned int n_history; /* ever; ring index modulo */
-	uint32_t snd_nxt;
-	uint32_t window;
-	/* UDP */
-	uint8_t key[CRYPTO_KEY_SIZE];
-	uint8_t own[OWN_MACS][WIRE_PROOF_MAC_SIZE];
-	unsigned int n_own; /* ever */
-	uint8_t (*seen)[WIRE_PROOF_MAC_SIZE]; /* CLAIM_RECORD_SEEN */
-	unsigned int n_seen; /* ever */
+	/* what goes on the flow, and what has come */
+	bool expected; /* the kernel was told, for this try */
+	bool known; /* the own numbers; always with UDP */
+	bool sent, received;
+	uint8_t tag[WIRE_NONCE_SIZE]; /* of the offerer's nonce */
+	uint8_t out[WIRE_NONCE_SIZE], in[WIRE_NONCE_SIZE];
+	struct nonce_numbers now; /* of the socket */
+	struct nonce_numbers out_numbers, in_numbers;
+	struct tuple at; /* that theirs came by */
+	uint64_t poke_ms, sample_end_ms;
+	uint8_t pokes;
 };
+
+TAILQ_HEAD(claim_queue, claim_work);
 
 /* A complete list that we send. */
 struct announce {
@@ -104,13 +101,18 @@ struct claim_table {
 	struct claim_ops ops;
 	void *arg;
 	struct counters *counters;
-	uint64_t key; /* the peer's, its first 8 bytes */
+	bool offers;
+	struct nonce_ends ends;
 
 	struct index by_id;
 	struct claim_list attached; /* all, by `attached` */
 	struct claim_list list[CLAIM_LISTS];
 	unsigned int n_attached;
-	unsigned int n_work, n_mine, n_recordings;
+	struct claim_queue works, lingering;
+	unsigned int n_mine, n_theirs, n_lingering;
+	struct bucket tries, their_tries;
+	struct bucket looks; /* at paths that were not good */
+	unsigned int gave_way; /* proofs that did, more than were right since */
 
 	struct claim_digest digest;
 	struct announce announce;
@@ -124,6 +126,9 @@ struct claim_table {
 	uint64_t work_ms;
 	uint64_t tell_ms;
 	uint64_t ended_ms;
+	/* A pass over those that ended, a part at each step. */
+	unsigned int n_ended, ended_left;
+	uint64_t ended_next_ms; /* of what it has seen */
 };
 
 /* A list is walked whole for the first that is due: at few moments, however
@@ -143,88 +148,138 @@ static inline void due_at(uint64_t *bound, uint64_t ms)
 		*bound = ms;
 }
 
+/* Nobody else proves it then. */
+static inline bool claim_is_others(const struct claim *c,
+				   const struct claim_table *t)
+{
+	return c->confirmed && c->table != t && !MUTANT(owner_unchecked);
+}
+
 static inline void claim_count(struct claim_table *t, enum counter_id c)
 {
 	t->counters->value[c]++;
+}
+
+static inline void ended_due(struct claim_table *t, uint64_t ms)
+{
+	due_at(&t->ended_ms, ms);
+	due_at(&t->ended_next_ms, ms);
 }
 
 /* claim.c */
 void claim_enter(struct claim *c, enum claim_list_name list);
 void claim_attach(struct claim_table *t, struct claim *c);
 void claim_detach(struct claim *c);
+/* Is it attached, or may be? A list cannot name more. */
+bool claim_has_room(const struct claim_table *t, const struct claim *c);
 int claim_set_id(struct claim *c, uint64_t flow_id);
-void claim_work_free(struct claim *c);
-/* Makes it, with `stage` and what is due; -ENOMEM, -ENOSPC. */
-int claim_work_new(struct claim *c, uint64_t now_ms, bool mine);
-void claim_stage(struct claim *c, enum stage stage, uint64_t due_ms);
-/* The proof ended without success: event, and backoff by reason. */
+/* The offer or ask of ours ended without success: event, and backoff by
+ * reason. */
 void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why);
-/* Proved: event. The work is the caller's to free. -EEXIST: not confirmed,
- * that id is another flow's. */
-int claim_confirm(struct claim *c, uint64_t now_ms, uint64_t flow_id,
-		   uint32_t peer_track);
+/* Proved to that peer: attached to it, event. -EEXIST: not confirmed, that id
+ * is another flow's; -ENOSPC: it has as many as a list can name. */
+int claim_confirm(struct claim_table *t, struct claim *c, uint64_t now_ms,
+		  uint64_t flow_id, uint32_t peer_track);
 /* Confirmed no more; event. */
 void claim_lose(struct claim *c, uint64_t now_ms, enum reason why);
-/* The own track that the flow is in or would enter, to be told. */
-void claim_place(struct claim *c, struct wire_place *own);
+/* The own track that the flow is in or would enter, to be told to that peer. */
+void claim_place(struct claim_table *t, struct claim *c,
+		 struct wire_place *own);
 /* True where it may enter (or is in) that track of the peer; else counted.
  * `proved`: just now, not only named. */
-bool claim_may_enter(struct claim *c, uint64_t now_ms,
+bool claim_may_enter(struct claim_table *t, struct claim *c, uint64_t now_ms,
 		     const struct wire_place *peers, bool proved);
 /* Offer it again although it is confirmed. */
 void claim_reprove(struct claim *c, uint64_t now_ms);
-/* True where this key is barred for the flow now. */
-bool claim_demerit(struct claim *c, enum verdict v);
-bool claim_is_barred(const struct claim *c, const struct claim_table *t);
-/* Barred: event. */
-void claim_bar(struct claim *c, uint64_t now_ms);
 uint64_t claim_pto(struct claim_table *t, uint64_t base_ms,
 		   unsigned int tries);
-
 /* It waits for a turn: in the order of coming. */
 void claim_wait_turn(struct claim *c, uint64_t now_ms);
 /* A reason that time may mend; else it says that it is not theirs to own. */
 bool claim_reason_passes(enum reason why);
+/* One that is a matter of the path that the flow's packets take. */
+bool claim_reason_is_path(enum reason why);
 
 /* claim_table.c */
 void claim_tell_unanswered(struct claim_table *t, uint64_t now_ms);
 
 /* proof.c */
-int proof_watch(struct claim *c, uint64_t now_ms);
-void proof_unwatch(struct claim *c);
-/* From now on a fresh sample is wanted, in that stage. */
-void proof_want_sample(struct claim *c, uint64_t now_ms, enum stage stage);
-/* Pokes; -ETIMEDOUT after CLAIM_SAMPLE_MS. */
-int proof_wait(struct claim *c, uint64_t now_ms);
-enum verdict proof_check_tcp(const struct claim *c, uint32_t number);
-int proof_record(struct claim *c, uint64_t now_ms,
-		 const uint8_t key[CRYPTO_KEY_SIZE]);
-bool proof_check_udp(const struct claim *c, const struct wire_proof *p);
-/* Our own proof, of the kind of c->work. */
-void proof_fill(const struct claim *c, struct wire_proof *p);
+/* -ENOSPC, -ENOMEM. Its stage is for the caller to set. */
+int proof_new(struct claim_table *t, struct claim *c, uint64_t now_ms,
+	      bool mine, struct claim_work **w);
+void proof_free(struct claim_work *w);
+/* All of the claim, or those with others than that peer. */
+void proof_free_all(struct claim *c, const struct claim_table *but);
+/* That of the flow with that peer; NULL. */
+struct claim_work *proof_find(const struct claim *c,
+			      const struct claim_table *t);
+/* That of ours under that id, which the flow may not have yet; NULL. */
+struct claim_work *proof_find_id(const struct claim_table *t,
+				 uint64_t flow_id);
+void proof_stage(struct claim_work *w, enum stage stage, uint64_t due_ms);
+/* A try costs a token of whose it is. False: there is none. */
+bool proof_pay(struct claim_work *w, uint64_t now_ms);
+/* Has the peer one for another offer? */
+bool proof_can_answer(const struct claim_table *t, uint64_t now_ms);
+/* May a path be looked at for what the peer says? It costs a token of its own,
+ * which comes back where the path is good. */
+bool proof_look(struct claim_table *t, uint64_t now_ms);
+enum reason proof_looked(struct claim_table *t, enum reason why);
+/* They come back. */
+void proof_reward(struct claim_work *w);
+/* The own numbers are wanted; NONE, or why not. */
+enum reason proof_want_numbers(struct claim_work *w, uint64_t now_ms);
+/* Pokes whose numbers are due; -ETIMEDOUT after CLAIM_SAMPLE_MS. */
+int proof_poke(struct claim_work *w, uint64_t now_ms);
+/* Draws an offerer's nonce, and its tag. */
+void proof_draw(struct claim_work *w);
+/* Sends what is drawn. -errno. */
+int proof_emit(struct claim_work *w, uint64_t now_ms);
+/* Is that a right receipt of what we sent? REWRITTEN, NONE; RETRY: it is
+ * not. */
+enum reason proof_check(const struct claim_work *w,
+			const struct wire_proof *p);
+/* Our own proof, of the kind of `w`. */
+void proof_fill(const struct claim_work *w, struct wire_proof *p);
 /* Its bytes behind the kind. */
 size_t proof_size(const struct wire_proof *p);
 
 /* offer.c */
-/* A sample came for a stage that waits for one. */
-void offer_sampled(struct claim *c, uint64_t now_ms);
+/* Its own numbers are known. */
+void offer_sampled(struct claim_work *w, uint64_t now_ms);
+/* The nonce of the other end has come. */
+void offer_received(struct claim_work *w, uint64_t now_ms);
 /* Is one of that stage there whose wait for company is over? */
 bool offer_pack_due(const struct claim_table *t, enum stage stage,
 		    unsigned int full, uint64_t now_ms);
+/* Has the kernel take out what comes on those of that stage that will bear
+ * nonces. */
+void offer_expect(struct claim_table *t, uint64_t now_ms, enum stage stage);
 /* Packs and sends what waits, once the first has waited long enough. */
 void offer_flush(struct claim_table *t, uint64_t now_ms);
 void offer_answered(struct claim_table *t, uint64_t now_ms,
 		    const struct wire_flows_ack *m);
-void offer_timeout(struct claim *c, uint64_t now_ms);
+void offer_timeout(struct claim_work *w, uint64_t now_ms);
 /* Begins the turn of a waiting claim; false: no room, later. */
 bool offer_begin(struct claim *c, uint64_t now_ms);
+/* Of a flow that is another peer's to be proved, this one asks for an offer
+ * too. False: no room. */
+bool offer_beside(struct claim_table *t, struct claim *c, uint64_t now_ms);
+/* The other end has heard FLOW_END for it. */
+void offer_denied(struct claim_table *t, uint64_t flow_id);
+/* Ends it; where it was what the claim waits for, that is refused. */
+void offer_fail(struct claim_work *w, uint64_t now_ms, enum reason why);
 
 /* answer.c */
-void answer_stage(struct claim *c, uint64_t now_ms, enum reason answer);
-void answer_sampled(struct claim *c, uint64_t now_ms);
+void answer_timeout(struct claim_work *w, uint64_t now_ms);
+/* Its own numbers are known, or cannot be. */
+void answer_sampled(struct claim_work *w, uint64_t now_ms);
+void answer_unknown(struct claim_work *w, uint64_t now_ms);
+/* The nonce has come: answered, once. */
+void answer_emit(struct claim_work *w, uint64_t now_ms);
 void answer_flush(struct claim_table *t, uint64_t now_ms);
 void answer_receive(struct claim_table *t, uint64_t now_ms,
-		    const struct wire_flows *m, const uint8_t *proof_key);
+		    const struct wire_flows *m);
 
 /* roster.c */
 void roster_tell_step(struct claim_table *t, uint64_t now_ms);

@@ -2,8 +2,8 @@
 /*
  * claim_table: all claims of one peer, and whose turn it is.
  *
- * No step walks all of them for one: those under way are few
- * (CLAIM_WORK_MAX), the others lie in lists that are looked at when the
+ * No step walks all of them for one: the proofs under way are few
+ * (CLAIM_WINDOW, CLAIM_ANSWERS_MAX), the claims lie in lists that are looked at when the
  * first of them is due. What a turn does is in offer.c and roster.c.
  */
 #include <errno.h>
@@ -15,7 +15,8 @@
 #define UNANSWERED_MS 1000 /* between two such events */
 
 int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
-		    void *arg, const uint8_t key[CRYPTO_KEY_SIZE],
+		    void *arg, const uint8_t own_key[CRYPTO_KEY_SIZE],
+		    const uint8_t key[CRYPTO_KEY_SIZE],
 		    struct counters *counters)
 {
 	struct claim_table *t = calloc(1, sizeof(*t));
@@ -26,12 +27,16 @@ int claim_table_new(struct claim_table **table, const struct claim_ops *ops,
 	t->ops = *ops;
 	t->arg = arg;
 	t->counters = counters;
-	memcpy(&t->key, key, sizeof(t->key));
+	t->offers = memcmp(own_key, key, CRYPTO_KEY_SIZE) < 0;
+	memcpy(t->ends.offers, t->offers ? own_key : key, CRYPTO_KEY_SIZE);
+	memcpy(t->ends.answers, t->offers ? key : own_key, CRYPTO_KEY_SIZE);
 	TAILQ_INIT(&t->attached);
+	TAILQ_INIT(&t->works);
+	TAILQ_INIT(&t->lingering);
 	for (int i = 0; i < CLAIM_LISTS; i++)
 		TAILQ_INIT(&t->list[i]);
 	t->turn_ms = t->backoff_ms = t->work_ms = UINT64_MAX;
-	t->tell_ms = t->ended_ms = UINT64_MAX;
+	t->tell_ms = t->ended_ms = t->ended_next_ms = UINT64_MAX;
 	ops->random(arg, seed, sizeof(seed));
 	index_init(&t->by_id, offsetof(struct claim, by_id),
 		   offsetof(struct claim, flow_id), sizeof(uint64_t), seed);
@@ -47,8 +52,17 @@ void claim_table_free(struct claim_table *t)
 		return;
 	while (!TAILQ_EMPTY(&t->attached))
 		claim_detach(TAILQ_FIRST(&t->attached));
+	while (!TAILQ_EMPTY(&t->works))
+		proof_free(TAILQ_FIRST(&t->works));
+	while (!TAILQ_EMPTY(&t->lingering))
+		proof_free(TAILQ_FIRST(&t->lingering));
 	index_free(&t->by_id);
 	free(t);
+}
+
+bool claim_table_offers(const struct claim_table *t)
+{
+	return t->offers;
 }
 
 void *claim_table_arg(const struct claim_table *t)
@@ -72,13 +86,12 @@ struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
 }
 
 void claim_table_receive(struct claim_table *t, uint64_t now_ms,
-			 const struct wire_message *m,
-			 const uint8_t proof_key[CRYPTO_KEY_SIZE])
+			 const struct wire_message *m)
 {
 	switch (m->type) {
 	case WIRE_FLOWS:
 		claim_count(t, COUNTER_FLOWS_RX);
-		answer_receive(t, now_ms, &m->flows, proof_key);
+		answer_receive(t, now_ms, &m->flows);
 		break;
 	case WIRE_FLOWS_ACK:
 		offer_answered(t, now_ms, &m->flows_ack);
@@ -126,40 +139,68 @@ static void backoff_step(struct claim_table *t, uint64_t now_ms)
 /* Each that waits at the beginning gets one turn: refusals come back. */
 static void turn_step(struct claim_table *t, uint64_t now_ms)
 {
+	struct claim *c;
+
 	if (now_ms < t->turn_ms)
 		return;
 	t->turn_ms = UINT64_MAX;
-	for (int i = CLAIM_TURN_TCP; i <= CLAIM_TURN_UDP; i++) {
-		struct claim *c;
+	while ((c = TAILQ_FIRST(&t->list[CLAIM_TURN])) != NULL &&
+	       offer_begin(c, now_ms))
+		;
+}
 
-		while ((c = TAILQ_FIRST(&t->list[i])) != NULL &&
-		       offer_begin(c, now_ms))
-			;
-	}
+static struct claim_work *next_due(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim_work *w;
+
+	TAILQ_FOREACH(w, &t->works, entry)
+		if (w->due_ms <= now_ms && w->stage != STAGE_PACK &&
+		    w->stage != STAGE_ANSWER)
+			return w;
+	w = TAILQ_FIRST(&t->lingering);
+	return w && w->due_ms <= now_ms ? w : NULL;
+}
+
+static struct claim_work *next_poked(struct claim_table *t, uint64_t now_ms)
+{
+	struct claim_work *w;
+
+	TAILQ_FOREACH(w, &t->works, entry)
+		if (w->poke_ms <= now_ms)
+			return w;
+	return NULL;
 }
 
 /* Events may take claims away, the next one of this list too. */
 static void work_step(struct claim_table *t, uint64_t now_ms)
 {
-	struct claim *c;
+	struct claim_work *w;
 
 	if (now_ms < t->work_ms)
 		return;
-	for (;;) {
-		TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry)
-			if (c->due_ms <= now_ms &&
-			    c->work->stage != STAGE_PACK &&
-			    c->work->stage != STAGE_ANSWER)
-				break;
-		if (!c)
-			break;
-		offer_timeout(c, now_ms);
+	while ((w = next_due(t, now_ms)) != NULL)
+		if (w->mine)
+			offer_timeout(w, now_ms);
+		else
+			answer_timeout(w, now_ms);
+	while ((w = next_poked(t, now_ms)) != NULL) {
+		if (!proof_poke(w, now_ms) || w->stage != STAGE_SAMPLE)
+			continue;
+		if (w->mine)
+			offer_fail(w, now_ms, REASON_RETRY);
+		else
+			answer_unknown(w, now_ms);
 	}
 	answer_flush(t, now_ms);
 	offer_flush(t, now_ms);
 	t->work_ms = UINT64_MAX;
-	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry)
-		due_at(&t->work_ms, c->due_ms);
+	w = TAILQ_FIRST(&t->lingering);
+	if (w)
+		due_at(&t->work_ms, w->due_ms);
+	TAILQ_FOREACH(w, &t->works, entry) {
+		due_at(&t->work_ms, w->due_ms);
+		due_at(&t->work_ms, w->poke_ms);
+	}
 }
 
 void claim_table_step(struct claim_table *t, uint64_t now_ms)
@@ -186,6 +227,7 @@ void claim_table_settled(struct claim_table *t, uint64_t now_ms)
 void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 {
 	struct claim *c, *next;
+	struct claim_work *w;
 
 	for (c = TAILQ_FIRST(&t->list[CLAIM_BACKOFF]); c; c = next) {
 		next = TAILQ_NEXT(c, entry);
@@ -196,10 +238,10 @@ void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 		c->failures = 0;
 		claim_wait_turn(c, now_ms);
 	}
-	TAILQ_FOREACH(c, &t->list[CLAIM_WORK], entry) {
-		c->work->tries = 0;
-		if (c->work->stage == STAGE_SENT)
-			claim_stage(c, STAGE_SENT, now_ms);
+	TAILQ_FOREACH(w, &t->works, entry) {
+		w->tries = 0;
+		if (w->stage == STAGE_SENT || w->stage == STAGE_DENY)
+			proof_stage(w, w->stage, now_ms);
 	}
 	TAILQ_FOREACH(c, &t->list[CLAIM_TELL], entry) {
 		c->failures = 0;
@@ -211,7 +253,7 @@ void claim_table_kick(struct claim_table *t, uint64_t now_ms)
 			continue;
 		c->failures = 0;
 		c->due_ms = now_ms;
-		due_at(&t->ended_ms, now_ms);
+		ended_due(t, now_ms);
 	}
 	t->announce.tries = 0;
 	t->announce.due_ms = now_ms;

@@ -80,6 +80,7 @@ void conf_free(struct conf *conf)
 {
 	free(conf->initiate.item);
 	free(conf->peers.item);
+	free(conf->peers.place);
 	free(conf->allow.item);
 	free(conf->deny.item);
 	free(conf->locator_allow.item);

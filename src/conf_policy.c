@@ -54,14 +54,22 @@ bool conf_initiate_allowed(const struct conf *conf, const struct addr *remote)
 const struct conf_peer *conf_find_peer_by_addr(const struct conf *conf,
 					       const struct addr *a)
 {
-	for (unsigned int i = 0; i < conf->peers.n; i++) {
-		const struct conf_peer *p = &conf->peers.item[i];
+	const struct conf_peers *peers = &conf->peers;
+	unsigned int low = 0, high = peers->n_places;
 
-		for (unsigned int j = 0; j < p->n_addresses; j++)
-			if (addr_equal(&p->address[j], a))
-				return p;
+	/* It is asked for each socket. */
+	while (low < high) {
+		const unsigned int middle = low + (high - low) / 2;
+
+		if (addr_compare(&peers->place[middle].addr, a) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return NULL;
+	return low < peers->n_places &&
+			       addr_equal(&peers->place[low].addr, a) ?
+		       &peers->item[peers->place[low].peer] :
+		       NULL;
 }
 
 const struct conf_peer *

@@ -470,6 +470,36 @@ static int read_peer(struct conf_reader *r, const config_setting_t *s,
 	return 0;
 }
 
+/* Of several peers at one address the first in the file comes first. */
+static int compare_places(const void *a, const void *b)
+{
+	const struct conf_place *x = a, *y = b;
+	const int order = addr_compare(&x->addr, &y->addr);
+
+	return order ? order : (x->peer > y->peer) - (x->peer < y->peer);
+}
+
+static int sort_places(struct conf_reader *r, struct conf_peers *to)
+{
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < to->n; i++)
+		n += to->item[i].n_addresses;
+	if (n == 0)
+		return 0;
+	to->place = calloc(n, sizeof(*to->place));
+	if (!to->place)
+		return out_of_memory(r);
+	for (unsigned int i = 0; i < to->n; i++)
+		for (unsigned int j = 0; j < to->item[i].n_addresses; j++)
+			to->place[to->n_places++] = (struct conf_place){
+				.addr = to->item[i].address[j],
+				.peer = i,
+			};
+	qsort(to->place, n, sizeof(*to->place), compare_places);
+	return 0;
+}
+
 int conf_read_peers(struct conf_reader *r, const config_setting_t *s,
 		    const struct conf_key *k)
 {
@@ -515,5 +545,5 @@ int conf_read_peers(struct conf_reader *r, const config_setting_t *s,
 		}
 	}
 	to->n = n;
-	return 0;
+	return sort_places(r, to);
 }

@@ -23,7 +23,7 @@ static void client_end(struct ctl_client *c, enum ctl_result result,
 }
 
 enum permission {
-	ANYONE, /* and others' flows only to operators */
+	ANYONE, /* and others' flows only to root and the group */
 	OPERATORS,
 	ROOT,
 };

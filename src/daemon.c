@@ -169,6 +169,9 @@ static int start_queues(struct daemon *d)
 		err = queue_started(d, crew_queue(d, 0), crew_open(d));
 	if (err)
 		return err;
+	/* What an earlier run has said of nonces holds on for so long. */
+	if (d->divert.idle_ms < loop_now_ms() + CLAIM_TAKE_MS)
+		d->divert.idle_ms = loop_now_ms() + CLAIM_TAKE_MS;
 	err = divert_rebuild(d, loop_now_ms());
 	if (err) /* an earlier run's could not be taken over: one of our own */
 		err = divert_rebuild(d, loop_now_ms());
@@ -279,8 +282,12 @@ static int start(struct daemon *d)
 	flow_table_init(&d->flows, d->conf->max_flows, seed, &d->counters);
 	discover_init(d, seed);
 	LIST_INIT(&d->assocs);
+	TAILQ_INIT(&d->busy);
 	LIST_INIT(&d->divert.settling);
 	pairs_init(d);
+	share_pool_init(&d->tap_pool,
+			TAP_SOCKETS_MAX * TAP_PAIRS_PER_SOCKET);
+	guards_init(d, seed);
 	agenda_init(&d->agenda[AGENDA_CLAIMS], AGENDA_CLAIMS, assoc_due_ms);
 	agenda_init(&d->agenda[AGENDA_MOVES], AGENDA_MOVES, handover_due_ms);
 	err = loop_open(&d->loop);
@@ -345,17 +352,37 @@ static unsigned int count_moved(const struct daemon *d)
 	return n;
 }
 
-static void wait_for_ends(struct daemon *d)
+/* A nonce that comes when nobody takes it out is read as a datagram. */
+static uint64_t nonces_ms(const struct daemon *d)
 {
-	uint64_t until_ms = loop_now_ms() + DESTROY_WAIT_MS;
+	uint64_t longest_ms = 0;
+
+	for (const struct flow *f = flow_first(&d->flows); f;
+	     f = flow_next(f)) {
+		const uint64_t ms = f->identity.proto == IPPROTO_UDP ?
+					    claim_awaits_ms(&f->claim) : 0;
+
+		if (ms > longest_ms)
+			longest_ms = ms;
+	}
+	return longest_ms < DESTROY_WAIT_MS ? longest_ms : DESTROY_WAIT_MS;
+}
+
+/* `ends`: sockets were told to. */
+static void wait_for_last(struct daemon *d, bool ends, uint64_t nonces_end_ms)
+{
+	const uint64_t began_ms = loop_now_ms();
 	struct pollfd fds[] = {
 		{ .fd = sockdiag_fd(d->sockdiag), .events = POLLIN },
 		{ .fd = pktq_fd(d->queue_out), .events = POLLIN },
 		{ .fd = pktq_fd(d->queue_in), .events = POLLIN },
 	};
 
-	while (count_moved(d)) {
-		uint64_t now_ms = loop_now_ms();
+	for (;;) {
+		const uint64_t now_ms = loop_now_ms();
+		const uint64_t until_ms = ends && count_moved(d) ?
+						  began_ms + DESTROY_WAIT_MS :
+						  nonces_end_ms;
 
 		if (now_ms >= until_ms ||
 		    poll(fds, 3, (int)(until_ms - now_ms)) < 0)
@@ -382,15 +409,18 @@ static unsigned int detach(struct daemon *d)
 /* How many moved connections ended, or go on where we detach. */
 static unsigned int stop(struct daemon *d)
 {
+	uint64_t nonces_end_ms;
 	unsigned int n;
 
 	if (d->detaching)
 		return detach(d);
+	/* The session tells how long, and ends. */
+	nonces_end_ms = loop_now_ms() + nonces_ms(d);
 	if (d->peers && d->udp)
 		peer_table_bye(d->peers, loop_now_ms(), REASON_NONE);
 	n = d->queue_out ? destroy_moved(d) : 0;
-	if (n)
-		wait_for_ends(d);
+	if (d->queue_out)
+		wait_for_last(d, n > 0, nonces_end_ms);
 	if (d->pins_ms && store_pins_save(d))
 		log_warn(d->log, "cannot write pins");
 	return n;
@@ -430,6 +460,7 @@ static bool remove_all(struct daemon *d)
 	pktq_close(d->queue_out);
 	for (f = flow_first(&d->flows); f; f = flow_next(f))
 		claim_drop(&f->claim);
+	guards_free(d);
 	discover_free(d);
 	flow_table_free(&d->flows);
 	assoc_free_all(d);

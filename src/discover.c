@@ -12,17 +12,113 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From this age on both ends' timers fire together, and one yields
+/* From this age on both ends' timers fire together, and one may be the better
  * (sacip(7), "Crossing"); a shorter one is set by who wants it at once. */
 #define YIELD_FROM_S 4
 #define FRESH_MS 10 /* a dump so young will do */
 #define LATER_MS 50 /* after a handover has begun */
+#define TURNS_MS 500ull /* between rounds of the keys at an address, doubling */
 #define DUMP_LOAD 20 /* dumps take at most one part in so many of a core */
 
 struct remote *discover_remote(const struct daemon *d,
 			       const struct addr *remote)
 {
 	return index_find(&d->remotes, remote);
+}
+
+static struct addr source_addr(const struct addr *remote)
+{
+	struct addr a = *remote;
+
+	if (a.family == 6)
+		memset(a.byte + 8, 0, 8);
+	return a;
+}
+
+struct log_share *discover_lines(struct daemon *d, const struct addr *remote,
+				 bool named)
+{
+	const struct addr at = source_addr(remote);
+	struct remote *r = discover_remote(d, remote);
+	struct source *s = index_find(&d->sources, &at);
+
+	if (named && r)
+		return &r->lines;
+	return !named && s ? &s->lines : &d->elsewhere[named];
+}
+
+static int source_use(struct daemon *d, const struct addr *remote)
+{
+	const struct addr at = source_addr(remote);
+	struct source *s = index_find(&d->sources, &at);
+
+	if (!s) {
+		s = calloc(1, sizeof(*s));
+		if (!s)
+			return -ENOMEM;
+		s->addr = at;
+		if (index_add(&d->sources, s)) {
+			free(s);
+			return -ENOMEM;
+		}
+	}
+	s->flows++;
+	return 0;
+}
+
+static void source_unuse(struct daemon *d, const struct addr *remote)
+{
+	const struct addr at = source_addr(remote);
+	struct source *s = index_find(&d->sources, &at);
+
+	if (!s || --s->flows)
+		return;
+	if (s->unheld == d->counters.value[COUNTER_DUMPS])
+		d->dump_sure = false;
+	index_remove(&d->sources, s);
+	free(s);
+}
+
+/* Who opens connections without end at us keeps none of others' from the
+ * table, and none of those that are configured or were taken up. */
+static bool has_room(struct daemon *d, const struct tuple *t)
+{
+	const struct addr at = source_addr(&t->remote.addr);
+	const struct source *s = index_find(&d->sources, &at);
+	const struct share has = {
+		.used = s ? s->flows : 0,
+		.chosen = !d->conf->peers.n,
+	};
+	struct share_pool pool;
+
+	share_pool_init(&pool, d->flows.max_flows);
+	pool.used = d->flows.by_identity.n;
+	if (share_ask(&pool, &has, 1) != SHARE_ITS_OWN ||
+	    conf_find_peer_by_addr(d->conf, &t->remote.addr) ||
+	    adopt_book_flow(d, t))
+		return true;
+	COUNT(d, FLOWS_FULL);
+	return false;
+}
+
+/* Its tuple may be wanted for a flow to the same remote, and for no other. */
+static void leave_out(struct daemon *d, const struct addr *remote)
+{
+	const struct addr at = source_addr(remote);
+	struct source *s = index_find(&d->sources, &at);
+
+	if (s)
+		s->unheld = d->counters.value[COUNTER_DUMPS];
+	else
+		d->unheld = true;
+}
+
+bool discover_is_unheld(const struct daemon *d, const struct addr *remote)
+{
+	const struct addr at = source_addr(remote);
+	const struct source *s = index_find(&d->sources, &at);
+
+	return s && s->unheld == d->counters.value[COUNTER_DUMPS];
 }
 
 static int remote_use(struct daemon *d, const struct addr *remote)
@@ -40,6 +136,13 @@ static int remote_use(struct daemon *d, const struct addr *remote)
 			return -ENOMEM;
 		}
 	}
+	if (source_use(d, remote)) {
+		if (r->uses == 0) {
+			index_remove(&d->remotes, r);
+			free(r);
+		}
+		return -ENOMEM;
+	}
 	r->uses++;
 	return 0;
 }
@@ -48,6 +151,7 @@ static void remote_unuse(struct daemon *d, const struct addr *remote)
 {
 	struct remote *r = discover_remote(d, remote);
 
+	source_unuse(d, remote);
 	if (!r || --r->uses)
 		return;
 	index_remove(&d->remotes, r);
@@ -58,6 +162,8 @@ void discover_init(struct daemon *d, const uint8_t seed[CRYPTO_SHORT_KEY_SIZE])
 {
 	index_init(&d->remotes, offsetof(struct remote, by_addr),
 		   offsetof(struct remote, addr), sizeof(struct addr), seed);
+	index_init(&d->sources, offsetof(struct source, by_addr),
+		   offsetof(struct source, addr), sizeof(struct addr), seed);
 }
 
 void discover_free(struct daemon *d)
@@ -67,6 +173,7 @@ void discover_free(struct daemon *d)
 	for (f = flow_first(&d->flows); f; f = flow_next(f))
 		remote_unuse(d, &f->identity.remote.addr);
 	index_free(&d->remotes);
+	index_free(&d->sources);
 }
 
 /* Counts, for who asks from there (on_may_answer()). */
@@ -175,7 +282,7 @@ static void update(struct flow *f, const struct sockdiag_entry *e,
 	f->md5 = e->md5;
 	f->received_ms = now_ms - e->info.last_data_recv_ms;
 	discover_note_sent(f, e, now_ms);
-	f->rcv_wscale = e->info.rcv_wscale;
+	unheard_note(f, e, now_ms);
 }
 
 static bool is_another_socket(const struct flow *f,
@@ -244,6 +351,10 @@ static int enter(struct daemon *d, const struct sockdiag_entry *e,
 	struct flow *f;
 
 	clash(d, &e->tuple, now_ms);
+	if (!has_room(d, &e->tuple)) {
+		leave_out(d, &e->tuple.remote.addr);
+		return 0;
+	}
 	if (remote_use(d, &e->tuple.remote.addr)) {
 		d->unheld = true;
 		return -ENOMEM;
@@ -401,7 +512,7 @@ bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 	int err;
 
 	if (now_ms - d->dumped_ms < FRESH_MS && d->dump_sure)
-		return true;
+		return side == FLOW_OURS || !discover_is_unheld(d, a);
 	if (now_ms - last->at_ms < FRESH_MS && !(what & ~last->what) &&
 	    addr_equal(&last->addr, a))
 		return last->sure;
@@ -413,7 +524,8 @@ bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 	err = sockdiag_dump_at(d->sockdiag, what | SOCKDIAG_INFO, a,
 			       side == FLOW_THEIRS, on_entry_at, d);
 	last->took_ms = loop_now_ms() - now_ms;
-	last->sure = !err && !d->unheld;
+	last->sure = !err && !d->unheld &&
+		     (side == FLOW_OURS || !discover_is_unheld(d, a));
 	if (err)
 		log_warn(d->log, "socket dump: %s", strerror(-err));
 	return last->sure;
@@ -421,27 +533,31 @@ bool discover_at(struct daemon *d, unsigned int what, enum flow_side side,
 
 /* ---- review ------------------------------------------------------------- */
 
-static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
+/* False: not wanted, or by an address that is gone: that reaches nobody, and the
+ * attempt would keep one from an address that does from being made. */
+static bool initiate(struct daemon *d, const struct flow *f, uint64_t now_ms,
+		     unsigned int flags)
 {
 	const struct addr *remote = &f->identity.remote.addr;
-	const struct remote *u = discover_remote(d, remote);
-	unsigned int flags = d->conf->long_lived_after_s >= YIELD_FROM_S ?
-		PEER_YIELD : 0;
 
-	/* An address that is gone reaches nobody, and the attempt would keep
-	 * one from an address that does from being made. */
 	if (!conf_initiate_allowed(d->conf, remote) ||
-	    !rtmon_find(d->rtmon, &f->identity.local.addr)) {
-		f->reason = REASON_NO_PEER;
-		return;
-	}
-	f->reason = REASON_NO_PEER;
-	if (u)
-		f->reason = u->reason;
-	if (flags && claim_is_offerer(&f->identity))
-		flags = 0;
+	    !rtmon_find(d->rtmon, &f->identity.local.addr))
+		return false;
+	if (d->conf->long_lived_after_s >= YIELD_FROM_S)
+		flags |= PEER_YIELD;
 	peer_initiate(d->peers, now_ms, &f->identity.local.addr, remote,
 		      flags);
+	return true;
+}
+
+static void open_handshake(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	const struct remote *u =
+		discover_remote(d, &f->identity.remote.addr);
+
+	f->reason = REASON_NO_PEER;
+	if (initiate(d, f, now_ms, 0) && u)
+		f->reason = u->reason;
 }
 
 static void claim(struct daemon *d, struct flow *f, struct peer *p,
@@ -464,9 +580,6 @@ static void claim(struct daemon *d, struct flow *f, struct peer *p,
 		    f->reason == REASON_POLICY)
 			f->reason = REASON_RETRY;
 		break;
-	case -EACCES:
-		f->reason = REASON_PROOF_FAILED;
-		break;
 	case -EBUSY:
 		f->reason = REASON_FLOW_OWNED;
 		break;
@@ -476,6 +589,32 @@ static void claim(struct daemon *d, struct flow *f, struct peer *p,
 	default:
 		break;
 	}
+}
+
+/* Several keys may be at one address, and none of them keeps the flow from
+ * another: what the first has not proved in a while the others are asked about
+ * beside, in turn, and whoever has not been met there yet is called. After each
+ * round there is a pause, longer each time. */
+static void take_turns(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	unsigned int keys;
+	struct assoc *a;
+	struct peer *p;
+
+	if (now_ms < f->turn_ms)
+		return;
+	p = peer_turn_at(d->peers, &f->identity.remote.addr, f->turn, &keys);
+	if (!p)
+		return;
+	if (f->turn++ % keys == 0)
+		f->turn_ms = now_ms + (TURNS_MS << (f->turn / keys < 6 ?
+						    f->turn / keys : 6));
+	if (f->turn == 1)
+		return;
+	(void)initiate(d, f, now_ms, PEER_OTHERS);
+	a = assoc_get(d, p);
+	if (a && !claim_start_beside(a->claims, now_ms, &f->claim))
+		assoc_touch(a);
 }
 
 static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
@@ -502,6 +641,8 @@ static void review(struct daemon *d, struct flow *f, uint64_t now_ms)
 		claim(d, f, p, now_ms);
 	else
 		open_handshake(d, f, now_ms);
+	if (!f->reserved)
+		take_turns(d, f, now_ms);
 }
 
 /* A flow that is protected is let go where policy forbids it by now, or where

@@ -248,6 +248,46 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms)
 	return err;
 }
 
+/* What it may come by later, as the flow moves, is in IN for as long: of that
+ * nonces are taken without being told. */
+static void take_nonces(struct daemon *d, const struct flow *f)
+{
+	const struct tuple wire = flow_wire_tuple(f);
+
+	steer_add(d->steer, STEER_CLAIM, &f->identity, CLAIM_TAKE_MS / 1000);
+	if (!tuple_equal(&wire, &f->identity))
+		steer_add(d->steer, STEER_CLAIM, &wire, CLAIM_TAKE_MS / 1000);
+}
+
+int divert_take_nonces(struct daemon *d, uint64_t now_ms,
+		       struct claim *const *c, unsigned int n)
+{
+	const uint64_t least_ms = now_ms + CLAIM_EXPECT_MS + CLAIM_LATE_MS;
+	unsigned int told = 0;
+	int err;
+
+	/* Who tries one flow on and on costs no transaction for each try. */
+	for (unsigned int i = 0; i < n; i++) {
+		if (c[i]->take_ms >= least_ms)
+			continue;
+		if (!told++)
+			divert_begin(d);
+		take_nonces(d, flow_of_claim(c[i]));
+	}
+	if (!told)
+		return 0;
+	err = divert_commit(d, 0);
+	for (unsigned int i = 0; i < n && !err; i++)
+		if (c[i]->take_ms < least_ms)
+			c[i]->take_ms = now_ms + CLAIM_TAKE_MS;
+	if (!err) {
+		d->divert.idle = false;
+		if (d->divert.idle_ms < now_ms + CLAIM_TAKE_MS)
+			d->divert.idle_ms = now_ms + CLAIM_TAKE_MS;
+	}
+	return err;
+}
+
 bool divert_cede(struct daemon *d, struct flow *f, const struct tuple *wire,
 		 uint64_t now_ms)
 {
@@ -288,6 +328,9 @@ int divert_rebuild(struct daemon *d, uint64_t now_ms)
 				  -(int32_t)u->uses);
 	pairs_recount(d);
 	err = flow_steer_all(&d->flows, now_ms, on_change, d);
+	for (struct flow *f = flow_first(&d->flows); f; f = flow_next(f))
+		if (now_ms < f->claim.take_ms)
+			take_nonces(d, f);
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 		for (struct addr_use *u = d->divert.use[set]; u;
 		     u = u->hh.next)
@@ -330,27 +373,30 @@ void divert_free(struct daemon *d)
 
 /* ---- time --------------------------------------------------------------- */
 
-/* Wire tuples that need not be quiet any more, in one transaction. */
+/* Wire tuples that need not be quiet any more, as many as go in one
+ * transaction. */
 static void end_quiet(struct daemon *d, uint64_t now_ms)
 {
 	struct flow_wire *w;
 	struct flow_wire *next;
+	unsigned int n = 0;
 	int err = 0;
 
 	if (d->divert.rebuild_ms) /* then all is told anew, some of it twice */
 		return;
 	divert_begin(d);
 	TAILQ_FOREACH(w, &d->flows.quiet, in_quiet) {
-		if (w->quiet_ms > now_ms)
+		if (w->quiet_ms > now_ms || n == TRACK_PART)
 			break;
 		if (w->flow->expiring)
 			continue;
+		n++;
 		w->flow->expiring = true;
 		divert_add(d, w->flow, false, now_ms, &err);
 	}
 	err = divert_commit(d, err);
-	for (w = TAILQ_FIRST(&d->flows.quiet); w && w->quiet_ms <= now_ms;
-	     w = next) {
+	for (w = TAILQ_FIRST(&d->flows.quiet);
+	     w && w->quiet_ms <= now_ms && n; w = next) {
 		struct flow *f = w->flow;
 
 		/* What is settled takes its own with it. */
@@ -360,6 +406,7 @@ static void end_quiet(struct daemon *d, uint64_t now_ms)
 		if (!f->expiring)
 			continue;
 		f->expiring = false;
+		n--;
 		divert_settle(d, f, false, now_ms, err);
 	}
 	if (err)
@@ -415,6 +462,9 @@ static bool hold_is_over(const struct flow *f, uint64_t now_ms)
 
 	if (ours && mover_holds(&ours->mover) &&
 	    now_ms - ours->mover.hold_since_ms > MIGRATE_HOLD_MAX_MS)
+		return true;
+	if (theirs && theirs->unheard_ms &&
+	    now_ms - theirs->unheard_ms > MIGRATE_HOLD_MAX_MS)
 		return true;
 	return theirs && follower_holds(&theirs->follower) &&
 	       now_ms - theirs->follower.hold_since_ms > MIGRATE_HOLD_MAX_MS;
@@ -748,6 +798,8 @@ static void out_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 	if (f->hold) {
 		wake_note(d, f, pkt, now_ms);
 		trial_note(f, pkt, p->data, now_ms);
+		watch_note(d, f, pkt, p->data, now_ms);
+		unheard_look(d, f, now_ms);
 		hold_packet(d, f, q, p, pkt);
 		return;
 	}
@@ -818,7 +870,8 @@ static bool out_of_trial(struct daemon *d, struct pktq *q,
 
 	if (!mac)
 		return false;
-	if (trial_is_ours(d, &tuple, mac))
+	if (watch_is_ours(d, &tuple, mac) ||
+	    trial_is_ours(d, &tuple, pkt, p->data, mac))
 		pktq_accept(q, p->id, NULL);
 	else if (flow_find_wire(&d->flows, &tuple))
 		drop(d, q, p->id);
@@ -1004,13 +1057,12 @@ static void in_of_flow(struct daemon *d, struct flow *f, struct pktq *q,
 }
 
 /* What looks like a nonce comes from where nothing is translated: it goes on as
- * it would have without the look, but where a moment ago something was. */
+ * it would have without the look. The rules only take what comes on a flow: where
+ * there is none any more, another socket may be, which must not read it. */
 static void in_like_nonce(struct daemon *d, const struct flow *f,
-			  struct pktq *q, struct pktq_packet *p,
-			  const struct tuple *tuple)
+			  struct pktq *q, struct pktq_packet *p)
 {
-	if (f ? f->steered & (1u << FLOW_STEER_DROP) :
-		flow_tombstone_is(&d->flows, tuple)) {
+	if (!f || f->steered & (1u << FLOW_STEER_DROP)) {
 		drop(d, q, p->id);
 		return;
 	}
@@ -1070,7 +1122,9 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 	}
 	tuple = pkt_tuple_in(&pkt);
 	mac = nonce_find(&pkt, p->data);
-	if (mac && trial_take(d, &tuple, mac)) {
+	if (mac && (watch_take(d, &tuple, &pkt, p->data, mac) ||
+		    trial_take(d, &tuple, &pkt, p->data, mac) ||
+		    watch_is_late(d, &tuple))) {
 		pktq_drop(q, p->id);
 		return;
 	}
@@ -1083,9 +1137,6 @@ void divert_packet_in(void *ctx, struct pktq *q, struct pktq_packet *p)
 		in_quiet(d, q, p, &tuple);
 		return;
 	}
-	f = flow_find(&d->flows, &tuple);
-	if (mac || f) /* it begins like one at least */
-		in_like_nonce(d, f, q, p, &tuple);
-	else
-		drop(d, q, p->id); /* steered a moment ago: never untranslated */
+	/* Of what is no flow's: steered a moment ago, never untranslated. */
+	in_like_nonce(d, flow_find(&d->flows, &tuple), q, p);
 }

@@ -215,6 +215,8 @@ static uint64_t nearest_ms(struct daemon *d)
 
 	ms = sooner(ms, agenda_next_ms(&d->agenda[AGENDA_CLAIMS]));
 	ms = sooner(ms, agenda_next_ms(&d->agenda[AGENDA_MOVES]));
+	if (!TAILQ_EMPTY(&d->busy))
+		return 0;
 	ms = sooner(ms, d->dump_ms);
 	ms = sooner(ms, d->review_ms);
 	ms = sooner(ms, look_due_ms(d));
@@ -273,6 +275,8 @@ static void on_settled(uint64_t now_ms, void *arg)
 
 	if (d->resync_ms && now_ms >= d->resync_ms)
 		resync(d, now_ms);
+	d->turn++;
+	work_step(d, now_ms);
 	on_route_settled(d);
 	handover_step(d, now_ms);
 	look_step(d, now_ms);

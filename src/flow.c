@@ -32,6 +32,7 @@ void flow_table_init(struct flow_table *t, uint32_t max_flows,
 	TAILQ_INIT(&t->all);
 	TAILQ_INIT(&t->tomb_order);
 	TAILQ_INIT(&t->quiet);
+	share_pool_init(&t->tomb_pool, FLOW_TOMBSTONES_MAX);
 	t->max_flows = max_flows;
 	t->next_id = 1;
 	t->counters = counters;
@@ -168,6 +169,8 @@ void flow_group_enter(struct flow *f, enum flow_side side,
 	if (old == g)
 		return;
 	if (old) {
+		if (old->at == f)
+			old->at = LIST_NEXT(f, in_group[side]);
 		LIST_REMOVE(f, in_group[side]);
 		claim_digest_remove(&old->digest, f->group_id);
 	}

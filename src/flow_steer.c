@@ -23,6 +23,7 @@ static void wire_free(struct flow_table *t, struct flow_wire *w)
 
 static void tombstone_free(struct flow_table *t, struct flow_tombstone *tomb)
 {
+	share_give(&t->tomb_pool, tomb->share, 1);
 	index_remove(&t->tombs, tomb);
 	TAILQ_REMOVE(&t->tomb_order, tomb, entry);
 	free(tomb);
@@ -298,6 +299,50 @@ static bool is_free(const struct flow_table *t, const struct flow *f,
 	return !other || other == f;
 }
 
+static struct share *tomb_share(const struct flow *f)
+{
+	for (int side = 0; side < FLOW_SIDES; side++)
+		if (f->group[side])
+			return f->group[side]->tombs;
+	return NULL;
+}
+
+static bool tombs_fit(const struct flow_table *t, const struct share *s,
+		      uint32_t n)
+{
+	return share_ask(&t->tomb_pool, s, n) == SHARE_TAKEN;
+}
+
+bool flow_tombstones_fit(const struct flow_table *t,
+			 const struct flow_group *g)
+{
+	return tombs_fit(t, g->tombs, g->digest.count);
+}
+
+void flow_tombstones_forget_share(struct flow_table *t,
+				  const struct share *share)
+{
+	struct flow_tombstone *tomb;
+
+	if (!share->used)
+		return;
+	TAILQ_FOREACH(tomb, &t->tomb_order, entry)
+		if (tomb->share == share)
+			tomb->share = NULL;
+}
+
+/* Past its share a peer's flow leaves none: the kernel's set is all peers'. */
+static bool is_to_bury(struct flow_table *t, const struct flow *f,
+		       const struct flow_wire *w)
+{
+	if (!w->proved || !is_free(t, f, &w->tuple))
+		return false;
+	if (tombs_fit(t, tomb_share(f), 1))
+		return true;
+	t->counters->value[COUNTER_TOMBSTONES_FULL]++;
+	return false;
+}
+
 static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 		      flow_change_cb *cb, void *ctx)
 {
@@ -315,8 +360,8 @@ static int tell_wires(struct flow_table *t, struct flow *f, bool tombstone,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 		} else if (w->stale && !w->fresh) {
 			err = 0;
-			if (tombstone && w->proved &&
-			    is_free(t, f, &w->tuple))
+			w->bury = tombstone && is_to_bury(t, f, w);
+			if (w->bury)
 				err = tell(cb, ctx, f, true, FLOW_STEER_DROP,
 					   &w->tuple, FLOW_TOMBSTONE_MS);
 			if (!err)
@@ -360,9 +405,11 @@ int flow_steer_prepare(struct flow_table *t, struct flow *f, bool tombstone,
 	return err;
 }
 
-/* At the bound the oldest goes: in the kernel it lives out its time. */
+/* At the bound the oldest goes: in the kernel it lives out its time. Whose it is
+ * was asked before (is_to_bury()), but not of how many at a time. */
 static void tombstone_put(struct flow_table *t, uint64_t flow_id,
-			  const struct tuple *tuple, uint64_t until_ms)
+			  const struct tuple *tuple, uint64_t until_ms,
+			  struct share *share)
 {
 	struct flow_tombstone *tomb = tombstone_find(t, tuple);
 
@@ -380,18 +427,21 @@ static void tombstone_put(struct flow_table *t, uint64_t flow_id,
 	tomb->tuple = *tuple;
 	tomb->flow_id = flow_id;
 	tomb->until_ms = until_ms;
+	tomb->share = share;
 	if (index_add(&t->tombs, tomb)) {
 		t->counters->value[COUNTER_TOMBSTONES_FULL]++;
 		free(tomb);
 		return;
 	}
 	TAILQ_INSERT_TAIL(&t->tomb_order, tomb, entry);
+	share_force(&t->tomb_pool, share, 1);
 }
 
 static void tombstone_add(struct flow_table *t, const struct flow *f,
 			  const struct tuple *tuple, uint64_t now_ms)
 {
-	tombstone_put(t, f->id, tuple, now_ms + FLOW_TOMBSTONE_MS);
+	tombstone_put(t, f->id, tuple, now_ms + FLOW_TOMBSTONE_MS,
+		      tomb_share(f));
 	t->counters->value[COUNTER_TOMBSTONES]++;
 }
 
@@ -427,14 +477,13 @@ static void wires_settle(struct flow_table *t, struct flow *f, bool commit,
 				tombstone_free(t, tomb);
 		}
 		if (leaves) {
-			if (commit && tombstone && !w->fresh && w->proved &&
-			    is_free(t, f, &w->tuple))
+			if (commit && tombstone && !w->fresh && w->bury)
 				tombstone_add(t, f, &w->tuple, now_ms);
 			SLIST_REMOVE(&f->wires, w, flow_wire, entry);
 			wire_free(t, w);
 		} else {
 			w->fresh = false;
-			w->stale = false;
+			w->stale = w->bury = false;
 			if (commit) {
 				quiet_settle(t, w, now_ms);
 				if (w->map_next != w->mapped)
@@ -541,7 +590,7 @@ void flow_tombstone_restore(struct flow_table *t, const struct tuple *tuple,
 		return;
 	if (last && last->until_ms > until_ms)
 		until_ms = last->until_ms;
-	tombstone_put(t, 0, tuple, until_ms);
+	tombstone_put(t, 0, tuple, until_ms, NULL);
 }
 
 bool flow_tombstone_is(const struct flow_table *t, const struct tuple *tuple)

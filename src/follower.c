@@ -197,7 +197,8 @@ bool follower_is_far(const struct follower *f, uint64_t seq)
 {
 	const uint64_t seen = f ? f->floor : 0;
 
-	return seq > seen && seq - seen > MIGRATE_JUMP_MAX;
+	return seq > seen && seq - seen > MIGRATE_JUMP_MAX &&
+	       !MUTANT(jump_taken);
 }
 
 enum follower_class follower_classify(const struct follower *f, uint64_t seq)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "handover_impl.h"
@@ -44,6 +45,7 @@ static bool is_first_refusal(struct track *t, const struct migrate_action *act)
 
 	_Static_assert(REASON_MAX <= 64, "a bit for each");
 	if ((act->counter != COUNTER_MOVES_REFUSED &&
+	     act->counter != COUNTER_MOVES_UNTRIED &&
 	     act->counter != COUNTER_HOLDS_ENDED) ||
 	    t->told_refusals & bit)
 		return false;
@@ -84,11 +86,13 @@ static void note(struct track *t, const struct migrate_action *act)
 	d->counters.value[act->counter]++;
 	if (act->reason != REASON_NONE)
 		d->counters.refused[act->reason]++;
+	if (act->counter == COUNTER_MOVES_UNTRIED)
+		t->untried = act->to.addr;
 	snprintf(text, sizeof(text), "track %u move %llu at %s%s%s", t->id,
 		 (unsigned long long)act->seq, addr_format(&act->to.addr, a),
 		 act->reason != REASON_NONE ? ": " : "",
 		 act->reason != REASON_NONE ? reason_text(act->reason) : "");
-	log_write(d->log, news ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
+	assoc_log(t->assoc, news ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
 		  "%s: %s, %u flows, %s", counter_name(act->counter),
 		  t->side == FLOW_OURS ? "we" : "peer", t->group.digest.count,
 		  text);
@@ -107,13 +111,6 @@ static void note(struct track *t, const struct migrate_action *act)
 		report_flow_event(d, f, "moved", text);
 	}
 }
-
-/* What the core asks for may lead to another step; at most one does. */
-struct follow_up {
-	bool wanted, evaluate, untried;
-	enum migrate_cause cause;
-	struct locator candidate;
-};
 
 static void choose_ports(struct track *t, struct follow_up *next)
 {
@@ -139,7 +136,7 @@ static void handshakes(struct track *t, uint64_t now_ms)
 
 static int carry_out(struct track *t, const struct migrate_action *act,
 		     const struct locator *sending, struct follow_up *next,
-		     uint64_t now_ms)
+		     bool all, uint64_t now_ms)
 {
 	const struct locator *target;
 
@@ -152,7 +149,7 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 	case MIGRATE_ACCEPT_ADD:
 	case MIGRATE_RELEASE:
 	case MIGRATE_SWITCH:
-		return track_apply(t, act, false, sending, now_ms);
+		return track_apply(t, act, false, sending, all, now_ms);
 	case MIGRATE_SEND:
 		/* Before it leaves: what comes by the new locator then does
 		 * not wait for us. */
@@ -194,47 +191,67 @@ static int carry_out(struct track *t, const struct migrate_action *act,
 	return 0;
 }
 
-/* HOLD and the ACCEPT_ADD behind it in one transaction. Where the kernel takes
- * none, or refuses: one after the other, so that what can be done is. */
-static bool carry_out_both(struct track *t, const struct migrate_actions *out,
-			   unsigned int i, const struct locator *sending,
-			   uint64_t now_ms)
+/* HOLD and the ACCEPT_ADD behind it go in one transaction. Where the kernel
+ * takes none, or refuses: one after the other, so that what can be done is. */
+static bool are_both(const struct work *w)
 {
-	const struct migrate_action *act = &out->action[i];
+	const struct migrate_action *act = &w->out.action[w->i];
 
-	return i + 1 < out->n && act->type == MIGRATE_HOLD &&
-	       act[1].type == MIGRATE_ACCEPT_ADD &&
-	       !track_apply(t, &act[1], true, sending, now_ms);
+	return !w->apart && w->i + 1 < w->out.n && act->type == MIGRATE_HOLD &&
+	       act[1].type == MIGRATE_ACCEPT_ADD;
 }
 
-/* Returns how many were carried out. The messages go before the packets that
- * were held: the other end waits for them, and releases its own meanwhile. */
-static unsigned int carry_out_all(struct track *t,
-				  const struct migrate_actions *out,
-				  const struct locator *sending,
-				  struct follow_up *next, uint64_t now_ms)
+static const struct locator *sent_by(const struct track *t,
+				     const struct work *w)
 {
-	bool changed = false;
-	unsigned int i;
+	return t->side == FLOW_OURS ? &w->before.mover.sending :
+				      &w->before.follower.sending;
+}
 
-	for (i = 0; i < out->n; i++) {
-		enum migrate_action_type type = out->action[i].type;
+/* The next action, or two of them. */
+static int carry_out_next(struct track *t, struct work *w, bool all,
+			  uint64_t now_ms)
+{
+	const struct migrate_action *act = &w->out.action[w->i];
+	bool both = are_both(w);
+	int ret = both ? track_apply(t, act + 1, true, sent_by(t, w), all,
+				     now_ms) :
+			 carry_out(t, act, sent_by(t, w), &w->next, all,
+				   now_ms);
 
-		if (changed && type > MIGRATE_SEND) {
-			track_let_go(t);
-			changed = false;
-		}
-		changed = changed || (type > MIGRATE_JOURNAL &&
-				      type < MIGRATE_SEND);
-		if (carry_out_both(t, out, i, sending, now_ms))
-			i++;
-		else if (carry_out(t, &out->action[i], sending, next,
-				   now_ms) < 0)
-			break;
+	if (ret < 0 && both) {
+		w->apart = true;
+		return 0;
 	}
-	if (changed)
+	if (!ret)
+		w->i += both ? 2 : 1;
+	return ret;
+}
+
+/* False where it is not done: work.c. Then `i` tells how many were carried out.
+ * The messages go before the packets that were held: the other end waits for
+ * them, and releases its own meanwhile. */
+static bool carry_out_all(struct track *t, struct work *w, bool all,
+			  uint64_t now_ms)
+{
+	int ret = 0;
+
+	while (w->i < w->out.n && !ret) {
+		enum migrate_action_type type = w->out.action[w->i].type;
+
+		if (w->changed && type > MIGRATE_SEND) {
+			track_let_go(t);
+			w->changed = false;
+		}
+		w->changed = w->changed || (type > MIGRATE_JOURNAL &&
+					    type < MIGRATE_SEND);
+		ret = carry_out_next(t, w, all, now_ms);
+	}
+	if (ret == TRACK_MORE)
+		return false;
+	if (w->changed)
 		track_let_go(t);
-	return i;
+	return true;
 }
 
 static bool mover_rests(const struct mover *m)
@@ -286,11 +303,11 @@ static void settled(struct track *t, uint64_t now_ms)
 	assoc_touch(t->assoc);
 }
 
-/* A nonce has crossed each way, or none can be sent. */
-static void tried(struct track *t, uint64_t now_ms)
+/* MOVER_NONCE, MOVER_UNTRIED. */
+static void tried(struct track *t, enum mover_event_type type, uint64_t now_ms)
 {
 	const struct mover_event ev = {
-		.type = MOVER_NONCE,
+		.type = type,
 		.seq = t->mover.seq,
 		.random = crypto_random_u32(),
 	};
@@ -318,57 +335,140 @@ static bool is_left_in_trial(const struct track *t)
 	       t->left_seq == t->mover.seq;
 }
 
+static void end_mover_step(struct track *t, const struct work *w,
+			   uint64_t now_ms)
+{
+	const struct mover *before = &w->before.mover;
+
+	if (w->i < w->out.n)
+		mover_back(t, before, &w->out, w->i, now_ms);
+	else if (asks(&w->out))
+		wake_ask(t, now_ms);
+	keep_ends(t, &w->out);
+	if (!mover_rests(before) && mover_rests(&t->mover))
+		settled(t, now_ms);
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+	if (w->next.untried)
+		tried(t, MOVER_UNTRIED, now_ms);
+	else if (w->next.wanted)
+		situation(t, w->next.cause, &w->next.candidate, now_ms);
+	else if (w->next.evaluate)
+		evaluate(t, now_ms, true);
+}
+
+static void end_follower_step(struct track *t, const struct work *w,
+			      uint64_t now_ms)
+{
+	const struct follower *before = &w->before.follower;
+
+	/* What is held stays so until it answers once more. */
+	if (w->i < w->out.n && (w->own || w->proved))
+		t->unheard_ms = w->own && w->out.action[0].type == MIGRATE_HOLD ?
+					0 : now_ms;
+	if (w->i < w->out.n && !w->own)
+		follower_back(t, before, &w->out, w->i, now_ms);
+	keep_ends(t, &w->out);
+	if (!place_is_settled(before) && place_is_settled(&t->follower))
+		settled(t, now_ms);
+	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+}
+
+static void go_on(struct track *t, struct work *w, bool all, uint64_t now_ms)
+{
+	bool done;
+
+	t->assoc->d->steps++;
+	done = carry_out_all(t, w, all, now_ms);
+	if (!done && !work_keep(t, w))
+		done = carry_out_all(t, w, true, now_ms);
+	t->assoc->d->steps--;
+	if (!done)
+		return;
+	if (t->side == FLOW_OURS)
+		end_mover_step(t, w, now_ms);
+	else
+		end_follower_step(t, w, now_ms);
+}
+
+void handover_go_on(struct track *t, bool all, uint64_t now_ms)
+{
+	const struct wire_refuse *refusal = t->refusal;
+	struct work *w = work_take(t);
+
+	t->refusal = w->refuses ? &w->refusal : NULL;
+	go_on(t, w, all, now_ms);
+	t->refusal = refusal;
+	free(w);
+}
+
+/* What we see ourselves waits for nothing. */
+static void finish(struct track *t, uint64_t now_ms)
+{
+	while (t->work)
+		handover_go_on(t, true, now_ms);
+}
+
+/* Packets of a flow that is not held yet would be dropped: nothing else is
+ * done before all are. */
+static bool begins_hold(const struct migrate_actions *out)
+{
+	for (unsigned int i = 0; i < out->n; i++)
+		if (out->action[i].type == MIGRATE_HOLD)
+			return true;
+	return false;
+}
+
 void handover_step_mover(struct track *t, const struct mover_event *ev,
 		       uint64_t now_ms)
 {
-	struct mover before;
-	struct migrate_actions out;
-	struct follow_up next;
-	unsigned int i;
+	struct work w;
 
-	if (ev->type != MOVER_REFUSE && is_left_in_trial(t))
+	finish(t, now_ms);
+	if (ev->type != MOVER_REFUSE && is_left_in_trial(t)) {
 		leave_trial(t, now_ms);
-	before = t->mover;
-	memset(&next, 0, sizeof(next));
-	mover_step(&t->mover, ev, now_ms, &out);
-	t->assoc->d->steps++;
-	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
-	t->assoc->d->steps--;
-	if (i < out.n)
-		mover_back(t, &before, &out, i, now_ms);
-	else if (asks(&out))
-		wake_ask(t, now_ms);
-	keep_ends(t, &out);
-	if (!mover_rests(&before) && mover_rests(&t->mover))
-		settled(t, now_ms);
-	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
-	if (next.untried)
-		tried(t, now_ms);
-	else if (next.wanted)
-		situation(t, next.cause, &next.candidate, now_ms);
-	else if (next.evaluate)
-		evaluate(t, now_ms, true);
+		finish(t, now_ms);
+	}
+	memset(&w, 0, sizeof(w));
+	w.before.mover = t->mover;
+	mover_step(&t->mover, ev, now_ms, &w.out);
+	go_on(t, &w, begins_hold(&w.out), now_ms);
 }
 
 void handover_step_follower(struct track *t, const struct follower_event *ev,
 			  uint64_t now_ms)
 {
-	struct follower before = t->follower;
-	struct migrate_actions out;
-	struct follow_up next;
-	unsigned int i;
+	struct work w;
+	bool news;
 
-	memset(&next, 0, sizeof(next));
-	follower_step(&t->follower, ev, now_ms, &out);
-	t->assoc->d->steps++;
-	i = carry_out_all(t, &out, &before.sending, &next, now_ms);
-	t->assoc->d->steps--;
-	if (i < out.n)
-		follower_back(t, &before, &out, i, now_ms);
-	keep_ends(t, &out);
-	if (!place_is_settled(&before) && place_is_settled(&t->follower))
-		settled(t, now_ms);
-	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
+	finish(t, now_ms);
+	memset(&w, 0, sizeof(w));
+	w.before.follower = t->follower;
+	follower_step(&t->follower, ev, now_ms, &w.out);
+	if (t->follower.n_accepted > 1 || w.before.follower.n_accepted > 1)
+		t->others_ms = now_ms;
+	news = t->unheard_ms &&
+	       t->follower.committed != w.before.follower.committed;
+	/* Who asks for what he has proves nothing by it. */
+	w.proved = news && ev->type == FOLLOWER_PROVE;
+	if (w.proved)
+		t->unheard_ms = 0;
+	else if (news)
+		unheard_ask(t, now_ms);
+	go_on(t, &w, false, now_ms);
+}
+
+void handover_hold(struct track *t, bool hold, uint64_t now_ms)
+{
+	struct work w;
+
+	finish(t, now_ms);
+	memset(&w, 0, sizeof(w));
+	w.own = true;
+	w.before.follower = t->follower;
+	w.out.n = 1;
+	w.out.action[0].type = hold ? MIGRATE_HOLD : MIGRATE_RELEASE;
+	w.out.action[0].to = t->follower.sending;
+	go_on(t, &w, false, now_ms);
 }
 
 /* ---- local events ------------------------------------------------------ */
@@ -465,11 +565,23 @@ static void stay(struct track *t, uint64_t now_ms, bool quiet)
 	const struct addr *current = &mover_current(&t->mover)->addr;
 	const struct locator nowhere = { 0 };
 
+	if (quiet && mover_left_untried(&t->mover))
+		mover_forget_refusal(&t->mover);
 	if (!quiet || t->mover.trying || !unfit_may_try(t) ||
 	    !unfit_is_due(t, current) || !mover_may_begin(&t->mover, now_ms))
 		return;
 	unfit_tried(t, current, now_ms);
 	situation(t, MIGRATE_CAUSE_TRY, &nowhere, now_ms);
+}
+
+/* The operator has said so once; that nothing could show whether the path
+ * carries the flows is no answer. */
+static bool is_still_wished(struct track *t)
+{
+	return mover_left_untried(&t->mover) && addr_is_set(&t->wish) &&
+	       addr_equal(&t->wish, &t->untried) &&
+	       !addr_equal(&t->wish, &mover_current(&t->mover)->addr) &&
+	       source_is_allowed(t, &t->wish);
 }
 
 static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
@@ -493,6 +605,11 @@ static void evaluate(struct track *t, uint64_t now_ms, bool quiet)
 	}
 	if (quiet)
 		t->stays = REASON_NONE;
+	if (quiet && cause != MIGRATE_CAUSE_GONE && is_still_wished(t)) {
+		candidate = source_locator(t, &t->wish);
+		situation(t, MIGRATE_CAUSE_OPERATOR, &candidate, now_ms);
+		return;
+	}
 	if (cause == MIGRATE_CAUSE_REFRESH &&
 	    t->mover.state == MOVER_STEADY) {
 		stay(t, now_ms, quiet);
@@ -703,9 +820,11 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	const struct locator *target = mover_target(&t->mover);
 	struct mover_event ev;
 
+	if (t->work)
+		return;
 	if (trial_is_over(t)) {
 		unfit_forget(t, &t->mover.target.addr);
-		tried(t, now_ms);
+		tried(t, MOVER_NONCE, now_ms);
 	}
 	trial_step(t, now_ms);
 	if (now_ms >= mover_deadline_ms(&t->mover)) {
@@ -744,6 +863,8 @@ static void step_tracks(struct assoc *a, uint64_t now_ms)
 		step_ours(t, now_ms);
 	}
 	LIST_FOREACH(t, &a->tracks[FLOW_THEIRS], entry) {
+		if (t->work)
+			continue;
 		trial_step(t, now_ms);
 		if (now_ms >= follower_deadline_ms(&t->follower))
 			handover_step_follower(t, &ev, now_ms);

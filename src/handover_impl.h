@@ -1,17 +1,56 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * handover_impl: what handover, outgoing, incoming, later, source and unfit
- * share.
+ * handover_impl: what handover, outgoing, incoming, later, source, unfit and
+ * work share.
  *
- * Private to these six files.
+ * Private to these seven files.
  */
 #ifndef SACIPED_HANDOVER_IMPL_H
 #define SACIPED_HANDOVER_IMPL_H
 
 #include "daemon.h"
 
+/* What the core asks for may lead to another step; at most one does. */
+struct follow_up {
+	bool wanted, evaluate, untried;
+	enum migrate_cause cause;
+	struct locator candidate;
+};
+
+/* A step being carried out. */
+struct work {
+	TAILQ_ENTRY(work) entry;
+	struct track *track;
+	union {
+		struct mover mover;
+		struct follower follower;
+	} before;
+	struct migrate_actions out;
+	unsigned int i; /* the action that is next */
+	bool both; /* it, a HOLD, and the ACCEPT_ADD behind it are one */
+	bool apart; /* they cannot be */
+	bool own; /* not the core's */
+	bool proved; /* what was unheard goes on with it */
+	bool changed; /* flows may go on that were held */
+	struct follow_up next;
+	bool refuses;
+	struct wire_refuse refusal; /* then: of its track */
+};
+
+/* ---- work.c ------------------------------------------------------------ */
+
+/* A copy: it is gone on with in another turn. False without memory. */
+bool work_keep(struct track *t, const struct work *w);
+/* Takes it out. The caller frees it. */
+struct work *work_take(struct track *t);
+
 /* ---- handover.c -------------------------------------------------------- */
 
+/* Holds the flows of a peer's track that track_holds() says are to be, or lets
+ * them go. Where the kernel refuses, unheard_ms tells what they are. */
+void handover_hold(struct track *t, bool hold, uint64_t now_ms);
+/* Goes on with the track's work; `all`: until it is done. */
+void handover_go_on(struct track *t, bool all, uint64_t now_ms);
 /* One event into the core, its actions carried out; what they lead to
  * follows. */
 void handover_step_mover(struct track *t, const struct mover_event *ev,

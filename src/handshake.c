@@ -123,7 +123,7 @@ void handshake_complete(struct peer *p, struct session *s, uint64_t now_ms,
 	/* The first transport message, at once: it stops the FINs. */
 	if (!s->initiator) {
 		if (path && !nat)
-			path_probe(path, now_ms);
+			path_probe(path, now_ms, true);
 		else
 			session_greet(p, s, now_ms);
 	}
@@ -458,7 +458,7 @@ void handshake_init_consume(struct peer_table *t, uint64_t now_ms,
 		return;
 	}
 	if (!load_admits(t, now_ms, local, remote, p.sender_index, &m) ||
-	    attempt_crosses(t, now_ms, local, remote, m.noise))
+	    attempt_crosses(t, now_ms, local, remote, &m))
 		return;
 	half_open_begin(t, now_ms, local, remote, p.sender_index, &m);
 }
@@ -503,7 +503,7 @@ static void fin_accept(struct peer_table *t, uint64_t now_ms,
 	struct session *s;
 	struct peer *p;
 
-	p = peer_obtain(t, h->noise.remote_static);
+	p = peer_obtain(t, h->noise.remote_static, &h->remote.addr);
 	if (!p) {
 		handshake_report(t, now_ms, false, &h->local, &h->remote,
 				 h->noise.remote_static, REASON_LIMIT);

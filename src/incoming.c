@@ -134,6 +134,9 @@ static enum reason move_check(struct track *t, const struct wire_move *m)
 		return r;
 	if (!claim_digest_equal(&t->group.digest, m->count, m->digest))
 		return REASON_DIGEST;
+	/* What it has left behind goes, a minute later. */
+	if (!flow_tombstones_fit(&d->flows, &t->group))
+		return REASON_LIMIT;
 	return REASON_NONE;
 }
 
@@ -206,6 +209,20 @@ static void move_later(struct track *t, uint64_t now_ms,
 		later_keep(t, rx);
 }
 
+/* Its last one is being carried out. Of a copy nothing is owed: its answer is
+ * about to come. */
+static void move_while_busy(struct track *t, const struct peer_rx *rx)
+{
+	const struct wire_move *m = &rx->message->move;
+
+	if (!addr_equal(&rx->remote.addr, &m->to) ||
+	    follower_classify(&t->follower, m->seq) != FOLLOWER_SEQ_NEW ||
+	    (t->later && t->later->message.move.seq > m->seq))
+		return;
+	if (m->parts == 1 || move_collect(t, m))
+		later_keep(t, rx);
+}
+
 static void on_move(struct assoc *a, uint64_t now_ms,
 		    const struct peer_rx *rx)
 {
@@ -215,6 +232,10 @@ static void on_move(struct assoc *a, uint64_t now_ms,
 	struct wire_refuse taken;
 	enum follower_class class;
 
+	if (t && t->work) {
+		move_while_busy(t, rx);
+		return;
+	}
 	/* One that was relayed costs nothing: the core counts it. */
 	if (t && addr_equal(&rx->remote.addr, &m->to) &&
 	    follower_classify(&t->follower, m->seq) == FOLLOWER_SEQ_NEW) {
@@ -285,7 +306,9 @@ void incoming_step(struct assoc *a, uint64_t now_ms)
 		rx.remote = l->remote;
 		rx.newest = true;
 		rx.message = &l->message;
+		peer_table_answers(a->d->peers, true);
 		on_move(a, now_ms, &rx);
+		peer_table_answers(a->d->peers, false);
 		free(l);
 		t = LIST_FIRST(&a->tracks[FLOW_THEIRS]); /* some may be gone */
 	}
@@ -304,6 +327,8 @@ static void on_prove(struct assoc *a, uint64_t now_ms,
 		COUNT(a->d, RX_UNEXPECTED);
 		return;
 	}
+	if (t->work)
+		return; /* it comes again */
 	memset(&ev, 0, sizeof(ev));
 	ev.type = FOLLOWER_PROVE;
 	ev.seq = m->seq;
@@ -339,6 +364,8 @@ static void on_answer(struct assoc *a, uint64_t now_ms,
 		COUNT(a->d, RX_UNEXPECTED);
 		return;
 	}
+	if (t->work)
+		return; /* what it answers is repeated */
 	memset(&ev, 0, sizeof(ev));
 	ev.random = crypto_random_u32();
 	switch (m->type) {
@@ -501,6 +528,8 @@ void handover_repeat(struct assoc *a, uint64_t now_ms)
 	LIST_FOREACH(t, &a->tracks[FLOW_OURS], entry) {
 		struct mover_event ev;
 
+		if (t->work)
+			continue; /* it ends with what is to be said */
 		memset(&ev, 0, sizeof(ev));
 		ev.type = MOVER_SESSION;
 		ev.random = crypto_random_u32();

@@ -24,12 +24,30 @@ static uint64_t peer_next_ms(const struct track *t, uint64_t seq,
 	return bucket_next_ms(&t->assoc->moves, &migrate_peer, now_ms);
 }
 
+/* Of all that time may be spent on, others' moves need some. */
+static const struct bucket_kind peer_looks = {
+	.burst = PEER_LOOKS_BURST,
+	.token_ms = PEER_LOOKS_TOKEN_MS,
+};
+
+static bool needs_look(const struct track *t)
+{
+	return t->group.digest.count > TRACK_FEW;
+}
+
 /* Sockets are looked for only so often, and what nobody has looked for is not
  * known to be free. */
-static uint64_t look_next_ms(const struct track *t)
+static uint64_t look_next_ms(const struct track *t, uint64_t seq,
+			     uint64_t now_ms)
 {
-	return t->group.digest.count > TRACK_FEW ?
-		       discover_rests_ms(t->assoc->d) : 0;
+	uint64_t all_ms = discover_rests_ms(t->assoc->d), own_ms;
+
+	if (!needs_look(t))
+		return 0;
+	if (t->looked_seq == seq && t->answered_seq != seq)
+		return all_ms;
+	own_ms = bucket_next_ms(&t->assoc->looks, &peer_looks, now_ms);
+	return own_ms > all_ms ? own_ms : all_ms;
 }
 
 /* A number that was refused may be asked for again, as the answer may be lost,
@@ -46,7 +64,7 @@ bool later_may_answer(const struct track *t, const struct wire_move *m,
 				      now_ms) <= now_ms;
 	return bucket_next_ms(&t->answers, &migrate_numbers, now_ms) <=
 		       now_ms &&
-	       look_next_ms(t) <= now_ms;
+	       look_next_ms(t, m->seq, now_ms) <= now_ms;
 }
 
 bool later_look(struct track *t, const struct wire_move *m, uint64_t now_ms)
@@ -54,6 +72,8 @@ bool later_look(struct track *t, const struct wire_move *m, uint64_t now_ms)
 	if (t->looked_seq == m->seq && t->answered_seq != m->seq)
 		return false;
 	t->looked_seq = m->seq;
+	if (needs_look(t))
+		(void)bucket_take(&t->assoc->looks, &peer_looks, now_ms);
 	return bucket_take(&t->assoc->moves, &migrate_peer, now_ms);
 }
 
@@ -83,10 +103,11 @@ void later_keep(struct track *t, const struct peer_rx *rx)
 
 uint64_t later_due_ms(const struct track *t)
 {
-	uint64_t ms = look_next_ms(t), next_ms;
+	uint64_t ms, next_ms;
 
-	if (!t->later)
+	if (!t->later || t->work)
 		return UINT64_MAX;
+	ms = look_next_ms(t, t->later->message.move.seq, 0);
 	next_ms = bucket_next_ms(&t->answers, &migrate_numbers, 0);
 	if (next_ms > ms)
 		ms = next_ms;

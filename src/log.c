@@ -139,10 +139,10 @@ static struct site *find_site(struct log *log, const char *format)
 
 /* Whether the line may be written; `left_out` then tells how many of its kind
  * were not, before it. */
-static bool admit(struct log *log, const char *format, unsigned *left_out)
+static bool admit(struct log *log, const char *format, unsigned burst,
+		  uint64_t now, unsigned *left_out)
 {
 	struct site *s = find_site(log, format);
-	uint64_t now = now_ms();
 
 	*left_out = 0;
 	if (s->written == 0 || now - s->since_ms >= LOG_INTERVAL_MS) {
@@ -150,7 +150,7 @@ static bool admit(struct log *log, const char *format, unsigned *left_out)
 		s->since_ms = now;
 		s->written = s->left_out = 0;
 	}
-	if (s->written >= LOG_BURST) {
+	if (s->written >= burst) {
 		s->left_out++;
 		return false;
 	}
@@ -204,29 +204,94 @@ static void tell_lost(struct log *log)
 		log->lost = lost;
 }
 
-void log_write_va(struct log *log, enum log_level level, const char *format,
-		  va_list ap)
+static void write_text(struct log *log, enum log_level level,
+		       const char *format, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+static void write_text(struct log *log, enum log_level level,
+		       const char *format, va_list ap)
 {
 	char raw[LOG_LINE_MAX], text[LOG_LINE_MAX];
-	unsigned left_out = 0;
 	int n;
 
-	if (!log || level > log->level)
-		return;
-	if (level != LOG_LEVEL_DEBUG && !admit(log, format, &left_out))
-		return;
-	tell_lost(log);
-	if (left_out) {
-		snprintf(text, sizeof(text),
-			 "%u more like the next line were left out", left_out);
-		write_line(log, level, text);
-	}
 	n = vsnprintf(raw, sizeof(raw), format, ap);
 	if (n < 0)
 		return;
 	if ((size_t)n >= sizeof(raw))
 		n = (int)sizeof(raw) - 1;
 	write_line(log, level, log_escape(raw, (size_t)n, text, sizeof(text)));
+}
+
+static void tell_left_out(struct log *log, enum log_level level, unsigned n)
+{
+	char text[64];
+
+	tell_lost(log);
+	if (!n)
+		return;
+	snprintf(text, sizeof(text), "%u more like the next line were left out",
+		 n);
+	write_line(log, level, text);
+}
+
+void log_write_va(struct log *log, enum log_level level, const char *format,
+		  va_list ap)
+{
+	unsigned left_out = 0;
+
+	if (!log || level > log->level)
+		return;
+	if (level != LOG_LEVEL_DEBUG &&
+	    !admit(log, format, LOG_BURST, now_ms(), &left_out))
+		return;
+	tell_left_out(log, level, left_out);
+	write_text(log, level, format, ap);
+}
+
+/* What was left out of the peer's, in front of its next line. */
+static void tell_share(struct log *log, struct log_share *by, const char *name,
+		       enum log_level level)
+{
+	char raw[LOG_LINE_MAX], text[LOG_LINE_MAX];
+	int n;
+
+	if (!by->left_out)
+		return;
+	n = snprintf(raw, sizeof(raw), "%u more lines about %s were left out",
+		     by->left_out, name);
+	by->left_out = 0;
+	if (n > 0)
+		write_line(log, level,
+			   log_escape(raw, strlen(raw), text, sizeof(text)));
+}
+
+void log_write_by(struct log *log, struct log_share *by, const char *name,
+		  bool reserved, enum log_level level, const char *format, ...)
+{
+	static const struct bucket_kind lines = {
+		.burst = LOG_PEER_BURST,
+		.token_ms = LOG_PEER_TOKEN_MS,
+	};
+	uint64_t now = now_ms();
+	unsigned left_out = 0;
+	va_list ap;
+
+	if (!log || level > log->level)
+		return;
+	if (level != LOG_LEVEL_DEBUG) {
+		if (!bucket_take(&by->lines, &lines, now)) {
+			by->left_out++;
+			return;
+		}
+		if (!reserved && !admit(log, format, LOG_PEERS_BURST, now,
+					&left_out))
+			return;
+		tell_left_out(log, level, left_out);
+		tell_share(log, by, name, level);
+	}
+	va_start(ap, format);
+	write_text(log, level, format, ap);
+	va_end(ap);
 }
 
 void log_write(struct log *log, enum log_level level, const char *format, ...)

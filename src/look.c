@@ -36,6 +36,7 @@ static void look(struct daemon *d, uint64_t now_ms)
 		l->again_ms = now_ms + (AGAIN_MS << l->n++);
 	unfit_look(d, now_ms);
 	handover_evaluate(d, now_ms, true);
+	unheard_ask_all(d, now_ms);
 }
 
 /* Each look asks for the route of every track. Where events never end that is

@@ -9,6 +9,7 @@
 #define SACIPED_MIGRATE_PARTS_H
 
 #include "migrate.h"
+#include "mutant.h"
 
 /* Adds an action of that type, zeroed, behind those of its type and before
  * those of later ones. The pointer is good until the next addition. */
@@ -31,16 +32,5 @@ bool challenge_is_set(const uint8_t challenge[MIGRATE_CHALLENGE_SIZE]);
 
 /* How long packets of the past may still come: max(3 PTO, 2 s). */
 uint64_t migrate_drain_ms(const struct rtt *r);
-
-/*
- * Deliberate faults for tests/sim, which must notice each of them. In every
- * other build MUTANT() is false and the fault is not compiled in.
- */
-#ifdef MIGRATE_MUTANTS
-#include "migrate_mutants.h"
-#define MUTANT(name) (migrate_mutant == MUTANT_##name)
-#else
-#define MUTANT(name) false
-#endif
 
 #endif

@@ -159,6 +159,33 @@ static void send_first(struct mover *m, uint32_t random, uint64_t now,
 	schedule(m, random, now);
 }
 
+static bool is_known_gone(const struct mover *m, const struct addr *a)
+{
+	return (!m->sending_up && addr_equal(a, &m->sending.addr)) ||
+	       (!m->current_up && addr_equal(a, &m->current.addr)) ||
+	       (asking(m) && !m->target_up && addr_equal(a, &m->target.addr));
+}
+
+/* Where all must stay, as the peer may have committed any of them: at an address
+ * that is not ours nothing comes anyhow. MIGRATE_ACCEPTED_MAX where none is. */
+static unsigned int oldest_gone(const struct mover *m)
+{
+	unsigned int oldest = MIGRATE_ACCEPTED_MAX;
+	const struct accepted *a;
+
+	for (unsigned int i = 0; i < m->n_accepted; i++) {
+		a = &m->accepted[i];
+		if (!is_known_gone(m, &a->locator.addr) ||
+		    locator_equal(&a->locator, &m->current) ||
+		    locator_equal(&a->locator, &m->sending))
+			continue;
+		if (oldest == MIGRATE_ACCEPTED_MAX ||
+		    a->proved_seq < m->accepted[oldest].proved_seq)
+			oldest = i;
+	}
+	return oldest;
+}
+
 /* Makes `l` accepted. False where the list is full of locators that must
  * stay: then nothing has changed. */
 static bool accept_locator(struct mover *m, const struct locator *l,
@@ -179,6 +206,8 @@ static bool accept_locator(struct mover *m, const struct locator *l,
 			     m->accepted[i].until_ms <
 				     m->accepted[oldest].until_ms))
 				oldest = i;
+		if (oldest == MIGRATE_ACCEPTED_MAX)
+			oldest = oldest_gone(m);
 		if (oldest == MIGRATE_ACCEPTED_MAX)
 			return false;
 		actions_add(out, MIGRATE_ACCEPT_DEL)->to =
@@ -224,6 +253,7 @@ static bool begin(struct mover *m, const struct locator *where, bool fresh,
 	m->refused = false;
 	m->trying = false;
 	m->again = false;
+	m->answer_ms = 0;
 	m->from_gone = !m->current_up || !m->sending_up;
 	m->declared_gone = m->declared_gone || m->from_gone;
 	m->repeats = 0;
@@ -256,11 +286,24 @@ static void drain(struct mover *m, uint64_t upto_seq, uint64_t now)
 	}
 }
 
-/* For how long a nonce is waited for. */
+/* How long MOVE took to be answered says something about the path where it was
+ * repeated, too. */
+static void note_answer(struct mover *m, uint64_t now)
+{
+	const uint64_t took = now - m->sent_ms;
+
+	m->answer_ms = took < MIGRATE_PTO_MAX_MS ? (uint32_t)took :
+						   MIGRATE_PTO_MAX_MS;
+}
+
+/* For how long a nonce is waited for: by a path that is slower than those
+ * before, the answer to MOVE was repeated for, and no PTO knows of it. */
 static uint32_t trial_ms(const struct mover *m)
 {
-	const uint32_t most = 2 * rtt_pto_ms(&m->rtt);
+	uint32_t most = 2 * rtt_pto_ms(&m->rtt);
 
+	if (most < 2 * m->answer_ms)
+		most = 2 * m->answer_ms;
 	return most > MIGRATE_TRY_MIN_MS ? most : MIGRATE_TRY_MIN_MS;
 }
 
@@ -275,10 +318,21 @@ static void send_nonce(struct mover *m, uint64_t now,
 		       struct migrate_actions *out)
 {
 	struct migrate_action *a = actions_add(out, MIGRATE_TRY);
+	const uint32_t every = (rtt_pto_ms(&m->rtt) + TRY_EVERY_MS) / 2;
+	const uint32_t least = trial_ms(m) /
+			       MIGRATE_ACCEPT_REPEATS_MAX; /* all P answers */
 
 	a->seq = m->seq;
 	a->to = m->target;
-	m->try_ms = now + (rtt_pto_ms(&m->rtt) + TRY_EVERY_MS) / 2;
+	m->try_ms = now + (every > least ? every : least);
+}
+
+void mover_extend_trial(struct mover *m, uint64_t now)
+{
+	const uint64_t end_ms = now + trial_ms(m);
+
+	if (m->trying && m->try_end_ms < end_ms)
+		m->try_end_ms = end_ms;
 }
 
 /* The challenge, which the nonces are made with, is known. */
@@ -297,6 +351,8 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 
 	if (m->repeats == 0)
 		rtt_add_sample(&m->rtt, now - m->sent_ms);
+	if (m->again)
+		note_answer(m, now);
 	actions_journal(out);
 	drain(m, m->seq, now);
 	m->current = m->target;
@@ -308,7 +364,11 @@ static void commit(struct mover *m, uint64_t now, struct migrate_actions *out)
 	m->state = MOVER_STEADY;
 	if (m->trying)
 		m->try_end_ms = now + trial_ms(m);
-	refusals_forget(&m->refusals);
+	if (moved || m->refusals.why != REASON_PATH_UNTRIED)
+		refusals_forget(&m->refusals);
+	else /* back from there */
+		m->evaluate_ms = m->refusals.until_ms > now ?
+					 m->refusals.until_ms : now;
 	if (m->current_up) {
 		outbound(m, &m->current, out);
 	} else {
@@ -440,9 +500,43 @@ static void on_nonce(struct mover *m, const struct mover_event *ev,
 		switch_over(m, ev->random, now, out);
 }
 
-/* No nonce has come. What P has accepted is taken back (I6). Where the flows
- * have gone to N all the same, because O is gone, another source may do
- * better. */
+/* What P has accepted is taken back (I6). */
+static void go_back(struct mover *m, uint32_t random, uint64_t now,
+		    struct migrate_actions *out)
+{
+	if (mover_was_refused(m, &m->current.addr))
+		rest(m, now, out);
+	else
+		begin(m, &m->current, true, random, now, out);
+}
+
+/* Nothing was learnt of N, good or bad: the flows stay, and it is asked for
+ * again after a pause. */
+static void leave_untried(struct mover *m, uint32_t random, uint64_t now,
+			  struct migrate_actions *out)
+{
+	m->refusals.why = REASON_PATH_UNTRIED;
+	actions_note(out, COUNTER_MOVES_UNTRIED, REASON_PATH_UNTRIED, m->seq,
+		     &m->target);
+	go_back(m, random, now, out);
+	if (m->state == MOVER_ASKED) /* the pause counts from now on */
+		refusals_pause(&m->refusals, now);
+}
+
+static void on_untried(struct mover *m, const struct mover_event *ev,
+		       uint64_t now, struct migrate_actions *out)
+{
+	if (!m->trying || ev->seq != m->seq || !tries_first(m) ||
+	    !may_stay(m) || MUTANT(untried_taken)) {
+		on_nonce(m, ev, now, out); /* as good as it gets */
+		return;
+	}
+	m->trying = false;
+	leave_untried(m, ev->random, now, out);
+}
+
+/* No nonce has come. Where the flows have gone to N all the same, because O is
+ * gone, another source may do better. */
 static void give_up_trial(struct mover *m, uint32_t random, uint64_t now,
 			  struct migrate_actions *out)
 {
@@ -455,12 +549,12 @@ static void give_up_trial(struct mover *m, uint32_t random, uint64_t now,
 	}
 	actions_note(out, COUNTER_MOVES_BLOCKED, REASON_PATH_BLOCKED, m->seq,
 		     &m->target);
+	if (m->refusals.why == REASON_PATH_UNTRIED)
+		m->refusals.why = REASON_NONE; /* by now it was tried */
 	if (!first)
 		actions_add(out, MIGRATE_NEXT_CANDIDATE);
-	else if (mover_was_refused(m, &m->current.addr))
-		rest(m, now, out);
 	else
-		begin(m, &m->current, true, random, now, out);
+		go_back(m, random, now, out);
 }
 
 /* -------------------------------------------------------------- events */
@@ -572,15 +666,25 @@ static void situation_asking(struct mover *m, enum migrate_cause cause,
 	begin(m, want, fresh, random, now, out);
 }
 
+/* After a move that could wait and came to nothing. */
+static bool is_paused(const struct mover *m, enum migrate_cause cause)
+{
+	return (cause == MIGRATE_CAUSE_DEPRECATED ||
+		cause == MIGRATE_CAUSE_BETTER_ROUTE) &&
+	       m->refusals.why == REASON_PATH_UNTRIED && m->refusals.until_ms;
+}
+
 /* What the peer refused in this round waits for the next one, whatever else
  * is new here; but not for the operator. */
 static bool is_held_back(const struct mover *m,
 			 const struct locator *candidate,
 			 enum migrate_cause cause)
 {
-	return cause != MIGRATE_CAUSE_OPERATOR &&
-	       cause != MIGRATE_CAUSE_PORTS && cause != MIGRATE_CAUSE_RETRY &&
-	       mover_was_refused(m, &candidate->addr);
+	return is_paused(m, cause) ||
+	       (cause != MIGRATE_CAUSE_OPERATOR &&
+		cause != MIGRATE_CAUSE_PORTS &&
+		cause != MIGRATE_CAUSE_RETRY &&
+		mover_was_refused(m, &candidate->addr));
 }
 
 static void on_situation(struct mover *m, const struct mover_event *ev,
@@ -622,6 +726,8 @@ static void on_situation(struct mover *m, const struct mover_event *ev,
 static void on_accept(struct mover *m, const struct mover_event *ev,
 		      uint64_t now, struct migrate_actions *out)
 {
+	bool other;
+
 	if (!asking(m) || m->unsent ||
 	    (ev->seq != m->seq && !MUTANT(seq_ignored))) {
 		actions_note(out, COUNTER_RX_STALE, REASON_NONE, ev->seq,
@@ -649,16 +755,21 @@ static void on_accept(struct mover *m, const struct mover_event *ev,
 	m->refused = false; /* not for ever */
 	if (m->repeats == 0)
 		rtt_add_sample(&m->rtt, now - m->sent_ms);
+	note_answer(m, now);
 	/* Where it is said to be already, and it wants a proof? */
 	if (certain(m) && locator_equal(&m->target, &m->current))
 		m->peer_lost = true;
 	/* Other ports at the same address are no other path. */
-	if (ev->pilot && !addr_equal(&m->target.addr, &m->current.addr))
+	other = !addr_equal(&m->target.addr, &m->current.addr);
+	if (ev->pilot && other)
 		begin_trial(m, now, out);
-	if (!may_stay(m) || !m->trying || MUTANT(try_skipped))
+	if (!may_stay(m) || !other || MUTANT(try_skipped) ||
+	    (!m->trying && MUTANT(untried_taken)))
 		switch_over(m, ev->random, now, out);
-	else
+	else if (m->trying)
 		schedule(m, ev->random, now);
+	else
+		leave_untried(m, ev->random, now, out);
 }
 
 /* Not the target, then: what we send from, the next source, or a pause. */
@@ -794,6 +905,13 @@ static void give_up(struct mover *m, uint32_t random, uint64_t now,
 		actions_add(out, MIGRATE_NEXT_CANDIDATE);
 }
 
+/* Of what is asked, not of a move that came to nothing before. */
+static bool is_refused(const struct mover *m)
+{
+	return m->refusals.why != REASON_NONE &&
+	       m->refusals.why != REASON_PATH_UNTRIED;
+}
+
 /* What is held because the peer said that it has lost its memory. One that has
  * answered since, and still does not know the flows, will not for longer. */
 static uint64_t doubt_ends_ms(const struct mover *m)
@@ -802,8 +920,8 @@ static uint64_t doubt_ends_ms(const struct mover *m)
 	    !locator_equal(&m->sending, &m->current) ||
 	    m->state == MOVER_SWITCHED || MUTANT(doubt_never_ends))
 		return MIGRATE_NEVER;
-	return m->hold_since_ms + (m->refusals.why == REASON_NONE ?
-					   MIGRATE_LEASE_MS : MIGRATE_LOST_MS);
+	return m->hold_since_ms + (is_refused(m) ? MIGRATE_LOST_MS :
+						   MIGRATE_LEASE_MS);
 }
 
 /* The last word that it has proved counts. What is asked is asked on. */
@@ -901,7 +1019,9 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		on_sync(m, ev, now_ms, out);
 		break;
 	case MOVER_SESSION:
-		if (!asking(m) || m->refused || m->unsent)
+		/* The peer makes as many sessions as it likes. */
+		if (!asking(m) || m->refused || m->unsent ||
+		    !bucket_take_spare(&m->numbers, &migrate_numbers, now_ms))
 			break;
 		m->repeats++;
 		m->backoff_ms = rtt_pto_ms(&m->rtt);
@@ -910,6 +1030,9 @@ void mover_step(struct mover *m, const struct mover_event *ev, uint64_t now_ms,
 		break;
 	case MOVER_NONCE:
 		on_nonce(m, ev, now_ms, out);
+		break;
+	case MOVER_UNTRIED:
+		on_untried(m, ev, now_ms, out);
 		break;
 	case MOVER_EVENTS:
 		break;
@@ -1024,8 +1147,15 @@ bool mover_was_refused(const struct mover *m, const struct addr *a)
 
 void mover_forget_refusal(struct mover *m)
 {
-	if (m->state == MOVER_STEADY && !m->refusals.n)
+	if (m->state == MOVER_STEADY && !m->refusals.n &&
+	    !m->refusals.until_ms)
 		m->refusals.why = REASON_NONE;
+}
+
+bool mover_left_untried(const struct mover *m)
+{
+	return m->state == MOVER_STEADY && !m->refusals.until_ms &&
+	       m->refusals.why == REASON_PATH_UNTRIED;
 }
 
 bool mover_may_begin(const struct mover *m, uint64_t now_ms)

@@ -45,6 +45,11 @@ struct wait {
 	bool torn;
 };
 
+bool netlink_has_message(const struct nlmsghdr *nlh, int left)
+{
+	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+}
+
 int netlink_fd(const struct netlink *nl)
 {
 	return nl->fd;
@@ -258,7 +263,8 @@ static void take_answers(struct wait *w, size_t bytes)
 	const struct nlmsghdr *nlh = (const void *)w->nl->buffer;
 	int left = (int)bytes;
 
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	for (; netlink_has_message(nlh, left);
+	     nlh = mnl_nlmsg_next(nlh, &left)) {
 		if (w->seq && nlh->nlmsg_seq != w->seq)
 			continue;
 		if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)
@@ -408,7 +414,8 @@ static int take_events(struct netlink *nl, size_t bytes, netlink_callback *cb,
 	const struct nlmsghdr *nlh = (const void *)nl->buffer;
 	int left = (int)bytes;
 
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	for (; netlink_has_message(nlh, left);
+	     nlh = mnl_nlmsg_next(nlh, &left)) {
 		int err;
 
 		if (nlh->nlmsg_type < NLMSG_MIN_TYPE)

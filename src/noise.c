@@ -342,16 +342,15 @@ out:
 enum noise_result noise_split(struct noise_handshake *hs,
 			      struct noise_keys *keys)
 {
-	uint8_t out[3][CRYPTO_HASH_SIZE];
+	uint8_t out[2][CRYPTO_HASH_SIZE];
 	bool initiator = hs->initiator;
 
 	if (hs->stage != NOISE_FIN_DONE)
 		return NOISE_ORDER;
 	memset(keys, 0, sizeof *keys);
-	crypto_hkdf(hs->chaining_key, NULL, 0, out[0], out[1], out[2]);
+	crypto_hkdf(hs->chaining_key, NULL, 0, out[0], out[1], NULL);
 	memcpy(keys->send, out[initiator ? 0 : 1], CRYPTO_KEY_SIZE);
 	memcpy(keys->receive, out[initiator ? 1 : 0], CRYPTO_KEY_SIZE);
-	memcpy(keys->proof, out[2], CRYPTO_KEY_SIZE);
 	memcpy(keys->hash, hs->hash, sizeof keys->hash);
 	memcpy(keys->remote_static, hs->remote_static, CRYPTO_KEY_SIZE);
 	crypto_wipe(out, sizeof out);

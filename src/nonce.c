@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * nonce: a packet on a flow that shows that its path carries the flow. See
- * nonce.h.
+ * nonce: a packet on a flow that shows who is at its other end, or that its path
+ * carries the flow. See nonce.h.
  */
 #include "nonce.h"
 
@@ -10,6 +10,7 @@
 
 #include "crypto.h"
 #include "csum.h"
+#include "mutant.h"
 #include "pkt.h"
 
 enum {
@@ -59,10 +60,11 @@ static uint32_t get_be32(const uint8_t *p)
 }
 
 void nonce_mac(const uint8_t key[NONCE_KEY_SIZE],
-	       const struct nonce_about *about, uint8_t mac[NONCE_MAC_SIZE])
+	       const struct nonce_about *about, const struct nonce_numbers *n,
+	       uint8_t mac[NONCE_MAC_SIZE])
 {
 	static const char label[] = "sacip nonce";
-	uint8_t fields[1 + 4 + 8 + 8];
+	uint8_t fields[1 + 4 + 8 + 8 + 4 * 4];
 	const struct crypto_part parts[] = {
 		{ label, sizeof(label) - 1 },
 		{ fields, sizeof(fields) },
@@ -72,7 +74,44 @@ void nonce_mac(const uint8_t key[NONCE_KEY_SIZE],
 	put_be32(fields + 1, about->track);
 	put_be64(fields + 5, about->seq);
 	put_be64(fields + 13, about->flow_id);
+	put_be32(fields + 21, n->seq);
+	put_be32(fields + 25, n->ack);
+	put_be32(fields + 29, n->stamped ? n->tsval : 0);
+	put_be32(fields + 33, n->stamped ? n->tsecr : 0);
 	crypto_blake2b(mac, NONCE_MAC_SIZE, key, NONCE_KEY_SIZE, parts, 2);
+}
+
+static void hash(const char *label, size_t label_len,
+		 const struct nonce_ends *ends,
+		 const uint8_t fresh[NONCE_MAC_SIZE], uint8_t *to, size_t len)
+{
+	const size_t key_len = MUTANT(keys_unbound) ? 0 : CRYPTO_KEY_SIZE;
+	const struct crypto_part parts[] = {
+		{ label, label_len },
+		{ ends->offers, key_len },
+		{ ends->answers, key_len },
+		{ fresh, NONCE_MAC_SIZE },
+	};
+
+	crypto_blake2b(to, len, NULL, 0, parts,
+		       sizeof(parts) / sizeof(*parts));
+}
+
+void nonce_tag(const struct nonce_ends *ends,
+	       const uint8_t fresh[NONCE_MAC_SIZE], uint8_t tag[NONCE_MAC_SIZE])
+{
+	static const char label[] = "sacip tag";
+
+	hash(label, sizeof(label) - 1, ends, fresh, tag, NONCE_MAC_SIZE);
+}
+
+void nonce_answer(const struct nonce_ends *ends,
+		  const uint8_t fresh[NONCE_MAC_SIZE],
+		  uint8_t to[NONCE_ANSWER_SIZE])
+{
+	static const char label[] = "sacip answer";
+
+	hash(label, sizeof(label) - 1, ends, fresh, to, NONCE_ANSWER_SIZE);
 }
 
 /* The options' length; 4 divides it. */
@@ -179,4 +218,13 @@ void nonce_read_numbers(const uint8_t *tcp, size_t header,
 	n->stamped = true;
 	n->tsval = get_be32(tcp + at + 2);
 	n->tsecr = get_be32(tcp + at + 6);
+}
+
+void nonce_numbers_in(const struct pkt *p, const uint8_t *buf,
+		      struct nonce_numbers *n)
+{
+	memset(n, 0, sizeof(*n));
+	if (p->proto == IPPROTO_TCP)
+		nonce_read_numbers(buf + p->l4_off,
+				   p->payload_off - p->l4_off, n);
 }

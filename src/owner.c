@@ -3,8 +3,9 @@
  * owner: what ownership (claim) asks of the daemon.
  *
  * Owns the answers: which path to a peer is good, which flow a tuple is, what
- * is translated on the way, who may see copies of its packets; and what
- * follows once a flow is confirmed or lost. Never sends by itself.
+ * is translated on the way, who may see copies of its packets, by which tuple a
+ * nonce goes; and what follows once a flow is confirmed or lost. Never sends by
+ * itself.
  */
 #include "daemon.h"
 
@@ -24,11 +25,6 @@ static void on_random(void *arg, void *to, size_t len)
 static uint32_t on_pto_ms(void *arg)
 {
 	return assoc_pto_ms(arg);
-}
-
-static const uint8_t *on_proof_key(void *arg)
-{
-	return peer_proof_key(((struct assoc *)arg)->peer);
 }
 
 static enum reason on_lookup(void *arg, uint64_t now_ms,
@@ -63,17 +59,6 @@ static enum reason on_lookup(void *arg, uint64_t now_ms,
 	return REASON_NONE;
 }
 
-static bool on_met(void *arg, const struct addr *remote)
-{
-	const struct assoc *a = arg;
-	struct addr at[PEER_PIN_ADDRS_MAX];
-
-	for (unsigned int n = peer_pin_addrs(a->peer, at); n > 0; n--)
-		if (addr_equal(&at[n - 1], remote))
-			return true;
-	return false;
-}
-
 /* Would our own host translate what leaves for this flow? */
 static bool is_translated_here(struct daemon *d, const struct flow *f,
 			       uint64_t now_ms)
@@ -102,6 +87,11 @@ static bool is_met_at(const struct assoc *a, const struct addr *remote,
 	uint64_t ms = peer_remote_validated_ms(a->peer, remote);
 
 	return ms && now_ms - ms < CLAIM_FRESH_MS;
+}
+
+static bool on_met(void *arg, uint64_t now_ms, const struct addr *remote)
+{
+	return is_met_at(arg, remote, now_ms);
 }
 
 /* A flow that is moved or held may be one whose peer has forgotten that, and is
@@ -171,12 +161,18 @@ static int on_watch(void *arg, struct claim *c, bool on, void **copies)
 
 	if (!on) {
 		tap_close(*copies);
+		share_give(&a->d->tap_pool, &a->taps, 1);
 		return 0;
 	}
+	/* Each may be between two addresses of its own. */
+	if (share_take(&a->d->tap_pool, &a->taps, 1) != SHARE_TAKEN)
+		return -ENOSPC;
 	err = tap_open(a->d->taps, &tap, wire.proto, &wire.local.addr,
 		       &wire.remote.addr);
 	if (!err)
 		*copies = tap;
+	else
+		share_give(&a->d->tap_pool, &a->taps, 1);
 	return err;
 }
 
@@ -187,6 +183,54 @@ static void on_poke(void *arg, struct claim *c, bool first)
 	if (first)
 		wake_unheard(flow_of_claim(c));
 	wake_poke(a->d, flow_of_claim(c));
+}
+
+static int on_expect(void *arg, uint64_t now_ms, struct claim *const *c,
+		     unsigned int n)
+{
+	return divert_take_nonces(((struct assoc *)arg)->d, now_ms, c, n);
+}
+
+/* Where the peer may be: who has lost its memory is at home. Both are tried,
+ * the more likely one first. */
+static bool pick_tuple(struct assoc *a, const struct flow *f,
+		       unsigned int attempt, uint64_t now_ms, struct tuple *at)
+{
+	const struct tuple wire = flow_wire_tuple(f);
+	bool there = !f->hold && is_met_at(a, &wire.remote.addr, now_ms);
+	bool home = !tuple_equal(&wire, &f->identity) &&
+		    track_home_met(a, f, now_ms);
+
+	*at = home && (!there || attempt % 2) ? f->identity : wire;
+	return home || is_met_at(a, &wire.remote.addr, now_ms);
+}
+
+static int on_emit(void *arg, uint64_t now_ms, struct claim *c,
+		   const struct tuple *at, unsigned int attempt,
+		   const struct nonce_numbers *n,
+		   const uint8_t nonce[WIRE_NONCE_SIZE])
+{
+	struct assoc *a = arg;
+	const struct flow *f = flow_of_claim(c);
+	uint8_t packet[NONCE_PACKET_MAX];
+	struct tuple by;
+	int ret;
+
+	if (at) {
+		by = *at;
+		if (!is_met_at(a, &by.remote.addr, now_ms))
+			return -EACCES;
+	} else if (!pick_tuple(a, f, attempt, now_ms, &by)) {
+		return -EACCES;
+	}
+	ret = nonce_build(&by, n, nonce, packet, sizeof(packet));
+	return ret < 0 ? ret : tap_send(a->d->injector, packet, (size_t)ret,
+					f->mark);
+}
+
+static void on_touch(void *arg)
+{
+	assoc_touch(arg);
 }
 
 static void on_place(void *arg, struct claim *c, struct wire_place *own)
@@ -265,12 +309,14 @@ const struct claim_ops owner_claim_ops = {
 	.send = on_send,
 	.random = on_random,
 	.pto_ms = on_pto_ms,
-	.proof_key = on_proof_key,
 	.lookup = on_lookup,
 	.met = on_met,
 	.path = on_path,
 	.watch = on_watch,
 	.poke = on_poke,
+	.expect = on_expect,
+	.emit = on_emit,
+	.touch = on_touch,
 	.place = on_place,
 	.judge = on_judge,
 	.confirmed = on_confirmed,

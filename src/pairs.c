@@ -134,18 +134,20 @@ uint64_t pairs_deadline_ms(const struct daemon *d)
 void pairs_step(struct daemon *d, uint64_t now_ms)
 {
 	struct pair_use *p = TAILQ_FIRST(&d->pairs.lingering);
+	unsigned int n = 0;
 
 	if (!p || p->until_ms > now_ms)
 		return;
 	steer_begin(d->steer);
-	for (; p && p->until_ms <= now_ms; p = TAILQ_NEXT(p, in_lingering))
+	for (; p && p->until_ms <= now_ms && n < TRACK_PART;
+	     p = TAILQ_NEXT(p, in_lingering), n++)
 		steer_del_pair(d->steer, &p->key.local, &p->key.remote);
 	if (steer_commit(d->steer)) {
 		/* It costs time only. */
 		COUNT(d, NFT_ERRORS);
 	}
-	while ((p = TAILQ_FIRST(&d->pairs.lingering)) &&
-	       p->until_ms <= now_ms) {
+	while (n--) {
+		p = TAILQ_FIRST(&d->pairs.lingering);
 		TAILQ_REMOVE(&d->pairs.lingering, p, in_lingering);
 		put(d, p);
 	}

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mutant.h"
 #include "peer_impl.h"
 
 /* Less than the clock can tell, but known. */
@@ -97,7 +98,7 @@ bool remote_is_valid(const struct peer *p, uint64_t now_ms,
 {
 	uint64_t ms = peer_remote_validated_ms(p, remote);
 
-	return ms && now_ms - ms < PEER_VALID_MS;
+	return ms && (now_ms - ms < PEER_VALID_MS || MUTANT(always_valid));
 }
 
 /* Whether it may be spoken to unasked: it is configured, is where a flow goes,
@@ -134,9 +135,9 @@ enum standing path_standing(const struct peer *p, uint64_t now_ms,
 {
 	if (remote_is_valid(p, now_ms, remote))
 		return STANDING_VALID;
-	if (is_own(p->table, type) && is_familiar(p, local, remote))
-		return STANDING_OWN;
-	return STANDING_OWED;
+	if (!is_own(p->table, type) || !is_familiar(p, local, remote))
+		return STANDING_OWED;
+	return p->table->answering ? STANDING_ASKED : STANDING_OWN;
 }
 
 size_t peer_send_limit(const struct peer *p, uint64_t now_ms,
@@ -149,6 +150,7 @@ size_t peer_send_limit(const struct peer *p, uint64_t now_ms,
 	case STANDING_VALID:
 		return WIRE_PAYLOAD_MAX;
 	case STANDING_OWN:
+	case STANDING_ASKED:
 		return PEER_OWN_SIZE;
 	default:
 		return account_room(p->table, now_ms, remote);
@@ -244,8 +246,11 @@ static void probe_send(struct path *path, uint64_t now_ms)
 {
 	struct session *s = path->peer->session[0];
 	struct wire_message m;
+	enum standing as = path_standing(path->peer, now_ms, &path->local.addr,
+					 &path->remote.addr, WIRE_PROBE);
 	uint64_t wait_ms =
 		(uint64_t)path_pto_ms(path->peer, path) << path->tries;
+	int ret;
 
 	if (wait_ms > PEER_PTO_BACKOFF_MAX_MS)
 		wait_ms = PEER_PTO_BACKOFF_MAX_MS;
@@ -256,13 +261,15 @@ static void probe_send(struct path *path, uint64_t now_ms)
 	memset(&m, 0, sizeof(m));
 	m.type = WIRE_PROBE;
 	memcpy(m.probe.token, path->token, sizeof(m.probe.token));
-	session_send(s, now_ms,
-		     path_standing(path->peer, now_ms, &path->local.addr,
-				   &path->remote.addr, WIRE_PROBE),
-		     &path->local, &path->remote, &m, 0);
+	if (as == STANDING_OWN && path->asked)
+		as = STANDING_ASKED;
+	/* What we are not allowed to ask, by our account or a filter of our own,
+	 * is missed all the same: flow packets may go there nevertheless. */
+	ret = session_send(s, now_ms, as, &path->local, &path->remote, &m, 0);
+	path->is_put |= !ret || ret == -EACCES || ret == -EPERM;
 }
 
-int path_probe(struct path *path, uint64_t now_ms)
+int path_probe(struct path *path, uint64_t now_ms, bool asked)
 {
 	struct peer_table *t = path->peer->table;
 	bool again = path->is_probing;
@@ -274,25 +281,14 @@ int path_probe(struct path *path, uint64_t now_ms)
 	if (!again) {
 		t->ops.random(t->arg, path->token, sizeof(path->token));
 		path->is_probing = true;
+		path->is_put = false;
 		t->n_probing++;
 		TAILQ_INSERT_TAIL(&t->probing, path, probing);
 	}
+	path->asked = asked;
 	path->tries = 0;
 	probe_send(path, now_ms);
 	return again ? -EALREADY : 0;
-}
-
-void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
-	      const struct addr *remote)
-{
-	const struct path *path = path_find(p, local, remote);
-
-	if (path && (path->is_probing || path->nat))
-		return;
-	if (peer_send_limit(p, now_ms, local, remote, WIRE_PROBE) <
-	    PROBE_SIZE)
-		return;
-	(void)peer_validate_path(p, now_ms, local, remote);
 }
 
 void path_probe_acked(struct peer *p, uint64_t now_ms,
@@ -304,7 +300,8 @@ void path_probe_acked(struct peer *p, uint64_t now_ms,
 
 	if (!path || !path->is_probing ||
 	    token[TOKEN_INDEX] >= PEER_PROBE_TRIES ||
-	    !crypto_equal(token + 1, path->token + 1, WIRE_PROBE_SIZE - 1)) {
+	    (!crypto_equal(token + 1, path->token + 1, WIRE_PROBE_SIZE - 1) &&
+	     !MUTANT(token_unchecked))) {
 		table_count(p->table, COUNTER_RX_UNEXPECTED);
 		return;
 	}
@@ -329,16 +326,18 @@ void path_step(struct peer_table *t, uint64_t now_ms)
 			probe_send(path, now_ms);
 			path = TAILQ_NEXT(path, probing);
 		} else {
+			/* Where no copy got out nobody was asked. */
 			path_stop_probing(path);
-			path_report(path, now_ms, false);
+			if (path->is_put)
+				path_report(path, now_ms, false);
 			/* The event may have changed the list. */
 			path = TAILQ_FIRST(&t->probing);
 		}
 	}
 }
 
-int peer_validate_path(struct peer *p, uint64_t now_ms,
-		       const struct addr *local, const struct addr *remote)
+static int validate(struct peer *p, uint64_t now_ms, const struct addr *local,
+		    const struct addr *remote, bool asked)
 {
 	struct endpoint from = { .addr = *local, .port = p->table->port };
 	struct endpoint to = { .addr = *remote, .port = p->port };
@@ -363,7 +362,29 @@ int peer_validate_path(struct peer *p, uint64_t now_ms,
 			return -ENOMEM;
 		path->heard_ms = now_ms;
 	}
-	return path_probe(path, now_ms);
+	return path_probe(path, now_ms, asked);
+}
+
+int peer_validate_path(struct peer *p, uint64_t now_ms,
+		       const struct addr *local, const struct addr *remote)
+{
+	return validate(p, now_ms, local, remote, true);
+}
+
+void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
+	      const struct addr *remote)
+{
+	struct path *path = path_find(p, local, remote);
+	bool asked = p->table->answering;
+
+	if (path && path->is_probing)
+		path->asked = path->asked && asked;
+	if (path && (path->is_probing || path->nat))
+		return;
+	if (peer_send_limit(p, now_ms, local, remote, WIRE_PROBE) <
+	    PROBE_SIZE)
+		return;
+	(void)validate(p, now_ms, local, remote, asked);
 }
 
 void peer_path_proved(struct peer *p, uint64_t now_ms,

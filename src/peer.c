@@ -93,14 +93,33 @@ static void peer_free(struct peer *p)
 	free(p);
 }
 
+/* Where it was last. */
+static bool is_of_source(const struct peer *p, const struct addr *source)
+{
+	return p->n_pin && addr_same_source(&p->pin[0].addr, source);
+}
+
+static uint32_t count_of_source(const struct peer_table *t,
+				const struct addr *source)
+{
+	const struct peer *p;
+	uint32_t n = 0;
+
+	for (p = t->peers; p; p = p->hh.next)
+		n += !p->configured && is_of_source(p, source);
+	return n;
+}
+
 /* Who goes when the table is full: never one with flows or a configured
- * key; first those that have no session, longest silent first. */
-static struct peer *peer_victim(const struct peer_table *t)
+ * key; first those that have no session, longest silent first. With
+ * `source`: one of those that were there last. */
+static struct peer *peer_victim(const struct peer_table *t,
+				const struct addr *source)
 {
 	struct peer *p, *with_session = NULL;
 
 	TAILQ_FOREACH(p, &t->idle, idle) {
-		if (p->configured)
+		if (p->configured || (source && !is_of_source(p, source)))
 			continue;
 		if (!p->session[0])
 			return p;
@@ -116,19 +135,44 @@ bool peer_table_is_full(const struct peer_table *t,
 	return t->n_met >= t->peers_max && !t->ops.key_configured(t->arg, key);
 }
 
+/* Keys cost nothing: who makes them at one address pushes out his own, past
+ * its share. */
+static bool make_room(struct peer_table *t, const struct addr *source)
+{
+	/* Those that the operator has chosen do not count here. */
+	struct share s = { .chosen = true };
+	struct share_pool met;
+	enum share_result r;
+	struct peer *p;
+
+	share_pool_init(&met, t->peers_max);
+	met.used = t->n_met;
+	r = share_ask(&met, NULL, 1);
+	if (r == SHARE_ITS_OWN) {
+		s.used = source ? count_of_source(t, source) : 0;
+		r = share_ask(&met, &s, 1);
+	}
+	if (r == SHARE_ALL && source &&
+	    count_of_source(t, source) >= met.share)
+		r = SHARE_ITS_OWN;
+	if (r == SHARE_TAKEN)
+		return true;
+	p = peer_victim(t, r == SHARE_ITS_OWN ? source : NULL);
+	if (p)
+		peer_free(p);
+	return p;
+}
+
 struct peer *peer_obtain(struct peer_table *t,
-			 const uint8_t key[CRYPTO_KEY_SIZE])
+			 const uint8_t key[CRYPTO_KEY_SIZE],
+			 const struct addr *source)
 {
 	struct peer *p = peer_find_key(t, key);
 
 	if (p)
 		return p;
-	if (peer_table_is_full(t, key)) {
-		p = peer_victim(t);
-		if (!p)
-			return NULL;
-		peer_free(p);
-	}
+	if (!t->ops.key_configured(t->arg, key) && !make_room(t, source))
+		return NULL;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
@@ -150,7 +194,7 @@ struct peer *peer_obtain(struct peer_table *t,
 struct peer *peer_restore(struct peer_table *t,
 			  const uint8_t key[CRYPTO_KEY_SIZE], uint16_t port)
 {
-	struct peer *p = peer_obtain(t, key);
+	struct peer *p = peer_obtain(t, key, NULL);
 
 	if (p)
 		p->port = port;
@@ -200,15 +244,6 @@ struct peer *peer_find_key(const struct peer_table *t,
 
 	HASH_FIND(hh, t->peers, key, CRYPTO_KEY_SIZE, p);
 	return p;
-}
-
-struct peer *peer_find_addr(const struct peer_table *t,
-			    const struct addr *remote)
-{
-	struct place *at;
-
-	HASH_FIND(hh, t->places, remote, sizeof(*remote), at);
-	return at ? at->peer : NULL;
 }
 
 struct peer *peer_next(const struct peer_table *t, const struct peer *p)
@@ -369,6 +404,11 @@ void peer_table_step(struct peer_table *t, uint64_t now_ms)
 	path_step(t, now_ms);
 }
 
+void peer_table_answers(struct peer_table *t, bool answering)
+{
+	t->answering = answering;
+}
+
 void peer_table_policy_changed(struct peer_table *t, uint64_t now_ms)
 {
 	struct peer *p, *next;
@@ -387,6 +427,26 @@ void peer_table_policy_changed(struct peer_table *t, uint64_t now_ms)
 	}
 }
 
+/* The pair validated last of those that may still be used. */
+static bool bye_path(const struct peer *p, struct peer_path *best)
+{
+	const struct peer_table *t = p->table;
+	struct peer_path path;
+	bool found = false;
+
+	for (unsigned int i = 0; peer_path_at(p, i, &path); i++) {
+		if (!path.validated_ms ||
+		    (found && path.validated_ms <= best->validated_ms) ||
+		    (t->ops.may_use &&
+		     !t->ops.may_use(t->arg, p, &path.local.addr,
+				     &path.remote.addr)))
+			continue;
+		*best = path;
+		found = true;
+	}
+	return found;
+}
+
 void peer_table_bye(struct peer_table *t, uint64_t now_ms, enum reason why)
 {
 	struct wire_message m;
@@ -394,7 +454,7 @@ void peer_table_bye(struct peer_table *t, uint64_t now_ms, enum reason why)
 	struct peer_path path;
 
 	HASH_ITER(hh, t->peers, p, next) {
-		if (p->session[0] && peer_path_best(p, &path)) {
+		if (p->session[0] && bye_path(p, &path)) {
 			memset(&m, 0, sizeof(m));
 			m.type = WIRE_BYE;
 			m.bye.reason = (uint8_t)why;

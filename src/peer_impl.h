@@ -20,6 +20,7 @@
 #include "noise.h"
 #include "peer.h"
 #include "replay.h"
+#include "share.h"
 
 /* Two sessions made within this time may have crossed: both ends then agree
  * on one of them by their handshake hashes. */
@@ -78,6 +79,7 @@ struct attempt_key {
 struct attempt {
 	struct slot slot; /* in the index only in state INIT */
 	UT_hash_handle by_pair;
+	uint32_t counts_for; /* in attempts_of */
 	struct attempt_key pair;
 	uint8_t remote_key[CRYPTO_KEY_SIZE]; /* expected, for mac1 */
 	TAILQ_ENTRY(attempt) entry;
@@ -96,6 +98,7 @@ struct attempt {
 	uint8_t tries; /* of INIT or FIN */
 	uint8_t cross_copies;
 	uint8_t retries; /* RETRYs heeded */
+	uint32_t late_retries; /* others, since INIT was sent */
 	bool urgent;
 	bool known; /* remote_key is set */
 	bool strict; /* and no other will do */
@@ -135,6 +138,8 @@ struct path {
 	uint64_t due_ms;
 	uint8_t tries;
 	bool is_probing;
+	bool is_put; /* that challenge: a copy of it got out, or may not */
+	bool asked; /* not for what we say of our own accord */
 	bool nat;
 };
 
@@ -166,11 +171,13 @@ struct peer {
 	void *user;
 };
 
-/* Which peer was last seen at an address. One per entry of a pin, at most. */
+/* Who was seen at an address. One per entry of a pin, at most. */
 struct place {
 	UT_hash_handle hh;
 	struct addr addr;
-	struct peer *peer;
+	struct peer *last; /* seen */
+	struct peer **peer; /* all whose pins name it, in the order of coming */
+	unsigned int n, room;
 };
 
 struct backoff {
@@ -195,6 +202,7 @@ struct account {
 enum standing {
 	STANDING_VALID, /* it has answered a challenge lately */
 	STANDING_OWN, /* of our own accord: few and small */
+	STANDING_ASKED, /* the same for a challenge alone: fewer */
 	STANDING_OWED, /* no more bytes than came from there */
 };
 
@@ -216,6 +224,7 @@ struct peer_table {
 
 	struct attempt *attempts; /* by pair */
 	TAILQ_HEAD(, attempt) attempt_list;
+	uint16_t attempts_of[PEER_SOURCES]; /* of peers and sources: hashed */
 	TAILQ_HEAD(, half_open) half_opens;
 	unsigned int n_half_open;
 	struct backoff *backoffs;
@@ -286,9 +295,11 @@ struct slot *slot_find(struct peer_table *t, uint32_t index);
 /* As many are remembered as may be, and that key is not a configured one. */
 bool peer_table_is_full(const struct peer_table *t,
 			const uint8_t key[CRYPTO_KEY_SIZE]);
-/* The record of that key, made where there is room; NULL at the bound. */
+/* The record of that key, made where there is room; NULL at the bound, or past
+ * the share of `source`, from where it speaks (NULL: it is remembered). */
 struct peer *peer_obtain(struct peer_table *t,
-			 const uint8_t key[CRYPTO_KEY_SIZE]);
+			 const uint8_t key[CRYPTO_KEY_SIZE],
+			 const struct addr *source);
 void peer_touch(struct peer *p, uint64_t now_ms);
 
 /* account.c */
@@ -313,6 +324,8 @@ void peer_seen_at(struct peer *p, uint64_t now_ms, const struct addr *remote,
 		  bool proved);
 void peer_unpin_all(struct peer *p);
 bool peer_pinned_at(const struct peer *p, const struct addr *remote);
+/* Does one with a session speak from there, by the port of all? */
+bool peer_port_taken(const struct peer_table *t, const struct addr *remote);
 
 /* session.c */
 struct session *session_new(void);
@@ -354,11 +367,13 @@ void path_probe_acked(struct peer *p, uint64_t now_ms,
 		      const struct peer_rx *rx);
 void path_step(struct peer_table *t, uint64_t now_ms);
 /* A challenge that nobody waits for, where one may be sent and none is on its
- * way: so that more can be said. */
+ * way: so that more can be said. Of what may be sent there of our own accord it
+ * leaves as little behind as that. */
 void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
 	      const struct addr *remote);
-/* Starts probing; see peer_validate_path(). */
-int path_probe(struct path *path, uint64_t now_ms);
+/* Starts probing; see peer_validate_path(). `asked`: leaves PEER_OWN_RESERVE
+ * behind. */
+int path_probe(struct path *path, uint64_t now_ms, bool asked);
 /* Has it answered a challenge there in the last PEER_VALID_MS? */
 bool remote_is_valid(const struct peer *p, uint64_t now_ms,
 		     const struct addr *remote);
@@ -415,8 +430,7 @@ void attempt_resp_consume(struct peer_table *t, uint64_t now_ms,
 /* An INIT crossed ours: true where ours stands and theirs is ignored. */
 bool attempt_crosses(struct peer_table *t, uint64_t now_ms,
 		     const struct endpoint *local,
-		     const struct endpoint *remote,
-		     const uint8_t ephemeral[CRYPTO_KEY_SIZE]);
+		     const struct endpoint *remote, const struct wire_init *m);
 /* The first message of its session came. Frees the attempt. */
 struct peer *attempt_confirm(struct peer_table *t, uint64_t now_ms,
 			     struct attempt *a);

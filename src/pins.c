@@ -18,37 +18,136 @@
 static const char header[] =
 	"# saciped: peers met. Key, first and last seen, addresses.\n";
 
-static void place_remove(struct peer *p, const struct addr *remote)
+static struct place *place_find(const struct peer_table *t,
+				const struct addr *remote)
 {
-	struct peer_table *t = p->table;
 	struct place *at;
 
 	HASH_FIND(hh, t->places, remote, sizeof(*remote), at);
-	if (!at || at->peer != p)
+	return at;
+}
+
+struct peer *peer_find_addr(const struct peer_table *t,
+			    const struct addr *remote)
+{
+	const struct place *at = place_find(t, remote);
+
+	return at ? at->last : NULL;
+}
+
+/* at->n where it is not there. */
+static unsigned int place_index(const struct place *at, const struct peer *p)
+{
+	unsigned int i = 0;
+
+	while (i < at->n && at->peer[i] != p)
+		i++;
+	return i;
+}
+
+static void place_free_empty(struct peer_table *t, struct place *at)
+{
+	if (at->n)
 		return;
 	HASH_DELETE(hh, t->places, at);
+	free(at->peer);
 	free(at);
 }
 
-/* Last come, first found: addresses are handed on. */
-static void place_set(struct peer *p, const struct addr *remote)
+static void place_remove(struct peer *p, const struct addr *remote)
 {
 	struct peer_table *t = p->table;
-	struct place *at;
+	struct place *at = place_find(t, remote);
+	unsigned int i = at ? place_index(at, p) : 0;
 
-	HASH_FIND(hh, t->places, remote, sizeof(*remote), at);
-	if (at) {
-		at->peer = p;
+	if (!at || i == at->n)
 		return;
-	}
+	at->n--;
+	memmove(&at->peer[i], &at->peer[i + 1],
+		(at->n - i) * sizeof(*at->peer));
+	if (at->n && at->last == p)
+		at->last = at->peer[at->n - 1];
+	place_free_empty(t, at);
+}
+
+static struct place *place_obtain(struct peer_table *t,
+				  const struct addr *remote)
+{
+	struct place *at = place_find(t, remote);
+
+	if (at)
+		return at;
 	at = calloc(1, sizeof(*at));
 	if (!at)
-		return;
+		return NULL;
 	at->addr = *remote;
-	at->peer = p;
 	HASH_ADD(hh, t->places, addr, sizeof(at->addr), at);
-	if (!at->hh.tbl)
-		free(at);
+	if (at->hh.tbl)
+		return at;
+	free(at);
+	return NULL;
+}
+
+static bool place_grow(struct place *at)
+{
+	const unsigned int room = at->room ? 2 * at->room : 1;
+	struct peer **peer;
+
+	if (at->n < at->room)
+		return true;
+	peer = realloc(at->peer, room * sizeof(*peer));
+	if (!peer)
+		return false;
+	at->peer = peer;
+	at->room = room;
+	return true;
+}
+
+/* It is there, and the one seen last, or not. */
+static void place_set(struct peer *p, const struct addr *remote, bool last)
+{
+	struct place *at = place_obtain(p->table, remote);
+
+	if (!at)
+		return;
+	if (place_index(at, p) == at->n) {
+		if (!place_grow(at)) {
+			place_free_empty(p->table, at);
+			return;
+		}
+		at->peer[at->n++] = p;
+	}
+	/* Last come, first found: addresses are handed on. */
+	if (last || !at->last)
+		at->last = p;
+}
+
+struct peer *peer_turn_at(const struct peer_table *t,
+			  const struct addr *remote, uint32_t nth,
+			  unsigned int *keys)
+{
+	const struct place *at = place_find(t, remote);
+	unsigned int i = 0;
+
+	*keys = 0;
+	for (i = 0; at && i < at->n; i++)
+		*keys += at->peer[i]->session[0] != NULL;
+	if (*keys == 0)
+		return NULL;
+	nth %= *keys;
+	for (i = 0; nth || !at->peer[i]->session[0]; i++)
+		nth -= at->peer[i]->session[0] != NULL;
+	return at->peer[i];
+}
+
+bool peer_port_taken(const struct peer_table *t, const struct addr *remote)
+{
+	const struct place *at = place_find(t, remote);
+
+	for (unsigned int i = 0; at && i < at->n; i++)
+		if (at->peer[i]->session[0] && at->peer[i]->port == t->port)
+			return true;
+	return false;
 }
 
 bool peer_pinned_at(const struct peer *p, const struct addr *remote)
@@ -95,7 +194,7 @@ void peer_seen_at(struct peer *p, uint64_t now_ms, const struct addr *remote,
 		fresh = true;
 	if (proved)
 		p->pin[0].proved_ms = now_ms ? now_ms : 1; /* 0: never */
-	place_set(p, remote);
+	place_set(p, remote, true);
 	if (fresh && t->ops.pins_changed)
 		t->ops.pins_changed(t->arg);
 }
@@ -189,7 +288,7 @@ static int pin_load(struct peer_table *t, const struct pin_line *pin)
 
 	if (!peer_find_key(t, pin->key) && peer_table_is_full(t, pin->key))
 		return -ENOSPC;
-	p = peer_obtain(t, pin->key);
+	p = peer_obtain(t, pin->key, NULL);
 	if (!p)
 		return -ENOMEM;
 	p->first_seen_s = pin->first_s;
@@ -199,8 +298,8 @@ static int pin_load(struct peer_table *t, const struct pin_line *pin)
 		struct peer *other = peer_find_addr(t, &pin->addr[i - 1]);
 
 		pin_add(p, &pin->addr[i - 1]);
-		if (!other || other->last_seen_s < p->last_seen_s)
-			place_set(p, &pin->addr[i - 1]);
+		place_set(p, &pin->addr[i - 1],
+			  !other || other->last_seen_s < p->last_seen_s);
 	}
 	return 0;
 }

@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "netlink.h"
 #include "pkt.h"
 #include "verdict.h"
 
@@ -91,7 +92,7 @@ static int receive_ack(int fd)
 
 	if (n < 0)
 		return -errno;
-	if (!mnl_nlmsg_ok(nlh, (int)n) || nlh->nlmsg_type != NLMSG_ERROR ||
+	if (!netlink_has_message(nlh, (int)n) || nlh->nlmsg_type != NLMSG_ERROR ||
 	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*err))
 		return -EPROTO;
 	err = mnl_nlmsg_get_payload(nlh);
@@ -469,7 +470,8 @@ static int handle_datagram(struct pktq *q, struct queue *k, unsigned int i)
 		q->counters.malformed++;
 		return 0;
 	}
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	for (; netlink_has_message(nlh, left);
+	     nlh = mnl_nlmsg_next(nlh, &left)) {
 		n = handle_message(q, k, nlh);
 		if (n < 0)
 			return n;

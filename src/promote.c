@@ -16,8 +16,6 @@
  */
 #include "daemon.h"
 
-#include <stdlib.h>
-
 #define RETRY_MS 1000
 #define PARTS_MAX 64 /* transactions more, where one was refused */
 #define READS 16 /* of each queue, in a row */
@@ -154,9 +152,15 @@ static bool is_quiet(const struct flow *f, bool gap, uint64_t now_ms)
 	return gap && now_ms - f->transit->last_queued_ms >= SETTLE_QUIET_MS;
 }
 
-/* In one transaction, however many they are: until it is done, nothing else
- * is. Where the kernel refuses it, each half by itself, so that what is wrong
- * with one flow keeps no other on the queues; `*parts` more of these. */
+static void look_again(struct daemon *d, uint64_t at_ms)
+{
+	if (!d->settle_ms || at_ms < d->settle_ms)
+		d->settle_ms = at_ms;
+}
+
+/* In one transaction: until it is done, nothing else is. Where the kernel refuses
+ * it, each half by itself, so that what is wrong with one flow keeps no other on
+ * the queues; `*parts` more of these. */
 static void leave_queues(struct daemon *d, struct flow **f, size_t n,
 			 unsigned int *parts, uint64_t now_ms)
 {
@@ -180,28 +184,38 @@ static void leave_queues(struct daemon *d, struct flow **f, size_t n,
 	}
 	if (!err)
 		return;
-	d->settle_ms = now_ms + RETRY_MS;
-	if (n == 1 || d->divert.rebuild_ms)
+	if (n == 1 || d->divert.rebuild_ms || *parts < 2) {
+		for (size_t i = 0; i < n; i++)
+			f[i]->transit->refused_ms = now_ms;
+		look_again(d, now_ms + RETRY_MS);
 		return;
-	for (int half = 0; half < 2 && *parts; half++) {
-		--*parts;
-		leave_queues(d, half ? f + n / 2 : f, half ? n - n / 2 : n / 2,
-			     parts, now_ms);
 	}
+	*parts -= 2;
+	leave_queues(d, f, n / 2, parts, now_ms);
+	leave_queues(d, f + n / 2, n - n / 2, parts, now_ms);
 }
 
-/* Those that may leave now; the others are looked at again. */
-static size_t choose(struct daemon *d, struct flow **to, bool gap,
+/* Those that may leave now; the others are looked at again, and what is too
+ * much for one transaction when messages have been heard. */
+static size_t choose(struct daemon *d, struct flow *to[TRACK_PART], bool gap,
 		     uint64_t now_ms)
 {
 	struct flow *f;
 	size_t n = 0;
 
 	LIST_FOREACH(f, &d->divert.settling, transit->in_settling) {
-		if (!f->hold && !flow_is_waiting(f) && is_quiet(f, gap, now_ms))
+		if (n == TRACK_PART) {
+			d->settle_ms = now_ms;
+			break;
+		}
+		if (f->transit->refused_ms &&
+		    now_ms - f->transit->refused_ms < RETRY_MS)
+			look_again(d, f->transit->refused_ms + RETRY_MS);
+		else if (!f->hold && !flow_is_waiting(f) &&
+			 is_quiet(f, gap, now_ms))
 			to[n++] = f;
 		else
-			d->settle_ms = now_ms + SETTLE_QUIET_MS;
+			look_again(d, now_ms + SETTLE_QUIET_MS);
 	}
 	return n;
 }
@@ -209,21 +223,11 @@ static size_t choose(struct daemon *d, struct flow **to, bool gap,
 static void leave_quiet(struct daemon *d, bool gap, uint64_t now_ms)
 {
 	unsigned int parts = PARTS_MAX;
-	struct flow **list;
-	struct flow *f;
-	size_t n = 0;
+	struct flow *list[TRACK_PART];
+	size_t n = choose(d, list, gap, now_ms);
 
-	LIST_FOREACH(f, &d->divert.settling, transit->in_settling)
-		n++;
-	if (!n)
-		return;
-	list = calloc(n, sizeof(*list));
-	n = list ? choose(d, list, gap, now_ms) : 0;
 	if (n)
 		leave_queues(d, list, n, &parts, now_ms);
-	if (!list)
-		d->settle_ms = now_ms + RETRY_MS;
-	free(list);
 }
 
 /* Until nothing waits, or too much comes. */

@@ -23,12 +23,12 @@ static void copy_text(char *to, size_t size, const char *from)
 	snprintf(to, size, "%s", from);
 }
 
-/* The other end's socket is gone, and ours is not: translated to its end, it is
- * nobody's. */
-static bool has_ended_there(const struct flow *f)
+/* Translated to its end, and in no track: the other end's socket is gone, and
+ * ours is not; or it was taken up without what was known of it. */
+static bool is_nobodys(const struct flow *f)
 {
-	return f->protected && f->reason == REASON_ENDED &&
-	       !track_of(f, FLOW_OURS) && !track_of(f, FLOW_THEIRS);
+	return f->protected && !track_of(f, FLOW_OURS) &&
+	       !track_of(f, FLOW_THEIRS);
 }
 
 static enum ctl_flow_state flow_state(const struct flow *f)
@@ -36,7 +36,7 @@ static enum ctl_flow_state flow_state(const struct flow *f)
 	const struct track *ours = track_of(f, FLOW_OURS);
 	const struct track *theirs = track_of(f, FLOW_THEIRS);
 
-	if (!f->protected || has_ended_there(f))
+	if (!f->protected || is_nobodys(f))
 		return CTL_TRACKED;
 	if (f->hold || (ours && ours->mover.state != MOVER_STEADY) ||
 	    (theirs && theirs->follower.state != FOLLOWER_STEADY))
@@ -150,8 +150,8 @@ static void fill_flow(struct daemon *d, const struct flow *f,
 	memset(to, 0, sizeof(*to));
 	to->id = f->id;
 	to->state = flow_state(f);
-	to->reason = f->protected && !has_ended_there(f) ? waiting_reason(f) :
-							   f->reason;
+	to->reason = f->protected && !is_nobodys(f) ? waiting_reason(f) :
+						      f->reason;
 	to->identity = f->identity;
 	to->wire = flow_wire_tuple(f);
 	if (f->protected && f->peer) {

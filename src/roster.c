@@ -13,6 +13,7 @@
 
 #define ROUND_MAX 8 /* datagrams sent without an answer */
 #define ROUND_MS 20 /* added to a PTO */
+#define ENDED_LOOKS 2048 /* at claims that ended, in one step */
 #define ANNOUNCE_TRIES 8
 #define TELL_AGAIN_MS 1000
 
@@ -32,7 +33,7 @@ static void name_flow(struct wire_flows *m, struct claim *c)
 
 	memset(f, 0, sizeof(*f));
 	f->flow_id = c->flow_id;
-	claim_place(c, &f->place);
+	claim_place(c->table, c, &f->place);
 	f->proto = c->tuple->proto;
 	f->src = c->tuple->local;
 	f->dst = c->tuple->remote;
@@ -54,7 +55,7 @@ bool roster_retrack(struct claim *c, uint64_t now_ms,
 
 	if (c->peer_track == peers->track)
 		return true;
-	if (!claim_may_enter(c, now_ms, peers, proved))
+	if (!claim_may_enter(t, c, now_ms, peers, proved))
 		return false;
 	c->peer_track = peers->track;
 	if (t->ops.retracked)
@@ -144,7 +145,6 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 		else if (c->state == CLAIM_IDLE)
 			tell_again(c, now_ms + TELL_AGAIN_MS);
 		break;
-	case REASON_RECORDING:
 	case REASON_LIMIT:
 	case REASON_SYSTEM:
 	case REASON_NAT:
@@ -167,11 +167,13 @@ static bool is_listed(const struct claim *c)
  * the move is over, which waits for this list. It starts anew. */
 static void drop_unconfirmed(struct claim_table *t, uint64_t now_ms)
 {
-	struct claim *c;
+	struct claim_work *w, *next;
 
-	TAILQ_FOREACH(c, &t->attached, attached)
-		if (c->work && !c->confirmed)
-			claim_refuse(c, now_ms, REASON_RETRY);
+	for (w = TAILQ_FIRST(&t->works); w; w = next) {
+		next = TAILQ_NEXT(w, entry);
+		if (!w->claim->confirmed && w->stage != STAGE_DENY)
+			offer_fail(w, now_ms, REASON_RETRY);
+	}
 }
 
 int claim_table_announce(struct claim_table *t, uint64_t now_ms)
@@ -349,35 +351,46 @@ static void ended_step_one(struct claim *c, uint64_t now_ms)
 		release(c, now_ms);
 		return;
 	}
-	due_at(&t->ended_ms,
-	       claim_look_ms(c->confirmed_ms + CLAIM_RELEASE_MS));
+	ended_due(t, claim_look_ms(c->confirmed_ms + CLAIM_RELEASE_MS));
 	if (!c->end_acked)
-		due_at(&t->ended_ms, claim_look_ms(c->due_ms));
+		ended_due(t, claim_look_ms(c->due_ms));
 }
 
+/* In turn: the first goes to the end. */
+static void ended_look(struct claim *c, uint64_t now_ms,
+		       struct wire_flow_end *m)
+{
+	struct claim_table *t = c->table;
+
+	claim_enter(c, CLAIM_END);
+	if (!c->end_acked && c->due_ms <= now_ms) {
+		m->flow_id[m->n++] = c->flow_id;
+		c->due_ms = now_ms + claim_pto(t, ROUND_MS, c->failures);
+		if (c->failures < UINT8_MAX)
+			c->failures++;
+	}
+	ended_step_one(c, now_ms);
+}
+
+/* A peer's flows may all end at once. */
 void roster_ended_step(struct claim_table *t, uint64_t now_ms)
 {
 	struct wire_message m;
-	struct claim *c, *next;
+	struct claim *c;
 	unsigned int sent = 0;
 
 	if (now_ms < t->ended_ms)
 		return;
-	t->ended_ms = UINT64_MAX;
+	if (!t->ended_left || t->ended_left > t->n_ended) {
+		t->ended_left = t->n_ended;
+		t->ended_next_ms = UINT64_MAX;
+	}
 	end_message(&m, WIRE_FLOW_END);
-	for (c = TAILQ_FIRST(&t->list[CLAIM_END]); c; c = next) {
-		next = TAILQ_NEXT(c, entry);
-		if (!c->end_acked && c->due_ms <= now_ms &&
-		    sent < ROUND_MAX) {
-			m.flow_end.flow_id[m.flow_end.n++] = c->flow_id;
-			c->due_ms = now_ms +
-				    claim_pto(t, ROUND_MS, c->failures);
-			if (c->failures < UINT8_MAX)
-				c->failures++;
-		} else if (!c->end_acked && c->due_ms <= now_ms) {
-			c->due_ms = now_ms + ROUND_MS;
-		}
-		ended_step_one(c, now_ms);
+	for (unsigned int i = 0; i < ENDED_LOOKS && sent < ROUND_MAX &&
+				 t->ended_left; i++) {
+		c = TAILQ_FIRST(&t->list[CLAIM_END]);
+		t->ended_left--;
+		ended_look(c, now_ms, &m.flow_end);
 		if (m.flow_end.n == WIRE_FLOW_END_MAX) {
 			t->ops.send(t->arg, now_ms, &m);
 			end_message(&m, WIRE_FLOW_END);
@@ -386,6 +399,7 @@ void roster_ended_step(struct claim_table *t, uint64_t now_ms)
 	}
 	if (m.flow_end.n)
 		t->ops.send(t->arg, now_ms, &m);
+	t->ended_ms = t->ended_left ? now_ms + ROUND_MS : t->ended_next_ms;
 }
 
 /* Its socket is gone; ours may not be yet. Where the flow is nobody's from now
@@ -395,7 +409,12 @@ static void end_consume_one(struct claim *c, uint64_t now_ms,
 {
 	struct claim_table *t = c->table;
 	uint64_t flow_id = c->flow_id;
+	struct claim_work *w;
 
+	/* It answers ours: what was found out stays. */
+	if (!c->confirmed && c->list == CLAIM_BACKOFF &&
+	    claim_reason_is_path(c->reason))
+		return;
 	c->peer_ended = true;
 	if (c->state == CLAIM_ENDED) {
 		ended_step_one(c, now_ms);
@@ -403,8 +422,10 @@ static void end_consume_one(struct claim *c, uint64_t now_ms,
 		claim_lose(c, now_ms, REASON_ENDED);
 		if (!c->table)
 			over->flow_id[over->n++] = flow_id;
-	} else if (c->state != CLAIM_BARRED) {
-		claim_work_free(c);
+	} else {
+		w = proof_find(c, t);
+		if (w)
+			proof_free(w);
 		claim_enter(c, CLAIM_NO_LIST);
 		c->state = CLAIM_IDLE;
 		c->wanted = false;
@@ -440,6 +461,7 @@ void roster_end_acked(struct claim_table *t, uint64_t now_ms,
 	for (uint8_t i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t, m->flow_id[i]);
 
+		offer_denied(t, m->flow_id[i]);
 		if (!c || c->state != CLAIM_ENDED)
 			continue;
 		c->end_acked = true;

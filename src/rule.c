@@ -10,6 +10,7 @@
 #include "batch.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/expr.h>
@@ -160,6 +161,20 @@ void rule_put_set(struct maker *m, const char *name, uint32_t key_type,
 		return;
 	if (gc_ms)
 		mnl_attr_put_u32(nlh, NFTA_SET_GC_INTERVAL, htonl(gc_ms));
+	batch_end(m->batch, nlh);
+}
+
+void rule_put_rate_set(struct maker *m, const char *name, uint32_t key_type,
+		       uint32_t key_len, uint32_t size, uint32_t timeout_ms)
+{
+	struct nlmsghdr *nlh = start_set(m, name,
+					 NFT_SET_TIMEOUT | NFT_SET_EVAL,
+					 key_type, key_len, size);
+
+	if (!nlh)
+		return;
+	mnl_attr_put_u64(nlh, NFTA_SET_TIMEOUT, htobe64(timeout_ms));
+	mnl_attr_put_u32(nlh, NFTA_SET_GC_INTERVAL, htonl(timeout_ms));
 	batch_end(m->batch, nlh);
 }
 
@@ -400,6 +415,15 @@ static void mask_and_toggle(struct maker *m, const void *mask,
 	set_data(m, e, NFTNL_EXPR_BITWISE_XOR, toggle, len);
 }
 
+void rule_keep_prefix(struct maker *m, uint32_t len, unsigned int bits)
+{
+	uint8_t mask[16] = { 0 };
+	const uint8_t none[sizeof(mask)] = { 0 };
+
+	memset(mask, 0xff, bits / 8);
+	mask_and_toggle(m, mask, none, len);
+}
+
 void rule_match_transport_bits(struct maker *m, uint32_t offset, uint8_t mask,
 			       uint8_t value)
 {
@@ -466,16 +490,51 @@ void rule_verdict(struct maker *m, int code, const char *chain)
 		set_text(m, e, NFTNL_EXPR_IMM_CHAIN, chain);
 }
 
-void rule_limit(struct maker *m, uint32_t per_second)
+static void set_limit(struct nftnl_expr *e, uint32_t per_second,
+		      uint32_t flags)
 {
-	struct nftnl_expr *e = add(m, "limit");
-
-	if (!e)
-		return;
 	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_RATE, per_second);
 	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_UNIT, 1);
 	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_BURST, per_second);
 	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_FLAGS, flags);
+}
+
+void rule_limit(struct maker *m, uint32_t per_second)
+{
+	struct nftnl_expr *e = add(m, "limit");
+
+	if (e)
+		set_limit(e, per_second, 0);
+}
+
+void rule_limit_over(struct maker *m, uint32_t per_second)
+{
+	struct nftnl_expr *e = add(m, "limit");
+
+	if (e)
+		set_limit(e, per_second, NFT_LIMIT_F_INV);
+}
+
+void rule_limit_each(struct maker *m, const char *rate_set,
+		     uint32_t per_second)
+{
+	struct nftnl_expr *e = add(m, "dynset");
+	struct nftnl_expr *limit;
+
+	if (!e)
+		return;
+	limit = nftnl_expr_alloc("limit");
+	if (!limit) {
+		batch_fail(m->batch, -ENOMEM);
+		return;
+	}
+	set_limit(limit, per_second, NFT_LIMIT_F_INV);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+	set_text(m, e, NFTNL_EXPR_DYNSET_SET_NAME, rate_set);
+	/* Keeps the pointer and frees it. */
+	set_data(m, e, NFTNL_EXPR_DYNSET_EXPR, limit, sizeof(limit));
 }
 
 void rule_queue_native(struct maker *m, uint16_t number)

@@ -21,6 +21,7 @@
 #include "nonce.h"
 #include "route.h"
 #include "rule.h"
+#include "share.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -54,12 +55,19 @@ static const uint32_t ported_reg[RULESET_PARTS] = {
  * thousand tracks that move at once needs no more, and no harm is done past it:
  * what is not taken out is what it looks like, a flow's packet. */
 #define NONCES_PER_S 1000
+/* Those of flows that are claimed: a peer's come as fast as round trips allow.
+ * Past it they are lost; no socket shall have them. */
+#define CLAIMS_PER_S 8000
+/* Anybody can send what looks like either: past so many of one tuple its own are
+ * not taken out, and nobody else's. */
+#define NONCES_OF_ONE_PER_S 100
 #define TPROXY_PORT 1 /* nothing ever gets there */
+#define SOURCE6_BITS 64 /* as addr_same_source() has it */
 
 /* Those that the hooks lead to, in the order of nft/sacip.nft. */
 static const char *const inner_chains[] = {
 	"inbound", "nonces_in", "inbound_ported", "inbound_steered", "dropped",
-	"outbound", "nonces_out", "outbound_ported",
+	"outbound", "nonces_out", "outbound_ported", "claimed",
 };
 #define N_INNER_CHAINS (sizeof(inner_chains) / sizeof(inner_chains[0]))
 
@@ -184,7 +192,7 @@ static void queue(struct maker *m, const struct ruleset_conf *conf,
 }
 
 /* What begins as nonces do (nonce.h). */
-static void fill_nonces(struct maker *m, const char *chain, enum steer_map way)
+static void fill_nonces(struct maker *m, const char *chain, const char *to)
 {
 	static const struct {
 		uint8_t proto;
@@ -201,22 +209,94 @@ static void fill_nonces(struct maker *m, const char *chain, enum steer_map way)
 		rule_load_payload(m, NFT_PAYLOAD_TRANSPORT_HEADER,
 				  kind[i].offset, 4, NFT_REG_1);
 		rule_compare_u32(m, NFT_CMP_EQ, htonl(kind[i].head));
-		rule_verdict(m, NFT_JUMP, way == STEER_RECV ? "nonces_in" :
-							      "nonces_out");
+		rule_verdict(m, NFT_JUMP, to);
 		rule_end(m);
 	}
 }
 
-static void take_nonces(struct maker *m, const struct ruleset_conf *conf,
-			const char *chain, enum steer_set set,
-			enum steer_map way)
+/* How many are taken out, and what becomes of the others. */
+struct nonce_rate {
+	uint32_t per_s;
+	enum ruleset_rate from;
+	int past;
+};
+
+static const struct nonce_rate owned_rate = {
+	NONCES_PER_S, RULESET_RATE_FROM, NFT_RETURN,
+};
+static const struct nonce_rate claimed_rate = {
+	CLAIMS_PER_S, RULESET_RATE_CLAIM_FROM, NF_DROP,
+};
+
+/* What is past the rate of its own tuple takes nothing from what is there for
+ * all. */
+static void except_flood(struct maker *m, const struct nonce_rate *rate,
+			 const char *chain, enum steer_set set, uint8_t family,
+			 enum steer_map way)
 {
+	rule_start(m, chain);
+	match_tuple(m, set, family, way);
+	rule_limit_each(m, ruleset_rate_set_name(RULESET_RATE_TUPLE, family),
+			NONCES_OF_ONE_PER_S);
+	rule_verdict(m, rate->past, NULL);
+	rule_end(m);
+}
+
+/* The peer's, whichever way the packet goes. */
+static void limit_each_source(struct maker *m, enum ruleset_rate rate,
+			      uint8_t family, enum steer_map way,
+			      uint32_t per_s)
+{
+	ruleset_load_addr(m, family, way, true, NFT_REG_1);
+	if (family == 6)
+		rule_keep_prefix(m, ruleset_addr_len(family), SOURCE6_BITS);
+	rule_limit_each(m, ruleset_rate_set_name(rate, family), per_s);
+}
+
+/* One with many tuples has its share, and past that the same as all others who
+ * have used up theirs: what is reserved is left for whoever has not. */
+static void except_source(struct maker *m, const struct nonce_rate *rate,
+			  const char *chain, enum steer_set set,
+			  uint8_t family, enum steer_map way)
+{
+	struct share_pool all;
+
+	share_pool_init(&all, rate->per_s);
+	rule_start(m, chain);
+	match_tuple(m, set, family, way);
+	limit_each_source(m, rate->from, family, way, all.share);
+	rule_limit_over(m, all.bound - all.reserve - all.share);
+	rule_verdict(m, rate->past, NULL);
+	rule_end(m);
+}
+
+static void take_nonces(struct maker *m, const struct ruleset_conf *conf,
+			const struct nonce_rate *rate, const char *chain,
+			enum steer_set set, uint8_t family, enum steer_map way)
+{
+	if (conf->limited) {
+		except_flood(m, rate, chain, set, family, way);
+		except_source(m, rate, chain, set, family, way);
+	}
+	rule_start(m, chain);
+	match_tuple(m, set, family, way);
+	if (conf->limited)
+		rule_limit(m, rate->per_s);
+	queue(m, conf, way);
+	rule_end(m);
+}
+
+/* Whatever the flow's tuple is otherwise. */
+static void fill_claimed(struct maker *m, const struct ruleset_conf *conf)
+{
+	static const char chain[] = "claimed";
+
 	for (int i = 0; i < 2; i++) {
+		take_nonces(m, conf, &claimed_rate, chain, STEER_CLAIM,
+			    families[i], STEER_RECV);
 		rule_start(m, chain);
-		match_tuple(m, set, families[i], way);
-		if (conf->limited)
-			rule_limit(m, NONCES_PER_S);
-		queue(m, conf, way);
+		match_tuple(m, STEER_CLAIM, families[i], STEER_RECV);
+		rule_verdict(m, NF_DROP, NULL);
 		rule_end(m);
 	}
 }
@@ -226,14 +306,18 @@ static void take_nonces(struct maker *m, const struct ruleset_conf *conf,
 static void fill_taken(struct maker *m, const struct ruleset_conf *conf,
 		       const char *chain, enum steer_map way)
 {
-	take_nonces(m, conf, chain, STEER_IN, way);
+	for (int i = 0; i < 2; i++)
+		take_nonces(m, conf, &owned_rate, chain, STEER_IN,
+			    families[i], way);
 	for (int i = 0; way == STEER_RECV && i < 2; i++) {
 		rule_start(m, chain);
 		match_tuple(m, STEER_DROP, families[i], way);
 		rule_verdict(m, NFT_RETURN, NULL);
 		rule_end(m);
 	}
-	take_nonces(m, conf, chain, STEER_PROT, way);
+	for (int i = 0; i < 2; i++)
+		take_nonces(m, conf, &owned_rate, chain, STEER_PROT,
+			    families[i], way);
 }
 
 /* --- rewriting ------------------------------------------------------------ */
@@ -395,6 +479,8 @@ static void fill_prerouting(struct maker *m, const struct ruleset_conf *conf,
 {
 	static const char chain[] = RULESET_HOOK_IN;
 
+	if (shape & RULESET_CLAIMED)
+		fill_nonces(m, chain, "claimed");
 	for (int i = 0; i < 2; i++) {
 		if (!(shape & RULESET_MOVED(families[i])))
 			continue;
@@ -441,7 +527,7 @@ static void fill_inbound(struct maker *m, const struct ruleset_conf *conf)
 	rule_match_mark(m, conf->mark, true);
 	rule_verdict(m, NF_ACCEPT, NULL);
 	rule_end(m);
-	fill_nonces(m, chain, STEER_RECV);
+	fill_nonces(m, chain, "nonces_in");
 	/* Who opens a connection on a wire tuple is a stranger. */
 	rule_start(m, chain);
 	rule_load_meta(m, NFT_META_L4PROTO, NFT_REG_1);
@@ -573,7 +659,7 @@ static void fill_outbound(struct maker *m, const struct ruleset_conf *conf)
 {
 	static const char chain[] = "outbound";
 
-	fill_nonces(m, chain, STEER_SEND);
+	fill_nonces(m, chain, "nonces_out");
 	if (conf->maps)
 		fill_rewriting(m, conf, chain, STEER_SEND);
 	/* Rewritten, and not accepted because its new source is gone too. */
@@ -645,6 +731,7 @@ static void put_inner_chains(struct maker *m, const struct ruleset_conf *conf)
 	fill_dropped(m);
 	fill_outbound(m, conf);
 	fill_taken(m, conf, "nonces_out", STEER_SEND);
+	fill_claimed(m, conf);
 	if (conf->maps)
 		fill_ported(m, conf, "outbound_ported", STEER_SEND);
 }
@@ -783,8 +870,15 @@ void ruleset_put_probe(struct batch *b, enum ruleset_probe what)
 			       RULESET_DEFRAG_CHAIN, STEER_RECV);
 		break;
 	case RULESET_PROBE_LIMIT:
+		ruleset_put_rate_sets(&m);
 		rule_start(&m, RULESET_DEFRAG_CHAIN);
 		rule_limit(&m, NONCES_PER_S);
+		rule_limit_over(&m, NONCES_PER_S);
+		load_tuple(&m, 4, STEER_RECV);
+		rule_limit_each(&m, ruleset_rate_set_name(RULESET_RATE_TUPLE, 4),
+				NONCES_PER_S);
+		limit_each_source(&m, RULESET_RATE_FROM, 6, STEER_RECV,
+				  NONCES_PER_S);
 		rule_end(&m);
 		break;
 	case RULESET_PROBE_UNVEIL:

@@ -19,8 +19,17 @@ static inline uint32_t ruleset_addr_len(uint8_t family)
 }
 
 const char *ruleset_icmp_set_name(uint8_t family);
+/* How much came that looks like a nonce. */
+enum ruleset_rate {
+	RULESET_RATE_TUPLE, /* of each tuple of a flow */
+	RULESET_RATE_FROM, /* of each peer's address, on flows that are owned */
+	RULESET_RATE_CLAIM_FROM, /* the same, on those that are claimed */
+	RULESET_RATES
+};
+const char *ruleset_rate_set_name(enum ruleset_rate rate, uint8_t family);
 /* All of them, and the counters, empty but for the types of ICMP errors. */
 void ruleset_put_sets(struct maker *m, const struct ruleset_conf *conf);
+void ruleset_put_rate_sets(struct maker *m);
 /* Of those only the maps that rewrite. */
 void ruleset_put_maps(struct maker *m, bool counted);
 /* Takes out whatever the daemon has put in. */

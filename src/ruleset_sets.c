@@ -17,6 +17,9 @@
 /* How often the kernel sweeps away elements that have timed out. */
 #define GC_INTERVAL_MS 10000
 
+/* By then a bucket of a second is full again, so to forget it gives nothing. */
+#define RATE_TIMEOUT_MS 10000
+
 /* Numbers by which nft(8) prints the keys; the kernel only stores them. */
 enum {
 	TYPE_IPADDR = 7,
@@ -56,6 +59,13 @@ static const char *const tuple_set[STEER_SET_MAX][2] = {
 	[STEER_PASS] = { "pass4", "pass6" },
 	[STEER_DROP] = { "drop4", "drop6" },
 	[STEER_PROT] = { "prot4", "prot6" },
+	[STEER_CLAIM] = { "claim4", "claim6" },
+};
+
+static const char *const rate_set[RULESET_RATES][2] = {
+	[RULESET_RATE_TUPLE] = { "rate4", "rate6" },
+	[RULESET_RATE_FROM] = { "rate_from4", "rate_from6" },
+	[RULESET_RATE_CLAIM_FROM] = { "claim_from4", "claim_from6" },
 };
 
 static const char *const addr_set[STEER_ADDR_SET_MAX][2] = {
@@ -100,6 +110,11 @@ const char *ruleset_set_name(enum steer_set set, uint8_t family)
 	if (set >= STEER_SET_MAX || (family != 4 && family != 6))
 		return NULL;
 	return tuple_set[set][family == 6];
+}
+
+const char *ruleset_rate_set_name(enum ruleset_rate rate, uint8_t family)
+{
+	return rate_set[rate][family == 6];
 }
 
 const char *ruleset_addr_set_name(enum steer_addr_set set, uint8_t family)
@@ -248,6 +263,21 @@ static void put_icmp_set(struct maker *m, uint8_t family)
 		batch_element(m->batch, name, &error[i], 1, 0);
 }
 
+void ruleset_put_rate_sets(struct maker *m)
+{
+	for (int i = 0; i < 2; i++)
+		rule_put_rate_set(m, rate_set[RULESET_RATE_TUPLE][i],
+				  tuple_type(families[i]),
+				  tuple_len(families[i]), STEER_TUPLES_MAX,
+				  RATE_TIMEOUT_MS);
+	for (int rate = RULESET_RATE_FROM; rate < RULESET_RATES; rate++)
+		for (int i = 0; i < 2; i++)
+			rule_put_rate_set(m, rate_set[rate][i],
+					  i ? TYPE_IP6ADDR : TYPE_IPADDR,
+					  ruleset_addr_len(families[i]),
+					  STEER_PAIRS_MAX, RATE_TIMEOUT_MS);
+}
+
 void ruleset_put_sets(struct maker *m, const struct ruleset_conf *conf)
 {
 	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
@@ -268,6 +298,8 @@ void ruleset_put_sets(struct maker *m, const struct ruleset_conf *conf)
 				     tuple_type(families[i]),
 				     tuple_len(families[i]),
 				     STEER_TUPLES_MAX, GC_INTERVAL_MS);
+	if (conf->limited)
+		ruleset_put_rate_sets(m);
 	for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 		for (int i = 0; i < 2; i++)
 			rule_put_set(m, addr_set[set][i],
@@ -299,8 +331,14 @@ static void put_map_flushes(struct maker *m, enum steer_map way, int family)
 void ruleset_put_set_flushes(struct maker *m, const struct ruleset_conf *conf)
 {
 	for (int i = 0; i < 2; i++) {
+		/* A nonce of an earlier run's proofs may be on its way: what
+		 * takes it out ends by itself. */
 		for (int set = 0; set < STEER_SET_MAX; set++)
-			rule_put_set_flush(m, tuple_set[set][i]);
+			if (set != STEER_CLAIM)
+				rule_put_set_flush(m, tuple_set[set][i]);
+		for (int rate = 0; conf->limited && rate < RULESET_RATES;
+		     rate++)
+			rule_put_set_flush(m, rate_set[rate][i]);
 		for (int set = 0; set < STEER_ADDR_SET_MAX; set++)
 			rule_put_set_flush(m, addr_set[set][i]);
 		for (int way = STEER_SEND; way <= STEER_RECV; way++) {

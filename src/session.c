@@ -349,7 +349,6 @@ static void transport_accept(struct session *s, uint64_t now_ms,
 		return;
 	}
 	rx->newest = s == p->session[0] || sessions_concurrent(p);
-	rx->proof_key = s->keys.proof;
 	rx->message = &m;
 	transport_dispatch(p, now_ms, s, rx);
 }
@@ -404,9 +403,4 @@ bool peer_has_session(const struct peer *p)
 uint64_t peer_session_age_ms(const struct peer *p, uint64_t now_ms)
 {
 	return p->session[0] ? now_ms - p->session[0]->made_ms : 0;
-}
-
-const uint8_t *peer_proof_key(const struct peer *p)
-{
-	return p->session[0] ? p->session[0]->keys.proof : NULL;
 }

@@ -12,7 +12,7 @@ void share_pool_init(struct share_pool *p, uint32_t bound)
 	*p = (struct share_pool){
 		.bound = bound,
 		.reserve = bound / RESERVE_PARTS,
-		.share = bound / SHARE_PARTS,
+		.share = bound < SHARE_PARTS ? 1 : bound / SHARE_PARTS,
 	};
 }
 
@@ -22,17 +22,32 @@ static bool fits(uint32_t used, uint32_t n, uint32_t bound)
 	return used <= bound && n <= bound - used;
 }
 
-enum share_result share_take(struct share_pool *p, struct share *s, uint32_t n)
+enum share_result share_ask(const struct share_pool *p, const struct share *s,
+			    uint32_t n)
 {
+	uint32_t open = p->bound - p->reserve;
+
 	if (!fits(p->used, n, p->bound))
 		return SHARE_ALL;
-	if (!fits(p->used, n, p->bound - p->reserve) &&
-	    (!s || !fits(s->used, n, p->share)))
-		return SHARE_ITS_OWN;
+	if (s && fits(s->used, n, p->share))
+		open = s->chosen ? p->bound : p->bound - p->reserve / 2;
+	return fits(p->used, n, open) ? SHARE_TAKEN : SHARE_ITS_OWN;
+}
+
+void share_force(struct share_pool *p, struct share *s, uint32_t n)
+{
 	p->used += n;
 	if (s)
 		s->used += n;
-	return SHARE_TAKEN;
+}
+
+enum share_result share_take(struct share_pool *p, struct share *s, uint32_t n)
+{
+	enum share_result r = share_ask(p, s, n);
+
+	if (r == SHARE_TAKEN)
+		share_force(p, s, n);
+	return r;
 }
 
 void share_give(struct share_pool *p, struct share *s, uint32_t n)

@@ -194,7 +194,6 @@ static void take_info(const struct nlattr *attr, struct sockdiag_info *to)
 		       sizeof(uint32_t),
 	       sizeof(to->rcv_wnd));
 	to->snd_wscale = in.old.tcpi_snd_wscale;
-	to->rcv_wscale = in.old.tcpi_rcv_wscale;
 	to->snd_mss = in.old.tcpi_snd_mss;
 	to->backoff = in.old.tcpi_backoff;
 	to->reordering = in.old.tcpi_reordering < UINT8_MAX ?
@@ -204,6 +203,7 @@ static void take_info(const struct nlattr *attr, struct sockdiag_info *to)
 	to->delivery_rate = in.old.tcpi_delivery_rate;
 	to->last_data_sent_ms = in.old.tcpi_last_data_sent;
 	to->last_data_recv_ms = in.old.tcpi_last_data_recv;
+	to->last_ack_recv_ms = in.old.tcpi_last_ack_recv;
 }
 
 static struct addr take_addr(uint8_t family, const __be32 words[4])

@@ -258,7 +258,9 @@ void steer_build(struct steer *s)
 		ruleset_put_table(&s->batch, &s->conf);
 	s->building = true;
 	/* A hook that goes takes what waits in a queue with it. */
-	s->shape_next = s->adoptable ? s->adoptable_shape & RULESET_LASTING : 0;
+	s->shape_next = s->adoptable ?
+			       s->adoptable_shape &
+				       (RULESET_LASTING | RULESET_CLAIMED) : 0;
 	s->whole_next = s->adoptable && s->adoptable_whole;
 }
 
@@ -357,7 +359,8 @@ void steer_open_pair(struct steer *s, const struct tuple *t, bool inbound,
 
 void steer_idle(struct steer *s)
 {
-	s->shape_next &= ~(RULESET_MOVED(4) | RULESET_MOVED(6));
+	s->shape_next &= ~(RULESET_MOVED(4) | RULESET_MOVED(6) |
+			   RULESET_CLAIMED);
 }
 
 void steer_rest(struct steer *s)
@@ -386,13 +389,16 @@ void steer_add(struct steer *s, enum steer_set set, const struct tuple *t,
 		batch_fail(&s->batch, -EINVAL);
 		return;
 	}
-	pull_in_defrag(s);
+	if (set != STEER_CLAIM)
+		pull_in_defrag(s);
 	/* An element that is there keeps its timeout; only a new one takes
 	 * ours. */
-	if (set == STEER_DROP)
+	if (set == STEER_DROP || set == STEER_CLAIM)
 		batch_erase(&s->batch, name, key, len);
 	batch_element(&s->batch, name, key, len, (uint64_t)timeout_s * 1000);
-	if (set == STEER_PROT)
+	if (set == STEER_CLAIM)
+		s->shape_next |= RULESET_CLAIMED;
+	else if (set == STEER_PROT)
 		s->shape_next |= RULESET_PROTECTED(t->local.addr.family);
 	else
 		/* OUT as well: nonces come on a tuple that a flow is to go

@@ -101,6 +101,13 @@ static bool are_hooks_complete(const struct finding *f)
 	       complete(f->hooks, HOOKS_MARKS) && f->hooks & 1;
 }
 
+/* Both ways have rules, or none has; or else it says of claims alone. */
+static bool are_ways_complete(const struct finding *f)
+{
+	return !f->hook_in == !f->hook_out ||
+	       (f->hook_in == RULESET_CLAIMED_RULES && !f->hook_out);
+}
+
 /* The rules in them are put anew in any case. */
 static unsigned int shape_of(const struct finding *f)
 {
@@ -113,6 +120,12 @@ static unsigned int shape_of(const struct finding *f)
 	if (f->hooks & HOOK_UNVEIL)
 		shape |= RULESET_UNVEIL;
 	return shape;
+}
+
+static void on_claimed(const struct tuple *t, uint64_t left_ms, void *arg)
+{
+	(void)t, (void)left_ms;
+	*(unsigned int *)arg |= RULESET_CLAIMED;
 }
 
 int steer_look_for_own(struct steer *s)
@@ -139,11 +152,15 @@ int steer_look_for_own(struct steer *s)
 		err = netlink_request(s->nl,
 				      steer_question(buffer, NFT_MSG_GETCHAIN,
 						     NLM_F_DUMP), on_chain, &f);
-	s->adoptable = !err && !f.hook_in == !f.hook_out &&
+	s->adoptable = !err && are_ways_complete(&f) &&
 		       are_hooks_complete(&f) &&
 		       print.rules == rules + f.hook_in + f.hook_out +
 					      f.hook_last;
 	s->adoptable_whole = f.whole;
 	s->adoptable_shape = shape_of(&f);
+	/* What it says of nonces holds on: until steer_idle(). */
+	if (s->adoptable && f.hooks)
+		err = steer_elements(s, STEER_CLAIM, on_claimed,
+				     &s->adoptable_shape);
 	return err;
 }

@@ -28,6 +28,7 @@ struct track *track_find(const struct assoc *a, enum flow_side side,
 static void track_free(struct track *t)
 {
 	keep_track_end(t);
+	work_drop(t);
 	LIST_REMOVE(t, entry);
 	t->assoc->n_tracks[t->side]--;
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
@@ -68,6 +69,7 @@ static struct track *track_new(struct assoc *a, enum flow_side side,
 	t->side = side;
 	t->id = id;
 	flow_group_init(&t->group);
+	t->group.tombs = &a->tombs;
 	if (side == FLOW_OURS)
 		mover_init(&t->mover, id, at);
 	else
@@ -97,7 +99,8 @@ static bool is_joinable(const struct track *t, const struct flow *f,
 {
 	const struct locator *at = mover_current(&t->mover);
 
-	return t->mover.state == MOVER_STEADY && t->mover.n_accepted == 1 &&
+	return !t->work && t->mover.state == MOVER_STEADY &&
+	       t->mover.n_accepted == 1 &&
 	       !at->ports && addr_equal(&at->addr, &f->identity.local.addr) &&
 	       addr_equal(&t->remote, &f->identity.remote.addr) &&
 	       t->mark == f->mark && t->uid == uid;
@@ -231,7 +234,9 @@ bool track_holds(const struct flow *f)
 	const struct track *theirs = track_of(f, FLOW_THEIRS);
 
 	return (ours && mover_holds(&ours->mover)) ||
-	       (theirs && follower_holds(&theirs->follower));
+	       (theirs && (follower_holds(&theirs->follower) ||
+			   (theirs->unheard_ms &&
+			    unheard_concerns(theirs, f))));
 }
 
 bool track_is_at_rest(const struct daemon *d, const struct flow *f)
@@ -426,8 +431,7 @@ static int guard(struct daemon *d, const struct flow *f)
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_lookup(d->rtmon, &query, &route))
 		route.mtu = 0;
-	err = retain_protect(d->retain, &f->identity.local.addr,
-			     &f->identity.remote.addr, route.mtu);
+	err = guards_add(d, f, route.mtu);
 	if (err)
 		return err;
 	/* Gone while it was proved: no event tells of that again. */
@@ -448,8 +452,7 @@ static int protect(struct daemon *d, struct flow *f, uint64_t now_ms)
 		f->protected = false;
 		promote_forget(f);
 		crew_leave(d, f);
-		retain_unprotect(d->retain, &f->identity.local.addr,
-				 &f->identity.remote.addr);
+		guards_remove(d, f);
 	}
 	return err;
 }
@@ -552,10 +555,10 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 	if (err) {
 		char text[TUPLE_TEXT_MAX];
 
-		log_warn(d->log, "cannot protect %s: %s",
-			 tuple_format(&f->identity, text), strerror(-err));
-		REFUSED(d, SYSTEM);
+		assoc_log(a, LOG_LEVEL_WARN, "cannot protect %s: %s",
+			  tuple_format(&f->identity, text), strerror(-err));
 		f->reason = err == -ENOSPC ? REASON_LIMIT : REASON_SYSTEM;
+		d->counters.refused[f->reason]++;
 		f->retry_ms = now_ms + PROTECT_AGAIN_MS;
 		forget_path(d, f);
 		track_leave(d, f, now_ms);
@@ -618,8 +621,7 @@ void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 	promote_forget(f);
 	forget_path(d, f);
 	divert_leave(d, f, now_ms);
-	retain_unprotect(d->retain, &f->identity.local.addr,
-			 &f->identity.remote.addr);
+	guards_remove(d, f);
 	keep_flow_end(d, f);
 	release_tracks(f);
 }
@@ -723,8 +725,7 @@ int track_take(struct daemon *d, struct flow *f,
 	promote_forget(f);
 	crew_leave(d, f);
 	if (f->protected)
-		retain_unprotect(d->retain, &f->identity.local.addr,
-				 &f->identity.remote.addr);
+		guards_remove(d, f);
 	f->protected = f->hold = false;
 	forget_path(d, f);
 	release_tracks(f);

@@ -50,7 +50,7 @@ bool track_end_taken(const struct track *t, const struct flow *f,
 
 	if (flow_end_taken(&d->flows, f, t->side, at))
 		return true;
-	if (!t->ask_each)
+	if (!t->ask_each && !discover_is_unheld(d, &wire.remote.addr))
 		return false;
 	/* Sockets that no dump shows, because they are not connected yet. */
 	if (t->side == FLOW_OURS)

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define TRANSACTION 4 /* costs as much as so many flows in it */
+
 /* What is taken away keeps its port, and the way back, until it is certain:
  * end_forgotten() or end_restored(). */
 static void forget_end(struct track *t, struct flow *f,
@@ -186,67 +188,6 @@ static void settle_ceded(struct daemon *d, struct flow *f)
 		discover_soon(d);
 }
 
-int track_apply(struct track *t, const struct migrate_action *action,
-		bool hold, const struct locator *sending, uint64_t now_ms)
-{
-	struct daemon *d = t->assoc->d;
-	const struct locator *at = &action->to;
-	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
-			 !is_yielded(t, at);
-	uint32_t ifindex = 0;
-	struct flow *f;
-	int err = 0;
-
-	err = discover_hear_ends(d, now_ms);
-	if (err)
-		return err;
-	hold = hold || action->type == MIGRATE_HOLD;
-	if (action->type == MIGRATE_ACCEPT_ADD || sends_by(action->type))
-		ifindex = track_ifindex(t, &at->addr);
-	divert_begin(d);
-	d->divert.they_offer = t->side == FLOW_THEIRS &&
-			       action->type == MIGRATE_ACCEPT_ADD;
-	d->divert.we_switch = t->side == FLOW_OURS &&
-			      action->type == MIGRATE_SWITCH;
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
-		bool held = f->hold;
-
-		if (!err)
-			err = change(t, f, action->type, at);
-		if (!err && sends_by(action->type))
-			settle_ceded(d, f);
-		if (ifindex && !err)
-			track_reverse(t, f, at, ifindex);
-		if (hold || decides_hold(action->type))
-			f->hold = track_holds(f);
-		divert_add(d, f, tombstone, now_ms, &err);
-		f->was_held = held;
-	}
-	d->divert.we_switch = d->divert.they_offer = false;
-	err = divert_commit(d, err);
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
-		divert_settle(d, f, tombstone, now_ms, err);
-		if (err) {
-			change_back(t, f, action->type, at, sending);
-			f->hold = f->was_held;
-		} else if (f->hold && !f->was_held && f->transit) {
-			f->transit->held_ms = now_ms;
-		}
-		if (!err && action->type == MIGRATE_ACCEPT_DEL) {
-			end_forgotten(t, f);
-			track_at_home(d, f);
-			if (f->transit)
-				f->transit->next[t->side].ports = 0;
-		}
-	}
-	if (err)
-		return err;
-	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
-	if (sends_by(action->type))
-		switched(t, &sending->addr, &at->addr);
-	return 0;
-}
-
 /* Both halves may have held it, one after the other: its sender has waited since
  * the first of them began. */
 static uint32_t held_for_ms(const struct flow *f)
@@ -282,17 +223,176 @@ void track_let_flow_go(struct daemon *d, struct flow *f)
 	released(d, f);
 }
 
-void track_let_go(struct track *t)
+static void let_go(struct track *t, struct flow *from, const struct flow *end)
 {
 	struct divert_released r = { .n = 0 };
 	unsigned int lookups = STALE_LOOKUPS_MAX;
 	struct flow *f;
 
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+	for (f = from; f != end; f = LIST_NEXT(f, in_group[t->side]))
 		if (!f->hold)
 			release(t->assoc->d, f, &r, &lookups);
 	divert_released(t->assoc->d, &r);
-	LIST_FOREACH(f, &t->group.flows, in_group[t->side])
+	for (f = from; f != end; f = LIST_NEXT(f, in_group[t->side]))
 		if (!f->hold)
 			released(t->assoc->d, f);
+}
+
+void track_let_go(struct track *t)
+{
+	let_go(t, LIST_FIRST(&t->group.flows), NULL);
+}
+
+/* One transaction, of the flows from group.at on: that is then the next of them,
+ * NULL behind the last. */
+static int apply_part(struct track *t, const struct migrate_action *action,
+		      bool hold, const struct locator *sending,
+		      uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	const struct locator *at = &action->to;
+	bool tombstone = action->type == MIGRATE_ACCEPT_DEL &&
+			 !is_yielded(t, at);
+	struct flow *first = t->group.at, *end, *f;
+	uint32_t n = 0;
+	int err = 0;
+
+	divert_begin(d);
+	d->divert.they_offer = t->side == FLOW_THEIRS &&
+			       action->type == MIGRATE_ACCEPT_ADD;
+	d->divert.we_switch = t->side == FLOW_OURS &&
+			      action->type == MIGRATE_SWITCH;
+	for (f = first; f && n < TRACK_PART;
+	     f = LIST_NEXT(f, in_group[t->side]), n++) {
+		bool held = f->hold;
+
+		if (!err)
+			err = change(t, f, action->type, at);
+		if (!err && sends_by(action->type))
+			settle_ceded(d, f);
+		if (t->walk_ifindex && !err)
+			track_reverse(t, f, at, t->walk_ifindex);
+		if (hold || decides_hold(action->type))
+			f->hold = track_holds(f);
+		divert_add(d, f, tombstone, now_ms, &err);
+		f->was_held = held;
+	}
+	end = f;
+	d->divert.we_switch = d->divert.they_offer = false;
+	err = divert_commit(d, err);
+	for (f = first; f != end; f = LIST_NEXT(f, in_group[t->side])) {
+		divert_settle(d, f, tombstone, now_ms, err);
+		if (err) {
+			change_back(t, f, action->type, at, sending);
+			f->hold = f->was_held;
+		} else if (f->hold && !f->was_held && f->transit) {
+			f->transit->held_ms = now_ms;
+		}
+	}
+	if (!err)
+		t->group.at = end;
+	t->assoc->turn_flows += n + TRANSACTION;
+	return err;
+}
+
+/* What was done before another part failed: up to `end`. */
+static void undo(struct track *t, const struct migrate_action *action,
+		 const struct locator *sending, const struct flow *end,
+		 uint64_t now_ms)
+{
+	struct daemon *d = t->assoc->d;
+	struct flow *first, *f = LIST_FIRST(&t->group.flows);
+	int err;
+
+	while (f != end) {
+		unsigned int n = 0;
+
+		err = 0;
+		divert_begin(d);
+		for (first = f; f != end && n < TRACK_PART;
+		     f = LIST_NEXT(f, in_group[t->side]), n++) {
+			change_back(t, f, action->type, &action->to, sending);
+			f->hold = f->was_held;
+			divert_add(d, f, false, now_ms, &err);
+		}
+		err = divert_commit(d, err);
+		for (; first != f; first = LIST_NEXT(first, in_group[t->side]))
+			divert_settle(d, first, false, now_ms, err);
+	}
+}
+
+/* A peer whose flows have had theirs in this turn waits for the next: others'
+ * messages come before. */
+static bool has_turn(struct assoc *a, uint32_t flows)
+{
+	if (a->turn != a->d->turn) {
+		a->turn = a->d->turn;
+		a->turn_flows = 0;
+	}
+	return !a->turn_flows ||
+	       a->turn_flows + (flows < TRACK_PART ? flows : TRACK_PART) <=
+		       TRACK_PART;
+}
+
+static int walk_begin(struct track *t, const struct migrate_action *action,
+		      uint64_t now_ms)
+{
+	int err = discover_hear_ends(t->assoc->d, now_ms);
+
+	if (err)
+		return err;
+	t->walk_ifindex = action->type == MIGRATE_ACCEPT_ADD ||
+					  sends_by(action->type) ?
+		track_ifindex(t, &action->to.addr) : 0;
+	t->group.at = LIST_FIRST(&t->group.flows);
+	t->walking = true;
+	return 0;
+}
+
+static void walk_end(struct track *t, enum migrate_action_type type)
+{
+	struct flow *f;
+
+	if (type != MIGRATE_ACCEPT_DEL)
+		return;
+	LIST_FOREACH(f, &t->group.flows, in_group[t->side]) {
+		end_forgotten(t, f);
+		track_at_home(t->assoc->d, f);
+		if (f->transit)
+			f->transit->next[t->side].ports = 0;
+	}
+}
+
+int track_apply(struct track *t, const struct migrate_action *action,
+		bool hold, const struct locator *sending, bool all,
+		uint64_t now_ms)
+{
+	int err = t->walking ? 0 : walk_begin(t, action, now_ms);
+	struct flow *from;
+
+	if (err)
+		return err;
+	hold = hold || action->type == MIGRATE_HOLD;
+	do {
+		from = t->group.at;
+		if (!has_turn(t->assoc, t->group.digest.count) && !all)
+			return TRACK_MORE;
+		err = apply_part(t, action, hold, sending, now_ms);
+		if (err)
+			break;
+		/* What comes from now on must not overtake what was held. */
+		if (t->group.at && sends_by(action->type))
+			let_go(t, from, t->group.at);
+	} while (t->group.at);
+	t->walking = false;
+	t->group.at = NULL;
+	if (err) {
+		undo(t, action, sending, from, now_ms);
+		return err;
+	}
+	walk_end(t, action->type);
+	note_gap(t, hold ? MIGRATE_HOLD : action->type, now_ms);
+	if (sends_by(action->type))
+		switched(t, &sending->addr, &action->to.addr);
+	return 0;
 }

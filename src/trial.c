@@ -8,11 +8,13 @@
  *	mover	takes that: the path carries flows, both ways
  *
  * A nonce of TCP repeats what the flow has sent last. That is seen in a copy
- * (tap.h): an idle socket is made to send an ACK.
+ * (tap.h): an idle socket is made to send an ACK. One that comes with other
+ * numbers than it was sent with counts as none: the path rewrites them.
  *
  * Owns the pilots and the taps of a track, and every nonce. Never decides what
- * follows from one (the core does), never sends one by a timer of its own: the
- * peer's are answers, as many and as large as what they answer.
+ * follows from one (the core does), never sends more of them than the core asks
+ * for: the peer's are answers, as many and as large as what they answer. Where
+ * the numbers are not known at once, both are sent as soon as they are.
  */
 #include "daemon.h"
 
@@ -23,28 +25,39 @@
 #include "nonce.h"
 #include "pkt.h"
 
-#define LINGER_MS 200 /* a tap costs every packet of the host a look */
+#define LINGER_MS 500 /* a tap costs every packet of the host a look */
 #define KNOWN_MS 1000 /* numbers are of the present */
 #define IDLE_MS 15 /* who has sent nothing for so long may have been asked
 		    * before: tcp_invalid_ratelimit */
+#define PAUSE_MAX_MS (4 * IDLE_MS) /* between two looks at what it did send */
 #define LATE_MS 10000 /* what was sent in a trial comes no later */
 #define REJECTED_MS MIGRATE_PTO_MAX_MS /* a box answers sooner */
 #define CANDIDATES 4 /* TCP flows that are asked for their numbers */
 #define LOOKUPS 16 /* and for when they sent last */
 #define READS 16
-#define UNKNOWN_MAX 3 /* then what the others say is enough */
+#define UNKNOWN_MAX 3 /* more are needed, ... */
+#define UNKNOWN_MS 600 /* and so long: a socket answers once in
+			* tcp_invalid_ratelimit, and may have answered to a
+			* claim just now */
 
 enum { PILOT_TCP, PILOT_UDP, PILOTS };
 
 struct trial {
 	uint64_t seq; /* of the move */
 	uint64_t pilot[PILOTS]; /* struct flow's id; 0 none */
+	bool wanted[PILOTS]; /* there are flows of it: one has to cross */
 	bool sent[PILOTS], crossed[PILOTS];
+	bool spoken; /* a nonce of TCP has left */
 	unsigned int unknown; /* no TCP flow told its numbers, so many times */
+	uint64_t unknown_ms; /* for the first time */
 	struct tap *tap;
 	struct tuple at; /* the pair that it is open for ... */
 	uint64_t opened_ms; /* ... since then */
 	uint64_t end_ms; /* nothing has used it since LINGER_MS */
+	/* Numbers were asked for and not seen: the copies are read again ... */
+	uint64_t look_ms; /* 0: no */
+	uint32_t pause_ms; /* ... and after twice that again */
+	struct tuple question; /* the peer's half: what is to be answered */
 };
 
 static const uint8_t protos[PILOTS] = { IPPROTO_TCP, IPPROTO_UDP };
@@ -74,7 +87,7 @@ void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
 	    !(p->tcp_flags & PKT_TCP_ACK))
 		return;
 	wake_heard(f, p->payload_len);
-	nonce_read_numbers(data + p->l4_off, p->payload_off - p->l4_off, &n);
+	nonce_numbers_in(p, data, &n);
 	note_numbers(f, &n, p->tcp_seq + p->payload_len +
 			    !!(p->tcp_flags & PKT_TCP_FIN), now_ms);
 }
@@ -114,13 +127,11 @@ static bool watches(const struct trial *r, const struct tuple *wire)
 }
 
 /* What does it send next? Its socket answers at once, over a path that it has:
- * by the locator that is in use. */
-static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
+ * by the locator that is in use. False where nothing was asked. */
+static bool ask_numbers(struct daemon *d, struct trial *r, struct flow *f)
 {
 	struct tuple wire = flow_wire_tuple(f);
 
-	if (f->identity.proto != IPPROTO_TCP)
-		return true;
 	if (f->hold || !flow_transit(f))
 		return false;
 	if (!watches(r, &wire)) {
@@ -136,8 +147,15 @@ static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
 	if (!f->answers)
 		wake_unheard(f);
 	wake_poke(d, f);
+	return true;
+}
+
+/* The answer may wait in a queue: of ours, or in one that a worker reads. */
+static bool knows_numbers(struct daemon *d, const struct trial *r,
+			  const struct flow *f)
+{
 	if (f->steered & (1u << FLOW_STEER_OUT))
-		divert_read_out(d); /* it waits there */
+		divert_read_out(d);
 	for (int i = 0; i < READS; i++)
 		taps_receive(d->trial_taps, on_copy, d);
 	if (f->transit->sent_ms >= r->opened_ms)
@@ -145,6 +163,37 @@ static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
 	return f->transit->sent_ms &&
 	       loop_now_ms() - f->transit->sent_ms <= KNOWN_MS &&
 	       loop_now_ms() - r->opened_ms >= IDLE_MS;
+}
+
+/* Not seen yet: nobody is asked again, since the kernel answers one in
+ * tcp_invalid_ratelimit. */
+static void look_later(struct trial *r, uint64_t now_ms)
+{
+	if (r->look_ms)
+		return;
+	r->pause_ms = IDLE_MS;
+	r->look_ms = now_ms + r->pause_ms;
+}
+
+static bool learn_numbers(struct daemon *d, struct trial *r, struct flow *f)
+{
+	if (f->identity.proto != IPPROTO_TCP)
+		return true;
+	if (!ask_numbers(d, r, f))
+		return false;
+	if (knows_numbers(d, r, f))
+		return true;
+	look_later(r, loop_now_ms());
+	return false;
+}
+
+/* Without asking. */
+static bool is_known_now(struct daemon *d, struct trial *r, struct flow *f)
+{
+	struct tuple wire = flow_wire_tuple(f);
+
+	return f->transit && !f->hold && watches(r, &wire) &&
+	       knows_numbers(d, r, f);
 }
 
 /* ---- pilots ------------------------------------------------------------- */
@@ -241,16 +290,17 @@ static void ask_when_sent(struct track *t)
 	}
 }
 
-static struct flow *pick(struct track *t, struct trial *r, uint8_t proto)
+/* The first whose numbers are known; NULL. */
+static struct flow *pick(struct track *t, struct trial *r, uint8_t proto,
+			 bool (*is_known)(struct daemon *, struct trial *,
+					  struct flow *))
 {
 	const struct flow *not[CANDIDATES];
 	struct flow *f;
 
-	if (proto == IPPROTO_TCP)
-		ask_when_sent(t);
 	for (unsigned int n = 0; n < CANDIDATES; n++) {
 		f = candidate(t, proto, not, n);
-		if (!f || learn_numbers(t->assoc->d, r, f))
+		if (!f || is_known(t->assoc->d, r, f))
 			return f;
 		not[n] = f;
 	}
@@ -268,13 +318,22 @@ static struct trial *get(struct track *t, uint64_t seq, uint64_t now_ms)
 	if (r->seq != seq) {
 		r->seq = seq;
 		memset(r->pilot, 0, sizeof(r->pilot));
+		memset(r->wanted, 0, sizeof(r->wanted));
 		memset(r->sent, 0, sizeof(r->sent));
 		memset(r->crossed, 0, sizeof(r->crossed));
+		r->spoken = false;
 		r->unknown = 0;
+		r->look_ms = 0;
 	}
 	r->end_ms = now_ms + LINGER_MS;
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	return r;
+}
+
+static bool is_trying(const struct track *t)
+{
+	return t->side == FLOW_OURS && t->mover.trying &&
+	       t->trial->seq == t->mover.seq;
 }
 
 bool trial_ready(struct track *t)
@@ -290,12 +349,13 @@ static bool transmit(struct daemon *d, const struct flow *f,
 		     const struct nonce_about *about)
 {
 	static const struct nonce_numbers none;
+	const struct nonce_numbers *n = at->proto == IPPROTO_TCP &&
+			f->transit ? &f->transit->sent : &none;
 	uint8_t mac[NONCE_MAC_SIZE], packet[NONCE_PACKET_MAX];
 	int len;
 
-	nonce_mac(key, about, mac);
-	len = nonce_build(at, f->transit ? &f->transit->sent : &none, mac,
-			  packet, sizeof(packet));
+	nonce_mac(key, about, n, mac);
+	len = nonce_build(at, n, mac, packet, sizeof(packet));
 	if (len < 0 || tap_send(d->injector, packet, (size_t)len, f->mark))
 		return false;
 	COUNT(d, NONCES_TX);
@@ -320,49 +380,110 @@ static struct flow *pilot(struct track *t, struct trial *r, int i)
 	if (f && f->group[FLOW_OURS] == &t->group &&
 	    is_suitable(f, protos[i]) && learn_numbers(t->assoc->d, r, f))
 		return f;
-	f = pick(t, r, protos[i]);
-	if (f && f->id != r->pilot[i])
-		r->crossed[i] = false;
-	return f;
+	if (i == PILOT_TCP)
+		ask_when_sent(t);
+	return pick(t, r, protos[i], learn_numbers);
+}
+
+/* One that could not leave with the first has as long to cross as they. */
+static void send_one(struct track *t, struct trial *r, int i, struct flow *f,
+		     uint64_t now_ms)
+{
+	const struct locator *to = &t->mover.target;
+	struct nonce_about about = of_mover(t, f, NONCE_FROM_MOVER);
+	struct tuple at = flow_wire_tuple(f);
+
+	at.local.addr = to->addr;
+	at.local.port = flow_port(f, FLOW_OURS, to->ports);
+	r->pilot[i] = f->id;
+	r->sent[i] = r->crossed[i] ||
+		     transmit(t->assoc->d, f, &at, t->mover.challenge, &about);
+	if (i != PILOT_TCP || !r->sent[i] || r->spoken)
+		return;
+	r->spoken = true;
+	if (r->unknown)
+		mover_extend_trial(&t->mover, now_ms);
+}
+
+/* One that has left may yet be answered. */
+static bool is_under_way(const struct trial *r)
+{
+	for (int i = 0; i < PILOTS; i++)
+		if (r->sent[i] && !r->crossed[i])
+			return true;
+	return false;
+}
+
+/* Every protocol that the track has flows of has an answer. */
+static bool is_answered(const struct trial *r)
+{
+	bool any = false;
+
+	for (int i = 0; i < PILOTS; i++) {
+		if (r->wanted[i] && !r->crossed[i])
+			return false;
+		any = any || r->wanted[i];
+	}
+	return any;
+}
+
+/* No TCP flow tells its numbers, and no other flow speaks for them. */
+static bool waits_for_numbers(struct track *t, struct trial *r,
+			      uint64_t now_ms)
+{
+	if (r->unknown > UNKNOWN_MAX && now_ms - r->unknown_ms >= UNKNOWN_MS)
+		return false;
+	mover_extend_trial(&t->mover, now_ms);
+	return true;
 }
 
 bool trial_send(struct track *t, const struct migrate_action *act,
 		uint64_t now_ms)
 {
 	struct trial *r = get(t, act->seq, now_ms);
-	bool any = false;
+	bool unknown = false;
 
-	for (int i = 0; r && i < PILOTS; i++) {
+	if (!r)
+		return false;
+	for (int i = 0; i < PILOTS; i++) {
 		struct flow *f = pilot(t, r, i);
-		struct nonce_about about;
-		struct tuple at;
 
-		r->pilot[i] = f ? f->id : 0;
 		r->sent[i] = false;
-		if (!f && i == PILOT_TCP && candidate(t, protos[i], NULL, 0) &&
-		    r->unknown++ < UNKNOWN_MAX)
-			any = true; /* next time */
-		if (!f)
-			continue;
-		at = flow_wire_tuple(f);
-		at.local.addr = act->to.addr;
-		at.local.port = flow_port(f, FLOW_OURS, act->to.ports);
-		about = of_mover(t, f, NONCE_FROM_MOVER);
-		r->sent[i] = r->crossed[i] ||
-			     transmit(t->assoc->d, f, &at, t->mover.challenge,
-				      &about);
-		any = any || r->sent[i];
+		r->wanted[i] = f || candidate(t, protos[i], NULL, 0);
+		if (f)
+			send_one(t, r, i, f, now_ms);
+		else if (r->wanted[i]) /* datagrams have no numbers */
+			unknown = true;
 	}
-	return any;
+	if (unknown && !r->unknown++)
+		r->unknown_ms = now_ms;
+	return is_under_way(r) || is_answered(r) ||
+	       (unknown && waits_for_numbers(t, r, now_ms));
 }
 
-static bool is_mac(const uint8_t *key, const struct nonce_about *about,
-		   const uint8_t *mac)
+/* What has the form of a nonce. */
+struct found {
+	struct nonce_numbers n;
+	const uint8_t *mac;
+};
+
+static struct found found_in(const struct pkt *p, const uint8_t *data,
+			     const uint8_t *mac)
+{
+	struct found is = { .mac = mac };
+
+	nonce_numbers_in(p, data, &is.n);
+	return is;
+}
+
+/* Not where a number came as another than was sent, either. */
+static bool is_right(const struct found *is, const uint8_t *key,
+		     const struct nonce_about *about)
 {
 	uint8_t right[NONCE_MAC_SIZE];
 
-	nonce_mac(key, about, right);
-	return crypto_equal(mac, right, sizeof(right));
+	nonce_mac(key, about, &is->n, right);
+	return crypto_equal(is->mac, right, sizeof(right));
 }
 
 static struct flow *find(struct daemon *d, const struct tuple *t)
@@ -374,23 +495,34 @@ static struct flow *find(struct daemon *d, const struct tuple *t)
 	return f && f->protected ? f : NULL;
 }
 
+/* Whoever is the pilot by now. It speaks for its protocol alone: of another that
+ * could not speak yet nothing is known. */
+static void note_crossed(struct track *t, uint8_t proto)
+{
+	struct trial *r = t->trial;
+	const int i = proto == IPPROTO_TCP ? PILOT_TCP : PILOT_UDP;
+
+	if (r->crossed[i])
+		return;
+	r->crossed[i] = true;
+	if (!is_answered(r) && !is_under_way(r))
+		mover_extend_trial(&t->mover, loop_now_ms());
+}
+
 /* The peer's, on the tuple that we asked for. */
 static bool take_answer(struct flow *f, const struct tuple *at,
-			const uint8_t *mac)
+			const struct found *is)
 {
 	struct track *t = track_of(f, FLOW_OURS);
 	struct nonce_about about;
 
-	if (!t || !t->trial || !t->mover.trying ||
-	    t->trial->seq != t->mover.seq ||
+	if (!t || !t->trial || !is_trying(t) ||
 	    !addr_equal(&at->local.addr, &t->mover.target.addr))
 		return false;
 	about = of_mover(t, f, NONCE_FROM_PEER);
-	if (!is_mac(t->mover.challenge, &about, mac))
+	if (!is_right(is, t->mover.challenge, &about))
 		return false;
-	for (int i = 0; i < PILOTS; i++)
-		t->trial->crossed[i] = t->trial->crossed[i] ||
-				       t->trial->pilot[i] == f->id;
+	note_crossed(t, f->identity.proto);
 	agenda_touch(&t->assoc->d->agenda[AGENDA_MOVES], t->assoc);
 	return true;
 }
@@ -428,9 +560,23 @@ static bool may_answer(struct track *t, uint64_t seq)
 	return true;
 }
 
+static bool answer(struct daemon *d, struct flow *f, const struct tuple *at,
+		   struct nonce_about *about)
+{
+	struct track *t = track_of(f, FLOW_THEIRS);
+
+	about->way = NONCE_FROM_PEER;
+	if (!transmit(d, f, at, t->follower.challenge, about))
+		return false;
+	t->nonces_tcp = t->nonces_tcp || at->proto == IPPROTO_TCP;
+	if (flow_transit(f))
+		f->transit->answered_ms = loop_now_ms();
+	return true;
+}
+
 /* One for one, of the same size, to an address that has had our challenge. */
 static void take_question(struct daemon *d, struct flow *f,
-			  const struct tuple *at, const uint8_t *mac)
+			  const struct tuple *at, const struct found *is)
 {
 	struct track *t = track_of(f, FLOW_THEIRS);
 	struct nonce_about about;
@@ -438,7 +584,7 @@ static void take_question(struct daemon *d, struct flow *f,
 	bool known;
 
 	if (!due_from_mover(f, at, &about) ||
-	    !is_mac(t->follower.challenge, &about, mac) ||
+	    !is_right(is, t->follower.challenge, &about) ||
 	    !may_answer(t, about.seq))
 		return;
 	r = get(t, about.seq, loop_now_ms());
@@ -447,14 +593,10 @@ static void take_question(struct daemon *d, struct flow *f,
 	d->steps++; /* what is heard meanwhile ends no flow */
 	known = learn_numbers(d, r, f);
 	d->steps--;
-	if (!known)
-		return;
-	about.way = NONCE_FROM_PEER;
-	if (!transmit(d, f, at, t->follower.challenge, &about))
-		return;
-	t->nonces_tcp = t->nonces_tcp || at->proto == IPPROTO_TCP;
-	if (flow_transit(f))
-		f->transit->answered_ms = loop_now_ms();
+	if (known)
+		answer(d, f, at, &about);
+	else
+		r->question = *at;
 }
 
 /* Of ours nothing but an answer goes there, and a box that resets both ends may
@@ -496,21 +638,25 @@ static bool is_late(const struct flow *f, uint64_t now_ms)
 			  now_ms < theirs->follower.done_ms + LATE_MS);
 }
 
-bool trial_take(struct daemon *d, const struct tuple *at, const uint8_t *mac)
+bool trial_take(struct daemon *d, const struct tuple *at, const struct pkt *p,
+		const uint8_t *data, const uint8_t *mac)
 {
+	const struct found is = found_in(p, data, mac);
 	struct flow *f = find(d, at);
 
 	if (!f)
 		return false;
 	COUNT(d, NONCES_RX);
-	if (!take_answer(f, at, mac))
-		take_question(d, f, at, mac);
+	if (!take_answer(f, at, &is))
+		take_question(d, f, at, &is);
 	return is_late(f, loop_now_ms());
 }
 
 bool trial_is_ours(struct daemon *d, const struct tuple *at,
+		   const struct pkt *p, const uint8_t *data,
 		   const uint8_t *mac)
 {
+	const struct found is = found_in(p, data, mac);
 	struct flow *f = find(d, at);
 	const struct track *t = f ? track_of(f, FLOW_OURS) : NULL;
 	struct nonce_about about;
@@ -519,50 +665,89 @@ bool trial_is_ours(struct daemon *d, const struct tuple *at,
 		return false;
 	if (t && t->trial) {
 		about = of_mover(t, f, NONCE_FROM_MOVER);
-		if (is_mac(t->mover.challenge, &about, mac))
+		if (is_right(&is, t->mover.challenge, &about))
 			return true;
 	}
 	if (!due_from_mover(f, at, &about))
 		return false;
 	about.way = NONCE_FROM_PEER;
-	return is_mac(track_of(f, FLOW_THEIRS)->follower.challenge, &about,
-		      mac);
+	return is_right(&is, track_of(f, FLOW_THEIRS)->follower.challenge,
+			&about);
 }
 
 /* ---- time ---------------------------------------------------------------- */
 
-/* Every pilot has an answer. */
-static bool is_answered(const struct trial *r)
-{
-	bool any = false;
-
-	if (r->unknown && r->unknown <= UNKNOWN_MAX && !r->sent[PILOT_TCP])
-		return false;
-	for (int i = 0; i < PILOTS; i++) {
-		if (r->sent[i] && !r->crossed[i])
-			return false;
-		any = any || r->sent[i];
-	}
-	return any;
-}
-
 bool trial_is_over(const struct track *t)
 {
-	return t->trial && t->side == FLOW_OURS && t->mover.trying &&
-	       t->trial->seq == t->mover.seq && is_answered(t->trial);
+	return t->trial && is_trying(t) && is_answered(t->trial);
+}
+
+/* One that was asked; false where nothing has left. */
+static bool send_late(struct track *t, struct trial *r, uint64_t now_ms)
+{
+	struct flow *f = pick(t, r, IPPROTO_TCP, is_known_now);
+
+	if (f)
+		send_one(t, r, PILOT_TCP, f, now_ms);
+	return f && r->sent[PILOT_TCP];
+}
+
+static bool answer_late(struct track *t, struct trial *r)
+{
+	struct daemon *d = t->assoc->d;
+	struct flow *f = find(d, &r->question);
+	struct nonce_about about;
+
+	if (!f || track_of(f, FLOW_THEIRS) != t ||
+	    !due_from_mover(f, &r->question, &about) || about.seq != r->seq)
+		return true; /* to nobody any more */
+	return is_known_now(d, r, f) && answer(d, f, &r->question, &about);
+}
+
+/* By what has been seen meanwhile, and no other packet. */
+static void look_again(struct track *t, struct trial *r, uint64_t now_ms)
+{
+	bool done;
+
+	r->look_ms = 0;
+	if (t->side == FLOW_OURS && (!is_trying(t) || r->sent[PILOT_TCP]))
+		return;
+	t->assoc->d->steps++;
+	done = t->side == FLOW_OURS ? send_late(t, r, now_ms) :
+				      answer_late(t, r);
+	t->assoc->d->steps--;
+	if (done)
+		return;
+	if (r->pause_ms < PAUSE_MAX_MS)
+		r->pause_ms *= 2;
+	r->look_ms = now_ms + r->pause_ms;
 }
 
 void trial_step(struct track *t, uint64_t now_ms)
 {
-	if (t->trial && now_ms >= t->trial->end_ms)
+	struct trial *r = t->trial;
+
+	if (!r)
+		return;
+	if (r->look_ms && now_ms >= r->look_ms)
+		look_again(t, r, now_ms);
+	if (now_ms < r->end_ms)
+		return;
+	if (is_trying(t)) /* what a new tap would have to see once more */
+		r->end_ms = now_ms + LINGER_MS;
+	else
 		trial_end(t);
 }
 
 uint64_t trial_due_ms(const struct track *t)
 {
-	if (!t->trial)
+	const struct trial *r = t->trial;
+
+	if (!r)
 		return UINT64_MAX;
-	return trial_is_over(t) ? 0 : t->trial->end_ms;
+	if (trial_is_over(t))
+		return 0;
+	return r->look_ms && r->look_ms < r->end_ms ? r->look_ms : r->end_ms;
 }
 
 void trial_end(struct track *t)

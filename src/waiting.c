@@ -31,6 +31,8 @@ static enum reason reason_ours(const struct track *t)
 
 static enum reason reason_theirs(const struct track *t)
 {
+	if (t->unheard_ms)
+		return REASON_PEER_AWAY;
 	if (!follower_holds(&t->follower))
 		return REASON_NONE;
 	return t->refused != REASON_NONE ? t->refused : REASON_PEER_AWAY;
@@ -53,8 +55,6 @@ enum reason waiting_reason(const struct flow *f)
 /* Once for each reason, until the track moves on. */
 static void tell(struct track *t, enum reason r, uint64_t now_ms)
 {
-	struct daemon *d = t->assoc->d;
-
 	if (r == REASON_NONE || LIST_EMPTY(&t->group.flows)) {
 		t->waits_ms = 0;
 		t->told = REASON_NONE;
@@ -65,11 +65,13 @@ static void tell(struct track *t, enum reason r, uint64_t now_ms)
 	if (now_ms - t->waits_ms < WAITING_TELL_MS || t->told == r)
 		return;
 	t->told = r;
-	log_warn(d->log, "%u connections with %s %s, track %u of %s: %s",
-		 t->group.digest.count, t->assoc->name,
-		 t->side == FLOW_OURS && t->mover.state == MOVER_STEADY ?
-			 "stay where they are" : "wait",
-		 t->id, t->side == FLOW_OURS ? "ours" : "theirs", reason_text(r));
+	assoc_log(t->assoc, LOG_LEVEL_WARN,
+		  "%u connections with %s %s, track %u of %s: %s",
+		  t->group.digest.count, t->assoc->name,
+		  t->side == FLOW_OURS && t->mover.state == MOVER_STEADY ?
+			  "stay where they are" : "wait",
+		  t->id, t->side == FLOW_OURS ? "ours" : "theirs",
+		  reason_text(r));
 }
 
 void waiting_step(struct daemon *d, uint64_t now_ms)

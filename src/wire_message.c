@@ -15,18 +15,22 @@
 
 /* Entries of one size must fit their bound into one datagram. */
 #define BODY_MAX (WIRE_PLAIN_MAX - WIRE_PATH_SIZE)
-#define PROOF_MAX (2 + WIRE_PROOF_MACS_MAX * WIRE_PROOF_MAC_SIZE)
+#define TAG_SIZE WIRE_NONCE_SIZE /* behind the kind */
+#define RECEIPT_SIZE (WIRE_NONCE_SIZE + 16)
 #define FLOW_MIN 75
 #define FLOW_ACK_MIN 39
-_Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_MAX * (FLOW_MIN + 4) <=
+_Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_MAX * FLOW_MIN <= BODY_MAX,
+	       "fits");
+_Static_assert(WIRE_FLOWS_FIXED +
+			       WIRE_FLOWS_FIT * (FLOW_MIN + RECEIPT_SIZE) <=
 		       BODY_MAX,
 	       "fits");
 _Static_assert(WIRE_FLOWS_FIXED +
-			       WIRE_FLOWS_FIT * (FLOW_MIN - 1 + PROOF_MAX) <=
+			       WIRE_FLOWS_ACK_MAX * (FLOW_ACK_MIN + TAG_SIZE) <=
 		       BODY_MAX,
 	       "fits");
 _Static_assert(WIRE_FLOWS_FIXED + WIRE_FLOWS_ACK_FIT *
-					  (FLOW_ACK_MIN - 1 + PROOF_MAX) <=
+					  (FLOW_ACK_MIN + RECEIPT_SIZE) <=
 		       BODY_MAX,
 	       "fits");
 _Static_assert(1 + WIRE_FLOW_END_MAX * 8 <= BODY_MAX, "fits");
@@ -150,41 +154,31 @@ static bool proto_is_valid(uint8_t proto)
 static void put_proof(struct encoder *e, const struct wire_proof *p)
 {
 	buf_put_u8(e->w, p->kind);
-	switch (p->kind) {
-	case WIRE_PROOF_NONE:
-	case WIRE_PROOF_UDP_RECORDING:
-		break;
-	case WIRE_PROOF_TCP:
-		buf_put_be32(e->w, p->snd_nxt);
-		break;
-	case WIRE_PROOF_UDP_MACS:
-		if (put_count(e, p->n_macs, WIRE_PROOF_MACS_MAX))
-			buf_put_bytes(e->w, p->mac,
-				      p->n_macs * sizeof p->mac[0]);
-		break;
-	default:
-		e->bad = true;
-	}
+	must(e, p->kind <= WIRE_PROOF_RECEIPT);
+	if (p->kind == WIRE_PROOF_NONE)
+		return;
+	buf_put_bytes(e->w, p->nonce, sizeof(p->nonce));
+	if (p->kind != WIRE_PROOF_RECEIPT)
+		return;
+	buf_put_be32(e->w, p->seq);
+	buf_put_be32(e->w, p->ack);
+	buf_put_be32(e->w, p->tsval);
+	buf_put_be32(e->w, p->tsecr);
 }
 
 static void get_proof(struct decoder *d, struct wire_proof *p)
 {
 	p->kind = buf_get_u8(&d->r);
-	switch (p->kind) {
-	case WIRE_PROOF_NONE:
-	case WIRE_PROOF_UDP_RECORDING:
-		break;
-	case WIRE_PROOF_TCP:
-		p->snd_nxt = buf_get_be32(&d->r);
-		break;
-	case WIRE_PROOF_UDP_MACS:
-		p->n_macs = get_count(d, WIRE_PROOF_MACS_MAX,
-				      sizeof p->mac[0]);
-		buf_get_bytes(&d->r, p->mac, p->n_macs * sizeof p->mac[0]);
-		break;
-	default:
-		refuse(d, true, WIRE_BAD_VALUE);
-	}
+	refuse(d, p->kind > WIRE_PROOF_RECEIPT, WIRE_BAD_VALUE);
+	if (p->kind != WIRE_PROOF_TAG && p->kind != WIRE_PROOF_RECEIPT)
+		return;
+	buf_get_bytes(&d->r, p->nonce, sizeof(p->nonce));
+	if (p->kind != WIRE_PROOF_RECEIPT)
+		return;
+	p->seq = buf_get_be32(&d->r);
+	p->ack = buf_get_be32(&d->r);
+	p->tsval = buf_get_be32(&d->r);
+	p->tsecr = buf_get_be32(&d->r);
 }
 
 static void put_place(struct encoder *e, const struct wire_place *p)
