@@ -2,8 +2,8 @@
 /*
  * host: what the daemon does around migrate, in small.
  *
- * Owns the executor of actions, the steps, and the life of a daemon. Keeps
- * I2 and I7 as the real executor must: in order, up to the first failure.
+ * Owns the executor of actions and the steps. Keeps I2 and I7 as the real
+ * executor must: in order, up to the first failure.
  */
 #include "sim.h"
 
@@ -12,11 +12,15 @@
 
 unsigned int host_own_track(const struct host *h, unsigned int flow)
 {
+	if (flow == LIAR_FLOW)
+		return LIAR_TRACK;
 	return h->id == 0 ? flow & 1 : flow >> 1;
 }
 
 unsigned int host_peer_track(const struct host *h, unsigned int flow)
 {
+	if (flow == LIAR_FLOW)
+		return LIAR_TRACK;
 	return h->id == 0 ? flow >> 1 : flow & 1;
 }
 
@@ -34,7 +38,7 @@ bool host_owns(const struct host *h, const struct addr *a)
 
 void host_news(const struct world *w, struct host *h)
 {
-	for (unsigned int t = 0; t < TRACKS; t++)
+	for (unsigned int t = 0; t < MOVERS; t++)
 		h->event_ms[t] = w->now;
 }
 
@@ -43,32 +47,68 @@ void host_disturb(struct world *w, struct host *h)
 	host_news(w, h);
 	h->disturbed_until_ms = w->now + MIGRATE_LEASE_MS + 2 * DELAY_MAX_MS;
 }
+
+bool host_talks_to(const struct host *h, int a)
+{
+	struct addr addr = sim_addr(a);
+
+	for (unsigned int f = 0; f < ALL_FLOWS; f++)
+		if (h->flow[f].open && addr_equal(&h->flow[f].peer.addr, &addr))
+			return true;
+	return false;
+}
+
+unsigned int host_other(unsigned int track)
+{
+	return track == LIAR_TRACK ? OTHER_LIAR : OTHER_PAIR;
+}
+
+unsigned int host_whose(uint64_t session)
+{
+	return session & LIAR_SESSION ? OTHER_LIAR : OTHER_PAIR;
+}
+
+uint64_t host_session(const struct host *h, unsigned int who)
+{
+	return who == OTHER_LIAR ? h->liar_session : h->session;
+}
+
+void host_repeat(struct world *w, struct host *h, unsigned int who)
+{
+	struct mover_event ev = { .type = MOVER_SESSION };
+
+	for (unsigned int t = 0; t < MOVERS; t++)
+		if (host_other(t) == who)
+			host_step_mover(w, h, t, &ev, NULL);
+}
+
 /* ------------------------------------------------------------ executor */
 
 /* Where the peer may be heard: what we accept it at, and have not been told to
  * be gone; at the very worst what the configuration says. */
-bool host_knows(const struct host *h, int a)
+bool host_knows(const struct host *h, unsigned int who, int a)
 {
 	struct addr addr = sim_addr(a);
-	bool known = a == h->configured;
+	bool known = who == OTHER_PAIR && a == h->configured;
 
-	for (unsigned int t = 0; t < TRACKS; t++) {
+	for (unsigned int t = 0; t < MOVERS; t++) {
 		const struct follower *f = &h->follower[t];
 
-		known |= follower_accepts(f, &addr) &&
+		known |= host_other(t) == who && follower_accepts(f, &addr) &&
 			 !(f->gone && addr_equal(&f->sending.addr, &addr));
 	}
 	return known;
 }
 
-void host_send_known(struct world *w, struct host *h, struct dgram *d)
+void host_send_known(struct world *w, struct host *h, unsigned int who,
+		     struct dgram *d)
 {
 	for (int a = 0; a < ALL_ADDRS; a++) {
-		if (a / ADDRS == h->id || !host_knows(h, a))
+		if (a / ADDRS == h->id || !host_knows(h, who, a))
 			continue;
 		d->dst = a;
 		w->stats.controls++;
-		world_send(w, d);
+		post_send(w, h, who, d);
 	}
 }
 
@@ -76,9 +116,10 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 			 unsigned int track, const struct migrate_action *a,
 			 const struct dgram *answered)
 {
+	const unsigned int who = host_other(track);
 	struct dgram d = { .kind = (enum dgram_kind)a->message,
 			   .from_host = h->id, .track = track,
-			   .session = h->session, .seq = a->seq,
+			   .session = host_session(h, who), .seq = a->seq,
 			   .from = a->from, .to = a->to,
 			   .from_gone = a->from_gone, .reason = a->reason,
 			   .truly_gone = NO_ADDR, .accepted_addr = NO_ADDR };
@@ -102,10 +143,13 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 		    !host_owns(h, &h->mover[track].current.addr))
 			d.truly_gone = sim_addr_number(
 				&h->mover[track].current.addr);
-		if (a->message == MIGRATE_MOVE)
+		if (a->message == MIGRATE_MOVE) {
 			check_asked(w, h, track, a);
+			h->named[track][a->seq % NUMBERS] =
+				(struct named){ a->seq, a->to };
+		}
 		if (host_owns(h, &a->source))
-			host_send_known(w, h, &d);
+			host_send_known(w, h, who, &d);
 		return;
 	}
 	check_answer(w, h, a, answered);
@@ -125,12 +169,16 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 			sim_addr_number(&h->follower[track].sending.addr);
 	}
 	w->stats.controls++;
-	world_send(w, &d);
+	post_send(w, h, who, &d);
+	/* FLOWS will come from there, and is answered where it has proved to
+	 * be. */
+	if (a->reason == REASON_DIGEST && !post_is_valid(h, who, d.dst))
+		post_validate(h, who, d.src, d.dst);
 }
 
 bool host_pilot(const struct host *h, unsigned int track, unsigned int *flow)
 {
-	for (*flow = 0; *flow < FLOWS; (*flow)++)
+	for (*flow = 0; *flow < ALL_FLOWS; (*flow)++)
 		if (host_own_track(h, *flow) == track)
 			break;
 	return !follower_holds(&h->follower[host_peer_track(h, *flow)]);
@@ -145,7 +193,8 @@ static void execute_try(struct world *w, struct host *h, unsigned int track,
 	struct dgram untried = { .kind = D_UNTRIED, .from_host = h->id,
 				 .track = track, .seq = a->seq };
 
-	if (!host_pilot(h, track, &d.flow)) {
+	if (!host_pilot(h, track, &d.flow) ||
+	    (!w->healing && world_chance(w, 20))) {
 		h->pilot_seq[track] = 0;
 		world_post(w, w->now, &untried);
 		return;
@@ -253,7 +302,7 @@ static unsigned int execute(struct world *w, struct host *h, bool mover,
 			break;
 		case MIGRATE_RELEASE:
 		case MIGRATE_SWITCH:
-			for (unsigned int f = 0; f < FLOWS; f++)
+			for (unsigned int f = 0; f < ALL_FLOWS; f++)
 				kernel_flush(w, h, f);
 			break;
 		case MIGRATE_SEND:
@@ -301,6 +350,8 @@ static unsigned int mover_column_of(const struct mover *m,
 		return ev->seq == m->committed ? 18 : 19;
 	case MOVER_NONCE:
 		return 21;
+	case MOVER_UNTRIED:
+		return 22;
 	default:
 		return 20;
 	}
@@ -380,7 +431,7 @@ void host_step_mover(struct world *w, struct host *h, unsigned int track,
 	      mover_target(m) ? sim_addr_number(&m->target.addr) : NO_ADDR);
 	done = execute(w, h, true, track, &acts, ev->type == MOVER_TIMER,
 		       cause);
-	if (done == acts.n)
+	if (done == acts.n && track != LIAR_TRACK)
 		check_tried(w, h, track, &before);
 	if (done < acts.n) {
 		coverage.mover[before.state][MOVER_COLUMNS - 1]++;
@@ -503,7 +554,7 @@ struct locator host_candidate(const struct world *w, const struct host *h,
 	if (mover_target(m) && addr_equal(&l.addr, &m->target.addr))
 		return m->target;
 	/* Flow f of either host has its identity on that of its track. */
-	for (unsigned int f = 0; f < FLOWS; f++)
+	for (unsigned int f = 0; f < ALL_FLOWS; f++)
 		if (h->flow[f].in && host_own_track(h, f) == track &&
 		    addr_equal(&l.addr, &h->flow[f].own.addr))
 			return l;
@@ -518,7 +569,8 @@ uint64_t host_deadline(const struct world *w, const struct host *h)
 	(void)w;
 	if (!h->up || h->stopped || h->asleep)
 		return at;
-	for (unsigned int t = 0; t < TRACKS; t++) {
+	at = post_deadline(h);
+	for (unsigned int t = 0; t < MOVERS; t++) {
 		d = mover_deadline_ms(&h->mover[t]);
 		at = d < at ? d : at;
 		d = follower_deadline_ms(&h->follower[t]);
@@ -536,226 +588,13 @@ void host_timers(struct world *w, struct host *h)
 
 	if (host_deadline(w, h) > w->now)
 		return;
-	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
+	post_timers(w, h);
+	for (unsigned int t = 0; t < MOVERS && !w->failed; t++) {
 		if (mover_deadline_ms(&h->mover[t]) <= w->now)
 			host_step_mover(w, h, t, &m, NULL);
 		if (follower_deadline_ms(&h->follower[t]) <= w->now)
 			host_step_follower(w, h, t, &f, NULL);
 		if (host_later_due(h, t) <= w->now)
 			host_answer_later(w, h, t);
-	}
-}
-/* -------------------------------------------------------- life of a host */
-
-static void catch_up(struct world *w, struct host *h)
-{
-	h->waking = true;
-	host_timers(w, h);
-	for (unsigned int t = 0; t < TRACKS && !w->failed; t++)
-		host_situation(w, h, t,
-			       host_owns(h, &h->mover[t].sending.addr) ?
-				       MIGRATE_CAUSE_REFRESH :
-				       MIGRATE_CAUSE_GONE, NULL);
-	h->waking = false;
-	for (unsigned int f = 0; f < FLOWS && !w->failed; f++)
-		kernel_flush(w, h, f);
-}
-
-void host_event(struct world *w, struct host *h, const struct dgram *d)
-{
-	struct mover_event refuse = { .type = MOVER_REFUSE,
-				      .reason = REASON_LIMIT, .seq = d->seq };
-	struct mover_event untried = { .type = MOVER_NONCE, .seq = d->seq };
-
-	switch (d->kind) {
-	case D_SITUATION:
-		if (d->outside)
-			host_news(w, h);
-		if (d->cause == MIGRATE_CAUSE_RETRY)
-			host_peer(w, h)->digest_differs[d->track] = false;
-		host_situation(w, h, d->track, d->cause,
-			       d->has_candidate ? &d->to : NULL);
-		break;
-	case D_NO_PORTS:
-		if (h->up && !h->stopped && !h->asleep)
-			host_step_mover(w, h, d->track, &refuse, NULL);
-		break;
-	case D_UNTRIED:
-		if (h->up && !h->stopped && !h->asleep &&
-		    h->mover[d->track].trying)
-			host_step_mover(w, h, d->track, &untried, NULL);
-		break;
-	case D_RESUME:
-		if (w->now < h->resume_ms || (!h->stopped && !h->asleep))
-			break;
-		h->stopped = false;
-		h->asleep = false;
-		host_disturb(w, h);
-		if (h->up)
-			catch_up(w, h);
-		if (h->up && h->session == 0)
-			host_hello(w, h);
-		break;
-	case D_RESTART:
-		if (!h->up)
-			host_restart(w, h, d->forged);
-		break;
-	case D_HELLO_TIMER:
-		if (!h->hello_waits)
-			break;
-		h->hello_waits = false;
-		if (h->up && !h->stopped && !h->asleep) {
-			host_hello(w, h);
-		} else if (h->up) {
-			h->hello_waits = true;
-			world_post(w, w->now + 1000, d);
-		}
-		break;
-	case D_CLAIM_TIMER:
-	case D_CLOSE:
-		member_event(w, h, d);
-		break;
-	default:
-		break;
-	}
-}
-
-void host_crash(struct world *w, struct host *h, uint64_t for_ms)
-{
-	struct dgram d = { .kind = D_RESTART, .from_host = h->id };
-
-	(void)for_ms;
-	h->up = false;
-	h->session = 0;
-	h->previous_session = 0;
-	h->next_session = 0;
-	h->hello_session = 0;
-	h->hello_waits = false;
-	host_disturb(w, h);
-	for (unsigned int f = 0; f < FLOWS; f++)
-		h->flow[f].n_held = 0;
-	/* None of this is in the journal. */
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		h->has_later[t] = false;
-		h->answered_seq[t] = h->n_asked[t] = 0;
-		memset(&h->answers[t], 0, sizeof(h->answers[t]));
-	}
-	world_post(w, w->now + for_ms, &d);
-}
-
-/* Where the flows of an owner's track begin that `h` has in it. */
-static struct locator first_locator(const struct host *h,
-				    const struct host *owner, unsigned int t)
-{
-	struct locator l = owner->mover[t].current;
-
-	for (unsigned int f = 0; f < FLOWS; f++)
-		if (h->flow[f].in && host_own_track(owner, f) == t)
-			return owner == h ? h->flow[f].own : h->flow[f].peer;
-	l.ports = 0;
-	return l;
-}
-
-/* Without its journal a host begins new tracks, which its peer follows from
- * the beginning, and knows nothing about the peer's. */
-static void forget_everything(struct world *w, struct host *h)
-{
-	struct host *p = host_peer(w, h);
-
-	h->forgot_ms = w->now;
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		const struct locator own = first_locator(h, h, t);
-		const struct locator theirs = first_locator(h, p, t);
-
-		mover_init(&h->mover_journal[t], ++w->track_numbers, &own);
-		follower_init(&p->follower[t], w->track_numbers, &own);
-		p->follower_journal[t] = p->follower[t];
-		follower_init(&h->follower_journal[t], p->mover[t].track,
-			      &theirs);
-		h->last_seq[t] = 0;
-		h->last_committed[t] = 0;
-		h->last_pending[t] = 0;
-		p->last_committed[t] = 0;
-		p->last_pending[t] = 0;
-	}
-	/* Who is elsewhere finds no track to be proved anew in. */
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		struct flow_end *e = &h->flow[f];
-
-		h->flow[f].n = 0;
-		e->anew = p->flow[f].anew = false;
-		e->in = p->flow[f].in = e->open && p->flow[f].open &&
-			locator_equal(&e->own, &h->mover_journal[
-				host_own_track(h, f)].current) &&
-			locator_equal(&e->peer, &h->follower_journal[
-				host_peer_track(h, f)].sending);
-		e->open = p->flow[f].open = e->in;
-		if (!e->open)
-			p->flow[f].n = p->flow[f].n_held = 0;
-	}
-	kernel_reconcile(w, p);
-	for (unsigned int f = 0; f < FLOWS; f++)
-		kernel_flush(w, p, f);
-}
-
-void host_restart(struct world *w, struct host *h, bool amnesia)
-{
-	h->up = true;
-	if (amnesia) {
-		w->amnesia = true;
-		forget_everything(w, h);
-	}
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		h->mover[t] = h->mover_journal[t];
-		h->mover[t].refused = h->mover[t].unsent = false;
-		h->mover[t].trying = h->mover[t].again = false;
-		if (h->mover[t].repeat_ms == MIGRATE_NEVER)
-			h->mover[t].repeat_ms = 0;
-		memset(&h->mover[t].numbers, 0, sizeof(h->mover[t].numbers));
-		refusals_forget(&h->mover[t].refusals);
-		h->follower[t] = h->follower_journal[t];
-		/* Who has left since is not in the journal. */
-		h->left_seq[t] = h->mover[t].state == MOVER_ASKED ?
-					 h->mover[t].seq : 0;
-	}
-	host_disturb(w, h);
-	kernel_reconcile(w, h);
-	if (h->stopped || h->asleep)
-		return; /* D_RESUME does the rest */
-	catch_up(w, h);
-	host_hello(w, h);
-}
-
-void host_init(struct world *w, int id, const uint8_t first[TRACKS],
-	       const uint8_t peer_first[TRACKS])
-{
-	struct host *h = &w->host[id];
-	struct locator own[TRACKS] = { 0 }, peer[TRACKS] = { 0 };
-
-	h->id = id;
-	h->up = true;
-	h->configured = NO_ADDR;
-	h->session = 1;
-	w->sessions = 1;
-	w->track_numbers = TRACKS;
-	for (unsigned int t = 0; t < TRACKS; t++) {
-		int p = (1 - id) * ADDRS + peer_first[t];
-
-		own[t].addr = sim_addr(id * ADDRS + first[t]);
-		peer[t].addr = sim_addr(p);
-		h->owned[first[t]] = true;
-		h->said[t][first[t]] = true;
-		h->answered[t][p] = true;
-		mover_init(&h->mover[t], t, &own[t]);
-		follower_init(&h->follower[t], t, &peer[t]);
-		h->mover_journal[t] = h->mover[t];
-		h->follower_journal[t] = h->follower[t];
-	}
-	for (unsigned int f = 0; f < FLOWS; f++) {
-		h->flow[f].own = own[host_own_track(h, f)];
-		h->flow[f].peer = peer[host_peer_track(h, f)];
-		h->flow[f].open = h->flow[f].in = true;
-		kernel_accept(w, &h->flow[f], &h->flow[f].own,
-			      &h->flow[f].peer);
 	}
 }

@@ -54,7 +54,7 @@ static void kernel_drop(struct world *w, struct kernel_tuple *t)
 void kernel_accept_locator(struct world *w, struct host *h, bool mover,
 			   unsigned int track, const struct locator *l)
 {
-	for (unsigned int f = 0; f < FLOWS; f++) {
+	for (unsigned int f = 0; f < ALL_FLOWS; f++) {
 		struct mover *m = &h->mover[host_own_track(h, f)];
 		struct follower *p = &h->follower[host_peer_track(h, f)];
 
@@ -74,7 +74,7 @@ void kernel_accept_locator(struct world *w, struct host *h, bool mover,
 void kernel_unaccept_locator(struct world *w, struct host *h, bool mover,
 			     unsigned int track, const struct locator *l)
 {
-	for (unsigned int f = 0; f < FLOWS; f++) {
+	for (unsigned int f = 0; f < ALL_FLOWS; f++) {
 		struct flow_end *e = &h->flow[f];
 
 		if (!e->in || (mover ? host_own_track(h, f) : host_peer_track(h, f)) != track)
@@ -127,7 +127,7 @@ void kernel_fit(struct world *w, struct host *h, unsigned int f)
  * journal; what is too much there goes the way of all acceptance. */
 void kernel_reconcile(struct world *w, struct host *h)
 {
-	for (unsigned int f = 0; f < FLOWS; f++)
+	for (unsigned int f = 0; f < ALL_FLOWS; f++)
 		kernel_fit(w, h, f);
 }
 
@@ -245,7 +245,9 @@ void kernel_receive(struct world *w, struct host *h, const struct dgram *d)
 
 	struct dgram queued = *d;
 
-	if (!e->open || e->generation != d->generation)
+	/* The third host sends none of its own: it has led ours to us. */
+	if (!e->open || e->generation != d->generation ||
+	    d->flow == LIAR_FLOW)
 		return;
 	if (t && !t->tombstone) {
 		if (!h->up && !identity)

@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "mutant.h"
 #include "place.h"
 
 #define CLAIM_MS 200
@@ -35,9 +36,9 @@ uint64_t member_digest(const struct host *h, bool mover, unsigned int track)
 {
 	uint64_t sum = 0;
 
-	for (unsigned int f = 0; f < FLOWS; f++)
+	for (unsigned int f = 0; f < ALL_FLOWS; f++)
 		if (h->flow[f].in &&
-		    (track == ALL_TRACKS ||
+		    ((track == ALL_TRACKS && f < FLOWS) ||
 		     (mover ? host_own_track(h, f) :
 			      host_peer_track(h, f)) == track))
 			sum += (h->flow[f].generation * FLOWS + f + 1) *
@@ -70,6 +71,7 @@ static void enter(struct world *w, struct host *h, unsigned int f)
 {
 	trace(w, "host %d: flow %u enters", h->id, f);
 	h->flow[f].in = true;
+	h->flow[f].owner = OWNER_PAIR;
 	h->flow[f].anew = w->amnesia;
 	w->stats.entered++;
 	kernel_fit(w, h, f);
@@ -89,6 +91,7 @@ static void leave(struct world *w, struct host *h, unsigned int f)
 
 	trace(w, "host %d: flow %u leaves", h->id, f);
 	h->flow[f].in = false;
+	h->flow[f].owner = OWNER_NONE;
 	h->flow[f].n_held = 0;
 	h->flow[f].quiet_ms = w->now + QUIET_MS;
 	if (h->mover[track].state == MOVER_ASKED)
@@ -203,7 +206,7 @@ static void name_flow(struct world *w, struct host *h, enum dgram_kind kind,
 
 	place_fill(own_mover(h, f), &d.place);
 	if (host_owns(h, &e->own.addr))
-		world_send(w, &d);
+		post_send(w, h, OTHER_PAIR, &d);
 }
 
 static void list_fill(const struct host *h, struct dgram *d)
@@ -227,7 +230,7 @@ void member_list(struct world *w, struct host *h)
 	for (int i = 0; i < ADDRS; i++) {
 		d.src = h->id * ADDRS + i;
 		if (h->owned[i])
-			host_send_known(w, h, &d);
+			host_send_known(w, h, OTHER_PAIR, &d);
 	}
 }
 
@@ -256,7 +259,7 @@ static void receive_list(struct world *w, struct host *h,
 	if (d->kind != D_LIST || w->failed)
 		return;
 	list_fill(h, &answer);
-	world_send(w, &answer);
+	post_send(w, h, OTHER_PAIR, &answer);
 }
 
 void member_receive(struct world *w, struct host *h, const struct dgram *d)
@@ -288,6 +291,30 @@ void member_receive(struct world *w, struct host *h, const struct dgram *d)
 			enter(w, h, d->flow);
 		break;
 	}
+}
+
+/* What is owned stays so, whatever is proved; what is not needs an address that
+ * has answered, and a proof. Of what it lists only what is its own counts. */
+void member_claimed(struct world *w, struct host *h, const struct dgram *d)
+{
+	struct flow_end *e = &h->flow[d->flow];
+	struct dgram answer = { .kind = d->kind == D_LIST ? D_LIST_ACK :
+							    D_FLOWS_ACK,
+				.from_host = h->id, .session = h->liar_session,
+				.flow = d->flow, .nonce = d->nonce,
+				.src = d->dst, .dst = d->src };
+	bool may = e->owner == OWNER_NONE && d->proof &&
+		   post_is_valid(h, OTHER_LIAR, sim_addr_number(&e->peer.addr));
+
+	if (d->kind == D_LIST_ACK || d->kind == D_FLOWS_ACK)
+		return;
+	if (d->kind == D_FLOWS && e->open && e->generation == d->generation &&
+	    (may || (d->proof && MUTANT(owner_unchecked))))
+		e->owner = OWNER_LIAR;
+	if (d->kind == D_LIST && MUTANT(owner_unchecked))
+		receive_list(w, h, d);
+	post_send(w, h, OTHER_LIAR, &answer);
+	check_host(w, h);
 }
 
 void member_event(struct world *w, struct host *h, const struct dgram *d)

@@ -8,7 +8,17 @@
 
 #include <string.h>
 
+#include "mutant.h"
+
 /* ------------------------------------------------------------ messages */
+
+/* The handover must do without the seal's help: of its messages, whatever was
+ * done to them on the way is let through. */
+static bool is_sealed(const struct dgram *d)
+{
+	return d->kind <= D_DONE ||
+	       (d->src == d->sealed_src && d->dst == d->sealed_dst);
+}
 
 static void send_sync(struct world *w, struct host *h, const struct dgram *to,
 		      bool answer)
@@ -25,7 +35,7 @@ static void send_sync(struct world *w, struct host *h, const struct dgram *to,
 		d.their_number[t] = h->follower[t].track;
 	}
 	d.digest = member_digest(h, true, ALL_TRACKS);
-	world_send(w, &d);
+	post_send(w, h, OTHER_PAIR, &d);
 }
 
 static void session_confirmed(struct world *w, struct host *h)
@@ -34,19 +44,22 @@ static void session_confirmed(struct world *w, struct host *h)
 
 	trace(w, "host %d: session %llu", h->id, (unsigned long long)h->session);
 	host_news(w, h);
-	memset(h->has_later, 0, sizeof(h->has_later)); /* I6 */
+	memset(h->has_later, 0, TRACKS * sizeof(h->has_later[0])); /* I6 */
 	for (unsigned int t = 0; t < TRACKS; t++)
 		host_step_mover(w, h, t, &ev, NULL);
 }
 
-void host_hello(struct world *w, struct host *h)
+#define HELLO_TRIES 3 /* doublings: once in 8 s */
+
+static void say_hello(struct world *w, struct host *h)
 {
 	struct dgram d = { .kind = D_HELLO, .from_host = h->id };
 	struct dgram again = { .kind = D_HELLO_TIMER, .from_host = h->id };
 
 	if (!h->hello_waits) { /* until SYNC is answered */
 		h->hello_waits = true;
-		world_post(w, w->now + 1000 + world_pick(w, 1000), &again);
+		world_post(w, w->now + (1000u << h->hello_tries) +
+				      world_pick(w, 1000), &again);
 	}
 	h->hello_session = ++w->sessions;
 	d.session = h->hello_session;
@@ -54,8 +67,20 @@ void host_hello(struct world *w, struct host *h)
 		if (!h->owned[i])
 			continue;
 		d.src = h->id * ADDRS + i;
-		host_send_known(w, h, &d);
+		host_send_known(w, h, OTHER_PAIR, &d);
 	}
+}
+
+void host_hello(struct world *w, struct host *h)
+{
+	h->hello_tries = 0;
+	say_hello(w, h);
+}
+
+void host_hello_again(struct world *w, struct host *h)
+{
+	h->hello_tries += h->hello_tries < HELLO_TRIES;
+	say_hello(w, h);
 }
 
 uint64_t host_later_due(const struct host *h, unsigned int track)
@@ -118,7 +143,7 @@ static void receive_move(struct world *w, struct host *h,
 	int to = sim_addr_number(&d->to.addr);
 	bool identity = false;
 
-	for (unsigned int i = 0; i < FLOWS; i++)
+	for (unsigned int i = 0; i < ALL_FLOWS; i++)
 		identity |= h->flow[i].in &&
 			    host_peer_track(h, i) == d->track &&
 			    addr_equal(&d->to.addr, &h->flow[i].peer.addr);
@@ -129,7 +154,7 @@ static void receive_move(struct world *w, struct host *h,
 			keep_for_later(w, h, d);
 			return;
 		}
-		if (h->denied[to])
+		if (h->denied[to] || host_owns(h, &d->to.addr))
 			ev.check = REASON_POLICY;
 		else if (h->taken[to] && d->to.ports == 0 && !identity)
 			ev.check = REASON_TUPLE_TAKEN;
@@ -149,7 +174,9 @@ void host_answer_later(struct world *w, struct host *h, unsigned int track)
 	const struct dgram d = h->later[track];
 
 	h->has_later[track] = false;
+	post_answers(h, true);
 	receive_move(w, h, &d);
+	post_answers(h, false);
 }
 
 static void receive_refuse(struct world *w, struct host *h,
@@ -174,7 +201,8 @@ static void receive_done(struct world *w, struct host *h,
 	struct mover_event ev = { .type = MOVER_DONE, .seq = d->seq };
 	uint64_t before = h->mover[d->track].committed;
 
-	h->said[d->track][d->accepted_addr % ADDRS] = true;
+	if (d->accepted_addr != NO_ADDR)
+		h->said[d->track][d->accepted_addr % ADDRS] = true;
 	host_step_mover(w, h, d->track, &ev, d);
 	if (h->mover[d->track].committed != before)
 		memset(h->refused_ms[d->track], 0,
@@ -186,6 +214,8 @@ static void receive_prove(struct world *w, struct host *h,
 {
 	struct follower_event ev = { .type = FOLLOWER_PROVE, .seq = d->seq,
 				     .to = d->to };
+	const struct follower *f = &h->follower[d->track];
+	const uint64_t committed = f->committed;
 	int to = sim_addr_number(&d->to.addr);
 
 	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
@@ -194,10 +224,16 @@ static void receive_prove(struct world *w, struct host *h,
 
 		if (i < h->n_challenges && c->dest == to && c->heard_at == to &&
 		    memcmp(c->challenge, d->challenge,
-			   sizeof(c->challenge)) == 0)
+			   sizeof(c->challenge)) == 0) {
 			h->answered[d->track][to] = true;
+			if (d->src == to)
+				ledger_valid(w, h, host_other(d->track), to);
+		}
 	}
 	host_step_follower(w, h, d->track, &ev, d);
+	if (f->committed != committed && is_sealed(d) &&
+	    d->src == sim_addr_number(&f->sending.addr))
+		post_proved(h, host_other(d->track), d);
 }
 
 static void receive_accept(struct world *w, struct host *h,
@@ -205,11 +241,14 @@ static void receive_accept(struct world *w, struct host *h,
 {
 	struct mover_event ev = { .type = MOVER_ACCEPT, .seq = d->seq,
 				  .arrived_on = sim_addr(d->dst) };
+	const struct mover *m = &h->mover[d->track];
 	struct host *p = host_peer(w, h);
+	bool asked;
 	unsigned int flow;
 
 	memcpy(ev.challenge, d->challenge, sizeof(ev.challenge));
-	ev.pilot = host_pilot(h, d->track, &flow) && world_chance(w, 900);
+	ev.pilot = host_pilot(h, d->track, &flow) &&
+		   (w->healing || world_chance(w, 900));
 	if (!h->mover[d->track].trying)
 		h->pilot_seq[d->track] = ev.pilot ? d->seq : 0;
 	for (unsigned int i = 0; i < CHALLENGES; i++)
@@ -217,16 +256,21 @@ static void receive_accept(struct world *w, struct host *h,
 			   sizeof(d->challenge)) == 0 &&
 		    p->challenge[i].heard_at != p->challenge[i].dest)
 			p->challenge[i].heard_at = d->dst;
-	h->said[d->track][d->accepted_addr % ADDRS] = true;
+	if (d->accepted_addr != NO_ADDR)
+		h->said[d->track][d->accepted_addr % ADDRS] = true;
 	if (h->left_seq[d->track] == d->seq &&
 	    migrate_mutant != MUTANT_left_taken_along) {
 		ev.type = MOVER_REFUSE;
 		ev.reason = REASON_DIGEST;
 	}
+	asked = m->state == MOVER_ASKED && !m->trying;
 	host_step_mover(w, h, d->track, &ev, d);
+	if (asked && (m->state == MOVER_SWITCHED || m->trying))
+		post_validate(h, host_other(d->track), d->dst, d->src);
 }
 
-#define FORGOT_MS 3000 /* by then a number from before is over */
+/* By then a number from before, whose ACCEPT came late, was given up. */
+#define FORGOT_MS (MIGRATE_GIVE_UP_MS + 3000)
 
 /* Of a number that both know, and that is tried now, it is the right one. */
 static void check_key(struct world *w, struct host *h, const struct dgram *d)
@@ -254,8 +298,11 @@ static void receive_nonce(struct world *w, struct host *h,
 
 	if (d->kind == D_NONCE_BACK) {
 		if (m->trying && m->seq == d->seq &&
-		    !memcmp(d->challenge, m->challenge, sizeof(m->challenge)))
+		    !memcmp(d->challenge, m->challenge,
+			    sizeof(m->challenge))) {
+			h->crossed_seq[d->track] = d->seq;
 			host_step_mover(w, h, d->track, &ev, d);
+		}
 		return;
 	}
 	if (!follower_nonce_seq(f, &src, w->now, &ev.seq) || ev.seq != d->seq)
@@ -271,14 +318,32 @@ static void receive_nonce(struct world *w, struct host *h,
 	world_send(w, &back);
 }
 
+/* And, where the flows differ, what there are: not only from there. */
+static void answer_liar(struct world *w, struct host *h,
+			const struct dgram *to)
+{
+	struct dgram d = { .kind = D_SYNC, .from_host = h->id, .src = to->dst,
+			   .dst = to->src, .session = h->liar_session,
+			   .answer = true };
+
+	post_send(w, h, OTHER_LIAR, &d);
+	if (to->digest == member_digest(h, true, LIAR_TRACK))
+		return;
+	d.kind = D_LIST;
+	host_send_known(w, h, OTHER_LIAR, &d);
+}
+
 static void receive_sync(struct world *w, struct host *h,
 			 const struct dgram *d)
 {
 	struct mover_event m = { .type = MOVER_SYNC };
 	struct follower_event f = { .type = FOLLOWER_SYNC };
+	const unsigned int who = host_whose(d->session);
 
 	host_news(w, h);
-	for (unsigned int t = 0; t < TRACKS; t++) {
+	for (unsigned int t = 0; t < MOVERS; t++) {
+		if (host_other(t) != who && !MUTANT(others_track))
+			continue;
 		m.seq = d->theirs[t];
 		if (d->their_number[t] == h->mover[t].track)
 			host_step_mover(w, h, t, &m, d);
@@ -286,6 +351,11 @@ static void receive_sync(struct world *w, struct host *h,
 		f.to.addr = d->own[t].locator;
 		if (d->track_number[t] == h->follower[t].track)
 			host_step_follower(w, h, t, &f, d);
+	}
+	if (who == OTHER_LIAR) {
+		if (!d->answer)
+			answer_liar(w, h, d);
+		return;
 	}
 	if (d->digest != member_digest(h, true, ALL_TRACKS))
 		member_list(w, h);
@@ -295,6 +365,8 @@ static void receive_sync(struct world *w, struct host *h,
 			send_sync(w, h, d, true);
 	}
 }
+
+#define CONCURRENT_MS 3000 /* sessions made so close together may cross */
 
 static bool sessions_concurrent(const struct host *h)
 {
@@ -315,6 +387,18 @@ static void session_begin(struct world *w, struct host *h, uint64_t session)
  * only; an answer of a peer that has forgotten since would be taken for one
  * of now. Handshakes may cross, and which is newer then is settled by what
  * both ends see alike. */
+static bool liar_opens(struct world *w, struct host *h, const struct dgram *d)
+{
+	if (d->session != h->liar_next)
+		return d->session == h->liar_session;
+	h->liar_session = h->liar_next;
+	h->liar_next = 0;
+	h->has_later[LIAR_TRACK] = false;
+	post_session(w, h, OTHER_LIAR, h->liar_dst, h->liar_src);
+	host_repeat(w, h, OTHER_LIAR);
+	return true;
+}
+
 static bool session_opens(struct world *w, struct host *h,
 			  const struct dgram *d)
 {
@@ -322,8 +406,11 @@ static bool session_opens(struct world *w, struct host *h,
 
 	if (d->session == 0)
 		return false;
+	if (host_whose(d->session) == OTHER_LIAR)
+		return liar_opens(w, h, d);
 	if (d->session == h->next_session) {
 		h->next_session = 0;
+		post_session(w, h, OTHER_PAIR, h->next_dst, h->next_src);
 		session_begin(w, h, d->session);
 		return true;
 	}
@@ -341,51 +428,64 @@ static bool session_opens(struct world *w, struct host *h,
 	return true;
 }
 
-void host_receive(struct world *w, struct host *h, const struct dgram *d)
+static void note_hello(struct host *h, const struct dgram *d)
 {
-	struct dgram answer, queued = *d;
+	if (host_whose(d->session) == OTHER_LIAR) {
+		h->liar_next = d->session;
+		h->liar_src = d->src;
+		h->liar_dst = d->dst;
+		return;
+	}
+	h->next_session = d->session;
+	h->next_src = d->src;
+	h->next_dst = d->dst;
+}
 
-	if (h->asleep)
-		return;
-	if (h->stopped && d->kind != D_DATA) {
-		queued.queued = true;
-		world_post(w, h->resume_ms, &queued);
-		return;
-	}
-	if (d->kind == D_DATA) {
-		kernel_receive(w, h, d);
-		return;
-	}
-	if (!h->up)
-		return;
+/* One that is there, of those of whoever has sent this. */
+static bool names_track(const struct host *h, const struct dgram *d)
+{
+	bool theirs = d->kind == D_MOVE || d->kind == D_PROVE;
+
+	if (host_other(d->track) != host_whose(d->session) &&
+	    !MUTANT(others_track))
+		return false;
+	return d->track_number[d->track] ==
+	       (theirs ? h->follower[d->track].track :
+			 h->mover[d->track].track);
+}
+
+static void receive_control(struct world *w, struct host *h,
+			    const struct dgram *d)
+{
+	const unsigned int who = host_whose(d->session);
+	struct dgram answer;
+
+	if (d->from_host == h->id)
+		return; /* each end seals with a key of its own */
 	switch (d->kind) {
-	case D_NONCE:
-	case D_NONCE_BACK:
-		receive_nonce(w, h, d);
-		return;
 	case D_HELLO:
-		h->next_session = d->session;
+		note_hello(h, d);
 		answer = (struct dgram){ .kind = D_WELCOME, .from_host = h->id,
 					 .src = d->dst, .dst = d->src,
 					 .session = d->session };
-		world_send(w, &answer);
+		post_send(w, h, who, &answer);
 		return;
 	case D_WELCOME:
 		if (d->session != h->hello_session)
 			return;
 		h->hello_session = 0;
+		post_session(w, h, OTHER_PAIR, d->dst, d->src);
 		session_begin(w, h, d->session);
 		send_sync(w, h, d, false);
 		return;
 	default:
 		break;
 	}
-	if (!session_opens(w, h, d))
+	if (!session_opens(w, h, d) || !is_sealed(d))
 		return;
-	if (d->kind <= D_DONE && d->track_number[d->track] !=
-	    (d->kind == D_MOVE || d->kind == D_PROVE ?
-		     h->follower[d->track].track : h->mover[d->track].track))
-		return; /* of a track that is no more */
+	post_authentic(w, h, who, d);
+	if (d->kind <= D_DONE && !names_track(h, d))
+		return;
 	switch (d->kind) {
 	case D_MOVE:
 		receive_move(w, h, d);
@@ -405,14 +505,48 @@ void host_receive(struct world *w, struct host *h, const struct dgram *d)
 	case D_SYNC:
 		receive_sync(w, h, d);
 		break;
+	case D_PROBE:
+	case D_PROBE_ACK:
+		post_probe(w, h, who, d);
+		break;
 	case D_ASK:
 	case D_FLOWS:
 	case D_FLOWS_ACK:
 	case D_LIST:
 	case D_LIST_ACK:
-		member_receive(w, h, d);
+		if (who == OTHER_LIAR)
+			member_claimed(w, h, d);
+		else
+			member_receive(w, h, d);
 		break;
 	default:
 		break;
 	}
+}
+
+void host_receive(struct world *w, struct host *h, const struct dgram *d)
+{
+	struct dgram queued = *d;
+
+	if (h->asleep)
+		return;
+	if (h->stopped && d->kind != D_DATA) {
+		queued.queued = true;
+		world_post(w, h->resume_ms, &queued);
+		return;
+	}
+	if (d->kind == D_DATA) {
+		kernel_receive(w, h, d);
+		return;
+	}
+	if (!h->up)
+		return;
+	if (d->kind == D_NONCE || d->kind == D_NONCE_BACK) {
+		receive_nonce(w, h, d);
+		return;
+	}
+	post_came(w, h, d);
+	receive_control(w, h, d);
+	ledger_dealt_with(w, h);
+	post_dealt_with(h, d);
 }

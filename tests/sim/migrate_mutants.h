@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migrate_mutants: deliberate faults of the handover, by name.
+ * migrate_mutants: deliberate faults of the handover, and of the accounts that
+ * its messages are paid from, by name.
  *
  * Owns their list. Compiled in only where MIGRATE_MUTANTS is defined, which
- * is in tests/sim alone; the one variable that selects a fault belongs to
- * the test program.
+ * is in tests/sim and for t_states; the one variable that selects a fault
+ * belongs to the test program. Four are in no file of src: left_taken_along,
+ * others_track, owner_unchecked and no_tombstone are faults of what stands in
+ * tests/sim for the daemon, for ownership (own.c has the real one) and for the
+ * kernel.
  */
 #ifndef SACIPED_MIGRATE_MUTANTS_H
 #define SACIPED_MIGRATE_MUTANTS_H
@@ -26,6 +30,7 @@
 	X(numbers_unpaced, "begins moves as fast as it is told to")           \
 	X(pause_skipped, "asks again for what was refused, at once")          \
 	X(try_skipped, "leaves a path that lives before the new one is tried") \
+	X(untried_taken, "leaves it where no flow could try the new one")     \
 	/* follower */                                                        \
 	X(offer_not_accepted, "ACCEPT without acceptance in the kernel")      \
 	X(challenge_to_old, "sends the challenge to the old locator")         \
@@ -44,6 +49,16 @@
 	/* flows that enter */                                                \
 	X(place_unchecked, "takes a flow into a track wherever that is")      \
 	X(left_taken_along, "proves a MOVE that names a flow that has left")  \
+	/* who may say what */                                                \
+	X(jump_taken, "takes a number however far ahead it is")               \
+	X(others_track, "takes a peer's word on the track of another")        \
+	X(owner_unchecked, "gives a flow that is owned to who proves it")     \
+	/* what may be sent where */                                          \
+	X(account_uncharged, "pays nothing from the account of an address")   \
+	X(own_unpaced, "speaks unasked as often as it likes")                 \
+	X(reserve_open, "lets a peer use up what may be said to an address")  \
+	X(always_valid, "takes an address for valid for ever")                \
+	X(token_unchecked, "takes any answer to a PROBE")                     \
 	/* executor of ACCEPT_DEL, for the invariant behind it */             \
 	X(no_tombstone, "forgets a tuple that was accepted")
 

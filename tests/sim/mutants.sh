@@ -8,9 +8,9 @@ for name in $mutants; do
 	if said=$(tests/sim/sim --schedules "${MUTANT_SCHEDULES:-20000}" \
 		--mutant "$name" 2>&1); then
 		echo "ok $number - $name is noticed"
-		echo "# $said"
+		echo "$said" | sed 's/^#* */# /'
 	else
-		echo "# $said"
+		echo "$said" | sed 's/^#* */# /'
 		echo "not ok $number - $name is noticed"
 	fi
 done

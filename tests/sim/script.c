@@ -2,97 +2,31 @@
 /*
  * script: what happens to the two hosts.
  *
- * Owns the generator of random numbers, the clock, the network with its
- * queue, and the troubles: addresses and routes that come and go, paths that
- * break, hosts that sleep, daemons that die, kernels that refuse, strangers
- * and attackers.
+ * Owns the parts of a schedule, and the troubles: addresses and routes that come
+ * and go, paths that break, hosts that sleep, daemons that die, kernels that
+ * refuse, strangers.
  */
 #include "sim.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define SETTLE_MS 120000 /* rest by then, once the trouble is over */
 
-/* splitmix64: every seed, 0 included, is as good as any other. */
-uint64_t world_random(struct world *w)
+/* From here on random numbers of its own. */
+static void begin_part(struct world *w, enum script_part part, unsigned int i)
 {
-	uint64_t z = (w->random_state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
+	w->random_state = w->script.seed;
+	w->random_state = world_random(w) + (part + 1) * 64 + i;
+	w->random_state = world_random(w);
 }
 
-unsigned int world_pick(struct world *w, unsigned int n)
+static bool has(const struct world *w, enum script_part part, unsigned int i)
 {
-	return (unsigned int)(world_random(w) % n);
+	return w->script.part[part] & 1u << i;
 }
 
-bool world_chance(struct world *w, unsigned int per_mille)
-{
-	return world_pick(w, 1000) < per_mille;
-}
-
-struct addr sim_addr(int number)
-{
-	struct addr a = { .family = 4,
-			  .byte = { 10, 0, (uint8_t)(number / ADDRS),
-				    (uint8_t)(number % ADDRS + 1) } };
-
-	return a;
-}
-
-int sim_addr_number(const struct addr *a)
-{
-	return a->family == 4 ? a->byte[2] * ADDRS + a->byte[3] - 1 : NO_ADDR;
-}
-
-/* --------------------------------------------------------------- queue */
-
-static bool earlier(const struct world *w, uint16_t a, uint16_t b)
-{
-	return w->at[a] < w->at[b] ||
-	       (w->at[a] == w->at[b] && w->order[a] < w->order[b]);
-}
-
-void world_post(struct world *w, uint64_t at, const struct dgram *d)
-{
-	unsigned int i, up;
-	uint16_t slot;
-
-	if (w->n_free == 0)
-		return; /* the network drops it */
-	slot = w->free[--w->n_free];
-	w->dgram[slot] = *d;
-	w->at[slot] = at;
-	w->order[slot] = w->orders++;
-	for (i = w->n_heap++; i > 0; i = up) {
-		up = (i - 1) / 2;
-		if (!earlier(w, slot, w->heap[up]))
-			break;
-		w->heap[i] = w->heap[up];
-	}
-	w->heap[i] = slot;
-}
-
-static struct dgram take(struct world *w)
-{
-	uint16_t top = w->heap[0], last = w->heap[--w->n_heap];
-	unsigned int i = 0, child;
-
-	while ((child = 2 * i + 1) < w->n_heap) {
-		if (child + 1 < w->n_heap &&
-		    earlier(w, w->heap[child + 1], w->heap[child]))
-			child++;
-		if (!earlier(w, w->heap[child], last))
-			break;
-		w->heap[i] = w->heap[child];
-		i = child;
-	}
-	w->heap[i] = last;
-	w->free[w->n_free++] = top;
-	return w->dgram[top];
-}
+/* ------------------------------------------------------------- trouble */
 
 int random_own(struct world *w, const struct host *h)
 {
@@ -104,116 +38,6 @@ int random_own(struct world *w, const struct host *h)
 	return NO_ADDR;
 }
 
-/* At once to another address of the same host, or from another one. */
-static void relay(struct world *w, const struct dgram *d)
-{
-	struct dgram r = *d;
-	int other = random_own(w, &w->host[d->dst / ADDRS]);
-
-	r.forged = true;
-	if (d->kind == D_ACCEPT && other != NO_ADDR)
-		r.dst = d->dst / ADDRS * ADDRS + other;
-	else
-		r.src = (int)world_pick(w, ALL_ADDRS);
-	world_post(w, w->now, &r);
-}
-
-void world_send(struct world *w, const struct dgram *d)
-{
-	unsigned int copies = 1 + world_chance(w, w->copies);
-	uint64_t delay;
-
-	if (d->kind <= D_DONE)
-		w->history[w->n_history++ % HISTORY] = *d;
-	if (d->kind <= D_DONE && w->relayed) {
-		relay(w, d);
-		if (world_chance(w, 500))
-			return;
-	}
-	if (w->blocked[d->src][d->dst])
-		return;
-	if ((d->kind == D_DATA || d->kind == D_NONCE ||
-	     d->kind == D_NONCE_BACK) && w->unfit_ms[d->src][d->dst])
-		return;
-	while (copies-- > 0) {
-		if (world_chance(w, w->loss))
-			continue;
-		delay = w->delay_ms + world_pick(w, w->delay_ms / 4 + 1);
-		if (world_chance(w, w->reorder))
-			delay += world_pick(w, 400);
-		if (delay > DELAY_MAX_MS)
-			delay = DELAY_MAX_MS;
-		if (world_chance(w, w->late))
-			delay += world_pick(w, LATE_MAX_MS - DELAY_MAX_MS);
-		world_post(w, w->now + delay, d);
-	}
-}
-
-static void deliver(struct world *w, const struct dgram *d)
-{
-	struct dgram again = *d;
-
-	switch (d->kind) {
-	case D_TRAFFIC:
-		kernel_traffic(w, &w->host[world_pick(w, HOSTS)],
-			     world_pick(w, FLOWS));
-		world_post(w, w->now + 1 + world_pick(w, 2 * w->traffic_ms),
-			   &again);
-		break;
-	case D_SITUATION:
-	case D_NO_PORTS:
-	case D_RESUME:
-	case D_RESTART:
-	case D_HELLO_TIMER:
-	case D_CLAIM_TIMER:
-	case D_CLOSE:
-		host_event(w, &w->host[d->from_host], d);
-		break;
-	default:
-		if (w->host[d->dst / ADDRS].owned[d->dst % ADDRS] || d->queued)
-			host_receive(w, &w->host[d->dst / ADDRS], d);
-		else if (w->stranger[d->dst])
-			w->stats.to_stranger++;
-		break;
-	}
-}
-
-bool world_run(struct world *w, uint64_t until)
-{
-	while (!w->failed) {
-		uint64_t due = host_deadline(w, &w->host[0]);
-		uint64_t other = host_deadline(w, &w->host[1]);
-		uint64_t next;
-		struct dgram d;
-
-		due = other < due ? other : due;
-		next = w->n_heap > 0 ? w->at[w->heap[0]] : MIGRATE_NEVER;
-		next = due < next ? due : next;
-		if (next > until)
-			break;
-		if (next > w->now) {
-			w->now = next;
-			w->same_time_steps = 0;
-		} else if (++w->same_time_steps > 5000) {
-			fail(w, "time stands still");
-			break;
-		}
-		/* A deadline that has passed comes before any packet. */
-		if (due <= w->now) {
-			host_timers(w, &w->host[0]);
-			host_timers(w, &w->host[1]);
-			continue;
-		}
-		d = take(w);
-		deliver(w, &d);
-	}
-	if (w->now < until)
-		w->now = until;
-	return !w->failed;
-}
-
-/* ------------------------------------------------------------- trouble */
-
 /* Tells each track what is different; the loss of an address at once, what
  * is merely better after a while of quiet. */
 static void changed(struct world *w, struct host *h)
@@ -223,7 +47,7 @@ static void changed(struct world *w, struct host *h)
 			       .outside = true };
 
 	host_news(w, h);
-	for (unsigned int t = 0; t < TRACKS && !w->failed; t++) {
+	for (unsigned int t = 0; t < MOVERS && !w->failed; t++) {
 		const struct mover *m = &h->mover[t];
 		int at = sim_addr_number(&m->sending.addr) % ADDRS;
 		struct locator best = host_candidate(w, h, t, NO_ADDR);
@@ -246,7 +70,7 @@ static void changed(struct world *w, struct host *h)
 
 static void addr_add(struct world *w, struct host *h, int i)
 {
-	trace(w, "host %d: address %d comes", h->id, h->id * ADDRS + i);
+	tell(w, "host %d: address %d comes", h->id, h->id * ADDRS + i);
 	h->owned[i] = true;
 	h->deprecated[i] = false;
 	w->stranger[h->id * ADDRS + i] = false;
@@ -255,8 +79,9 @@ static void addr_add(struct world *w, struct host *h, int i)
 
 static void addr_del(struct world *w, struct host *h, int i)
 {
-	trace(w, "host %d: address %d goes", h->id, h->id * ADDRS + i);
+	tell(w, "host %d: address %d goes", h->id, h->id * ADDRS + i);
 	h->owned[i] = false;
+	post_addr_gone(h, i);
 	w->stranger[h->id * ADDRS + i] = world_chance(w, 300);
 	changed(w, h);
 }
@@ -306,7 +131,7 @@ static void pause_host(struct world *w, struct host *h, bool asleep,
 
 	if (h->asleep || h->stopped)
 		return;
-	trace(w, "host %d: %s", h->id, asleep ? "sleeps" : "daemon stopped");
+	tell(w, "host %d: %s", h->id, asleep ? "sleeps" : "daemon stopped");
 	h->asleep = asleep;
 	h->stopped = !asleep;
 	h->resume_ms = w->now + 1 + world_pick(w, most_ms);
@@ -366,51 +191,6 @@ static void too_late(struct world *w, struct host *h, unsigned int track)
 	del_all(w, h);
 }
 
-static void attack(struct world *w)
-{
-	unsigned int n = w->n_history < HISTORY ? w->n_history : HISTORY;
-	unsigned int age, stranger = world_pick(w, ALL_ADDRS);
-	struct dgram d;
-	struct host *victim;
-	int other;
-
-	if (n == 0)
-		return;
-	/* The last few are the ones that could still matter. */
-	age = world_chance(w, 700) && n > 8 ? world_pick(w, 8) :
-					      world_pick(w, n);
-	d = w->history[(w->n_history - 1 - age) % HISTORY];
-	victim = &w->host[d.dst / ADDRS];
-	other = random_own(w, victim);
-	d.forged = true;
-	switch (world_pick(w, 4)) {
-	case 0: /* as it was, once more */
-		break;
-	case 1: /* from somewhere else */
-		d.src = (int)stranger;
-		break;
-	case 2: /* to another address of the same host */
-		if (other != NO_ADDR)
-			d.dst = victim->id * ADDRS + other;
-		break;
-	case 3: /* a guess: what the peer itself would have to make up */
-		for (unsigned int t = 0; t < TRACKS; t++) {
-			if (victim->follower[t].state != FOLLOWER_OFFERED)
-				continue;
-			d.kind = D_PROVE;
-			d.track = t;
-			d.session = victim->session;
-			d.seq = victim->follower[t].pending;
-			d.to = victim->follower[t].offer;
-			memset(d.challenge, 0x5a, sizeof(d.challenge));
-			break;
-		}
-		break;
-	}
-	trace(w, "attacker: kind %d from %d to %d", d.kind, d.src, d.dst);
-	world_post(w, w->now + world_pick(w, 50), &d);
-}
-
 /* A peer says in SYNC what is not so: that it is elsewhere, or that it has
  * forgotten all. */
 static void lie(struct world *w, struct host *h)
@@ -436,7 +216,8 @@ static void lie(struct world *w, struct host *h)
 		d.their_number[t] = h->follower[t].track;
 	}
 	d.digest = member_digest(h, true, ALL_TRACKS);
-	trace(w, "host %d: lies", h->id);
+	d.len = post_size(&d);
+	tell(w, "host %d: lies", h->id);
 	host_disturb(w, p);
 	world_send(w, &d);
 }
@@ -450,7 +231,7 @@ static bool deafen(struct world *w, struct host *h, unsigned int track)
 		return false;
 	for (unsigned int i = 0; i < ALL_ADDRS; i++)
 		w->blocked[i][n] = true;
-	trace(w, "path to %d: blocked", n);
+	tell(w, "path to %d: blocked", n);
 	return true;
 }
 
@@ -474,7 +255,7 @@ static void block(struct world *w, bool on)
 		w->blocked[a][b] = on;
 	if (how != 2)
 		w->blocked[b][a] = on;
-	trace(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
+	tell(w, "path %u, %u: %s %u", a, b, on ? "blocked" : "free", how);
 }
 
 /* What passes a firewall between two addresses is messages alone, one way or
@@ -493,7 +274,7 @@ static void unfit(struct world *w, bool on)
 		w->unfit_ms[a][b] = on ? w->now : 0;
 	if (how != 2)
 		w->unfit_ms[b][a] = on ? w->now : 0;
-	trace(w, "path %u, %u: %s %u", a, b, on ? "unfit" : "fit", how);
+	tell(w, "path %u, %u: %s %u", a, b, on ? "unfit" : "fit", how);
 }
 
 /* One wish after the other on a bad path: numbers overtake each other, and
@@ -530,7 +311,7 @@ static void crash(struct world *w, struct host *h, bool amnesia)
 
 	if (!h->up)
 		return;
-	trace(w, "host %d: daemon dies%s", h->id,
+	tell(w, "host %d: daemon dies%s", h->id,
 	      amnesia ? " and forgets" : "");
 	if (amnesia) {
 		d.forged = true;
@@ -605,7 +386,9 @@ static void happen(struct world *w)
 	} else if (what < 935) {
 		h->kernel_fails = h->kernel_fails ? 0 : 2 + world_pick(w, 12);
 	} else if (what < 970) {
-		attack(w);
+		if (world_chance(w, 500))
+			world_choke(w);
+		world_attack(w);
 	} else if (what < 975) {
 		lie(w, h);
 	} else if (what < 990) {
@@ -640,24 +423,44 @@ static uint64_t pause_between(struct world *w)
 
 /* ------------------------------------------------------------ schedule */
 
-void world_start(struct world *w, uint64_t seed, bool verbose)
+static void choose_network(struct world *w)
 {
 	static const unsigned int losses[] = { 0, 0, 0, 30, 150, 400 };
 	static const unsigned int delays[] = { 1, 1, 5, 20, 80, 250 };
-	uint8_t first[HOSTS][TRACKS];
 
-	memset(w, 0, sizeof(*w));
-	w->random_state = seed;
-	w->verbose = verbose;
-	w->now = 1000000 + world_pick(w, 1000000);
-	for (unsigned int i = 0; i < DGRAMS; i++)
-		w->free[w->n_free++] = (uint16_t)(DGRAMS - 1 - i);
-	w->loss = losses[world_pick(w, 6)];
+	begin_part(w, PART_FAULTS, 0);
 	w->delay_ms = delays[world_pick(w, 6)];
+	w->loss = losses[world_pick(w, 6)];
 	w->copies = world_chance(w, 300) ? 100 : 0;
 	w->reorder = world_chance(w, 300) ? 200 : 0;
 	w->late = world_chance(w, 300) ? 20 : 0;
+	if (!has(w, PART_FAULTS, FAULT_LOSS))
+		w->loss = 0;
+	if (!has(w, PART_FAULTS, FAULT_COPIES))
+		w->copies = 0;
+	if (!has(w, PART_FAULTS, FAULT_REORDER))
+		w->reorder = 0;
+	if (!has(w, PART_FAULTS, FAULT_LATE))
+		w->late = 0;
+}
+
+void world_start(struct world *w, const struct script *script,
+		 enum loudness loudness)
+{
+	uint8_t first[HOSTS][TRACKS];
+
+	memset(w, 0, offsetof(struct world, post));
+	w->script = *script;
+	w->random_state = script->seed;
+	w->loudness = loudness;
+	w->now = 1000000 + world_pick(w, 1000000);
+	for (unsigned int i = 0; i < DGRAMS; i++)
+		w->free[w->n_free++] = (uint16_t)(DGRAMS - 1 - i);
 	w->comings = world_chance(w, 500);
+	w->has_liar = world_chance(w, 500) && has(w, PART_FAULTS, FAULT_LIAR);
+	w->has_attacker = world_chance(w, 300) &&
+			  has(w, PART_FAULTS, FAULT_ATTACKER);
+	liar_start(w);
 	for (int id = 0; id < HOSTS; id++)
 		for (unsigned int t = 0; t < TRACKS; t++)
 			first[id][t] = (uint8_t)world_pick(w, ADDRS);
@@ -670,9 +473,16 @@ void world_start(struct world *w, uint64_t seed, bool verbose)
 				h->preference[t][i] =
 					(uint8_t)((first[id][t] + i) % ADDRS);
 		}
+		memcpy(h->preference[LIAR_TRACK], h->preference[0],
+		       sizeof(h->preference[0]));
 		if (world_chance(w, 500))
 			h->owned[world_pick(w, ADDRS)] = true;
 	}
+	choose_network(w);
+	tell(w, "%u ms, of 1,000 %u lost, %u copied, %u out of order, %u late%s%s",
+	     w->delay_ms, w->loss, w->copies, w->reorder, w->late,
+	     w->has_liar ? "; a third host lies" : "",
+	     w->has_attacker ? "; an attacker repeats" : "");
 }
 
 /* At least one address of one host is one that the other knows: without that,
@@ -687,12 +497,12 @@ static void let_meet(struct world *w)
 		if (w->amnesia && w->host[id].session == 0)
 			w->host[id].configured = (1 - id) * ADDRS +
 				random_own(w, &w->host[1 - id]);
-	for (int a = 0; a < ALL_ADDRS; a++)
+	for (int a = 0; a < PAIR_ADDRS; a++)
 		if (w->host[a / ADDRS].owned[a % ADDRS] &&
-		    host_knows(&w->host[1 - a / ADDRS], a))
+		    host_knows(&w->host[1 - a / ADDRS], OTHER_PAIR, a))
 			return;
-	for (int a = 0; a < ALL_ADDRS; a++)
-		if (host_knows(&w->host[1 - a / ADDRS], a)) {
+	for (int a = 0; a < PAIR_ADDRS; a++)
+		if (host_knows(&w->host[1 - a / ADDRS], OTHER_PAIR, a)) {
 			addr_add(w, &w->host[a / ADDRS], a % ADDRS);
 			return;
 		}
@@ -703,12 +513,13 @@ static void let_meet(struct world *w)
 /* The troubles end. Whoever is asleep wakes up by itself. */
 static void heal(struct world *w)
 {
-	trace(w, "the trouble is over");
+	tell(w, "the trouble is over");
 	w->healing = true;
 	w->loss = 0;
 	w->copies = 0;
 	w->relayed = false;
 	w->late = 0;
+	w->choked = 0;
 	memset(w->blocked, 0, sizeof(w->blocked));
 	memset(w->unfit_ms, 0, sizeof(w->unfit_ms));
 	memset(w->stranger, 0, sizeof(w->stranger));
@@ -724,54 +535,89 @@ static void heal(struct world *w)
 		changed(w, h);
 	}
 	let_meet(w);
+	if (w->has_liar && world_chance(w, 200))
+		liar_begin_flood(w);
 }
 
-bool world_schedule(struct world *w)
+static void run_pause(struct world *w, uint64_t pause)
 {
-	unsigned int n = 2 + world_pick(w, 12);
-	struct dgram traffic = { .kind = D_TRAFFIC };
-	struct dgram claim = { .kind = D_CLAIM_TIMER };
-	uint64_t until, pause;
+	/* Much traffic around the events, little in the quiet. */
+	w->traffic_ms = 20;
+	if (pause > 2000) {
+		world_run(w, w->now + 2000);
+		pause -= 2000;
+		w->traffic_ms = 400;
+	}
+	world_run(w, w->now + pause);
+}
+
+/* After the trouble. */
+static void come_to_rest(struct world *w)
+{
+	uint64_t begun, until;
 	const char *why;
 
-	w->traffic_ms = 20;
-	world_post(w, w->now, &traffic);
-	for (int id = 0; id < HOSTS; id++) {
-		claim.from_host = id;
-		world_post(w, w->now + world_pick(w, 200), &claim);
-	}
-	for (unsigned int i = 0; i < n && !w->failed; i++) {
-		if (w->comings && world_chance(w, 600))
-			come_and_go(w);
-		happen(w);
-		pause = pause_between(w);
-		/* Much traffic around the events, little in the quiet. */
-		w->traffic_ms = 20;
-		if (pause > 2000) {
-			world_run(w, w->now + 2000);
-			pause -= 2000;
-			w->traffic_ms = 400;
-		}
-		world_run(w, w->now + pause);
-	}
-	if (!w->failed)
-		heal(w);
 	w->traffic_ms = 60;
 	world_run(w, w->now + 5000);
 	w->traffic_ms = 500;
 	for (int id = 0; id < HOSTS && !w->failed; id++)
 		if (w->host[id].resume_ms > w->now)
 			world_run(w, w->host[id].resume_ms);
-	for (until = w->now + SETTLE_MS; w->now < until && !w->failed;) {
+	begun = w->now;
+	for (until = begun + SETTLE_MS; w->now < until && !w->failed;) {
 		if (world_is_settled(w, &why))
 			break;
 		world_run(w, w->now + 500);
 		if ((until - w->now) % 10000 == 0 && !w->failed)
 			let_meet(w);
 	}
+	w->stats.rest_ms = w->now - begun;
 	if (!w->failed && !world_is_settled(w, &why))
 		fail(w, "no rest within %d s of quiet: %s", SETTLE_MS / 1000,
 		     why);
+}
+
+bool world_schedule(struct world *w)
+{
+	unsigned int n;
+	struct dgram traffic = { .kind = D_TRAFFIC };
+	struct dgram claim = { .kind = D_CLAIM_TIMER };
+	struct dgram renew = { .kind = D_RENEW };
+	struct dgram liar = { .kind = D_LIAR };
+	struct dgram attacker = { .kind = D_ATTACK };
+
+	begin_part(w, SCRIPT_PARTS, 0);
+	n = 2 + world_pick(w, SCRIPT_EVENTS - 1);
+	w->traffic_ms = 20;
+	world_post(w, w->now, &traffic);
+	for (int id = 0; id < HOSTS; id++) {
+		claim.from_host = id;
+		world_post(w, w->now + world_pick(w, 200), &claim);
+		renew.from_host = id;
+		world_post(w, w->now + world_pick(w, 20000), &renew);
+	}
+	if (w->has_liar)
+		world_post(w, w->now + world_pick(w, 1000), &liar);
+	if (w->has_attacker)
+		world_post(w, w->now + world_pick(w, 1000), &attacker);
+	if (w->has_liar && world_chance(w, 100))
+		liar_begin_flood(w);
+	for (unsigned int i = 0; i < n && !w->failed; i++) {
+		begin_part(w, PART_COMINGS, i);
+		if (w->comings && world_chance(w, 600) &&
+		    has(w, PART_COMINGS, i))
+			come_and_go(w);
+		begin_part(w, PART_EVENTS, i);
+		if (has(w, PART_EVENTS, i) && !w->failed)
+			happen(w);
+		begin_part(w, PART_PAUSES, i);
+		if (has(w, PART_PAUSES, i) && !w->failed)
+			run_pause(w, pause_between(w));
+	}
+	begin_part(w, SCRIPT_PARTS, 1);
+	if (!w->failed)
+		heal(w);
+	come_to_rest(w);
 	if (!w->failed)
 		check_settled(w);
 	return !w->failed;

@@ -2,13 +2,16 @@
 /*
  * sim: random schedules of the handover, checked after every step.
  *
- *	sim [--schedules N] [--seed S] [--mutant NAME] [-v]
+ *	sim [--schedules N] [--seed S] [--jobs N] [--mutant NAME]
+ *	sim --script SCRIPT [--mutant NAME] [-v]
  *	sim --list-mutants
  *
- * Without --mutant: TAP, exit 0 where every schedule kept the invariants and
- * every reachable (state, event) was seen. Schedule i runs on seed S + i, so
- * that the one that failed runs alone with --seed and --schedules 1. With
- * --mutant: exit 0 where the fault was noticed.
+ * Without --mutant: TAP, exit 0 where every schedule kept the invariants, every
+ * reachable (state, event) was seen, and one that was run twice went the same
+ * way. Schedule i runs on seed S + i. Of one that fails is left out whatever it
+ * fails without, and the rest is printed as a script, which --script runs
+ * alone. With --mutant: exit 0 where the fault was noticed, and is by the script
+ * alone.
  *
  * Owns options, coverage and the report. Never touches a handover.
  */
@@ -21,6 +24,7 @@
 
 /* Fewer cannot be expected to see everything. */
 #define COVERAGE_SCHEDULES 50000
+#define JOBS_MAX 64
 
 enum migrate_mutant migrate_mutant;
 struct coverage coverage;
@@ -29,7 +33,8 @@ const char *const mover_column[MOVER_COLUMNS] = {
 	"refresh", "gone", "deprecated", "better_route", "operator", "ports",
 	"next", "retry", "try", "ACCEPT", "ACCEPT old", "ACCEPT elsewhere",
 	"REFUSE retry", "REFUSE", "REFUSE old", "DONE", "DONE old", "timer",
-	"SYNC same", "SYNC other", "session", "nonce", "kernel failed",
+	"SYNC same", "SYNC other", "session", "nonce", "untried",
+	"kernel failed",
 };
 
 const char *const follower_column[FOLLOWER_COLUMNS] = {
@@ -47,6 +52,7 @@ static const struct unreachable {
 	{ true, MOVER_STEADY, 11, "without a target nothing is elsewhere" },
 	{ true, MOVER_HELD, 11, "without a target nothing is elsewhere" },
 	{ true, MOVER_HELD, 21, "what is held is not tried" },
+	{ true, MOVER_HELD, 22, "what is held is not tried" },
 	{ false, FOLLOWER_STEADY, 3, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 7, "nothing is pending" },
 	{ false, FOLLOWER_STEADY, 8, "nothing is pending" },
@@ -100,9 +106,10 @@ static unsigned int report_coverage(void)
 }
 
 struct options {
-	uint64_t schedules, seed;
+	struct jobs run;
 	const char *mutant;
-	bool list, verbose;
+	struct script script;
+	bool has_script, list, verbose;
 };
 
 static int parse_number(const char *text, uint64_t *n)
@@ -116,6 +123,8 @@ static int parse_number(const char *text, uint64_t *n)
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
+	uint64_t jobs;
+
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
 
@@ -125,12 +134,21 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->list = true;
 		} else if (strcmp(argv[i], "--mutant") == 0 && value) {
 			o->mutant = argv[++i];
+		} else if (strcmp(argv[i], "--script") == 0 && value) {
+			o->has_script = true;
+			if (script_parse(argv[++i], &o->script) < 0)
+				return -EINVAL;
 		} else if (strcmp(argv[i], "--schedules") == 0 && value) {
-			if (parse_number(argv[++i], &o->schedules) < 0)
+			if (parse_number(argv[++i], &o->run.schedules) < 0)
 				return -EINVAL;
 		} else if (strcmp(argv[i], "--seed") == 0 && value) {
-			if (parse_number(argv[++i], &o->seed) < 0)
+			if (parse_number(argv[++i], &o->run.seed) < 0)
 				return -EINVAL;
+		} else if (strcmp(argv[i], "--jobs") == 0 && value) {
+			if (parse_number(argv[++i], &jobs) < 0 || jobs == 0 ||
+			    jobs > JOBS_MAX)
+				return -EINVAL;
+			o->run.jobs = (unsigned int)jobs;
 		} else {
 			return -EINVAL;
 		}
@@ -156,51 +174,70 @@ static int select_mutant(const char *name)
 	return -ENOENT;
 }
 
-/* The number of the first schedule that failed; `schedules` where none. */
-static uint64_t run(const struct options *o, struct world *w,
-		    struct stats *total)
+/* Runs it once more. */
+static bool replay(struct world *w, const struct script *script,
+		   enum loudness loudness)
 {
-	uint64_t i;
-
-	for (i = 0; i < o->schedules; i++) {
-		world_start(w, o->seed + i, o->verbose);
-		if (!world_schedule(w))
-			break;
-		total->steps += w->stats.steps;
-		total->moves += w->stats.moves;
-		total->controls += w->stats.controls;
-		total->data_sent += w->stats.data_sent;
-		total->data_received += w->stats.data_received;
-		total->held += w->stats.held;
-		total->hold_dropped += w->stats.hold_dropped;
-		total->tombstone_hits += w->stats.tombstone_hits;
-		total->to_stranger += w->stats.to_stranger;
-		total->entered += w->stats.entered;
-	}
-	return i;
+	world_start(w, script, loudness);
+	return world_schedule(w);
 }
 
-static int report(const struct options *o, const struct world *w, uint64_t ran,
+/* The one that failed, as short as it can be. False where that does not fail in
+ * the same way as when it was found. */
+static bool report_script(struct world *w, uint64_t seed)
+{
+	const char *as = w->failed_as;
+	char text[SCRIPT_TEXT_MAX];
+	struct script script;
+	unsigned int tried;
+
+	script_whole(&script, seed);
+	tried = script_shrink(w, &script);
+	script_format(&script, text);
+	printf("# shrunk in %u schedules; again: --script %s\n", tried, text);
+	replay(w, &script, EVENTS_TOLD);
+	printf("# %s\n", w->failure);
+	return w->failed && w->failed_as == as;
+}
+
+static bool is_repeatable(struct world *w, const struct options *o)
+{
+	struct script script;
+	uint64_t sum;
+
+	script_whole(&script, o->run.seed);
+	replay(w, &script, SILENT);
+	sum = w->sum;
+	replay(w, &script, SILENT);
+	return w->sum == sum;
+}
+
+static int report(const struct options *o, struct world *w, uint64_t ran,
 		  const struct stats *s)
 {
+	bool repeatable;
 	unsigned int wrong;
 
-	printf("1..2\n");
-	if (ran < o->schedules) {
-		printf("not ok 1 - invariants: schedule %llu: %s\n"
-		       "# again: --seed %llu --schedules 1 -v\n",
-		       (unsigned long long)ran, w->failure,
-		       (unsigned long long)(o->seed + ran));
-		printf("ok 2 # SKIP coverage: stopped early\n");
+	printf("1..3\n");
+	if (ran < o->run.schedules) {
+		printf("not ok 1 - invariants: schedule %llu: %s\n",
+		       (unsigned long long)ran, w->failure);
+		report_script(w, o->run.seed + ran);
+		printf("ok 2 # SKIP coverage: stopped early\n"
+		       "ok 3 # SKIP replay: stopped early\n");
 		return 1;
 	}
 	printf("ok 1 - invariants kept in %llu schedules from seed %llu\n",
-	       (unsigned long long)ran, (unsigned long long)o->seed);
-	printf("# %llu steps, %llu moves, %llu control messages, %llu times a flow entered at an end\n"
+	       (unsigned long long)ran, (unsigned long long)o->run.seed);
+	printf("# %llu steps, %llu moves, %llu control messages (%llu not paid for), %llu times a flow entered at an end, %llu lies of a third host\n"
+	       "# at rest within %.1f s (seed %llu)\n"
 	       "# data: %llu sent, %llu received, %llu held, %llu refused by a full hold, %llu on tombstones, %llu to a stranger\n",
 	       (unsigned long long)s->steps, (unsigned long long)s->moves,
 	       (unsigned long long)s->controls,
+	       (unsigned long long)s->unpaid,
 	       (unsigned long long)s->entered,
+	       (unsigned long long)s->lies, (double)s->rest_ms / 1000,
+	       (unsigned long long)s->rest_seed,
 	       (unsigned long long)s->data_sent,
 	       (unsigned long long)s->data_received,
 	       (unsigned long long)s->held,
@@ -215,12 +252,60 @@ static int report(const struct options *o, const struct world *w, uint64_t ran,
 		printf("not ok 2 - coverage: %u cells differ\n", wrong);
 	else
 		printf("ok 2 - coverage: every reachable state and event seen\n");
-	return ran >= COVERAGE_SCHEDULES && wrong > 0;
+	repeatable = is_repeatable(w, o);
+	printf("%sok 3 - the same seed goes the same way\n",
+	       repeatable ? "" : "not ");
+	return !repeatable || (ran >= COVERAGE_SCHEDULES && wrong > 0);
+}
+
+static void world_free(struct world *w)
+{
+	for (int id = 0; id < HOSTS && w; id++)
+		post_free(w->post[id]);
+	free(w);
+}
+
+static struct world *world_new(void)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	for (int id = 0; id < HOSTS && w; id++) {
+		w->post[id] = post_new();
+		if (!w->post[id]) {
+			world_free(w);
+			return NULL;
+		}
+	}
+	return w;
+}
+
+static int run_script(const struct options *o, struct world *w)
+{
+	bool kept = replay(w, &o->script,
+			   o->verbose ? STEPS_TOLD : EVENTS_TOLD);
+
+	printf("1..1\n%sok 1 - invariants%s%s\n", kept ? "" : "not ",
+	       kept ? "" : ": ", w->failure);
+	return !kept;
+}
+
+static int run_mutant(const struct options *o, struct world *w,
+		      uint64_t ran)
+{
+	if (ran == o->run.schedules) {
+		printf("%s: NOT noticed in %llu schedules\n", o->mutant,
+		       (unsigned long long)ran);
+		return 1;
+	}
+	printf("%s: noticed in schedule %llu: %s\n", o->mutant,
+	       (unsigned long long)ran, w->failure);
+	return !report_script(w, o->run.seed + ran);
 }
 
 int main(int argc, char **argv)
 {
-	struct options o = { .schedules = 1000, .seed = 1 };
+	struct options o = { .run = { .schedules = 1000, .seed = 1,
+				      .jobs = 1 } };
 	struct stats total = { 0 };
 	struct world *w;
 	uint64_t ran;
@@ -228,7 +313,7 @@ int main(int argc, char **argv)
 
 	if (parse_options(argc, argv, &o) < 0) {
 		fprintf(stderr,
-			"usage: sim [--schedules N] [--seed S] [--mutant NAME] [-v] | --list-mutants\n");
+			"usage: sim [--schedules N] [--seed S] [--jobs N] [--mutant NAME] | --script SCRIPT [--mutant NAME] [-v] | --list-mutants\n");
 		return 2;
 	}
 	if (o.list) {
@@ -241,21 +326,16 @@ int main(int argc, char **argv)
 			o.mutant);
 		return 2;
 	}
-	w = malloc(sizeof(*w));
+	w = world_new();
 	if (!w)
 		return 1;
-	ran = run(&o, w, &total);
-	if (!o.mutant) {
-		status = report(&o, w, ran, &total);
-	} else if (ran < o.schedules) {
-		printf("%s: noticed in schedule %llu: %s\n", o.mutant,
-		       (unsigned long long)ran, w->failure);
-		status = 0;
+	if (o.has_script) {
+		status = run_script(&o, w);
 	} else {
-		printf("%s: NOT noticed in %llu schedules\n", o.mutant,
-		       (unsigned long long)ran);
-		status = 1;
+		ran = jobs_run(w, &o.run, &total);
+		status = o.mutant ? run_mutant(&o, w, ran) :
+				    report(&o, w, ran, &total);
 	}
-	free(w);
+	world_free(w);
 	return status;
 }
