@@ -63,6 +63,34 @@ unnamed() {
 }
 check sed "the README's Design names every src/*.c" unnamed
 
+# The names in the table of SECURITY.md are of tests, or of their folders.
+proofs() {
+	# shellcheck disable=SC2016
+	grep '^|' "$top/SECURITY.md" | awk -F' *[|] *' '{ print $4 }' |
+		grep -o '`[^`]*`' | tr -d '`' | sort -u
+}
+unproved() {
+	local name
+	proofs | while read -r name; do
+		[ -e "$top/$name" ] || [ -e "$top/tests/$name" ] ||
+			[ -e "$top/tests/lab/scenarios/$name.py" ] ||
+			grep -rqE "(def |\()$name\>" "$top/tests/lab/scenarios" \
+				"$top/tests/unit" "$top/tests/adapter" ||
+				echo "no such test: $name"
+	done
+}
+check grep "SECURITY.md names tests that there are" unproved
+# Those that it says are long, and no others.
+mistimed() {
+	# shellcheck disable=SC2016
+	diff <(grep -o '`[^`]*` (long)' "$top/SECURITY.md" |
+			sed 's/`\(.*\)`.*/\1/' | sort -u) \
+		<(proofs | grep -xFf <(grep -hA1 'long=True' \
+			"$top"/tests/lab/scenarios/*.py |
+			sed -n 's/^def \([a-z0-9_]*\)(.*/\1/p'))
+}
+check grep "SECURITY.md says which of its tests are long" mistimed
+
 # says FILE SECTION LINE NAME: exactly that line, once, in that section ("" in
 # front of all).
 says() {
@@ -98,9 +126,9 @@ done
 
 # A distribution carries no .ci.
 for script in quickstart .ci/run autogen.sh tests/tap tests/doc/files.sh \
-	tests/doc/install.sh \
-	tests/sim/schedules.sh tests/sim/mutants.sh tests/vm/init \
-	tests/vm/run tests/vm/suite doc/model/run; do
+	tests/doc/install.sh tests/doc/bounds.sh \
+	tests/sim/schedules.sh tests/sim/mutants.sh tests/sim/own.sh \
+	tests/vm/init tests/vm/run tests/vm/suite doc/model/run; do
 	[ -e "$top/$script" ] || continue
 	check shellcheck "$script has no warnings" shellcheck "$top/$script"
 done

@@ -11,6 +11,7 @@ import hmac
 import os
 import socket
 import struct
+from multiprocessing import Value
 from types import SimpleNamespace
 
 from cryptography.exceptions import InvalidTag
@@ -27,10 +28,10 @@ HEADER = struct.Struct(">BBHIQ")
 TCP, UDP = 6, 17
 REASONS = {n: i for i, n in enumerate(
     "none young no_peer policy unconnected nat bound tcp_md5 mptcp loopback "
-    "multicast link_local proof_failed flow_owned tuple_taken retry recording "
+    "multicast link_local rewritten flow_owned tuple_taken retry proxy "
     "unknown_flow digest family limit key_mismatch key_revoked "
     "unprivileged_port system ended no_address no_answer peer_away later "
-    "tunnel path_blocked".split())}
+    "tunnel path_blocked path_untried".split())}
 
 
 class Malformed(ValueError):
@@ -85,31 +86,22 @@ def get_endpoint(r):
     return addr, port
 
 
-def order(endpoint):
-    """By which the lower of two endpoints is found."""
-    return ":" in endpoint[0], put_endpoint(endpoint)
-
-
 def put_proof(p):
+    """(0, None), (1, tag), (2, (nonce, (seq, ack, tsval, tsecr)))"""
     kind, value = p
-    if kind == 1:
-        return struct.pack(">BI", 1, value)
-    if kind == 3:
-        return bytes((3, len(value))) + b"".join(value)
-    return bytes((kind,))
+    if kind == 2:
+        return b"\2" + value[0] + struct.pack(">IIII", *value[1])
+    return bytes((kind,)) + (value if kind else b"")
 
 
 def get_proof(r):
     kind = r.number(1)
-    if kind > 3:
+    if kind > 2:
         raise Malformed("kind of proof")
     if kind == 1:
-        return kind, r.number(4)
-    if kind == 3:
-        n = r.number(1)
-        if n > 8:
-            raise Malformed("too many MACs")
-        return kind, [r.take(8) for _ in range(n)]
+        return kind, r.take(16)
+    if kind == 2:
+        return kind, (r.take(16), tuple(r.number(4) for _ in range(4)))
     return kind, None
 
 
@@ -223,9 +215,27 @@ def digest(flow_ids):
     return total.to_bytes(16, "big")
 
 
-def nonce_mac(challenge, way, track, seq, flow_id):
+def tag(ends, fresh):
+    """Names beforehand what will go on a flow; ends: the public keys of who
+    offers and who answers."""
+    return blake2b(16, b"sacip tag" + b"".join(ends) + fresh)
+
+
+def answer(ends, fresh):
+    """What the answer to it begins with."""
+    return blake2b(8, b"sacip answer" + b"".join(ends) + fresh)
+
+
+def nonce_mac(challenge, way, track, seq, flow_id, numbers=(0, 0, 0, 0)):
+    """numbers: seq, ack, tsval, tsecr of the packet"""
     return blake2b(16, b"sacip nonce" + struct.pack(
-        ">BIQQ", way, track, seq, flow_id), challenge)
+        ">BIQQ4I", way, track, seq, flow_id, *numbers), challenge)
+
+
+def nonce_options(mac, stamps=b""):
+    """Of a TCP nonce; stamps: the option with the time stamps, if any."""
+    options = struct.pack(">HI", 0xfe16, 0x53414349) + mac + stamps
+    return options + bytes(-len(options) % 4)
 
 
 # --- keys and the handshake -------------------------------------------------
@@ -295,8 +305,8 @@ class Noise:
         return plain
 
     def split(self):
-        """The key of what I sends, that of what R sends, the proof key."""
-        return [k[:32] for k in hkdf(self.ck, b"", 3)]
+        """The key of what I sends, and that of what R sends."""
+        return [k[:32] for k in hkdf(self.ck, b"", 2)]
 
 
 def mac1(init, responder):
@@ -330,6 +340,14 @@ def header(data):
     return kind, index, counter
 
 
+def init_hash(data):
+    """By which crossing INITs are told apart, of one that came."""
+    noise = Noise()
+    noise.mix_hash(data[48:80])
+    noise.mix_hash(data[80:88])
+    return noise.h
+
+
 class Initiator:
     def __init__(self, static, responder=None, ephemeral=None, index=None):
         self.static, self.responder = static, responder
@@ -340,6 +358,7 @@ class Initiator:
         self.noise1 = self.e.public + payload
         self.noise.mix_hash(self.e.public)
         self.noise.mix_hash(payload)
+        self.hash = self.noise.h
 
     def init(self):
         out = HEADER.pack(INIT, VERSION, 0, 0, 0) + self.cookie + bytes(
@@ -364,8 +383,8 @@ class Initiator:
         fin += noise.seal(self.static.public)
         noise.mix_key(self.static.dh(e))
         fin += noise.seal(identity(self.index, src, dst))
-        sends, takes, proof = noise.split()
-        return fin, Session(self.index, index, public, sends, takes, proof,
+        sends, takes = noise.split()
+        return fin, Session(self.index, index, public, sends, takes,
                             noise.h, nat=(far, near) != (dst, src))
 
 
@@ -399,8 +418,8 @@ class Responder:
         index, far, near = get_identity(noise.open(data[64:]))
         if index != self.theirs:
             raise Malformed("another index")
-        takes, sends, proof = noise.split()
-        return Session(self.index, index, public, sends, takes, proof,
+        takes, sends = noise.split()
+        return Session(self.index, index, public, sends, takes,
                        noise.h, nat=(far, near) != (src, dst))
 
 
@@ -409,23 +428,36 @@ class Session:
 
     WINDOW = 2048
 
-    def __init__(self, index, theirs, public, sends, takes, proof, hash_,
+    def __init__(self, index, theirs, public, sends, takes, hash_,
                  nat=False):
         self.index, self.theirs, self.public = index, theirs, public
         self.sends, self.takes = sends, takes
-        self.proof, self.hash, self.nat = proof, hash_, nat
-        self.counter, self.high, self.taken = 0, -1, set()
+        self.hash, self.nat = hash_, nat
+        self.numbers = Value("Q", 0)  # of all processes that seal with it
+        self.high, self.taken = -1, set()
+
+    @property
+    def counter(self):
+        return self.numbers.value
+
+    @counter.setter
+    def counter(self, number):
+        self.numbers.value = number
+
+    def _number(self):
+        with self.numbers.get_lock():
+            self.numbers.value += 1
+            return self.numbers.value - 1
 
     def seal(self, m, src, dst, tlvs=b""):
         return self.seal_raw(MESSAGES[m.name][0], put_body(m) + tlvs, src, dst)
 
     def seal_raw(self, kind, body, src, dst):
-        head = HEADER.pack(kind, VERSION, 0, self.theirs, self.counter)
+        number = self._number()
+        head = HEADER.pack(kind, VERSION, 0, self.theirs, number)
         plain = put_endpoint(src) + put_endpoint(dst) + body
-        out = head + ChaCha20Poly1305(self.sends).encrypt(
-            nonce(self.counter), plain, head)
-        self.counter += 1
-        return out
+        return head + ChaCha20Poly1305(self.sends).encrypt(
+            nonce(number), plain, head)
 
     def open(self, data, src, dst):
         kind, _, counter = header(data)

@@ -2,7 +2,7 @@
 """speaker: a peer of saciped in a lab's namespace, driven by a scenario.
 
 Owns UDP sockets, one session, the flows of its host that it was told of, and
-the table `inet interop` that rewrites them. A thread answers as sacip(7) has
+the tables `inet interop` that rewrites them and `inet nonces`. A thread answers as sacip(7) has
 it; `answers` holds who answers what, so that a bad peer replaces or removes
 one entry. What it hears is kept in `heard`. It holds no packets, stores
 nothing, and asks nobody's leave: policy is the daemon's business.
@@ -33,11 +33,10 @@ class Flow:
     def __init__(self, proto, near, far):
         self.proto, self.near, self.far = proto, near, far
         self.id, self.confirmed, self.reason = 0, False, None
-        self.track, self.theirs, self.tape = 1, None, None
-
-    @property
-    def offers(self):
-        return sacip.order(self.near) < sacip.order(self.far)
+        self.track, self.theirs = 1, None
+        self.kind = 0  # of the proof that is due
+        # what went on it and with which numbers, what is to come, and came
+        self.fresh, self.out, self.tag, self.came = None, None, None, None
 
 
 class Half:
@@ -62,10 +61,10 @@ class Speaker:
         self.sockets, self.half, self.sessions = {}, {}, {}
         self.asked, self.session, self.away = None, None, None
         self.flows, self.heard, self.timers = [], [], {}
-        self.own, self.theirs, self.sent = {}, {}, 0
+        self.own, self.theirs, self.sent, self.ended = {}, {}, 0, set()
         self.answers = {n: getattr(self, "on_" + n.lower()) for n in (
-            "FLOWS", "FLOWS_ACK", "FLOW_END", "PROBE", "MOVE", "ACCEPT",
-            "REFUSE", "PROVE", "DONE", "SYNC")}
+            "FLOWS", "FLOWS_ACK", "FLOW_END", "FLOW_END_ACK", "PROBE", "MOVE",
+            "ACCEPT", "REFUSE", "PROVE", "DONE", "SYNC", "SYNC_ACK", "BYE")}
         self.lock, self.closed = threading.RLock(), False
         for a in host.addresses:
             self.listen(plain(a))
@@ -74,6 +73,9 @@ class Speaker:
             f"or udp[8:4] = 0x{MAGIC[:4].hex()} or (ip6 proto 17 and "
             f"ip6[48:4] = 0x{MAGIC[:4].hex()})", snap=200)
         self.raw = packets.Injector(host, dev)
+        self.ip = {f: host.socket(f, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                   for f in (socket.AF_INET, socket.AF_INET6)}
+        self._take_out()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -212,7 +214,7 @@ class Speaker:
         return self.session
 
     def ask(self, own, far, responder=None):
-        a = self.asked = sacip.Initiator(self.key, responder)
+        a = self.asked = self.begun = sacip.Initiator(self.key, responder)
         a.own, a.far = own, far
         self.again("INIT", lambda: self.put(a.init(), own, far), 8)
 
@@ -223,7 +225,7 @@ class Speaker:
     def _init(self, data, own, far):
         a = self.asked
         if a and (a.own, a.far) == (own, far):  # they cross
-            if a.e.public < data[48:80]:
+            if a.hash < sacip.init_hash(data):
                 return
             self.asked = None
             self.settle("INIT")
@@ -245,6 +247,17 @@ class Speaker:
         self.half[h.index] = h
         self.put(h.resp, own, far)
 
+    def bye(self, reason=0):
+        """Has stopped: what it owns, and has not moved, waits for it."""
+        with self.lock:
+            self.send(message("BYE", reason=reason))
+            self.on_bye(None)
+
+    def on_bye(self, m):
+        """The sessions are over; flows and tracks are not."""
+        self.session, self.sessions, self.asked = None, {}, None
+        self.timers.clear()
+
     def on_probe(self, m):
         self.answer(m, message("PROBE_ACK", token=m.token))
 
@@ -261,20 +274,39 @@ class Speaker:
             self.own.setdefault(f.track, Half(f.near[0]))
         return f
 
+    def offers(self):
+        return self.key.public < self.session.public
+
+    def ends(self):
+        """The keys of who offers and who answers."""
+        return sorted((self.key.public, self.session.public))
+
+    def tag(self, fresh):
+        return sacip.tag(self.ends(), fresh)
+
+    def answering(self, fresh):
+        return sacip.answer(self.ends(), fresh)
+
     def claim(self, flow):
         """Offers it, or asks the other end to."""
         with self.lock:
-            if flow.offers and not flow.id:
-                flow.id = int.from_bytes(os.urandom(8), "big")
-            self.again(flow, lambda: self.send(self.flows_of([flow])))
+            if self.offers():
+                flow.id = flow.id or int.from_bytes(os.urandom(8), "big")
+                flow.kind, flow.fresh = 1, None
+            self.again(flow, lambda: self._tell(flow))
+
+    def _tell(self, flow):
+        """Each try has a nonce of its own."""
+        if flow.kind == 1 and (not flow.fresh or flow.out):
+            flow.fresh, flow.out = os.urandom(16), None
+        self.send(self.flows_of([flow]))
 
     def flows_of(self, flows, flags=0, batch=None):
         return message(
             "FLOWS", batch=batch or int.from_bytes(os.urandom(4), "big"),
             part=0, parts=1, flags=flags, flows=[SimpleNamespace(
                 **self.place(f), proto=f.proto, src=f.near, dst=f.far,
-                proof=self.proof(f) if f.offers and not f.confirmed else
-                (0, None)) for f in flows])
+                proof=self.proof(f)) for f in flows])
 
     def place(self, flow):
         half = self.own[flow.track]
@@ -297,36 +329,66 @@ class Speaker:
                         return p
         return None
 
-    def record(self, flow):
-        flow.tape = flow.tape or Capture(
-            self.lab, self.host, self.dev, f"udp port {flow.near[1]} and "
-            f"port {flow.far[1]}", snap=2048)
-
-    def macs(self, flow, src, dst):
-        """Of the recorded datagrams that went from one end to the other."""
-        head = b"sacip udp" + sacip.put_endpoint(src) + sacip.put_endpoint(dst)
-        return [sacip.blake2b(8, head + p.payload, self.session.proof)
-                for p in map(packets.Parsed, flow.tape.read())
-                if (p.sport, p.dport) == (src[1], dst[1])]
-
     def proof(self, flow):
-        if flow.proto == sacip.UDP:
-            if flow.tape and self.macs(flow, flow.far, flow.near):
-                mine = self.macs(flow, flow.near, flow.far)[-8:]
-                return (3, mine) if mine else (2, None)
-            self.record(flow)
-            return 2, None
-        s = self.segment(flow)
-        return (1, s.end) if s else (0, None)
+        """What is due of an offer."""
+        if flow.confirmed or not flow.kind:
+            return 0, None
+        return (1, self.tag(flow.fresh)) if flow.kind == 1 else (2, flow.came)
 
-    def right(self, flow, proof):
+    @staticmethod
+    def numbers(p):
+        """That a nonce came with."""
+        if p.proto == packets.UDP:
+            return 0, 0, 0, 0
+        at = Speaker.stamps(p)
+        return p.seq, p.ack, *(struct.unpack(">II", at[2:]) if at else (0, 0))
+
+    @staticmethod
+    def sent_numbers(s):
+        """Of a nonce after the segment `s`."""
+        return s.end, *Speaker.numbers(s)[1:]
+
+    @staticmethod
+    def stamps(p):
+        return next((p.l4[20 + i:30 + i] for i in range(
+            (p.l4[12] >> 4) * 4 - 20) if p.l4[20 + i:22 + i] == b"\x08\x0a"),
+            b"")
+
+    def emit(self, flow, fresh):
+        """A nonce on the flow; false where its numbers are not known."""
+        (src, sport), (dst, dport) = flow.near, flow.far
         if flow.proto == sacip.UDP:
-            return proof[0] == 3 and flow.tape and set(proof[1]) & set(
-                self.macs(flow, flow.far, flow.near))
-        s = self.segment(flow)
-        if not s or proof[0] != 1:
-            return False
-        return (proof[1] - s.ack + 65536) % (1 << 32) <= 2 * 65536
+            flow.out, l4 = (fresh, (0, 0, 0, 0)), packets.udp(
+                sport, dport, MAGIC + fresh)
+        else:
+            s = self.segment(flow)
+            if not s:
+                return False
+            l4 = self.tcp_nonce(sport, dport, s, fresh)
+            flow.out = fresh, self.sent_numbers(s)
+        fam = socket.AF_INET6 if ":" in src else socket.AF_INET
+        self.ip[fam].sendto(packets.ip(src, dst, flow.proto, l4), (dst, 0))
+        return True
+
+    def tcp_nonce(self, sport, dport, s, mac):
+        """With the numbers of the segment `s`, that was sent last."""
+        options = sacip.nonce_options(mac, self.stamps(s))
+        head = packets.tcp(sport, dport, s.end, s.ack, packets.ACK,
+                           *struct.unpack(">H", s.l4[14:16]))
+        return head[:12] + bytes(((20 + len(options)) << 2,)) + head[
+            13:] + options
+
+    def _proves(self, p, nonce):
+        """What came on a flow that is being proved, if it is that."""
+        for f in self.flows:
+            if (f.far, f.near) != ((p.src, p.sport), (p.dst, p.dport)):
+                continue
+            if f.fresh and f.kind == 1 and nonce[:8] == self.answering(f.fresh):
+                f.kind, f.came = 2, (nonce, self.numbers(p))
+                self.again(f, lambda f=f: self._tell(f))
+            elif f.tag and f.tag == self.tag(nonce):
+                f.tag, f.came = None, (nonce, self.numbers(p))
+                self.emit(f, self.answering(nonce) + os.urandom(8))
 
     def find(self, entry):
         return next((f for f in self.flows if f.id and f.id == entry.flow_id
@@ -341,16 +403,15 @@ class Speaker:
                 reason = "unknown_flow"
             elif not e.flow_id:
                 wanted.append(f)
+            elif e.proof[0] == 1:
+                f.tag, f.id, f.out = e.proof[1], e.flow_id, None
+                proof = e.proof
             elif e.proof[0] == 2:
-                self.record(f)
-                reason = "recording"
-            elif e.proof[0]:
-                if self.right(f, e.proof):
-                    proof = self.proof(f)
-                    f.id, f.confirmed = e.flow_id, True
+                if e.proof[1] == f.out:
+                    f.confirmed, proof = True, (2, f.came)
                 else:
                     reason = "retry"
-            if f and e.flow_id and reason == "none":
+            if f and f.confirmed and reason == "none":
                 self.enter(f, e)
             place = self.place(f) if f else {"track": 0, "seq": 0,
                                              "at": m.own, "flags": 0}
@@ -373,13 +434,19 @@ class Speaker:
             if not f:
                 continue
             f.reason = e.reason
-            if e.reason == REASONS["none"] and not f.confirmed:
-                f.confirmed = bool(self.right(f, e.proof))
+            if e.proof[0] == 1:
+                if not f.out and f.kind == 1 and e.proof[1] == self.tag(
+                        f.fresh):
+                    self.emit(f, f.fresh)
+                continue
+            if e.proof[0] == 2 and f.kind == 2 and e.proof[1] == f.out:
+                f.confirmed = True
             if f.confirmed:
                 self.enter(f, e)
             elif e.reason in (REASONS["none"], REASONS["retry"],
-                              REASONS["recording"], REASONS["later"]):
-                continue  # is offered again
+                              REASONS["later"], REASONS["limit"]):
+                f.kind = 1  # is offered again
+                continue
             self.settle(f)
         if m.flows and all(not e.flow_id for e in m.flows):
             for f in self.flows:  # an offer will follow, or not
@@ -393,18 +460,44 @@ class Speaker:
         if gone:
             self.answer(m, message("FLOW_END", flows=m.flows))
 
+    def end(self, *flows):
+        """Says that they are over, until that is heard."""
+        m = message("FLOW_END", flows=[SimpleNamespace(flow_id=f.id)
+                                       for f in flows])
+        with self.lock:
+            self.flows = [f for f in self.flows if f not in flows]
+            self.ended = {f.id for f in flows}
+            self.again("FLOW_END", lambda: self.send(m))
+
+    def on_flow_end_ack(self, m):
+        self.ended -= {e.flow_id for e in m.flows}
+        if not self.ended:
+            self.settle("FLOW_END")
+
     def members(self, track, whose):
         return [f.id for f in self.flows if f.confirmed and
                 getattr(f, whose) == track]
 
-    def on_sync(self, m):
+    def known(self, name, **fields):
+        """SYNC or SYNC_ACK; `fields` replace what is true."""
         ids = [f.id for f in self.flows if f.confirmed]
-        self.answer(m, message(
-            "SYNC_ACK", own=[SimpleNamespace(track=t, seq=h.seq, locator=h.at)
-                             for t, h in self.own.items()],
+        return message(name, **dict(dict(
+            own=[SimpleNamespace(track=t, seq=h.seq, locator=h.at)
+                 for t, h in self.own.items()],
             theirs=[SimpleNamespace(track=t, committed=h.seq)
                     for t, h in self.theirs.items()],
-            flow_count=len(ids), digest=sacip.digest(ids)))
+            flow_count=len(ids), digest=sacip.digest(ids)), **fields))
+
+    def sync(self, **fields):
+        with self.lock:
+            m = self.known("SYNC", **fields)
+            self.again("SYNC", lambda: self.send(m), 6)
+
+    def on_sync(self, m):
+        self.answer(m, self.known("SYNC_ACK"))
+
+    def on_sync_ack(self, m):
+        self.settle("SYNC")
 
     # --- moves, as mover
 
@@ -498,42 +591,45 @@ class Speaker:
         for frame in self.nonces.read()[before:]:
             p = packets.Parsed(frame)
             mac = p.l4[26:42] if p.proto == packets.TCP else p.l4[16:32]
+            self._proves(p, mac)
             for f in self.flows:
                 a = f.theirs and self.theirs[f.theirs].asked
                 if a and p.src == a.to and mac == sacip.nonce_mac(
-                        a.challenge, 1, f.theirs, a.seq, f.id):
+                        a.challenge, 1, f.theirs, a.seq, f.id,
+                        self.numbers(p)):
                     self._answer_nonce(frame, p, f, a)
 
     def _answer_nonce(self, frame, p, flow, asked):
-        mac = sacip.nonce_mac(asked.challenge, 2, flow.theirs, asked.seq,
-                              flow.id)
+        about = asked.challenge, 2, flow.theirs, asked.seq, flow.id
         if p.proto == packets.UDP:
+            mac = sacip.nonce_mac(*about)
             self.raw.packet(frame[6:12], packets.ip(
                 p.dst, p.src, packets.UDP,
                 packets.udp(p.dport, p.sport, MAGIC + mac)))
             return
         s = self.segment(flow)
-        if not s:
-            return
-        stamps = next((s.l4[20 + i:30 + i] for i in range(
-            (s.l4[12] >> 4) * 4 - 20) if s.l4[20 + i:22 + i] == b"\x08\x0a"),
-            b"")
-        options = struct.pack(">HI", NONCE, 0x53414349) + mac + stamps
-        options += bytes(-len(options) % 4)
-        head = packets.tcp(p.dport, p.sport, s.end, s.ack, packets.ACK,
-                           *struct.unpack(">H", s.l4[14:16]))
-        head = head[:12] + bytes(((20 + len(options)) << 2,)) + head[13:]
-        self.raw.packet(frame[6:12], packets.ip(p.dst, p.src, packets.TCP,
-                                                head + options))
+        if s:
+            mac = sacip.nonce_mac(*about, self.sent_numbers(s))
+            self.raw.packet(frame[6:12], packets.ip(
+                p.dst, p.src, packets.TCP, self.tcp_nonce(p.dport, p.sport, s,
+                                                          mac)))
 
     # --- packets
+
+    def _take_out(self):
+        """Nonces reach no socket; what another speaker steers stays so."""
+        self.host.run("nft", "-f", "-", input="\n".join((
+            "table inet nonces", "delete table inet nonces",
+            "table inet nonces {", "chain into {",
+            "type filter hook prerouting priority -301;",
+            f"meta l4proto tcp @th,160,16 {NONCE} drop",
+            f"meta l4proto udp @th,64,32 0x{MAGIC[:4].hex()} drop",
+            "}", "}")))
 
     def steer(self):
         """The table anew, in one transaction: each accepted tuple comes in as
         the identity, which goes out as the present one."""
-        into, out = [
-            f"meta l4proto tcp @th,160,16 {NONCE} drop",
-            f"meta l4proto udp @th,64,32 0x{MAGIC[:4].hex()} drop"], []
+        into, out = [], []
         for f in self.flows:
             if not f.confirmed or f.theirs is None:
                 continue

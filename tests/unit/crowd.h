@@ -73,6 +73,7 @@ static inline void turn(unsigned int i, const struct letter *l)
 		deliver(l);
 	} else {
 		taps_run(&host[i]);
+		claimed_read(&host[i]);
 		on_settled(clock_ms, host[i].d);
 	}
 	work[i].ms += processor_ms() - began - (paper_ms - paper);
@@ -97,7 +98,7 @@ static inline void moment(void)
 		for (unsigned int i = 0; i < 2; i++)
 			if (host[i].d)
 				turn(i, NULL);
-	} while (n_post);
+	} while (is_busy() || host[0].n_claimed || host[1].n_claimed);
 }
 
 static inline void next_moment(void)

@@ -84,6 +84,7 @@ struct tap {
 	uint8_t proto;
 	bool ready;
 	struct tuple asked[TAP_ASKED]; /* of TCP: whose number is wanted */
+	uint64_t asked_ms[TAP_ASKED]; /* when it can be seen */
 	size_t n_asked;
 };
 
@@ -187,6 +188,7 @@ struct host {
 	struct tuple unheard; /* its socket has ended, which waits to be read */
 	uint32_t dump_takes_ms, look_takes_ms;
 	unsigned int looks_at; /* for those at an address */
+	unsigned int lookups; /* of one */
 	unsigned int n_destroyed;
 	uint32_t in_flight; /* sent by TCP, and not there yet */
 	/* sets */
@@ -209,9 +211,12 @@ struct host {
 	int fail_strays;
 	struct tuple poison; /* no map takes an element with this key */
 	bool no_room_in; /* IN is full */
+	struct tuple refused; /* IN takes no element of this tuple */
+	size_t largest; /* of the transactions, in elements */
 	unsigned int builds, commits, idles;
 	uint64_t changes; /* elements put in or taken away */
 	unsigned int letters, sent[LETTER_TYPES]; /* datagrams, by type */
+	struct { struct addr from, to; } way[LETTER_TYPES]; /* of the last */
 	bool in_batch;
 	/* counts */
 	struct pair_list kept, reverse, gone, wired;
@@ -231,10 +236,13 @@ struct host {
 	uint32_t poke_mark;
 	unsigned int pokes;
 	bool silent; /* no socket answers one */
+	uint32_t slow_ms; /* an answer is seen so much later */
 	struct tuple raw[256]; /* by protocol: sent last by the daemon itself */
 	/* packets */
 	struct parcel in_queue[64];
 	size_t n_in_queue;
+	struct parcel claimed[4096]; /* nonces that come at once */
+	size_t n_claimed;
 	enum fate fate[256];
 	uint8_t verdict_data[256][256];
 	uint32_t next_id;
@@ -606,11 +614,17 @@ static int commit(struct steer *s)
 	h->in_batch = false;
 	h->commits++;
 	h->changes += h->n_todo;
+	if (h->n_todo > h->largest)
+		h->largest = h->n_todo;
 	if (h->steer_error)
 		return h->steer_error;
 	for (size_t i = 0; h->no_room_in && i < h->n_todo; i++)
 		if (h->todo[i].set == STEER_IN && h->todo_add[i])
 			return -ENFILE;
+	for (size_t i = 0; h->refused.proto && i < h->n_todo; i++)
+		if (h->todo[i].set == STEER_IN && h->todo_add[i] &&
+		    tuple_equal(&h->todo[i].tuple, &h->refused))
+			return -ENOBUFS;
 	for (size_t i = 0; h->poison.proto && i < h->n_todo; i++)
 		if (h->todo[i].set >= STEER_SET_MAX && h->todo_add[i] &&
 		    tuple_equal(&h->todo[i].tuple, &h->poison))
@@ -1253,6 +1267,7 @@ int sockdiag_lookup(struct sockdiag *sd, const struct tuple *tuple,
 	const struct sockdiag_entry *e = sock_at(sd->h, tuple);
 
 	(void)ifindex;
+	sd->h->lookups++;
 	if (!e)
 		return -ENOENT;
 	if (entry)
@@ -1435,7 +1450,7 @@ static void tap_see(struct tap *tap, const struct tuple *identity,
 static void tap_read(struct tap *tap, tap_callback *cb, void *arg)
 {
 	struct tuple asked[TAP_ASKED];
-	size_t n = tap->n_asked;
+	size_t n = 0, later = 0;
 
 	tap->ready = tap->proto == IPPROTO_UDP; /* they come all the time */
 	if (tap->ready) {
@@ -1443,8 +1458,15 @@ static void tap_read(struct tap *tap, tap_callback *cb, void *arg)
 			tap_see(tap, &tap->h->sock[i].tuple, cb, arg);
 		return;
 	}
-	memcpy(asked, tap->asked, n * sizeof(*asked));
-	tap->n_asked = 0;
+	for (size_t i = 0; i < tap->n_asked; i++) {
+		if (tap->asked_ms[i] <= clock_ms) {
+			asked[n++] = tap->asked[i];
+			continue;
+		}
+		tap->asked_ms[later] = tap->asked_ms[i];
+		tap->asked[later++] = tap->asked[i];
+	}
+	tap->n_asked = later;
 	for (size_t i = 0; i < n; i++)
 		tap_see(tap, &asked[i], cb, arg);
 }
@@ -1493,6 +1515,7 @@ static int inject_into(struct host *h, const uint8_t *packet, size_t len,
 		if (!tap || tap->proto != t.proto)
 			continue;
 		assert_true(tap->n_asked < TAP_ASKED);
+		tap->asked_ms[tap->n_asked] = clock_ms + h->slow_ms;
 		tap->asked[tap->n_asked++] = t;
 		tap->ready = true;
 	}
@@ -1524,10 +1547,25 @@ int markuse_look(uint32_t bit, struct markuse *to)
 	return 0;
 }
 
-/* What becomes of packets that a daemon sends itself, nonces: where they cannot
- * be sent moves go on without. */
-static enum { RAW_REFUSED, RAW_LOST, RAW_CARRIED } raw_fate;
+/* What becomes of packets that a daemon sends itself, nonces. At once: past the
+ * queues that a test reads. */
+static enum { RAW_AT_ONCE, RAW_REFUSED, RAW_LOST, RAW_CARRIED } raw_fate;
 static struct addr raw_lost_at; /* from there, or to there, all the same */
+/* What comes from there has another byte here, behind the start of the TCP
+ * header. */
+static struct addr raw_changed_from;
+static uint32_t raw_changed_off;
+
+/* Those of claims come so, whatever a test does with the rest. */
+static void claimed_add(struct host *h, const uint8_t *packet, size_t len)
+{
+	struct parcel *p = &h->claimed[h->n_claimed++];
+
+	assert_true(h->n_claimed <= sizeof(h->claimed) / sizeof(*p));
+	assert_true(len <= sizeof(p->data));
+	memcpy(p->data, packet, len);
+	p->len = (uint32_t)len;
+}
 
 static void parcel_add(struct host *h, const uint8_t *packet, size_t len,
 		       bool out)
@@ -1541,6 +1579,15 @@ static void parcel_add(struct host *h, const uint8_t *packet, size_t len,
 	p->out = out;
 }
 
+static bool is_of_a_claim(const struct host *h, const uint8_t *packet,
+			  const struct pkt *pkt)
+{
+	const struct tuple t = pkt_tuple_out(pkt);
+	const uint8_t *nonce = nonce_find(pkt, packet);
+
+	return nonce && watch_is_ours(h->d, &t, nonce);
+}
+
 /* Into the own queue, and the other host's. */
 int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	     uint32_t mark)
@@ -1549,16 +1596,34 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	struct host *to;
 
 	(void)mark;
-	if (raw_fate == RAW_REFUSED)
-		return -ENETUNREACH;
 	assert_int_equal(pkt_parse(packet, len, &pkt), PKT_OK);
 	to = host_at(&pkt.dst.addr);
+	if (is_of_a_claim(injector->h, packet, &pkt)) {
+		const struct tuple t = pkt_tuple_in(&pkt);
+
+		/* Past what is moved; and no socket may get it. */
+		if (to && to->d && element(to, STEER_CLAIM, &t))
+			claimed_add(to, packet, len);
+		return 0;
+	}
+	if (raw_fate == RAW_REFUSED)
+		return -ENETUNREACH;
+	if (raw_fate == RAW_AT_ONCE) {
+		if (to && to->d)
+			claimed_add(to, packet, len);
+		return 0;
+	}
 	injector->h->raw[pkt.proto] = pkt_tuple_out(&pkt);
 	parcel_add(injector->h, packet, len, true);
 	if (raw_fate == RAW_CARRIED && to &&
 	    !addr_equal(&pkt.src.addr, &raw_lost_at) &&
-	    !addr_equal(&pkt.dst.addr, &raw_lost_at))
+	    !addr_equal(&pkt.dst.addr, &raw_lost_at)) {
 		parcel_add(to, packet, len, false);
+		if (pkt.proto == IPPROTO_TCP &&
+		    addr_equal(&pkt.src.addr, &raw_changed_from))
+			to->in_queue[to->n_in_queue - 1]
+				.data[pkt.l4_off + raw_changed_off] ^= 1;
+	}
 	return 0;
 }
 
@@ -1754,6 +1819,31 @@ int pktq_read(struct pktq *q)
 	return n;
 }
 
+#define CLAIMED_ID 255 /* of each of these, one after the other */
+
+static bool claimed_read(struct host *h)
+{
+	struct pktq *q = h->d->queue_in;
+	const size_t n = h->n_claimed;
+
+	h->n_claimed = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct parcel p = h->claimed[i];
+		struct pktq_packet packet = {
+			.id = CLAIMED_ID,
+			.csum = CSUM_READY,
+			.len = p.len,
+			.full_len = p.len,
+			.data = p.data,
+		};
+
+		h->fate[CLAIMED_ID] = WAITS;
+		q->config.packet_cb(q->config.ctx, q, &packet);
+		assert_int_equal(h->fate[CLAIMED_ID], DROPPED);
+	}
+	return n;
+}
+
 static int verdict(struct pktq *q, uint64_t id, enum fate fate)
 {
 	assert_true(id < 256);
@@ -1825,6 +1915,8 @@ int udp_send(struct udp *udp, const struct addr *src, uint32_t ifindex,
 		return -EINVAL;
 	udp->h->letters++;
 	udp->h->sent[((const uint8_t *)data)[0]]++;
+	udp->h->way[((const uint8_t *)data)[0]].from = *src;
+	udp->h->way[((const uint8_t *)data)[0]].to = dst->addr;
 	if (addr_is_set(&lost_at) && addr_equal(&dst->addr, &lost_at)) {
 		if (*(const uint8_t *)data == WIRE_PROBE ||
 		    *(const uint8_t *)data == WIRE_INIT) {

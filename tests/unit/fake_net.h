@@ -46,6 +46,7 @@ struct host {
 	uint16_t port;
 	/* policy */
 	bool answers, locators, closed;
+	struct addr gone; /* of the other end's, said to be; unset: none */
 	const uint8_t *configured[2];
 	struct addr conf_addr; /* of configured[0], if set */
 	const uint8_t *revoked;
@@ -71,6 +72,7 @@ struct net {
 	unsigned int loss, dup; /* percent */
 	uint64_t delay_ms, spread_ms;
 	bool down; /* everything is lost */
+	int error; /* of all that is sent */
 	/* what a translator in the middle does to a datagram */
 	void (*rewrite)(struct datagram *d);
 	struct datagram *queue;
@@ -120,6 +122,8 @@ static inline int host_send(void *arg, const struct endpoint *src,
 	struct net *n = h->net;
 
 	assert_true(len <= WIRE_PAYLOAD_MAX);
+	if (n->error)
+		return n->error;
 	h->sent++;
 	h->sent_bytes += len;
 	h->sent_len = len;
@@ -203,6 +207,15 @@ static inline bool host_key_revoked(void *arg, const uint8_t *key)
 static inline bool host_closed(void *arg)
 {
 	return ((struct host *)arg)->closed;
+}
+
+static inline bool host_may_use(void *arg, const struct peer *p,
+				const struct addr *local,
+				const struct addr *remote)
+{
+	(void)p;
+	(void)local;
+	return !addr_equal(remote, &((struct host *)arg)->gone);
 }
 
 static inline void host_up(void *arg, struct peer *p, uint64_t now_ms,
@@ -297,6 +310,7 @@ static const struct peer_ops host_ops = {
 	.key_configured = host_key_configured,
 	.key_revoked = host_key_revoked,
 	.first_contact_closed = host_closed,
+	.may_use = host_may_use,
 	.session_up = host_up,
 	.session_down = host_down,
 	.message = host_message,

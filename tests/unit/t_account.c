@@ -119,6 +119,38 @@ static void flows_ack_from_elsewhere(void **state)
 	assert_int_equal(host[0].sent[WIRE_FLOW_END], 1);
 }
 
+#define ENDED 100
+
+/* The peer's address is not valid any more, nor does it answer: of our own
+ * accord all ends are told at once, in datagrams of PEER_OWN_SIZE. */
+static void ends_wait_for_no_answer(void **state)
+{
+	const unsigned int each =
+		(PEER_OWN_SIZE - WIRE_FLOW_END_SIZE(0)) / 8;
+	struct tuple t[ENDED];
+	unsigned int before;
+
+	(void)state;
+	for (uint16_t i = 0; i < ENDED; i++)
+		t[i] = connection((uint16_t)(40000 + i));
+	for (unsigned int tries = 0; !both_own(&t[ENDED - 1]); tries++) {
+		run(1000);
+		assert_true(tries < 100);
+	}
+	for (size_t i = 0; i < host[0].n_sock; i++)
+		host[0].sock[i].info.last_data_sent_ms =
+			host[0].sock[i].info.last_data_recv_ms = HOUR_MS / 10;
+	run(2 * PEER_VALID_MS);
+	lose_post = true;
+	before = host[0].sent[WIRE_FLOW_END];
+	for (unsigned int i = 0; i < ENDED; i++)
+		socket_end(&host[0], &t[i]);
+	assert_int_equal(discover_dump(host[0].d, clock_ms), 0);
+	run(2);
+	assert_int_equal(host[0].sent[WIRE_FLOW_END] - before,
+			 (ENDED + each - 1) / each);
+}
+
 static void sync_from_elsewhere(void **state)
 {
 	struct wire_message m;
@@ -234,6 +266,43 @@ static void every_message_from_elsewhere(void **state)
 		check_asked(10 * (unsigned int)(i + 1));
 	}
 	assert_true(lost_bytes > 0);
+}
+
+/* Nobody can use up what is to be said there to others: not by MOVEs that are
+ * refused, and answered by a challenge, at once or when there is a token. */
+static void moves_from_elsewhere_leave_some(void **state)
+{
+	struct tuple t = meet();
+	struct flow *f = flow_at(&host[0], &t);
+	const struct track *theirs = track_of(f, FLOW_THEIRS);
+	struct peer_table *table = host[0].d->peers;
+	const struct addr nowhere = address(NOWHERE);
+	struct account *a;
+	struct wire_message m;
+	uint64_t most_ms = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 600; i++) {
+		memset(&m, 0, sizeof(m));
+		m.type = WIRE_MOVE;
+		m.move.track = theirs->id;
+		m.move.seq = theirs->follower.floor + 1;
+		m.move.from = m.move.to = nowhere;
+		m.move.parts = 1;
+		m.move.count = 4711;
+		forge(&m);
+		run(100);
+		HASH_FIND(hh, table->accounts, &nowhere, sizeof(nowhere), a);
+		if (a && a->own_full_ms > clock_ms + most_ms)
+			most_ms = a->own_full_ms - clock_ms;
+	}
+	check_asked(60);
+	print_message("# up to %llu of %d used\n",
+		      (unsigned long long)most_ms / PEER_OWN_REFILL_MS,
+		      PEER_OWN_BURST);
+	assert_in_range(most_ms, PEER_OWN_REFILL_MS,
+			(PEER_OWN_BURST - PEER_OWN_RESERVE) *
+				PEER_OWN_REFILL_MS);
 }
 
 /* ---- who behaves ------------------------------------------------------- */
@@ -462,10 +531,89 @@ static void three_misses_end_it(void **state)
 	assert_in_range(lost_asked, asked, asked + 10);
 }
 
+/* A flow of the peer's that has moved to NOWHERE, from where the peer speaks on
+ * and hears nothing. */
+static struct flow *left(void)
+{
+	struct tuple t = connection(40000), wire;
+	struct addr nowhere = address(NOWHERE);
+
+	say_silent(false);
+	run(5000);
+	assert_true(both_own(&t));
+	addr_add(&host[1], NOWHERE, 2);
+	addr_remove(&host[1], "10.0.0.2");
+	run(5000);
+	wire = flow_wire_tuple(flow_at(&host[0], &t));
+	assert_true(addr_equal(&wire.remote.addr, &nowhere));
+	lost_at = nowhere;
+	return flow_at(&host[0], &t);
+}
+
+/* Its host translates on without the daemon: it is asked ever less, and as soon
+ * as its TCP is not heard any more, at once. */
+static void whose_tcp_answers_is_asked_less(void **state)
+{
+	struct flow *f = left();
+	uint64_t asked;
+
+	(void)state;
+	host[0].sock[0].info.last_ack_recv_ms = 0;
+	run(PEER_VALID_MS + 600000);
+	asked = lost_asked;
+	run(600000);
+	print_message("# %llu more in ten minutes\n",
+		      (unsigned long long)(lost_asked - asked));
+	assert_in_range(lost_asked - asked, PEER_PROBE_TRIES,
+			6 * PEER_PROBE_TRIES);
+	assert_false(f->hold);
+	host[0].sock[0].info.last_ack_recv_ms = PEER_VALID_MS;
+	run(2 * PEER_RENEW_MS);
+	assert_true(f->hold);
+}
+
+/* It ends the session, but says not that it has stopped. */
+static void without_a_session_it_is_held_as_well(void **state)
+{
+	struct flow *f = left();
+
+	(void)state;
+	run(PEER_RENEW_MS);
+	peer_table_bye(host[1].d->peers, clock_ms, REASON_LIMIT);
+	run(1000);
+	assert_false(peer_has_session(peer_next(host[0].d->peers, NULL)));
+	assert_false(f->hold);
+	run(PEER_VALID_MS + PEER_RENEW_MS);
+	assert_true(f->hold);
+}
+
+/* As if it had never spoken there: a handshake asks, and its answer ends it. */
+static void where_it_never_spoke_it_is_greeted(void **state)
+{
+	struct peer *p;
+	struct flow *f = left();
+	uint64_t asked;
+
+	(void)state;
+	p = peer_next(host[0].d->peers, NULL);
+	lose_post = true; /* it is silent, too */
+	path_free_all(p);
+	peer_unpin_all(p);
+	run(PEER_VALID_MS + PEER_RENEW_MS);
+	assert_true(peer_has_session(p));
+	assert_true(f->hold);
+	asked = lost_asked;
+	run(PEER_VALID_MS);
+	assert_in_range(lost_asked - asked, 1, 4 * PEER_GREETINGS_MAX);
+	lose_post = false;
+	memset(&lost_at, 0, sizeof(lost_at));
+	run(2 * PEER_VALID_MS);
+	assert_false(f->hold);
+}
+
 static int begin(void **state)
 {
 	lost_bytes = lost_letters = lost_asked = spoken = 0;
-	memset(&lost_at, 0, sizeof(lost_at));
 	return setup(state);
 }
 
@@ -476,8 +624,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(flows_ack_from_elsewhere),
 		WORLD(sync_from_elsewhere),
+		WORLD(ends_wait_for_no_answer),
 		WORLD(probe_in_an_old_session),
 		WORLD(every_message_from_elsewhere),
+		WORLD(moves_from_elsewhere_leave_some),
 		WORLD(who_was_silent_for_an_hour_moves),
 		WORLD(a_lossy_path_takes_no_longer),
 		WORLD(the_end_of_an_outage_is_noticed),
@@ -486,6 +636,9 @@ int main(void)
 		WORLD(an_end_of_an_hour_later_is_told),
 		WORLD(where_packets_go_stays_valid),
 		WORLD(three_misses_end_it),
+		WORLD(whose_tcp_answers_is_asked_less),
+		WORLD(without_a_session_it_is_held_as_well),
+		WORLD(where_it_never_spoke_it_is_greeted),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

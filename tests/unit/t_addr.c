@@ -324,7 +324,7 @@ static void names_are_there(void **state)
 	assert_string_equal(counter_name(COUNTER_MAX), "unknown");
 	/* On the wire: these numbers never change. */
 	assert_int_equal(REASON_NONE, 0);
-	assert_int_equal(REASON_PROOF_FAILED, 12);
+	assert_int_equal(REASON_REWRITTEN, 12);
 	assert_int_equal(REASON_ENDED, 25);
 	assert_true(REASON_MAX <= 256);
 	for (int i = 0; i < REASON_MAX; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* t_conf: saciped.conf is read exactly, and its policy means what it says. */
 #include "conf.h"
+#include "crypto.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -317,6 +319,59 @@ static void deny_wins_and_ports_are_of_either_end(void **state)
 	conf_free(&c);
 }
 
+/* As many as there may be: it is asked for each socket, 65,536 at a time. */
+static void peers_are_found_by_address(void **state)
+{
+	enum { ALL = CONF_PEERS_MAX * CONF_PEER_ADDRS_MAX };
+	char *text = malloc(CONF_FILE_MAX), error[CONF_ERROR_MAX];
+	uint8_t key[CRYPTO_KEY_SIZE] = { 0 };
+	char key_text[CRYPTO_KEY_TEXT_SIZE];
+	struct addr a = { .family = 4 };
+	clock_t began;
+	struct conf c;
+	size_t at;
+
+	(void)state;
+	assert_non_null(text);
+	at = (size_t)sprintf(text, "peers = (");
+	for (unsigned int i = 0; i < CONF_PEERS_MAX; i++) {
+		key[0] = (uint8_t)i;
+		key[1] = (uint8_t)(i >> 8);
+		key[2] = 1;
+		crypto_key_to_text(key, key_text);
+		at += (size_t)sprintf(text + at, "%s{ name = \"p%u\"; public_key = "
+				      "\"%s\"; addresses = [ ",
+				      i ? ", " : "", i, key_text);
+		/* The last one of each is the first one of the next. */
+		for (unsigned int j = 0; j < CONF_PEER_ADDRS_MAX; j++) {
+			const unsigned int k =
+				i * (CONF_PEER_ADDRS_MAX - 1) + j;
+
+			at += (size_t)sprintf(text + at, "%s\"10.%u.%u.%u\"",
+					      j ? ", " : "", k >> 16,
+					      k >> 8 & 255, k & 255);
+		}
+		at += (size_t)sprintf(text + at, " ]; }");
+	}
+	sprintf(text + at, " );");
+	assert_int_equal(conf_parse(text, "t", &c, error), 0);
+	free(text);
+	began = clock();
+	for (unsigned int k = 0; k < ALL; k++) {
+		const unsigned int i = k ? (k - 1) / (CONF_PEER_ADDRS_MAX - 1) :
+					   0;
+
+		a.byte[0] = 10;
+		a.byte[1] = (uint8_t)(k >> 16);
+		a.byte[2] = (uint8_t)(k >> 8);
+		a.byte[3] = (uint8_t)k;
+		assert_ptr_equal(conf_find_peer_by_addr(&c, &a),
+				 i < c.peers.n ? &c.peers.item[i] : NULL);
+	}
+	assert_true(clock() - began < CLOCKS_PER_SEC);
+	conf_free(&c);
+}
+
 static void peers_and_initiate_open_handshakes(void **state)
 {
 	struct addr listed = addr_of("192.0.2.1"), other = addr_of("10.0.0.1"),
@@ -504,6 +559,7 @@ int main(void)
 		cmocka_unit_test(numbers_in_text_and_comments_are_no_numbers),
 		cmocka_unit_test(files_that_are_none_are_refused),
 		cmocka_unit_test(deny_wins_and_ports_are_of_either_end),
+		cmocka_unit_test(peers_are_found_by_address),
 		cmocka_unit_test(peers_and_initiate_open_handshakes),
 		cmocka_unit_test(locators_are_judged),
 		cmocka_unit_test(start_keys_wait_for_a_start),

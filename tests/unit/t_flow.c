@@ -409,6 +409,64 @@ static void test_taken(void **state)
 	assert_false(flow_tuple_taken(&x->t, h, &other));
 }
 
+/* To N and back, which leaves N behind. */
+static void leave_behind(struct fixture *x)
+{
+	struct addr o = address("10.0.0.1");
+	struct addr n = address("10.0.1.9");
+
+	assert_int_equal(flow_accept(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &n, 0), 0);
+	steer(x, false);
+	assert_int_equal(flow_send_by(x->f, FLOW_OURS, &o, 0), 0);
+	steer(x, false);
+	flow_unaccept(x->f, FLOW_OURS, &n, 0);
+	steer(x, true);
+}
+
+/* A peer that moves without end fills neither our table nor the kernel's set,
+ * which a transaction of anybody would fail on. */
+static void test_tombstones_are_shared(void **state)
+{
+	struct fixture *x = *state;
+	struct share its = { 0 }, others = { 0 };
+	struct flow_group g;
+
+	flow_group_init(&g);
+	g.tombs = &its;
+	flow_group_enter(x->f, FLOW_THEIRS, &g);
+	share_pool_init(&x->t.tomb_pool, 16);
+	assert_int_equal(share_take(&x->t.tomb_pool, &others, 12),
+			 SHARE_TAKEN);
+	assert_true(flow_tombstones_fit(&x->t, &g));
+	leave_behind(x);
+	assert_int_equal(x->t.tombs.n, 1);
+	assert_int_equal(its.used, 1);
+	assert_int_equal(x->k.timeouts, 1);
+	assert_false(flow_tombstones_fit(&x->t, &g));
+	/* What it left is a share: it leaves no more. */
+	share_give(&x->t.tomb_pool, &others, 1);
+	its.used = x->t.tomb_pool.used = 13;
+	x->k.n[FLOW_STEER_DROP] = 0;
+	flow_tombstones_expire(&x->t, NOW + FLOW_TOMBSTONE_MS);
+	x->t.tomb_pool.used++;
+	its.used++;
+	leave_behind(x);
+	assert_int_equal(x->t.tombs.n, 0);
+	assert_int_equal(x->k.n[FLOW_STEER_DROP], 0);
+	assert_true(x->counters.value[COUNTER_TOMBSTONES_FULL] > 0);
+	/* Of one that is no more they are nobody's. */
+	x->t.tomb_pool.used = its.used = 0;
+	leave_behind(x);
+	assert_int_equal(its.used, 1);
+	flow_tombstones_forget_share(&x->t, &its);
+	flow_tombstones_expire(&x->t, NOW + FLOW_TOMBSTONE_MS);
+	assert_int_equal(its.used, 1);
+	assert_int_equal(x->t.tomb_pool.used, 0);
+	flow_group_enter(x->f, FLOW_THEIRS, NULL);
+}
+
 static void test_no_tombstone_on_a_living_socket(void **state)
 {
 	struct fixture *x = *state;
@@ -619,6 +677,7 @@ int main(void)
 		T(test_quiet_tuples_are_bounded),
 		T(test_no_wire_is_two_flows),
 		T(test_taken),
+		T(test_tombstones_are_shared),
 		T(test_no_tombstone_on_a_living_socket),
 		T(test_bounds),
 		T(test_a_path_grows),

@@ -2,6 +2,8 @@
 /* handover: what a move waits for, between whole daemons on kernels of paper. */
 #include "world.h"
 
+#include "../../src/handover_impl.h"
+
 #define MANY 40 /* flows that are not asked for one by one */
 
 static struct track *own_track_of(const struct tuple *t)
@@ -97,6 +99,56 @@ static void young_socket(struct host *at, bool full)
 		else
 			assert_int_equal(wire.local.port, 40000 + i);
 	}
+}
+
+/* More sockets than its share has somebody at the address that flows move to.
+ * Returns by how many questions the mover found out that none has their tuples. */
+static unsigned int crowded_address(const char *from)
+{
+	struct tuple t[MANY], theirs, wire;
+	unsigned int asked;
+
+	for (unsigned int i = 0; i < MANY; i++)
+		t[i] = connection((uint16_t)(40000 + i));
+	run(4000);
+	assert_true(both_own(&t[MANY - 1]));
+	host[0].d->flows.max_flows = MANY + MANY / 2;
+	addr_add(&host[0], "10.0.0.9", 2);
+	theirs = tuple_of("10.0.0.9", 40007, from, 22);
+	for (unsigned int i = 0; i < MANY; i++) {
+		theirs.local.port = (uint16_t)(40000 + (i + 20) % MANY);
+		socket_add(&host[0], &theirs);
+	}
+	run(1100);
+	theirs.local.port = 40007;
+	assert_null(flow_at(&host[0], &theirs));
+	asked = host[0].lookups;
+	addr_remove(&host[0], "10.0.0.1");
+	while (own_track_of(&t[0])->mover.committed == 0) {
+		run(1);
+		assert_true(clock_ms < 1010000);
+	}
+	asked = host[0].lookups - asked;
+	/* Nobody shares a tuple with a socket, known or not. */
+	for (unsigned int i = 0; i < MANY; i++) {
+		wire = flow_wire_tuple(flow_at(&host[0], &t[i]));
+		assert_true(addr_equal(&wire.local.addr,
+				       &theirs.local.addr));
+		for (size_t k = 0; k < host[0].n_sock; k++)
+			assert_false(tuple_equal(&wire,
+						 &host[0].sock[k].tuple));
+	}
+	return asked;
+}
+
+/* What is not known of one remote concerns no flow to another. */
+static void a_crowd_is_asked_about_alone(void **state)
+{
+	(void)state;
+	assert_in_range(crowded_address("192.0.2.1"), 0, MANY / 2);
+	teardown(state);
+	world_make(state);
+	assert_in_range(crowded_address("10.0.0.2"), MANY, 1000 * MANY);
 }
 
 static void a_young_socket_keeps_its_tuple(void **state)
@@ -599,6 +651,31 @@ static void the_word_of_a_sync_holds_for_a_while(void **state)
 	check_wire(&t, "10.0.0.9");
 }
 
+/* One that nobody waits for is no word at all. */
+static void an_unasked_sync_ack_says_nothing(void **state)
+{
+	struct tuple t = connection(40000);
+	struct peer *p;
+	struct addr from = t.remote.addr, to = t.local.addr;
+	struct wire_message m = { .type = WIRE_SYNC_ACK };
+
+	(void)state;
+	run(4000);
+	p = peer_next(host[1].d->peers, NULL);
+	handover_sync_fill(seen_track_of(&t)->assoc, &m.sync);
+	assert_int_equal(m.sync.n_own, 1);
+	m.sync.own[0].seq = 5;
+	m.sync.own[0].locator = address("10.0.0.66");
+	assert_int_equal(peer_send(p, clock_ms, &from, &to, &m, 0), 0);
+	run(10);
+	assert_false(flow_at(&host[0], &t)->hold);
+	/* As a question it counts. */
+	m.type = WIRE_SYNC;
+	assert_int_equal(peer_send(p, clock_ms, &from, &to, &m, 0), 0);
+	run(10);
+	assert_true(flow_at(&host[0], &t)->hold);
+}
+
 /* Two flows of one track of the peer's, at two locators of ours: what both
  * accept counts, not only what each is sent by. */
 static void a_clash_where_one_drains_is_found(void **state)
@@ -807,6 +884,247 @@ static void an_offer_leaves_no_tombstone(void **state)
 	assert_int_equal(host[1].d->flows.wires.n, 0);
 }
 
+/* The last of that type, from host 0 (`mover`) or host 1, went between N and P,
+ * and there was one since the last look. */
+static void check_way(bool mover, uint8_t type)
+{
+	struct host *h = &host[!mover];
+	const struct addr n = address("10.0.0.9"), p = address("10.0.0.2");
+
+	print_message("# host %d, %s\n", !mover, wire_type_name(type));
+	assert_true(h->sent[type] > 0);
+	assert_true(addr_equal(&h->way[type].from, mover ? &n : &p));
+	assert_true(addr_equal(&h->way[type].to, mover ? &p : &n));
+	h->sent[type] = 0;
+}
+
+static void forget_sent(void)
+{
+	for (int i = 0; i < 2; i++)
+		memset(host[i].sent, 0, sizeof(host[i].sent));
+}
+
+/* sacip(7), "Paths": after a move to an address that is new to both. */
+static void each_message_goes_its_way(void **state)
+{
+	static const uint8_t of_a_move[][2] = {
+		{ true, WIRE_MOVE }, { false, WIRE_ACCEPT },
+		{ true, WIRE_PROVE }, { false, WIRE_DONE },
+		{ true, WIRE_PROBE }, { false, WIRE_PROBE_ACK },
+	};
+	struct tuple t = connection(40000), other = connection(40001);
+	struct addr n = address("10.0.0.9");
+
+	(void)state;
+	run(4000);
+	assert_true(both_own(&t) && both_own(&other));
+	addr_add(&host[0], "10.0.0.9", 2);
+	forget_sent();
+	addr_remove(&host[0], "10.0.0.1");
+	run(2000);
+	for (size_t i = 0; i < sizeof(of_a_move) / sizeof(*of_a_move); i++)
+		check_way(of_a_move[i][0], of_a_move[i][1]);
+
+	forget_sent();
+	for (int i = 0; i < 2; i++) {
+		struct assoc *a = LIST_FIRST(&host[i].d->assocs);
+
+		claim_table_announce(a->claims, clock_ms);
+		assoc_touch(a);
+	}
+	run(2000);
+	check_way(true, WIRE_FLOWS);
+	check_way(false, WIRE_FLOWS_ACK);
+	check_way(false, WIRE_FLOWS);
+	check_way(true, WIRE_FLOWS_ACK);
+
+	peer_rehandshake(peer_next(host[0].d->peers, NULL), clock_ms, &n,
+			 &t.remote.addr);
+	run(2000);
+	check_way(true, WIRE_INIT);
+	check_way(false, WIRE_RESP);
+	check_way(true, WIRE_FIN);
+	check_way(true, WIRE_SYNC);
+	check_way(false, WIRE_SYNC_ACK);
+	check_way(false, WIRE_SYNC);
+	check_way(true, WIRE_SYNC_ACK);
+
+	forget_sent();
+	socket_end(&host[0], &t);
+	run(2000);
+	check_way(true, WIRE_FLOW_END);
+	check_way(false, WIRE_FLOW_END_ACK);
+	stop(host[0].d);
+	check_way(true, WIRE_BYE);
+}
+
+/* Where flows have moved to nobody answers any more: another host may have that
+ * address by now, and gets no more of them, until the peer answers there again.
+ * A flow that is where it began goes on, whatever its peer says. */
+static void what_has_moved_waits_for_an_answer(void **state)
+{
+	struct tuple t = connection(40000);
+	struct tuple r = tuple_reverse(&t), rest[2];
+	struct addr at = address("10.0.0.9");
+	uint64_t valid_ms;
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	addr_add(&host[0], "10.0.0.1", 2);
+	rest[0] = connection(40001);
+	rest[1] = tuple_reverse(&rest[0]);
+	run(5000);
+	assert_true(both_own(&rest[0]));
+	f = flow_at(&host[1], &r);
+	run(100000); /* it is renewed */
+	assert_false(f->hold);
+	valid_ms = peer_remote_validated_ms(f->peer, &at);
+	assert_in_range(clock_ms - valid_ms, 0, PEER_RENEW_MS + 1000);
+	lose_post = true;
+	while (!f->hold) {
+		run(100);
+		assert_true(clock_ms - valid_ms < PEER_VALID_MS + 30000);
+	}
+	assert_true(clock_ms - valid_ms >= PEER_VALID_MS);
+	assert_int_equal(waiting_reason(f), REASON_PEER_AWAY);
+	assert_non_null(element(&host[1], STEER_OUT, &r));
+	assert_null(element(&host[1], SET_SEND, &r));
+	assert_false(flow_at(&host[1], &rest[1])->hold);
+	run(60000);
+	assert_true(f->hold);
+	lose_post = false;
+	run(61000);
+	assert_false(f->hold);
+	assert_int_equal(waiting_reason(f), REASON_NONE);
+	run(1000);
+	assert_non_null(element(&host[1], SET_SEND, &r));
+}
+
+/* Flows of both hosts that have moved once, and go unanswered. */
+static struct tuple unanswered(bool acknowledged)
+{
+	struct tuple t = connection(40000);
+
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	for (size_t i = 0; acknowledged && i < host[1].n_sock; i++)
+		host[1].sock[i].info.last_ack_recv_ms = 0;
+	lose_post = true;
+	run(100000);
+	return tuple_reverse(&t);
+}
+
+/* A daemon that has gone may leave a host behind that translates on: what that
+ * acknowledges has it where it was. */
+static void not_where_its_host_acknowledges(void **state)
+{
+	struct tuple r = unanswered(true);
+	struct flow *f = flow_at(&host[1], &r);
+
+	(void)state;
+	assert_false(f->hold);
+	host[1].sock[0].info.last_ack_recv_ms = PEER_VALID_MS + 1000;
+	run(PEER_RENEW_MS + 20000);
+	assert_true(f->hold);
+	track_of(f, FLOW_THEIRS)->others_ms = clock_ms + 5000;
+	host[1].sock[0].info.last_ack_recv_ms = 0; /* or from elsewhere */
+	run(4000);
+	assert_true(f->hold);
+	run(2000); /* it came back */
+	run(DUMP_INTERVAL_MS + 100);
+	assert_false(f->hold);
+}
+
+/* Nobody sees a MOVE's source from elsewhere, and none is proved. */
+static void nor_where_it_asks_for_what_it_has(void **state)
+{
+	struct tuple r = unanswered(false);
+	struct flow *f = flow_at(&host[1], &r);
+	struct track *t = track_of(f, FLOW_THEIRS);
+	struct follower_event ev = {
+		.type = FOLLOWER_MOVE,
+		.seq = t->follower.committed + 1,
+		.source = t->follower.sending.addr,
+		.to = t->follower.sending,
+	};
+
+	(void)state;
+	assert_true(f->hold);
+	handover_step_follower(t, &ev, clock_ms);
+	assert_int_equal(t->follower.committed, ev.seq);
+	assert_true(f->hold);
+	run(20000);
+	assert_true(f->hold);
+}
+
+/* What was away is our own way: it is asked for when that changes. */
+static void who_comes_back_himself_asks_at_once(void **state)
+{
+	struct tuple r = unanswered(false);
+	struct flow *f = flow_at(&host[1], &r);
+
+	(void)state;
+	run(100000);
+	assert_true(f->hold);
+	run(1000 - clock_ms % 1000);
+	lose_post = false;
+	routes_change(&host[1], false);
+	run(1000);
+	assert_false(f->hold);
+}
+
+/* The kernel refuses for a while. */
+static void what_cannot_go_on_is_tried_again(void **state)
+{
+	struct tuple r = unanswered(false);
+	struct flow *f = flow_at(&host[1], &r);
+
+	(void)state;
+	assert_true(f->hold);
+	host[1].steer_error = -ENOBUFS;
+	lose_post = false;
+	run(121000);
+	assert_true(f->hold);
+	host[1].steer_error = 0;
+	run(61000);
+	assert_false(f->hold);
+	assert_int_equal(waiting_reason(f), REASON_NONE);
+}
+
+/* Or until it proves to be elsewhere. */
+static void or_for_a_proof_elsewhere(void **state)
+{
+	struct tuple t = connection(40000);
+	struct tuple r = tuple_reverse(&t);
+	struct flow *f;
+
+	(void)state;
+	run(3000);
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	f = flow_at(&host[1], &r);
+	lose_post = true;
+	run(100000);
+	assert_true(f->hold);
+	addr_add(&host[0], "10.0.0.10", 2);
+	addr_remove(&host[0], "10.0.0.9");
+	run(100);
+	lose_post = false;
+	run(20000);
+	check_wire(&t, "10.0.0.10");
+	assert_false(f->hold);
+	assert_int_equal(waiting_reason(f), REASON_NONE);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -814,6 +1132,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD(a_few_flows_wait_for_no_dump),
 		WORLD(nor_do_many),
+		WORLD(a_crowd_is_asked_about_alone),
 		WORLD(a_young_socket_keeps_its_tuple),
 		WORLD(a_young_socket_at_the_peer_too),
 		WORLD(looks_for_a_peer_are_bounded),
@@ -824,6 +1143,12 @@ int main(void)
 		WORLD(a_proved_tuple_is_moved_away),
 		WORLD(an_own_connection_beats_a_move),
 		WORLD(an_offer_leaves_no_tombstone),
+		WORLD(what_has_moved_waits_for_an_answer),
+		WORLD(or_for_a_proof_elsewhere),
+		WORLD(not_where_its_host_acknowledges),
+		WORLD(nor_where_it_asks_for_what_it_has),
+		WORLD(who_comes_back_himself_asks_at_once),
+		WORLD(what_cannot_go_on_is_tried_again),
 		WORLD(a_hold_and_its_locator_go_together),
 		WORLD(a_refused_locator_ends_no_hold),
 		WORLD(a_hold_ends_when_a_route_leads),
@@ -842,6 +1167,8 @@ int main(void)
 		WORLD(an_address_that_goes_then_waits_for_nothing),
 		WORLD(events_that_never_end_have_a_look_a_second),
 		WORLD(nothing_is_held_for_as_long_as_the_hold),
+		WORLD(an_unasked_sync_ack_says_nothing),
+		WORLD(each_message_goes_its_way),
 		WORLD(the_word_of_a_sync_holds_for_a_while),
 	};
 

@@ -7,6 +7,12 @@
 #define SEEDS 60
 #define FLOOD 100000
 
+/* Of the session in use: what it is known by at both ends. */
+static const uint8_t *session_hash(const struct peer *p)
+{
+	return p->session[0]->keys.hash;
+}
+
 static void check_talk(struct host *a, struct host *b, uint64_t number)
 {
 	unsigned int before = b->messages;
@@ -38,8 +44,8 @@ static void test_clean(void **state)
 	assert_int_equal(a->firsts, 1);
 	assert_int_equal(peer_get_trust(host_knows(a, b)),
 			 PEER_FIRST_CONTACT);
-	assert_memory_equal(peer_proof_key(host_knows(a, b)),
-			    peer_proof_key(host_knows(b, a)), 32);
+	assert_memory_equal(session_hash(host_knows(a, b)),
+			    session_hash(host_knows(b, a)), 32);
 	assert_true(peer_path_best(host_knows(a, b), &path));
 	assert_false(path.nat);
 	assert_in_range(path.srtt_us, 9000, 11000);
@@ -65,7 +71,7 @@ static void test_clean(void **state)
 static void run_lossy(uint64_t seed, bool both, unsigned int flags)
 {
 	struct net *n = net_new(seed);
-	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct host *a = net_add(n, "192.0.2.1"), *b = net_add(n, "192.0.2.2");
 	unsigned int seconds = 0;
 	uint64_t number = 100;
 
@@ -95,8 +101,8 @@ static void run_lossy(uint64_t seed, bool both, unsigned int flags)
 	net_run(n, 1000);
 	if (a->messages != 1 || b->messages != 1 || !a->rx.newest ||
 	    !b->rx.newest ||
-	    memcmp(peer_proof_key(host_knows(a, b)),
-		   peer_proof_key(host_knows(b, a)), CRYPTO_KEY_SIZE) != 0)
+	    memcmp(session_hash(host_knows(a, b)),
+		   session_hash(host_knows(b, a)), CRYPTO_KEY_SIZE) != 0)
 		fail_msg("seed %llu: ends disagree",
 			 (unsigned long long)seed);
 	net_free(n);
@@ -107,6 +113,43 @@ static void test_loss(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		run_lossy(seed, false, 0);
+}
+
+/* One INIT is answered at most nine times: once, and eight copies. */
+static void test_copies(void **state)
+{
+	struct net *n = net_new(2);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+
+	(void)state;
+	n->down = true;
+	host_call(a, b, 0);
+	for (int i = 0; i < 30; i++)
+		net_inject(n, &n->keep[0]);
+	assert_int_equal(b->sent, 1 + RESP_COPIES_MAX);
+	net_free(n);
+}
+
+/* FIN is sent eight times in all. */
+static void test_fins(void **state)
+{
+	struct net *n = net_new(2);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	unsigned int fins = 0;
+
+	(void)state;
+	n->delay_ms = 0; /* so that eight fit into them */
+	host_call(a, b, 0);
+	while (a->sent_type != WIRE_FIN) {
+		net_step(n, n->now_ms + 1);
+		n->down = b->sent > 0;
+	}
+	net_run(n, 10000);
+	for (unsigned int i = 0; i < n->n_keep; i++)
+		fins += n->keep[i].data[0] == WIRE_FIN;
+	assert_int_equal(fins, FIN_TRIES);
+	assert_int_equal(a->failed, 1);
+	net_free(n);
 }
 
 static void test_crossing(void **state)
@@ -142,6 +185,76 @@ static void test_crossing_exactly(void **state)
 	}
 }
 
+/* The handshake hash after a host's INIT, from the bytes of that datagram. */
+static void init_hash(const struct net *n, const struct host *h,
+		      uint8_t hash[CRYPTO_HASH_SIZE])
+{
+	const struct datagram *d = n->keep;
+	uint8_t payload[WIRE_INIT_PAYLOAD_SIZE];
+	struct noise_handshake hs;
+	size_t len;
+
+	while (d->data[0] != WIRE_INIT || !addr_equal(&d->src.addr, h->addr))
+		assert_true(++d < n->keep + n->n_keep);
+	noise_begin_sacip(&hs, false, WIRE_VERSION, &h->key);
+	assert_int_equal(noise_init_consume(&hs, d->data + WIRE_INIT_NOISE_AT,
+					    WIRE_NOISE_INIT_SIZE, payload,
+					    sizeof(payload), &len),
+			 NOISE_OK);
+	memcpy(hash, hs.hash, sizeof(hs.hash));
+}
+
+/* The end in front of which the translator stands, by its own address and as
+ * it is seen. */
+static struct addr inside, outside;
+
+static void translate(struct datagram *d)
+{
+	if (addr_equal(&d->src.addr, &inside))
+		d->src.addr = outside;
+	else if (addr_equal(&d->dst.addr, &outside))
+		d->dst.addr = inside;
+}
+
+/* Both ends take themselves for the lower one, or for the higher one: their
+ * addresses have no common order, the INITs have. */
+static void cross_translated(uint64_t seed, const char *in, const char *out)
+{
+	struct net *n = net_new(seed);
+	struct host *a = net_add(n, in), *b = net_add(n, "10.0.0.9");
+	uint8_t of_a[CRYPTO_HASH_SIZE], of_b[CRYPTO_HASH_SIZE];
+	struct endpoint seen = { .addr = net_addr(out), .port = 1021 };
+	const struct host *first;
+
+	inside = a->addr[0];
+	outside = seen.addr;
+	n->rewrite = translate;
+	assert_int_equal(peer_initiate(a->table, n->now_ms, &a->addr[0],
+				       &b->addr[0], PEER_YIELD), 0);
+	assert_int_equal(peer_initiate(b->table, n->now_ms, &b->addr[0],
+				       &outside, PEER_YIELD), 0);
+	net_run(n, 900);
+	assert_int_equal(a->ups, 1);
+	assert_int_equal(b->ups, 1);
+	assert_memory_equal(session_hash(host_knows(a, b)),
+			    session_hash(host_knows(b, a)), CRYPTO_HASH_SIZE);
+	init_hash(n, a, of_a);
+	init_hash(n, b, of_b);
+	first = memcmp(of_a, of_b, sizeof(of_a)) < 0 ? a : b;
+	assert_int_equal(host_counter(a, COUNTER_HS_RESP_TX), first == b);
+	assert_int_equal(host_counter(b, COUNTER_HS_RESP_TX), first == a);
+	net_free(n);
+}
+
+static void test_crossing_translated(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		cross_translated(seed, "10.0.0.2", "10.0.0.200");
+		cross_translated(seed, "10.0.0.200", "10.0.0.2");
+	}
+}
+
 /* On two address pairs at once nobody sees them cross. */
 static void test_crossing_pairs(void **state)
 {
@@ -168,8 +281,8 @@ static void test_crossing_pairs(void **state)
 		host_say(a, b, 3);
 		host_say(b, a, 4);
 		net_run(n, 500);
-		if (memcmp(peer_proof_key(host_knows(a, b)),
-			   peer_proof_key(host_knows(b, a)),
+		if (memcmp(session_hash(host_knows(a, b)),
+			   session_hash(host_knows(b, a)),
 			   CRYPTO_KEY_SIZE) != 0)
 			fail_msg("seed %llu: ends disagree",
 				 (unsigned long long)seed);
@@ -183,28 +296,49 @@ static void test_crossing_pairs(void **state)
 	}
 }
 
+/* Whoever has no reason to go first waits, whatever its address. */
 static void test_yield(void **state)
 {
 	struct net *n = net_new(3);
-	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct host *a = net_add(n, "192.0.2.1"), *b = net_add(n, "192.0.2.2");
 
 	(void)state;
+	assert_int_equal(host_call(a, b, PEER_YIELD), 0);
+	net_run(n, PEER_YIELD_MS - 1);
+	assert_int_equal(a->sent, 0);
+	host_start(a, 100);
 	assert_int_equal(host_call(b, a, PEER_YIELD), 0);
 	assert_int_equal(host_call(b, a, PEER_YIELD), -EALREADY);
 	net_run(n, PEER_YIELD_MS - 1);
 	assert_int_equal(b->sent, 0);
 	net_run(n, PEER_YIELD_JITTER_MS + 500);
 	assert_int_equal(b->ups, 1);
-	/* The lower one goes at once, and the other's turn is over. */
+	/* One knows the other by key: it goes, and the other's turn is over. */
 	host_start(a, 100);
 	host_start(b, 100);
 	a->ups = b->ups = 0;
 	b->sent = 0;
+	a->configured[0] = b->key.public_key;
+	a->conf_addr = b->addr[0];
 	assert_int_equal(host_call(b, a, PEER_YIELD), 0);
 	assert_int_equal(host_call(a, b, PEER_YIELD), 0);
 	net_run(n, 500);
 	assert_int_equal(b->ups, 1);
 	assert_false(peer_is_initiating(b->table, &b->addr[0], &a->addr[0]));
+	net_free(n);
+}
+
+/* From a private address the other end may be unable to come back. */
+static void test_private_goes_first(void **state)
+{
+	struct net *n = net_new(3);
+	struct host *a = net_add(n, "192.168.0.1"), *b = net_add(n, "192.0.2.2");
+
+	(void)state;
+	assert_int_equal(host_call(a, b, PEER_YIELD), 0);
+	assert_int_equal(a->sent, 1);
+	net_run(n, 500);
+	assert_int_equal(b->ups, 1);
 	net_free(n);
 }
 
@@ -747,7 +881,7 @@ static struct census census_of(struct host *h, struct host *other)
 	c.slots = HASH_COUNT(h->table->slots) - h->table->n_half_open;
 	if (p) {
 		c.paths = p->n_paths;
-		memcpy(c.key, peer_proof_key(p), sizeof(c.key));
+		memcpy(c.key, session_hash(p), sizeof(c.key));
 		c.next = p->session[0]->replay.next;
 	}
 	return c;
@@ -965,7 +1099,7 @@ static void test_flood(void **state)
 	init = n->keep[0].data;
 	net_run(n, 1000);
 	net_meet(a, b);
-	memcpy(key, peer_proof_key(host_knows(b, a)), sizeof(key));
+	memcpy(key, session_hash(host_knows(b, a)), sizeof(key));
 	for (unsigned int i = 0; i < FLOOD; i++) {
 		flood_one(n, b, init, i);
 		if (b->table->n_half_open > most)
@@ -988,7 +1122,7 @@ static void test_flood(void **state)
 	assert_true(host_counter(b, COUNTER_HS_RETRY_TX) > FLOOD / 2);
 	assert_true(most <= PEER_LOAD_RATE + 1);
 	assert_int_equal(peer_table_count(b->table), 2);
-	assert_memory_equal(key, peer_proof_key(host_knows(b, a)),
+	assert_memory_equal(key, session_hash(host_knows(b, a)),
 			    sizeof(key));
 	check_talk(a, b, 1);
 	check_talk(b, a, 2);
@@ -1232,6 +1366,35 @@ static void test_retry_forged(void **state)
 	net_free(n);
 }
 
+/* Three forged ones do not keep a peer that is known by key away until the
+ * handshake ends. */
+static void test_retries_forged(void **state)
+{
+	struct net *n = net_new(20);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer *p;
+	uint64_t sent;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	a->ups = 0;
+	b->table->rate_ms = n->now_ms;
+	b->table->rate = b->table->rate_before = 100 * PEER_LOAD_RATE;
+	peer_rehandshake(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	for (uint8_t i = 0; i < RETRIES_MAX; i++)
+		retry_inject(n, a, b, i);
+	sent = a->sent;
+	for (int ms = 0; ms < 1900 && !a->ups; ms += 100) {
+		net_run(n, 100);
+		b->table->rate = 100 * PEER_LOAD_RATE;
+	}
+	assert_int_equal(a->ups, 1);
+	/* By a repetition, not in answer to the fourth. */
+	assert_in_range(a->sent, sent + 1, sent + 12);
+	net_free(n);
+}
+
 static void test_half_open_bound(void **state)
 {
 	struct net *n = net_new(18);
@@ -1267,10 +1430,14 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_fins),
 		cmocka_unit_test(test_crossing),
 		cmocka_unit_test(test_crossing_exactly),
+		cmocka_unit_test(test_crossing_translated),
 		cmocka_unit_test(test_crossing_pairs),
 		cmocka_unit_test(test_yield),
+		cmocka_unit_test(test_private_goes_first),
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_urgent),
 		cmocka_unit_test(test_urgent_usurped),
@@ -1293,6 +1460,7 @@ int main(void)
 		cmocka_unit_test(test_flood_one_source),
 		cmocka_unit_test(test_retry_once),
 		cmocka_unit_test(test_retry_forged),
+		cmocka_unit_test(test_retries_forged),
 		cmocka_unit_test(test_neighbour),
 		cmocka_unit_test(test_office),
 		cmocka_unit_test(test_half_open_shares),

@@ -22,6 +22,7 @@
 #define agenda_touch fake_touch
 #define peer_path_proved fake_path_proved
 #define peer_remote_validated_ms fake_validated_ms
+#define peer_table_answers fake_table_answers
 #define peer_validate_path fake_validate_path
 #define rtmon_is_broadcast fake_is_broadcast
 #define rtmon_is_own fake_is_own
@@ -48,7 +49,9 @@ static struct assoc a;
 static struct track ours, theirs, more[N_MORE];
 static struct flow flows[N_FLOWS];
 static struct follower_event heard;
+static bool answers, heard_in_answer; /* a message that had to wait */
 static unsigned int n_heard, n_dumps, n_proved, n_probes, n_sent, n_moves;
+static unsigned int n_refused; /* REFUSE, from wherever */
 static enum reason check; /* of every locator */
 static bool no_track, sure;
 
@@ -62,8 +65,9 @@ void agenda_touch(struct agenda *g, struct assoc *to)
 int assoc_send(struct assoc *to, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m)
 {
-	(void)to, (void)now_ms, (void)local, (void)remote, (void)m;
+	(void)to, (void)now_ms, (void)local, (void)remote;
 	n_sent++;
+	n_refused += m->type == WIRE_REFUSE;
 	return 0;
 }
 
@@ -107,9 +111,13 @@ void handover_step_follower(struct track *t, const struct follower_event *ev,
 	struct migrate_actions out;
 
 	heard = *ev;
+	heard_in_answer = answers;
 	n_heard++;
 	n_moves += ev->type == FOLLOWER_MOVE;
 	follower_step(&t->follower, ev, now_ms, &out);
+	for (unsigned int i = 0; i < out.n; i++)
+		n_refused += out.action[i].type == MIGRATE_SEND &&
+			     out.action[i].message == MIGRATE_REFUSE;
 }
 
 void handover_step_mover(struct track *t, const struct mover_event *ev,
@@ -132,6 +140,12 @@ uint64_t peer_remote_validated_ms(const struct peer *p, const struct addr *x)
 {
 	(void)p, (void)x;
 	return 0;
+}
+
+void peer_table_answers(struct peer_table *t, bool answering)
+{
+	(void)t;
+	answers = answering;
 }
 
 int peer_validate_path(struct peer *p, uint64_t now_ms,
@@ -212,7 +226,7 @@ void trial_heard(struct flow *f)
 bool trial_ready(struct track *t)
 {
 	(void)t;
-	return false;
+	return true;
 }
 
 /* ---- the peer ---------------------------------------------------------- */
@@ -248,10 +262,12 @@ static int start(void **state)
 	memset(more, 0, sizeof(more));
 	memset(flows, 0, sizeof(flows));
 	n_heard = n_dumps = n_proved = n_probes = n_sent = n_moves = 0;
+	n_refused = 0;
 	check = REASON_NONE;
 	no_track = false;
 	sure = true;
 	a.d = &d;
+	share_pool_init(&d.flows.tomb_pool, FLOW_TOMBSTONES_MAX);
 	ours.assoc = theirs.assoc = &a;
 	theirs.side = FLOW_THEIRS;
 	LIST_INSERT_HEAD(&a.tracks[FLOW_THEIRS], &theirs, entry);
@@ -360,10 +376,11 @@ static void a_flood_of_moves_is_no_flood_of_dumps(void **state)
 		say(&m, (uint8_t)(2 + i % 4), NOW + i);
 	}
 	assert_in_range(n_dumps, 2, 3);
+	assert_int_equal(n_refused, 0);
 }
 
 /* Seven a millisecond for ten seconds: 20, then 2 per second, and the last one
- * in the end. */
+ * in the end. None is refused for coming too early. */
 static void a_flood_of_moves_is_answered_now_and_then(void **state)
 {
 	struct wire_message m;
@@ -384,6 +401,7 @@ static void a_flood_of_moves_is_answered_now_and_then(void **state)
 	assert_int_equal(heard.seq, seq);
 	assert_null(theirs.later);
 	assert_true(later_due_ms(&theirs) == UINT64_MAX);
+	assert_int_equal(n_refused, 0);
 }
 
 static void empty_the_bucket(uint64_t *seq)
@@ -424,6 +442,7 @@ static void copies_of_a_refused_number_are_bounded(void **state)
 	for (uint64_t ms = NOW; ms < NOW + 10000; ms++)
 		say(&m, 2, ms);
 	assert_in_range(n_moves, MIGRATE_BURST + 18, MIGRATE_BURST + 21);
+	assert_int_equal(n_refused, n_moves);
 	/* Its next number waits for none of them. */
 	m = move(2, 2);
 	say(&m, 2, NOW + 10000);
@@ -473,6 +492,8 @@ static void ports_of_a_late_answer_are_kept(void **state)
 		assert_int_equal(theirs.later != NULL, part);
 	}
 	incoming_step(&a, NOW + MIGRATE_TOKEN_MS);
+	assert_true(heard_in_answer);
+	assert_false(answers);
 	assert_int_equal(heard.check, REASON_NONE);
 	assert_int_equal(flow_port(&flows[2], FLOW_THEIRS, heard.to.ports),
 			 4711);
@@ -505,6 +526,7 @@ static void tracks_that_are_unknown_are_refused_now_and_then(void **state)
 		say(&m, 2, NOW + i);
 	}
 	assert_in_range(n_sent, MIGRATE_BURST + 18, MIGRATE_BURST + 20);
+	assert_int_equal(n_refused, n_sent);
 }
 
 static struct wire_message move_of(uint32_t track, uint64_t seq, uint8_t to)
@@ -548,6 +570,7 @@ static void a_peer_has_one_bucket_for_all_tracks(void **state)
 		assert_null(more[i].later);
 		assert_int_equal(more[i].follower.pending, seq);
 	}
+	assert_int_equal(n_refused, 0);
 }
 
 /* No PROVE follows, but each is looked at. */
@@ -564,6 +587,7 @@ static void moves_to_where_it_is_cost_tokens_too(void **state)
 	}
 	assert_in_range(n_moves, MIGRATE_PEER_BURST + 78,
 			MIGRATE_PEER_BURST + 81);
+	assert_int_equal(n_refused, 0);
 }
 
 /* Its first part has the sockets looked at, and the second never comes. */
@@ -660,6 +684,40 @@ static void a_move_waits_for_a_look(void **state)
 }
 
 /* Its number is no secret: the peer can say ACCEPT from wherever it likes. */
+/* They take a part of the time, of which one peer's moves would have all. */
+static void a_peer_has_a_share_of_the_looks(void **state)
+{
+	struct wire_message m;
+
+	(void)state;
+	theirs.group.digest.count = TRACK_FEW + 1;
+	for (uint64_t seq = 1; seq <= PEER_LOOKS_BURST + 1; seq++) {
+		m = move(seq, (uint8_t)(1 + seq));
+		m.move.count = theirs.group.digest.count;
+		say(&m, (uint8_t)(1 + seq), NOW);
+	}
+	assert_int_equal(n_moves, PEER_LOOKS_BURST);
+	assert_int_equal(later_due_ms(&theirs), NOW + PEER_LOOKS_TOKEN_MS);
+	incoming_step(&a, NOW + PEER_LOOKS_TOKEN_MS - 1);
+	assert_int_equal(n_moves, PEER_LOOKS_BURST);
+	incoming_step(&a, NOW + PEER_LOOKS_TOKEN_MS);
+	assert_int_equal(n_moves, PEER_LOOKS_BURST + 1);
+}
+
+static void who_leaves_too_much_behind_is_refused(void **state)
+{
+	struct wire_message m = move(1, 2);
+
+	(void)state;
+	theirs.group.tombs = &a.tombs;
+	assert_int_equal(share_take(&d.flows.tomb_pool, &a.tombs,
+				    FLOW_TOMBSTONES_MAX / 4 * 3),
+			 SHARE_TAKEN);
+	say(&m, 2, NOW);
+	assert_int_equal(n_moves, 1);
+	assert_int_equal(heard.check, REASON_LIMIT);
+}
+
 static void accept_proves_no_address(void **state)
 {
 	struct wire_message m;
@@ -683,7 +741,7 @@ static void accept_proves_no_address(void **state)
 	handover_message(&a, NOW, &(struct peer_rx){
 		.local = at(10), .remote = at(1), .newest = true,
 		.message = &m });
-	assert_int_equal(ours.mover.state, MOVER_SWITCHED);
+	assert_true(ours.mover.trying);
 	assert_int_equal(n_proved, 0);
 	assert_int_equal(n_probes, 1);
 }
@@ -733,6 +791,8 @@ int main(void)
 		T(a_number_that_jumps_is_not_answered),
 		T(who_is_not_sure_refuses),
 		T(a_move_waits_for_a_look),
+		T(a_peer_has_a_share_of_the_looks),
+		T(who_leaves_too_much_behind_is_refused),
 		T(accept_proves_no_address),
 		T(prove_proves_once),
 	};

@@ -206,14 +206,18 @@ static void many_sites_fit(void **state)
 
 	assert_int_equal(log_open(&log, w->out, LOG_LEVEL_INFO), 0);
 	for (int i = 0; i < 2 * LOG_SITES_MAX; i++)
-		assert_true(admit(log, &sites[i], &left_out));
+		assert_true(admit(log, &sites[i], LOG_BURST, now_ms(),
+				  &left_out));
 	for (int i = 0; i < LOG_SITES_MAX; i++)
 		log->sites[i].since_ms -= 1;
 	for (int i = 0; i < LOG_BURST; i++)
-		assert_true(admit(log, "loud", &left_out));
+		assert_true(admit(log, "loud", LOG_BURST, now_ms(),
+				  &left_out));
 	for (int i = 0; i < LOG_SITES_MAX - 1; i++)
-		assert_true(admit(log, &sites[i], &left_out));
-	assert_false(admit(log, "loud", &left_out));
+		assert_true(admit(log, &sites[i], LOG_BURST, now_ms(),
+				  &left_out));
+	assert_false(admit(log, "loud", LOG_BURST, now_ms(),
+				  &left_out));
 	log_close(log);
 }
 
@@ -246,6 +250,42 @@ static void a_full_pipe_stops_nobody(void **state)
 	log_close(log);
 }
 
+static void say(struct log *log, struct log_share *by, const char *name,
+		bool reserved, int n)
+{
+	for (int i = 0; i < n; i++)
+		log_write_by(log, by, name, reserved, LOG_LEVEL_NOTICE,
+			     "%s moves", name);
+}
+
+/* One that moves without end is left out, and counted, and no other is; many
+ * that do leave a configured one its lines. */
+static void a_peer_has_a_share_of_the_lines(void **state)
+{
+	struct log_share loud = { 0 }, honest = { 0 }, many[20] = { 0 };
+	struct world *w = *state;
+	struct log *log;
+
+	assert_int_equal(log_open(&log, w->out, LOG_LEVEL_INFO), 0);
+	say(log, &loud, "loud", false, 100);
+	assert_int_equal(count_lines(read_text(w)), LOG_PEER_BURST);
+	say(log, &honest, "honest", false, 1);
+	assert_string_equal(read_text(w), "notice: honest moves\n");
+	loud.lines.full_ms -= LOG_PEER_TOKEN_MS;
+	say(log, &loud, "lo\nud", false, 1);
+	assert_string_equal(read_text(w),
+			    "notice: 95 more lines about lo\\x0aud were left "
+			    "out\nnotice: lo\\x0aud moves\n");
+	for (size_t i = 0; i < sizeof(many) / sizeof(*many); i++)
+		say(log, &many[i], "many", false, LOG_PEER_BURST);
+	read_text(w);
+	say(log, &(struct log_share){ 0 }, "late", false, 1);
+	assert_string_equal(read_text(w), "");
+	say(log, &(struct log_share){ 0 }, "configured", true, 1);
+	assert_string_equal(read_text(w), "notice: configured moves\n");
+	log_close(log);
+}
+
 static void levels_have_names(void **state)
 {
 	(void)state;
@@ -266,6 +306,7 @@ int main(void)
 		TEST(what_was_left_out_is_counted),
 		TEST(many_sites_fit),
 		TEST(a_full_pipe_stops_nobody),
+		TEST(a_peer_has_a_share_of_the_lines),
 		cmocka_unit_test(levels_have_names),
 	};
 

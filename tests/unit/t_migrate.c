@@ -124,13 +124,18 @@ static void situation(enum migrate_cause cause, const char *up,
 		.candidate = candidate });
 }
 
+/* A path that is tried before it is taken carries the nonce, too. */
 static void answer(enum mover_event_type type, uint64_t seq)
 {
 	struct mover_event ev = { .type = type, .seq = seq,
-				  .arrived_on = m.target.addr };
+				  .arrived_on = m.target.addr,
+				  .pilot = !mover_holds(&m) };
 
 	memset(ev.challenge, 0xc5, sizeof(ev.challenge));
 	mover_event(ev);
+	if (type == MOVER_ACCEPT && m.state == MOVER_ASKED && m.trying)
+		mover_event((struct mover_event){ .type = MOVER_NONCE,
+						  .seq = seq });
 }
 
 static void refuse(uint64_t seq, enum reason reason)
@@ -391,6 +396,32 @@ static void asked_refused_without_old_tries_the_next(void **state)
 	situation(MIGRATE_CAUSE_NEXT, "t", N2);
 	assert_locator(&sent(MIGRATE_MOVE)->to, N2);
 	assert_true(mover_holds(&m));
+}
+
+/* Each was proved, and of none is known that it was not committed. Then their
+ * address goes: what nothing can come to makes room. */
+static void undecided_locators_that_are_gone_make_room(void **state)
+{
+	uint64_t seq = 1;
+
+	(void)state;
+	to_switched();
+	while (m.n_accepted < MIGRATE_ACCEPTED_MAX - 1) {
+		situation(MIGRATE_CAUSE_PORTS, "cst", with_ports(2, ++seq));
+		now += 40;
+		answer(MOVER_ACCEPT, seq);
+		assert_int_equal(m.state, MOVER_SWITCHED);
+	}
+	situation(MIGRATE_CAUSE_PORTS, "cst", with_ports(2, 99));
+	assert_null(sent(MIGRATE_MOVE)); /* there is none */
+	situation(MIGRATE_CAUSE_GONE, "c", at(9));
+	assert_int_equal(m.state, MOVER_ASKED);
+	assert_locator(&sent(MIGRATE_MOVE)->to, at(9));
+	assert_locator(&has(MIGRATE_ACCEPT_DEL)->to, N); /* the first one */
+	assert_locator(mover_current(&m), O);
+	answer(MOVER_ACCEPT, seq + 1);
+	answer(MOVER_DONE, seq + 1);
+	assert_locator(mover_current(&m), at(9));
 }
 
 static void asked_refused_after_gone_was_said_takes_it_back(void **state)
@@ -664,6 +695,48 @@ static void switched_where_it_is_has_a_lease_too(void **state)
 	assert_locator(&has(MIGRATE_RELEASE)->to, O);
 }
 
+/* Nothing that happens meanwhile begins it anew. */
+static void permit_is_one_timer(void **state)
+{
+	uint64_t end_ms;
+
+	(void)state;
+	to_switched();
+	end_ms = now + MIGRATE_GIVE_UP_MS;
+	while (now + 1000 < end_ms) {
+		now += 1000;
+		answer(MOVER_ACCEPT, 1);
+		mover_event((struct mover_event){ .type = MOVER_SESSION });
+		situation(MIGRATE_CAUSE_REFRESH, "cst", N);
+		mover_event((struct mover_event){ .type = MOVER_TIMER });
+		assert_int_equal(m.state, MOVER_SWITCHED);
+		assert_false(mover_holds(&m));
+	}
+	now = end_ms;
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_true(mover_holds(&m));
+	assert_int_equal(m.seq, 2);
+}
+
+/* Or the permit would last for longer than the lease. */
+static void trial_ends_with_its_number(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	now = T0 + MIGRATE_GIVE_UP_MS - 1;
+	mover_event((struct mover_event){ .type = MOVER_ACCEPT, .seq = 1,
+					  .arrived_on = m.target.addr,
+					  .challenge = { 1 },
+					  .pilot = true });
+	assert_true(m.trying);
+	now++;
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_int_equal(m.seq, 2);
+	assert_false(m.trying);
+	mover_event((struct mover_event){ .type = MOVER_NONCE, .seq = 1 });
+	assert_locator(mover_locator(&m), O);
+}
+
 static void switched_new_lost_holds(void **state)
 {
 	(void)state;
@@ -836,6 +909,22 @@ static void session_repeats_what_is_outstanding(void **state)
 	assert_non_null(sent(MIGRATE_PROVE));
 }
 
+/* With a new session a hundred times a second it is not repeated as often. */
+static void sessions_without_end_are_paced(void **state)
+{
+	unsigned int n = 0;
+
+	(void)state;
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	for (; now < T0 + MIGRATE_GIVE_UP_MS; now += 10) {
+		mover_event((struct mover_event){ .type = MOVER_SESSION });
+		n += sent(MIGRATE_MOVE) != NULL;
+	}
+	assert_in_range(n, 2, MIGRATE_BURST +
+				      MIGRATE_GIVE_UP_MS / MIGRATE_TOKEN_MS);
+	assert_int_equal(m.seq, 1);
+}
+
 /* ---- trial */
 
 static void accept_with_pilot(uint64_t seq)
@@ -857,6 +946,33 @@ static void to_trial(void)
 	accept_with_pilot(1);
 	assert_int_equal(m.state, MOVER_ASKED);
 	assert_true(m.trying);
+}
+
+/* By a path that has become slower than any before, ACCEPT comes when MOVE was
+ * repeated a few times, and nothing is learned from it about PTO. */
+static void a_trial_waits_as_long_as_accept_took(void **state)
+{
+	const uint64_t slow_ms = 600, began = now;
+	unsigned int nonces = 1;
+
+	(void)state;
+	rtt_add_sample(&m.rtt, 1);
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	while (mover_deadline_ms(&m) < began + slow_ms) {
+		wait_for_timer();
+		assert_int_equal(m.seq, 1);
+	}
+	now = began + slow_ms;
+	accept_with_pilot(1);
+	while (mover_deadline_ms(&m) < began + 2 * slow_ms) {
+		wait_for_timer();
+		nonces += count(MIGRATE_TRY);
+	}
+	assert_true(m.trying);
+	assert_in_range(nonces, 2, 16); /* the peer answers no more of them */
+	now = began + 2 * slow_ms;
+	nonce(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
 }
 
 static void a_trial_comes_before_prove(void **state)
@@ -1084,12 +1200,171 @@ static void a_trial_has_a_quarter_of_a_second(void **state)
 	assert_int_equal(m.try_end_ms, T0 + MIGRATE_TRY_MIN_MS);
 }
 
-static void without_a_pilot_there_is_no_trial(void **state)
+static void accept_without_pilot(uint64_t seq)
+{
+	mover_event((struct mover_event){ .type = MOVER_ACCEPT, .seq = seq,
+					  .arrived_on = m.target.addr });
+}
+
+static void none_sent(uint64_t seq)
+{
+	mover_event((struct mover_event){ .type = MOVER_UNTRIED, .seq = seq });
+}
+
+/* N was left untried: M goes back, and waits. Returns for how long. */
+static uint64_t is_left_untried(void)
+{
+	const struct locator n = N;
+	const uint64_t since = now;
+
+	assert_true(noted(COUNTER_MOVES_UNTRIED));
+	assert_false(noted(COUNTER_MOVES_BLOCKED));
+	assert_null(sent(MIGRATE_PROVE));
+	assert_null(has(MIGRATE_SWITCH));
+	assert_null(has(MIGRATE_NEXT_CANDIDATE));
+	assert_false(mover_holds(&m));
+	assert_false(m.trying);
+	assert_locator(mover_locator(&m), O);
+	assert_locator(&sent(MIGRATE_MOVE)->to, O);
+	assert_false(sent(MIGRATE_MOVE)->from_gone);
+	assert_int_equal(m.refusals.why, REASON_PATH_UNTRIED);
+	answer(MOVER_DONE, m.seq);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_int_equal(m.refusals.why, REASON_PATH_UNTRIED);
+	assert_false(mover_was_refused(&m, &n.addr));
+	while (!has(MIGRATE_EVALUATE))
+		wait_for_timer();
+	return now - since;
+}
+
+/* Nobody can show that N carries anything, and O does. */
+static void without_a_pilot_the_flows_stay(void **state)
+{
+	uint64_t pause_ms = REFUSALS_PAUSE_MIN_MS;
+
+	(void)state;
+	for (int i = 0; i < 9; i++) {
+		situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+		assert_locator(&sent(MIGRATE_MOVE)->to, N);
+		accept_without_pilot(m.seq);
+		assert_null(has(MIGRATE_TRY));
+		assert_int_equal(is_left_untried(), pause_ms);
+		pause_ms = pause_ms * 2 > REFUSALS_PAUSE_MAX_MS ?
+				   REFUSALS_PAUSE_MAX_MS : pause_ms * 2;
+	}
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	accept_with_pilot(m.seq);
+	nonce(m.seq);
+	answer(MOVER_DONE, m.seq);
+	assert_locator(mover_current(&m), N);
+	assert_int_equal(m.refusals.why, REASON_NONE);
+}
+
+static void where_none_can_be_sent_the_flows_stay(void **state)
 {
 	(void)state;
-	to_switched();
+	to_trial();
+	none_sent(2); /* of another number */
+	assert_true(m.trying);
+	none_sent(1);
+	assert_int_equal(is_left_untried(), REFUSALS_PAUSE_MIN_MS);
+}
+
+/* Nor is anything else that can wait begun so long; what has changed shortens
+ * the pause. */
+static void what_was_left_untried_waits(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		situation(MIGRATE_CAUSE_OPERATOR, "cs", N); /* who need not wait */
+		accept_without_pilot(m.seq);
+		assert_true(noted(COUNTER_MOVES_UNTRIED));
+		answer(MOVER_DONE, m.seq);
+	}
+	assert_int_equal(m.evaluate_ms, now + 4 * REFUSALS_PAUSE_MIN_MS);
+	mover_forget_refusal(&m);
+	situation(MIGRATE_CAUSE_DEPRECATED, "cs", at(3));
+	assert_null(sent(MIGRATE_MOVE));
+	assert_int_equal(m.refusals.why, REASON_PATH_UNTRIED);
+	assert_int_equal(m.evaluate_ms, now + REFUSALS_PAUSE_MIN_MS);
+	assert_false(mover_left_untried(&m));
+	while (!has(MIGRATE_EVALUATE))
+		wait_for_timer();
+	assert_true(mover_left_untried(&m));
+	situation(MIGRATE_CAUSE_DEPRECATED, "cs", N);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	assert_false(mover_left_untried(&m));
+}
+
+/* In the pause, too: nothing speaks against it. */
+static void where_the_old_one_goes_what_was_untried_is_taken(void **state)
+{
+	(void)state;
+	to_trial();
+	none_sent(1);
+	answer(MOVER_DONE, 2);
+	assert_int_equal(m.refusals.why, REASON_PATH_UNTRIED);
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	assert_locator(&sent(MIGRATE_MOVE)->to, N);
+	assert_true(sent(MIGRATE_MOVE)->from_gone);
+	accept_without_pilot(3);
+	assert_int_equal(m.state, MOVER_SWITCHED);
 	assert_null(has(MIGRATE_TRY));
+	assert_non_null(sent(MIGRATE_PROVE));
+}
+
+static void where_the_old_one_is_gone_none_needs_to_be_sent(void **state)
+{
+	(void)state;
+	situation(MIGRATE_CAUSE_GONE, "", N);
+	accept_with_pilot(1);
+	assert_int_equal(m.state, MOVER_SWITCHED);
+	none_sent(1);
 	assert_false(m.trying);
+	answer(MOVER_DONE, 1);
+	assert_int_equal(m.state, MOVER_STEADY);
+	assert_locator(mover_current(&m), N);
+	assert_int_equal(m.refusals.why, REASON_NONE);
+	while (mover_deadline_ms(&m) != MIGRATE_NEVER) {
+		wait_for_timer();
+		assert_false(noted(COUNTER_MOVES_BLOCKED));
+		assert_false(noted(COUNTER_MOVES_UNTRIED));
+	}
+}
+
+/* By now it was tried. */
+static void what_is_blocked_is_not_untried(void **state)
+{
+	(void)state;
+	to_trial();
+	none_sent(1);
+	(void)is_left_untried();
+	situation(MIGRATE_CAUSE_BETTER_ROUTE, "cs", N);
+	accept_with_pilot(3);
+	while (m.trying)
+		wait_for_timer();
+	assert_true(noted(COUNTER_MOVES_BLOCKED));
+	answer(MOVER_DONE, 4);
+	assert_int_equal(m.refusals.why, REASON_NONE);
+	assert_true(m.evaluate_ms == MIGRATE_NEVER);
+}
+
+/* It is no word of the peer's. */
+static void what_was_left_untried_shortens_no_doubt(void **state)
+{
+	(void)state;
+	to_trial();
+	none_sent(1);
+	(void)is_left_untried();
+	mover_event((struct mover_event){ .type = MOVER_SYNC, .seq = 0 });
+	assert_true(mover_holds(&m));
+	m.give_up_ms = m.repeat_ms = MIGRATE_NEVER;
+	now += MIGRATE_LOST_MS;
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_true(mover_holds(&m));
+	now += MIGRATE_LEASE_MS - MIGRATE_LOST_MS;
+	mover_event((struct mover_event){ .type = MOVER_TIMER });
+	assert_false(mover_holds(&m));
 }
 
 /* And a way back to ports that are taken would be refused, and so on. */
@@ -1770,6 +2045,11 @@ static void lease_ends(void **state)
 {
 	(void)state;
 	move(1, N, false, REASON_NONE);
+	for (int copies = 0; copies < 3; copies++) {
+		now += 1000;
+		move(1, N, false, REASON_NONE);
+		assert_non_null(sent(MIGRATE_ACCEPT));
+	}
 	wait_for_follower();
 	assert_int_equal(now, T0 + MIGRATE_LEASE_MS);
 	assert_int_equal(f.state, FOLLOWER_STEADY);
@@ -1779,6 +2059,13 @@ static void lease_ends(void **state)
 	assert_int_equal(follower_classify(&f, 1), FOLLOWER_SEQ_STALE);
 	prove(1, N, 1);
 	assert_true(noted(COUNTER_RX_STALE));
+	assert_null(has(MIGRATE_SEND));
+	/* The number is over, the next one is not. */
+	move(1, N, false, REASON_NONE);
+	assert_true(noted(COUNTER_RX_STALE));
+	assert_null(has(MIGRATE_SEND));
+	move(2, N, false, REASON_NONE);
+	assert_non_null(sent(MIGRATE_ACCEPT));
 }
 
 static void lease_ends_while_gone_stays_held(void **state)
@@ -1939,6 +2226,7 @@ int main(void)
 		MOVER(asked_no_ports_left_is_a_refusal),
 		MOVER(asked_refused_without_old_tries_the_next),
 		MOVER(asked_refused_after_gone_was_said_takes_it_back),
+		MOVER(undecided_locators_that_are_gone_make_room),
 		MOVER(asked_repeats_then_shakes_hands_then_tries_the_next),
 		MOVER(asked_address_event_restarts_patience),
 		MOVER(asked_another_event_next_number),
@@ -1956,6 +2244,8 @@ int main(void)
 		MOVER(switched_back_has_a_lease_too),
 		MOVER(switched_back_then_another_event),
 		MOVER(switched_where_it_is_has_a_lease_too),
+		MOVER(permit_is_one_timer),
+		MOVER(trial_ends_with_its_number),
 		MOVER(switched_new_lost_holds),
 		MOVER(ports_alone_are_a_move),
 		MOVER(sync_tells_of_a_lost_done),
@@ -1965,6 +2255,8 @@ int main(void)
 		MOVER(who_forgot_and_is_silent_holds_nothing_for_ever),
 		MOVER(sync_of_numbers_never_used_is_ignored),
 		MOVER(session_repeats_what_is_outstanding),
+		MOVER(sessions_without_end_are_paced),
+		MOVER(a_trial_waits_as_long_as_accept_took),
 		MOVER(a_trial_comes_before_prove),
 		MOVER(where_it_is_a_trial_comes_after_done),
 		MOVER(where_none_comes_the_next_one_is_asked_for),
@@ -1976,7 +2268,13 @@ int main(void)
 		MOVER(a_trial_repeats_the_nonce_alone),
 		MOVER(a_trial_without_an_answer_goes_back),
 		MOVER(a_trial_has_a_quarter_of_a_second),
-		MOVER(without_a_pilot_there_is_no_trial),
+		MOVER(without_a_pilot_the_flows_stay),
+		MOVER(where_none_can_be_sent_the_flows_stay),
+		MOVER(what_was_left_untried_waits),
+		MOVER(where_the_old_one_goes_what_was_untried_is_taken),
+		MOVER(where_the_old_one_is_gone_none_needs_to_be_sent),
+		MOVER(what_is_blocked_is_not_untried),
+		MOVER(what_was_left_untried_shortens_no_doubt),
 		MOVER(other_ports_are_no_other_path),
 		MOVER(a_trial_ends_where_the_old_one_goes),
 		MOVER(where_the_old_one_is_gone_nothing_waits),

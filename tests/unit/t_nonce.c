@@ -67,7 +67,7 @@ static void what_is_built_is_found(void **state)
 		struct pkt p;
 		int len;
 
-		nonce_mac(key, &about, mac);
+		nonce_mac(key, &about, &n, mac);
 		len = nonce_build(&t, &n, mac, buf, sizeof(buf));
 		assert_true(len > 0);
 		assert_int_equal(pkt_parse(buf, (size_t)len, &p), PKT_OK);
@@ -122,19 +122,54 @@ static void every_field_changes_the_mac(void **state)
 		{ NONCE_FROM_MOVER, 7, 4, 0x1122334455 },
 		{ NONCE_FROM_MOVER, 7, 3, 0x1122334456 },
 	};
+	const struct nonce_numbers n = some_numbers(true);
+	struct nonce_numbers changed[] = { n, n, n, n };
 	uint8_t other_key[NONCE_KEY_SIZE] = { 1, 2, 4 };
 	uint8_t first[NONCE_MAC_SIZE], mac[NONCE_MAC_SIZE];
 
 	(void)state;
-	nonce_mac(key, &about, first);
+	nonce_mac(key, &about, &n, first);
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
-		nonce_mac(key, &others[i], mac);
+		nonce_mac(key, &others[i], &n, mac);
 		assert_memory_not_equal(mac, first, sizeof(mac));
 	}
-	nonce_mac(other_key, &about, mac);
+	changed[0].seq++;
+	changed[1].ack++;
+	changed[2].tsval++;
+	changed[3].tsecr++;
+	for (size_t i = 0; i < 4; i++) {
+		nonce_mac(key, &about, &changed[i], mac);
+		assert_memory_not_equal(mac, first, sizeof(mac));
+	}
+	nonce_mac(other_key, &about, &n, mac);
 	assert_memory_not_equal(mac, first, sizeof(mac));
-	nonce_mac(key, &about, mac);
+	nonce_mac(key, &about, &n, mac);
 	assert_memory_equal(mac, first, sizeof(mac));
+}
+
+/* What is said in one session is nothing in another. */
+static void either_key_changes_tag_and_answer(void **state)
+{
+	static const uint8_t fresh[NONCE_MAC_SIZE] = { 1, 2, 3 };
+	const struct nonce_ends ends[] = {
+		{ { 1 }, { 2 } },
+		{ { 1 }, { 3 } },
+		{ { 3 }, { 2 } },
+		{ { 2 }, { 1 } },
+	};
+	uint8_t first[NONCE_MAC_SIZE], tag[NONCE_MAC_SIZE];
+	uint8_t first_answer[NONCE_ANSWER_SIZE], answer[NONCE_ANSWER_SIZE];
+
+	(void)state;
+	nonce_tag(&ends[0], fresh, first);
+	nonce_answer(&ends[0], fresh, first_answer);
+	assert_memory_not_equal(first, first_answer, sizeof(first_answer));
+	for (size_t i = 1; i < sizeof(ends) / sizeof(*ends); i++) {
+		nonce_tag(&ends[i], fresh, tag);
+		assert_memory_not_equal(tag, first, sizeof(tag));
+		nonce_answer(&ends[i], fresh, answer);
+		assert_memory_not_equal(answer, first_answer, sizeof(answer));
+	}
 }
 
 /* With one byte of the head another, or with data, it is the flow's own. */
@@ -174,6 +209,19 @@ static void nothing_else_is_one(void **state)
 	}
 }
 
+/* Boxes on a path change it as they like. */
+static void the_window_is_no_part_of_it(void **state)
+{
+	struct nonce_numbers n = some_numbers(true);
+	uint8_t first[NONCE_MAC_SIZE], mac[NONCE_MAC_SIZE];
+
+	(void)state;
+	nonce_mac(key, &about, &n, first);
+	n.window++;
+	nonce_mac(key, &about, &n, mac);
+	assert_memory_equal(mac, first, sizeof(mac));
+}
+
 static void a_broken_option_ends_the_search(void **state)
 {
 	uint8_t tcp[32] = { [20] = 8, [21] = 1, [22] = 8, [23] = 10 };
@@ -211,6 +259,8 @@ int main(void)
 		cmocka_unit_test(what_is_built_is_found),
 		cmocka_unit_test(the_kernel_looks_where_it_is),
 		cmocka_unit_test(every_field_changes_the_mac),
+		cmocka_unit_test(either_key_changes_tag_and_answer),
+		cmocka_unit_test(the_window_is_no_part_of_it),
 		cmocka_unit_test(nothing_else_is_one),
 		cmocka_unit_test(a_broken_option_ends_the_search),
 		cmocka_unit_test(bad_calls_are_refused),

@@ -132,6 +132,37 @@ static void test_validate_dead(void **state)
 	net_free(n);
 }
 
+/* Without a route nobody is asked, and so nobody is silent; what a filter of
+ * our own keeps back is missed. */
+static void test_validate_unsent(void **state)
+{
+	struct net *n = net_new(2);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct peer *p;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	n->error = -ENETUNREACH;
+	peer_validate_path(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	net_run(n, 60000);
+	assert_int_equal(a->path_bad, 0);
+	assert_true(peer_table_deadline_ms(a->table) == UINT64_MAX);
+	n->error = -EPERM;
+	peer_validate_path(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	net_run(n, 60000);
+	assert_int_equal(a->path_bad, 1);
+	/* Its first copies are kept back, the others get out. */
+	n->error = -ENOBUFS;
+	peer_validate_path(p, n->now_ms, &a->addr[0], &b->addr[0]);
+	net_run(n, 1000);
+	n->error = 0;
+	n->down = true;
+	net_run(n, 60000);
+	assert_int_equal(a->path_bad, 2);
+	net_free(n);
+}
+
 /* A token that was never sent, or on another path, proves nothing. */
 static void test_probe_ack_forged(void **state)
 {
@@ -295,6 +326,48 @@ static void test_validity_ends(void **state)
 	net_free(n);
 }
 
+/* A peer that speaks in the name of another's address has us ask there, at once
+ * or by a timer, which leaves some of what may be said to its owner. */
+static void asked_leaves_some(bool answering)
+{
+	struct net *n = net_new(4);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct host *c = net_add(n, "10.0.0.3");
+	struct endpoint from = { a->addr[0], 1021 }, to = { b->addr[0], 1021 };
+	struct wire_message m;
+	unsigned int sent = 0;
+
+	net_meet(a, b);
+	net_meet(a, c);
+	net_run(n, PEER_VALID_MS);
+	n->down = true;
+	assert_non_null(path_obtain(host_knows(a, c), &from, &to));
+	for (int i = 0; i < 100; i++) {
+		a->table->answering = answering;
+		peer_validate_path(host_knows(a, c), n->now_ms, &from.addr,
+				   &to.addr);
+		a->table->answering = false;
+		net_run(n, PEER_PTO_UNKNOWN_MS);
+	}
+	memset(&m, 0, sizeof(m));
+	m.type = WIRE_FLOW_END;
+	m.flow_end.n = 1;
+	m.flow_end.flow_id[0] = 1;
+	for (int i = 0; i < 100; i++)
+		sent += peer_send(host_knows(a, b), n->now_ms, &from.addr,
+				  &to.addr, &m, PEER_OWN_SIZE) == 0;
+	/* and PROBE, once */
+	assert_in_range(sent, PEER_OWN_RESERVE - 1, PEER_OWN_RESERVE);
+	net_free(n);
+}
+
+static void test_asked_leaves_some(void **state)
+{
+	(void)state;
+	asked_leaves_some(true);
+	asked_leaves_some(false);
+}
+
 /* Many addresses of one key: none gets more, and they are bounded. */
 static void test_accounts_bounded(void **state)
 {
@@ -426,6 +499,35 @@ static void test_bye(void **state)
 	/* The record stays, and a new session is a first one. */
 	net_meet(b, a);
 	assert_int_equal(b->firsts, 2);
+	net_free(n);
+}
+
+/* Not to what was said to be gone, though that was validated last (I5). */
+static void test_bye_elsewhere(void **state)
+{
+	struct net *n = net_new(7);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	const struct datagram *bye;
+
+	(void)state;
+	b->addr[b->n_addrs++] = net_addr("10.0.0.3");
+	net_meet(a, b);
+	peer_initiate(a->table, n->now_ms, &a->addr[0], &b->addr[1], 0);
+	net_run(n, 1000);
+	assert_true(peer_remote_validated_ms(host_knows(a, b), &b->addr[1]) >
+		    peer_remote_validated_ms(host_knows(a, b), &b->addr[0]));
+	a->gone = b->addr[1];
+	n->n_keep = 0;
+	peer_table_bye(a->table, n->now_ms, REASON_ENDED);
+	assert_int_equal(n->n_keep, 1);
+	bye = &n->keep[0];
+	assert_true(addr_equal(&bye->dst.addr, &b->addr[0]));
+	/* Where nothing is left there is silence. */
+	net_meet(a, b);
+	a->gone = b->addr[0];
+	n->n_keep = 0;
+	peer_table_bye(a->table, n->now_ms, REASON_ENDED);
+	assert_int_equal(n->n_keep, 0);
 	net_free(n);
 }
 
@@ -617,6 +719,102 @@ static void test_address_handed_on(void **state)
 	net_free(n);
 }
 
+/* Another key at the address of that host, by a port of its own. */
+static struct peer *becomes(struct host *a, struct host *b, uint16_t port)
+{
+	uint8_t key[CRYPTO_KEY_SIZE];
+
+	random_fill(&b->net->random, key, sizeof(key));
+	crypto_keypair_from_private(&b->key, key);
+	b->port = port;
+	host_start(b, 10);
+	net_meet(b, a);
+	return host_knows(a, b);
+}
+
+/* Each of them has a turn, whichever was seen last; and where one leaves for
+ * elsewhere the others are still found. */
+static void test_turns_at_an_address(void **state)
+{
+	struct net *n = net_new(11);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	const struct addr at = b->addr[0];
+	unsigned int keys, had[3];
+	struct peer *p[3];
+
+	(void)state;
+	assert_null(peer_turn_at(a->table, &at, 7, &keys));
+	for (int i = 0; i < 3; i++)
+		p[i] = becomes(a, b, (uint16_t)(1021 - i));
+	for (uint32_t from = 0; from < 5; from++) {
+		memset(had, 0, sizeof(had));
+		for (uint32_t nth = from; nth < from + 3; nth++)
+			for (int i = 0; i < 3; i++)
+				had[i] += peer_turn_at(a->table, &at, nth,
+						       &keys) == p[i];
+		assert_int_equal(keys, 3);
+		assert_true(had[0] == 1 && had[1] == 1 && had[2] == 1);
+	}
+	/* So many other addresses that it is forgotten to be there. */
+	for (uint32_t i = 0; i < PEER_PIN_ADDRS_MAX; i++) {
+		struct addr other = addr_from_in4(htonl(0x0b000000u + i));
+
+		peer_seen_at(p[2], n->now_ms, &other, true);
+	}
+	assert_ptr_equal(peer_find_addr(a->table, &at), p[1]);
+	peer_forget(p[1], n->now_ms);
+	assert_ptr_equal(peer_find_addr(a->table, &at), p[0]);
+	assert_ptr_equal(peer_turn_at(a->table, &at, 5, &keys), p[0]);
+	peer_forget(p[0], n->now_ms);
+	assert_null(peer_find_addr(a->table, &at));
+	net_free(n);
+}
+
+static uint16_t port_called(const struct net *n)
+{
+	assert_in_range(n->n_keep, 1, NET_KEEP - 1);
+	return n->keep[n->n_keep - 1].dst.port;
+}
+
+/* Who speaks from another port of an address keeps nobody from being called at
+ * that of all: the configured key, another one, or who was there before. */
+static void test_ports_of_an_address(void **state)
+{
+	unsigned int there = 0, elsewhere = 0;
+	struct net *n = net_new(12);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	const uint8_t key[CRYPTO_KEY_SIZE] = { 1 };
+
+	(void)state;
+	(void)becomes(a, b, 1020);
+	net_run(n, 20000);
+	n->down = true;
+	assert_int_equal(host_call(a, b, PEER_OTHERS), 0);
+	assert_int_equal(port_called(n), 1021);
+	net_run(n, 20000);
+	a->configured[0] = key;
+	a->conf_addr = b->addr[0];
+	assert_int_equal(host_call(a, b, 0), 0);
+	assert_int_equal(port_called(n), 1021);
+	a->configured[0] = NULL;
+	memset(&a->conf_addr, 0, sizeof(a->conf_addr));
+	for (int i = 0; i < 20; i++) {
+		net_run(n, 2 * PEER_BACKOFF_MAX_MS);
+		assert_int_equal(host_call(a, b, 0), 0);
+		there += port_called(n) == 1021;
+		elsewhere += port_called(n) == 1020;
+	}
+	assert_int_equal(there + elsewhere, 20);
+	assert_in_range(there, 1, 19);
+	/* One that is met there is whom all the others have to ask. */
+	n->down = false;
+	net_run(n, 2 * PEER_BACKOFF_MAX_MS);
+	(void)becomes(a, b, 1021);
+	net_run(n, 20000);
+	assert_int_equal(host_call(a, b, PEER_OTHERS), -EALREADY);
+	net_free(n);
+}
+
 /* ---- pins ------------------------------------------------------------- */
 
 /* Whatever it says, if it is the peer. */
@@ -757,6 +955,108 @@ static void test_pins_many_addresses(void **state)
 	net_free(n);
 }
 
+#define STRANGERS_ATTEMPTS (PEER_ATTEMPTS_MAX / 4 * 3)
+#define ATTEMPTS_SHARE (PEER_ATTEMPTS_MAX / 16)
+
+/* Who has a /64 connects from each of its addresses, and others from as many
+ * networks; a known peer is asked all the same. */
+static void test_attempts_shared(void **state)
+{
+	struct net *n = net_new(16);
+	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	struct addr own = net_addr("2001:db8::1");
+	struct addr to = net_addr("2001:db8:1::");
+	struct peer *p;
+	uint32_t i;
+
+	(void)state;
+	net_meet(a, b);
+	p = host_knows(a, b);
+	n->down = true;
+	for (i = 0; i < ATTEMPTS_SHARE + 3; i++) {
+		to.byte[15] = (uint8_t)i;
+		assert_int_equal(peer_initiate(a->table, n->now_ms, &own, &to,
+					       0),
+				 i < ATTEMPTS_SHARE ? 0 : -ENOBUFS);
+	}
+	to = net_addr("2001:db8:2::");
+	for (; i < 2 * PEER_ATTEMPTS_MAX; i++) {
+		to.byte[6] = (uint8_t)(i >> 8);
+		to.byte[7] = (uint8_t)i;
+		(void)peer_initiate(a->table, n->now_ms, &own, &to, 0);
+	}
+	assert_int_equal(HASH_CNT(by_pair, a->table->attempts),
+			 STRANGERS_ATTEMPTS);
+	/* The peer has its share, at whatever address, less what has the same
+	 * hash. */
+	for (i = 0; i < 2 * ATTEMPTS_SHARE; i++) {
+		to = addr_from_in4(htonl(0x0b000000u + i));
+		if (peer_rehandshake(p, n->now_ms, &a->addr[0], &to))
+			break;
+	}
+	assert_in_range(i, ATTEMPTS_SHARE - 3, ATTEMPTS_SHARE);
+	n->down = false;
+	net_run(n, 120000);
+	for (i = 0; i < PEER_SOURCES; i++)
+		assert_int_equal(a->table->attempts_of[i], 0);
+	net_free(n);
+}
+
+static struct peer *obtain(struct host *h, uint32_t key, const char *from)
+{
+	uint8_t bytes[CRYPTO_KEY_SIZE] = { 1 };
+	struct addr at = net_addr(from);
+	struct peer *p;
+
+	memcpy(bytes + 1, &key, sizeof(key));
+	p = peer_obtain(h->table, bytes, &at);
+	if (p)
+		peer_seen_at(p, h->net->now_ms, &at, true);
+	return p;
+}
+
+/* As many keys as there is room for, each with a flow, from one network. */
+static void test_records_shared(void **state)
+{
+	struct net *n = net_new(17);
+	struct host *a = net_add(n, "10.0.0.1");
+	struct peer *idle, *p;
+	uint32_t key;
+
+	(void)state;
+	host_start(a, 160);
+	idle = obtain(a, 1000, "10.9.9.9");
+	assert_non_null(idle);
+	for (key = 0; key < 119; key++) {
+		p = obtain(a, key, "2001:db8::1");
+		assert_non_null(p);
+		peer_flows_inc(p);
+	}
+	/* The last quarter is for others, each source up to a share. */
+	assert_null(obtain(a, key, "2001:db8::2"));
+	for (uint32_t i = 0; i < 10; i++) {
+		p = obtain(a, 2000 + i, "2001:db8:0:1::1");
+		assert_non_null(p);
+		peer_flows_inc(p);
+	}
+	assert_null(obtain(a, 2010, "2001:db8:0:1::2"));
+	/* Who is past its share pushes out his own, and nobody else's. */
+	p = obtain(a, 0, "2001:db8::1");
+	peer_flows_dec(p);
+	assert_non_null(obtain(a, 3000, "2001:db8::3"));
+	assert_non_null(peer_find_key(a->table, peer_key(idle)));
+	assert_int_equal(peer_table_count(a->table), 130);
+	/* Who has none takes the place of one that is idle, as before. */
+	for (uint32_t i = 0; i < 40; i++) {
+		char from[32];
+
+		snprintf(from, sizeof(from), "10.2.0.%u", i);
+		assert_non_null(obtain(a, 4000 + i, from));
+	}
+	assert_int_equal(peer_table_count(a->table), 160);
+	net_free(n);
+}
+
 static void test_arguments(void **state)
 {
 	struct net *n = net_new(15);
@@ -780,17 +1080,17 @@ static void test_arguments(void **state)
 			 -EINVAL);
 	/* More attempts than may be under way, and more backoffs. */
 	n->down = true;
-	for (uint32_t i = 0; i < PEER_ATTEMPTS_MAX + 10; i++) {
+	for (uint32_t i = 0; i < STRANGERS_ATTEMPTS + 10; i++) {
 		to = addr_from_in4(htonl(0x0b000000u + i));
 
 		assert_int_equal(peer_initiate(a->table, n->now_ms,
 					       &a->addr[0], &to, 0),
-				 i < PEER_ATTEMPTS_MAX ? 0 : -ENOBUFS);
+				 i < STRANGERS_ATTEMPTS ? 0 : -ENOBUFS);
 	}
 	net_run(n, 10000);
-	assert_int_equal(a->failed, PEER_ATTEMPTS_MAX);
+	assert_int_equal(a->failed, STRANGERS_ATTEMPTS);
 	oldest = TAILQ_FIRST(&a->table->backoff_list)->addr;
-	for (uint32_t i = PEER_ATTEMPTS_MAX; i < PEER_BACKOFFS_MAX; i++) {
+	for (uint32_t i = STRANGERS_ATTEMPTS; i < PEER_BACKOFFS_MAX; i++) {
 		struct backoff *more = calloc(1, sizeof(*more));
 
 		assert_non_null(more);
@@ -815,24 +1115,31 @@ int main(void)
 		cmocka_unit_test(test_validate),
 		cmocka_unit_test(test_validate_lossy),
 		cmocka_unit_test(test_validate_dead),
+		cmocka_unit_test(test_validate_unsent),
 		cmocka_unit_test(test_probe_ack_forged),
 		cmocka_unit_test(test_unvalidated),
 		cmocka_unit_test(test_validity_ends),
+		cmocka_unit_test(test_asked_leaves_some),
 		cmocka_unit_test(test_accounts_bounded),
 		cmocka_unit_test(test_proved),
 		cmocka_unit_test(test_paths_bounded),
 		cmocka_unit_test(test_probe_once),
 		cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_bye_elsewhere),
 		cmocka_unit_test(test_bye_late),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_heard_with_flows),
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_address_handed_on),
+		cmocka_unit_test(test_turns_at_an_address),
+		cmocka_unit_test(test_ports_of_an_address),
 		cmocka_unit_test(test_last_seen),
 		cmocka_unit_test(test_pins),
 		cmocka_unit_test(test_pins_text),
 		cmocka_unit_test(test_pins_many_addresses),
+		cmocka_unit_test(test_attempts_shared),
+		cmocka_unit_test(test_records_shared),
 		cmocka_unit_test(test_arguments),
 	};
 

@@ -207,7 +207,9 @@ static void run_into_offer(const struct tuple *t)
 {
 	struct flow *f = NULL;
 
-	while (!f || !f->claim.work || f->claim.work->stage != STAGE_SENT) {
+	while (!f || LIST_EMPTY(&f->claim.works) ||
+	       LIST_FIRST(&f->claim.works)->stage != STAGE_SENT ||
+	       LIST_FIRST(&f->claim.works)->kind != WIRE_PROOF_RECEIPT) {
 		if (!n_post)
 			clock_ms++;
 		settle_once();
@@ -284,7 +286,7 @@ static void no_flow_moves_by_its_name(void **state)
 	m.flows.flow[0].proto = IPPROTO_TCP;
 	m.flows.flow[0].src = u.local;
 	m.flows.flow[0].dst = u.remote;
-	claim_table_receive(f->claim.table, clock_ms, &m, NULL);
+	claim_table_receive(f->claim.table, clock_ms, &m);
 	assert_int_equal(host[1].d->counters.value[COUNTER_RETRACKS_IGNORED],
 			 1);
 	check_wire(&u, "10.0.0.1");

@@ -447,6 +447,18 @@ static void a_failed_switch_leaves_the_maps(void **state)
 	ended(&e);
 }
 
+/* As when its time is over. */
+static void claimed_no_more(struct host *h)
+{
+	for (size_t i = 0; i < h->n_set;)
+		if (h->set[i].set == STEER_CLAIM)
+			element_take(h, &h->set[i]);
+		else
+			i++;
+	for (struct flow *f = flow_first(&h->d->flows); f; f = flow_next(f))
+		f->claim.take_ms = 0;
+}
+
 static void a_rebuild_restores_the_maps(void **state)
 {
 	struct ends e = flow_open(IPPROTO_TCP);
@@ -457,6 +469,7 @@ static void a_rebuild_restores_the_maps(void **state)
 	move(&host[0], "10.0.0.1", WIRE);
 	run(500); /* in the drain */
 	assert_true(in_maps(&host[0]) >= 2);
+	claimed_no_more(&host[0]);
 	n = host[0].n_set;
 	assert_true(n <= 64);
 	memcpy(before, host[0].set, n * sizeof(*before));
@@ -650,14 +663,13 @@ static void one_poisoned_flow_keeps_no_other(void **state)
 	assert_false(flow_at(&host[0], &t[2])->settling);
 }
 
-/* The source that held packets are to be sent from goes before they are: it is
- * known to the kernel, and nobody here has read it yet. */
-static void nothing_is_released_to_a_source_that_is_gone(void **state)
+/* A packet is held, and 10.0.0.9 is the source that it is to be sent from:
+ * does it go, before that is told to be gone? It may have `vanished`. */
+static uint32_t release_one(const char *vanished)
 {
 	struct tuple t = connection(40000);
 	uint32_t id;
 
-	(void)state;
 	run(3000);
 	addr_remove(&host[0], "10.0.0.1");
 	id = packet_queue(&host[0], &t, true);
@@ -667,10 +679,29 @@ static void nothing_is_released_to_a_source_that_is_gone(void **state)
 	while (track_of(flow_at(&host[0], &t), FLOW_OURS)->mover.state !=
 	       MOVER_ASKED)
 		settle_once();
-	host[0].vanished = address("10.0.0.9");
+	if (vanished)
+		host[0].vanished = address(vanished);
 	for (int i = 0; i < 20 && host[0].fate[id] == WAITS; i++)
 		run(1);
-	assert_int_not_equal(host[0].fate[id], REWRITTEN);
+	return id;
+}
+
+/* The kernel knows that it has gone, and nobody here has read it yet: its turn
+ * has come, and it is lost. */
+static void nothing_is_released_to_a_source_that_is_gone(void **state)
+{
+	uint32_t id = release_one("10.0.0.9");
+
+	(void)state;
+	assert_int_equal(host[0].fate[id], DROPPED);
+}
+
+static void what_is_held_is_released_to_one_that_is_there(void **state)
+{
+	uint32_t id = release_one(NULL);
+
+	(void)state;
+	assert_int_equal(host[0].fate[id], REWRITTEN);
 }
 
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -694,6 +725,7 @@ int main(void)
 		WORLD(ports_change_in_the_maps),
 		WORLD(one_poisoned_flow_keeps_no_other),
 		WORLD(nothing_is_released_to_a_source_that_is_gone),
+		WORLD(what_is_held_is_released_to_one_that_is_there),
 		WORLD(a_lifted_tombstone_closes_no_pair),
 		WORLD(what_passes_twice_takes_no_port),
 		WORLD(nor_does_a_datagram),

@@ -153,33 +153,42 @@ static uint64_t pause(void)
 }
 
 /* Sources 2 and 3 are all that is up, and refused. */
-static void round_of_two(void)
+static void round_of_two(enum reason why)
 {
 	gone(MIGRATE_CAUSE_GONE, 2);
 	assert_int_equal(asked(), 2);
-	refuse(REASON_POLICY);
+	refuse(why);
+	assert_int_equal(asked(), 0);
 	assert_true(has(MIGRATE_NEXT_CANDIDATE));
 	gone(MIGRATE_CAUSE_NEXT, 3);
 	assert_int_equal(asked(), 3);
-	refuse(REASON_POLICY);
+	refuse(why);
+	assert_int_equal(asked(), 0);
 	gone(MIGRATE_CAUSE_NEXT, 0);
 	assert_int_equal(asked(), 0);
 	assert_int_equal(m.state, MOVER_HELD);
 	assert_true(mover_holds(&m));
 }
 
+/* Whatever is no reason to ask the same again. */
 static void each_source_once_then_a_pause(void **state)
 {
+	static const enum reason whys[] = {
+		REASON_POLICY, REASON_FAMILY, REASON_BOUND,
+		REASON_LIMIT,  REASON_LINK_LOCAL,
+	};
 	static const uint64_t pauses[] = { 1000, 2000, 4000, 8000, 16000,
 					   32000, 60000, 60000 };
 
-	(void)state;
-	for (size_t i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
-		round_of_two();
-		assert_int_equal(pause(), pauses[i]);
+	for (size_t k = 0; k < sizeof(whys) / sizeof(*whys); k++) {
+		start(state);
+		for (size_t i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+			round_of_two(whys[k]);
+			assert_int_equal(pause(), pauses[i]);
+		}
+		assert_int_equal(m.seq, 16);
+		assert_int_equal(m.refusals.why, whys[k]);
 	}
-	assert_int_equal(m.seq, 16);
-	assert_int_equal(m.refusals.why, REASON_POLICY);
 }
 
 static void what_was_refused_is_no_candidate(void **state)
@@ -201,10 +210,10 @@ static void an_event_shortens_the_pause(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < 5; i++) {
-		round_of_two();
+		round_of_two(REASON_POLICY);
 		pause();
 	}
-	round_of_two(); /* 32 s */
+	round_of_two(REASON_POLICY); /* 32 s */
 	now += 5000;
 	gone(MIGRATE_CAUSE_GONE, 2);
 	assert_int_equal(asked(), 0);
@@ -218,7 +227,7 @@ static void an_event_shortens_the_pause(void **state)
 static void another_source_is_asked_for_at_once(void **state)
 {
 	(void)state;
-	round_of_two();
+	round_of_two(REASON_POLICY);
 	now += 10;
 	gone(MIGRATE_CAUSE_GONE, 4);
 	assert_int_equal(asked(), 4);
@@ -229,7 +238,7 @@ static void old_locator_back_ends_the_round(void **state)
 	struct locator two = at(2);
 
 	(void)state;
-	round_of_two();
+	round_of_two(REASON_POLICY);
 	step((struct mover_event){ .type = MOVER_SITUATION,
 				   .cause = MIGRATE_CAUSE_REFRESH,
 				   .current_up = true, .sending_up = true,
@@ -265,29 +274,47 @@ static void a_refused_number_is_not_repeated(void **state)
 	assert_true(has(MIGRATE_NEXT_CANDIDATE));
 }
 
-static void three_choices_of_ports_at_each_source(void **state)
+/* At once, three in a row, with what `done` has made another of it. */
+static void three_more_at_each_source(enum reason why,
+				      enum migrate_action_type done)
 {
+	const bool ports = why == REASON_TUPLE_TAKEN;
 	struct locator l;
 
-	(void)state;
 	gone(MIGRATE_CAUSE_GONE, 2);
 	for (uint8_t source = 2; source < 4; source++) {
 		for (uint64_t i = 1; i <= 3; i++) {
-			refuse(REASON_TUPLE_TAKEN);
-			assert_true(has(MIGRATE_CHOOSE_PORTS));
+			refuse(why);
+			assert_true(has(done));
+			assert_false(has(MIGRATE_NEXT_CANDIDATE));
 			l = at(source);
-			l.ports = i;
+			l.ports = ports ? i : 0;
 			step((struct mover_event){ .type = MOVER_SITUATION,
 						   .cause = MIGRATE_CAUSE_RETRY,
 						   .target_up = true,
 						   .candidate = l });
 			assert_int_equal(asked(), source);
 		}
-		refuse(REASON_TUPLE_TAKEN);
+		refuse(why);
+		assert_false(has(done));
 		assert_true(has(MIGRATE_NEXT_CANDIDATE));
 		gone(MIGRATE_CAUSE_NEXT, (uint8_t)(source + 1));
 	}
 	assert_int_equal(asked(), 4);
+	assert_int_equal(m.seq, 9);
+	assert_int_equal(now, T0);
+}
+
+static void three_choices_of_ports_at_each_source(void **state)
+{
+	(void)state;
+	three_more_at_each_source(REASON_TUPLE_TAKEN, MIGRATE_CHOOSE_PORTS);
+}
+
+static void three_lists_of_flows_at_each_source(void **state)
+{
+	(void)state;
+	three_more_at_each_source(REASON_DIGEST, MIGRATE_SEND_FLOWS);
 }
 
 /* Whatever happens here: 16 numbers, then 2 per second. */
@@ -310,7 +337,7 @@ static void numbers_are_paced(void **state)
 
 static void what_waits_for_a_token_is_asked_for_then(void **state)
 {
-	struct mover_event accept = { .type = MOVER_ACCEPT,
+	struct mover_event accept = { .type = MOVER_ACCEPT, .pilot = true,
 				      .arrived_on = at(2).addr };
 
 	(void)state;
@@ -320,7 +347,7 @@ static void what_waits_for_a_token_is_asked_for_then(void **state)
 	assert_int_equal(asked(), 0);
 	accept.seq = m.seq;
 	step(accept);
-	assert_int_equal(m.state, MOVER_ASKED); /* nobody can know it */
+	assert_false(m.trying); /* nobody can know it */
 	do
 		timer();
 	while (!asked());
@@ -328,7 +355,7 @@ static void what_waits_for_a_token_is_asked_for_then(void **state)
 	assert_int_equal(asked(), 2);
 	now += 30;
 	step(accept);
-	assert_int_equal(m.state, MOVER_SWITCHED);
+	assert_true(m.trying);
 	assert_int_equal(m.rtt.srtt_ms, 30); /* of what was sent then */
 }
 
@@ -395,6 +422,7 @@ int main(void)
 		MOVER(a_better_route_that_is_refused_waits_too),
 		MOVER(a_refused_number_is_not_repeated),
 		MOVER(three_choices_of_ports_at_each_source),
+		MOVER(three_lists_of_flows_at_each_source),
 		MOVER(numbers_are_paced),
 		MOVER(what_waits_for_a_token_is_asked_for_then),
 		MOVER(what_can_wait_leaves_tokens_behind),

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* adopt, keep: a daemon dies in every state, and another takes over. */
+#include <poll.h>
+
+static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+
+#define poll fake_poll
 #include "world.h"
+#undef poll
 
 #include "pkt.h"
 
@@ -159,6 +165,24 @@ static void what_has_not_moved_is_protected_at_once(void **state)
 	ends(&t);
 }
 
+/* What the one before has told the kernel of nonces is not taken back before it
+ * has ended. */
+static void nonces_of_the_one_before_reach_no_socket(void **state)
+{
+	struct tuple t = connection(40000);
+	unsigned int idles;
+
+	(void)state;
+	run(3000);
+	restart_changes_nothing(&host[0]);
+	idles = host[0].idles;
+	run(CLAIM_TAKE_MS - 1000);
+	assert_true(flow_at(&host[0], &t)->protected);
+	assert_int_equal(host[0].idles, idles);
+	run(2000);
+	assert_int_equal(host[0].idles, idles + 1);
+}
+
 /* By which interface its packets left: a change while nobody looked is one. */
 static void the_way_is_remembered(void **state)
 {
@@ -290,6 +314,40 @@ static void an_offered_address_is_greeted_thrice(void **state)
 	assert_int_equal(host_start(&host[0]), 0);
 }
 
+/* The peer may have left the address that its flows have moved to, and nobody
+ * answers there: they are held as they would be without the restart, and go on
+ * when it does. */
+static void who_answers_no_more_is_held_for(void **state)
+{
+	struct tuple t = connection_of(IPPROTO_UDP, 40000);
+	struct tuple r = tuple_reverse(&t);
+
+	(void)state;
+	run(9000);
+	assert_true(both_own(&t));
+	addr_add(&host[0], "10.0.0.9", 2);
+	addr_remove(&host[0], "10.0.0.1");
+	run(5000);
+	check_wire(&t, "10.0.0.9");
+	lost_at = address("10.0.0.9");
+	lost_asked = 0;
+	assert_int_equal(host_restart(&host[1]), 0);
+	run(PEER_VALID_MS - 1000);
+	assert_false(flow_at(&host[1], &r)->hold);
+	run(PEER_RENEW_MS);
+	assert_true(flow_at(&host[1], &r)->hold);
+	assert_int_equal(waiting_reason(flow_at(&host[1], &r)),
+			 REASON_PEER_AWAY);
+	run(600000);
+	assert_true(flow_at(&host[1], &r)->hold);
+	assert_in_range(lost_asked, 1,
+			PEER_OWN_BURST + 700000 / PEER_OWN_REFILL_MS);
+	memset(&lost_at, 0, sizeof(lost_at));
+	run(10000);
+	assert_false(flow_at(&host[1], &r)->hold);
+	check_wire(&t, "10.0.0.9");
+}
+
 /* The one has switched, the other has it on offer, and both forget all that
  * they did not write down. */
 static void both_killed_in_between(void **state)
@@ -395,6 +453,16 @@ static void a_closing_socket_is_taken_up(void **state)
 }
 
 /* Its peer has given it up, but it was translated and is to the end. */
+static void check_listed(const struct flow *f, enum ctl_flow_state state,
+			 enum reason why)
+{
+	struct ctl_flow told;
+
+	assert_int_equal(report_ops.flow(host[0].d, f->id, &told), 0);
+	assert_int_equal(told.state, state);
+	assert_int_equal(told.reason, why);
+}
+
 static void nobodys_flow_is_translated_on(void **state)
 {
 	struct tuple t = moved_connection(), r = tuple_reverse(&t);
@@ -405,9 +473,11 @@ static void nobodys_flow_is_translated_on(void **state)
 	run(1000);
 	f = flow_at(&host[0], &t);
 	assert_null(f->group[FLOW_OURS]);
+	check_listed(f, CTL_TRACKED, REASON_ENDED);
 	restart_changes_nothing(&host[0]);
 	f = flow_at(&host[0], &t);
 	assert_true(f->protected);
+	check_listed(f, CTL_TRACKED, REASON_NO_PEER);
 	assert_null(f->group[FLOW_OURS]);
 	assert_false(f->claim.confirmed);
 	assert_false(flow_is_plain(f));
@@ -792,6 +862,70 @@ static void a_detached_one_tries_once_more(void **state)
 	goes_on(&t, "10.0.0.10", "10.0.0.11");
 }
 
+/* ---- the last moment --------------------------------------------------- */
+
+static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	(void)fds, (void)n;
+	clock_ms += (uint64_t)timeout_ms;
+	return 0;
+}
+
+static uint64_t stops_after_ms(struct host *h)
+{
+	const uint64_t began_ms = clock_ms;
+
+	h->d->detaching = false;
+	stop(h->d);
+	return clock_ms - began_ms;
+}
+
+static struct tuple opened(uint8_t proto)
+{
+	struct tuple t = tuple_of("10.0.0.1", 40000, "10.0.0.2", 22), r;
+
+	t.proto = proto;
+	r = tuple_reverse(&t);
+	socket_add(&host[0], &t);
+	socket_add(&host[1], &r);
+	return t;
+}
+
+/* A datagram that was asked for, and has not come, would be read. */
+static void the_last_one_waits_for_nonces(void **state)
+{
+	const struct tuple t = opened(IPPROTO_UDP), r = tuple_reverse(&t);
+	struct host *h[] = { &host[0], &host[1] };
+	const struct tuple *at[] = { &t, &r };
+	uint64_t ms = 0;
+	int i = 0;
+
+	(void)state;
+	while (!ms) {
+		if (!settle_once())
+			clock_ms++;
+		for (i = 0; i < 2 && !ms; i += !ms)
+			if (flow_at(h[i], at[i]))
+				ms = claim_awaits_ms(&flow_at(h[i],
+							      at[i])->claim);
+	}
+	assert_int_equal(stops_after_ms(h[i]),
+			 ms < DESTROY_WAIT_MS ? ms : DESTROY_WAIT_MS);
+}
+
+/* TCP reads no option, and what is proved awaits nothing. */
+static void nor_else_is_anything_waited_for(void **state)
+{
+	const struct tuple t = opened(IPPROTO_TCP);
+
+	(void)state;
+	while (!flow_at(&host[0], &t) ||
+	       !claim_awaits_ms(&flow_at(&host[0], &t)->claim))
+		if (!settle_once())
+			clock_ms++;
+	assert_int_equal(stops_after_ms(&host[0]), 0);
+}
+
 #define WORLD(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -801,6 +935,9 @@ int main(void)
 		WORLD(the_peer_restarts),
 		WORLD(both_restart),
 		WORLD(what_has_not_moved_is_protected_at_once),
+		WORLD(nonces_of_the_one_before_reach_no_socket),
+		WORLD(the_last_one_waits_for_nonces),
+		WORLD(nor_else_is_anything_waited_for),
 		WORLD(the_way_is_remembered),
 		WORLD(the_way_is_remembered_as_it_began),
 		WORLD(killed_while_held),
@@ -808,6 +945,7 @@ int main(void)
 		WORLD(killed_while_switched),
 		WORLD(killed_while_offered),
 		WORLD(an_offered_address_is_greeted_thrice),
+		WORLD(who_answers_no_more_is_held_for),
 		WORLD(both_killed_in_between),
 		WORLD(chosen_ports_are_kept),
 		WORLD(dead_sockets_are_cleaned_up_after),

@@ -69,13 +69,15 @@ static inline void wire_random_part(struct wire_random *x, uint16_t *part,
 static inline void wire_random_proof(struct wire_random *x,
 				     struct wire_proof *p)
 {
-	p->kind = (uint8_t)random_below(x->seed, 4);
-	if (p->kind == WIRE_PROOF_TCP)
-		p->snd_nxt = wire_random_u32(x);
-	if (p->kind != WIRE_PROOF_UDP_MACS)
+	p->kind = (uint8_t)random_below(x->seed, WIRE_PROOF_RECEIPT + 1);
+	if (p->kind != WIRE_PROOF_NONE)
+		random_fill(x->seed, p->nonce, sizeof p->nonce);
+	if (p->kind != WIRE_PROOF_RECEIPT)
 		return;
-	p->n_macs = (uint8_t)random_below(x->seed, WIRE_PROOF_MACS_MAX + 1);
-	random_fill(x->seed, p->mac, p->n_macs * sizeof p->mac[0]);
+	p->seq = wire_random_u32(x);
+	p->ack = wire_random_u32(x);
+	p->tsval = wire_random_u32(x);
+	p->tsecr = wire_random_u32(x);
 }
 
 static inline void wire_random_place(struct wire_random *x,

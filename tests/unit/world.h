@@ -6,6 +6,8 @@
 
 #include "fake_kernel.h"
 
+#include <sys/stat.h>
+
 #undef fail /* cmocka's */
 #include "../../src/daemon.c"
 #include "../../src/events.c"
@@ -27,6 +29,30 @@ static inline struct addr address(const char *text)
 	return a;
 }
 
+/* Of two hosts the first one offers flows: it has the lower key. */
+static inline void host_give_key(const struct host *h, unsigned int i)
+{
+	uint8_t private_key[CRYPTO_KEY_SIZE] = { 0 };
+	char path[256], text[CRYPTO_KEY_TEXT_SIZE];
+	struct crypto_keypair key;
+	FILE *f;
+
+	assert_true(i < 4);
+	do {
+		private_key[1]++;
+		crypto_keypair_from_private(&key, private_key);
+	} while (key.public_key[0] / 64 != i);
+	crypto_key_to_text(key.private_key, text);
+	snprintf(path, sizeof(path), "%s/state", h->dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/state/key", h->dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fchmod(fileno(f), 0600), 0);
+	fprintf(f, "%s\n-\n", text);
+	assert_int_equal(fclose(f), 0);
+}
+
 static inline struct host *host_make(unsigned int i)
 {
 	struct host *h = &host[i];
@@ -35,6 +61,7 @@ static inline struct host *host_make(unsigned int i)
 	memset(h, 0, sizeof(*h));
 	snprintf(h->dir, sizeof(h->dir), "/tmp/t_daemon.XXXXXX");
 	assert_non_null(mkdtemp(h->dir));
+	host_give_key(h, i);
 	h->d = calloc(1, sizeof(*h->d));
 	h->d->conf = calloc(1, sizeof(*h->d->conf));
 	snprintf(text, sizeof(text), CONF, h->dir, h->dir);
@@ -88,6 +115,7 @@ static inline void host_kill(struct host *h)
 	free(h->d);
 	h->n_source = 0;
 	h->rt_ops = NULL;
+	h->deadline_ms = 0; /* the next one's loop begins with a turn */
 	h->d = calloc(1, sizeof(*h->d));
 	h->d->conf = conf;
 }
@@ -181,10 +209,11 @@ static inline void taps_run(struct host *h)
 }
 
 /* What is in the post arrives, once. */
-static inline void settle_once(void)
+static inline bool settle_once(void)
 {
 	static struct letter now[4096];
 	size_t n = n_post;
+	bool more_comes = false;
 
 	memcpy(now, post, n * sizeof(*now));
 	n_post = 0;
@@ -194,16 +223,33 @@ static inline void settle_once(void)
 		if (!host[i].d)
 			continue;
 		taps_run(&host[i]);
+		more_comes |= claimed_read(&host[i]);
 		on_settled(clock_ms, host[i].d);
 	}
+	return more_comes || n_post;
+}
+
+/* Is there more to be done now? */
+static inline bool is_busy(void)
+{
+	for (size_t i = 0; i < HOSTS; i++) {
+		const struct daemon *d = host[i].d;
+
+		if (d && (!TAILQ_EMPTY(&d->busy) ||
+			  (d->settle_ms && d->settle_ms <= clock_ms)))
+			return true;
+	}
+	return n_post;
 }
 
 /* Everything that happens at this very moment. */
 static inline void settle(void)
 {
+	bool more;
+
 	do
-		settle_once();
-	while (n_post);
+		more = settle_once();
+	while (more || is_busy());
 }
 
 static inline void run(uint64_t ms)
@@ -240,6 +286,7 @@ static inline void socket_add(struct host *h, const struct tuple *t)
 	e->state = SOCKDIAG_OPEN;
 	e->tcp_state = 1; /* TCP_ESTABLISHED */
 	e->cookie = cookie++;
+	e->info.last_ack_recv_ms = UINT32_MAX; /* the other end is silent */
 }
 
 static inline void socket_end(struct host *h, const struct tuple *t)
@@ -261,14 +308,21 @@ static inline struct flow *flow_at(struct host *h, const struct tuple *t)
 }
 
 /* Client is host 0 at 10.0.0.1, server host 1 at 10.0.0.2. */
-static inline struct tuple connection(uint16_t port)
+static inline struct tuple connection_of(uint8_t proto, uint16_t port)
 {
 	struct tuple t = tuple_of("10.0.0.1", port, "10.0.0.2", 22);
-	struct tuple r = tuple_reverse(&t);
+	struct tuple r;
 
+	t.proto = proto;
+	r = tuple_reverse(&t);
 	socket_add(&host[0], &t);
 	socket_add(&host[1], &r);
 	return t;
+}
+
+static inline struct tuple connection(uint16_t port)
+{
+	return connection_of(IPPROTO_TCP, port);
 }
 
 static inline bool both_own(const struct tuple *t)
@@ -287,6 +341,7 @@ static inline void world_make(void **state)
 	clock_ms = 1000000;
 	n_post = 0;
 	lose_post = false;
+	memset(&lost_at, 0, sizeof(lost_at));
 	for (unsigned int i = 0; i < HOSTS; i++)
 		memset(&host[i], 0, sizeof(host[i]));
 	host_make(0);
