@@ -32,14 +32,14 @@ class Traffic:
     receives), half (and has said so: its FIN is sent). pace_us 0: as fast
     as it goes. via: what starts the two."""
 
-    def __init__(self, client, server, kind="echo", proto="tcp", pace_us=1000,
+    def __init__(self, client, server, kind="echo", proto="tcp", pace_us=4000,
                  to=None, source=None, source_port=0, port=None, bytes=0,
                  busy=1, idle=0, repeat_ms=100, fam=4, listen=None,
                  size=64, via=()):
         lab = client.lab
         self.lab, self.client, self.server = lab, client, server
         self.kind, self.proto, self.bytes = kind, proto, bytes
-        self.many, self.fam = busy + idle, fam
+        self.many, self.fam, self.is_idle = busy + idle, fam, not busy
         to = to or server.address(fam)
         self.server_port = port or lab.port()
         program = lab.program("traffic")

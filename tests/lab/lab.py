@@ -99,10 +99,12 @@ def isolate(work):
 
 
 def wait_until(what, ready, timeout=10, every=0.03, error=Failed):
-    """For states that no event announces. Returns what ready() returned."""
+    """For states that no event announces. Returns what ready() returned. A
+    question that takes long, as on a busy machine, is asked less often."""
     end = time.monotonic() + timeout
     last = None
     while True:
+        asked = time.monotonic()
         try:
             value = ready()
             if value:
@@ -111,10 +113,11 @@ def wait_until(what, ready, timeout=10, every=0.03, error=Failed):
             raise
         except Failed as e:
             last = e
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise error(f"not within {timeout} s: {what}"
                         + (f" ({last})" if last else ""))
-        time.sleep(every)
+        time.sleep(max(every, 2 * (now - asked)))
 
 
 def check(condition, text, error=Failed):
@@ -359,18 +362,17 @@ class Host:
 
     def residue(self):
         """What the daemon makes in the kernel and has to take away."""
-        def out(*argv):
-            p = self.run(*argv, check=False)
-            return sorted(p.stdout_text.split("\n"))
+        def out(*argv, **kw):
+            text = self.run(*argv, check=False, **kw).stdout_text
+            return sorted(text.split("\n"))
         t = self.daemon.conf["table"] if self.daemon else TABLE
-        n = t + 1
-        return {
-            "rules": out("ip", "rule") + out("ip", "-6", "rule"),
-            # on lo the kernel looks for no duplicate, but a moment later
-            "lo": [a.replace(" tentative", "") for a in
-                   out("ip", "-o", "address", "show", "dev", "lo")],
-            "tables": [r for f in ("-4", "-6") for x in (t, n)
-                       for r in out("ip", f, "route", "show", "table", x) if r],
+        asked = "".join(f"{x} show {y}\n" for x, y in (
+            ("rule", ""), ("route", f"table {t}"), ("route", f"table {t + 1}"),
+            ("address", "dev lo")))
+        # on lo the kernel looks for no duplicate, but a moment later
+        return {f"ip {f}": [r.replace(" tentative", "") for r in out(
+            "ip", "-o", f, "-force", "-batch", "-", input=asked)]
+            for f in ("-4", "-6")} | {
             "nft": [r for r in out("nft", "list", "tables") if "sacip" in r],
             "queues": self.queues().split("\n"),
         }
@@ -620,9 +622,10 @@ class Lab:
     """The hosts of one scenario. Made inside isolate()."""
 
     def __init__(self, directory, bindir, without_daemons=False,
-                 rewrite="auto", patience=1):
+                 rewrite="auto", patience=1, all_=False):
         self.directory, self.bindir = directory, bindir
         self.without_daemons, self.patience = without_daemons, patience
+        self.all = all_  # what has a long form and a short one is long
         self.hosts, self.processes, self.captures = {}, [], []
         self.flows, self.last_port = [], 7000
         self.conf = {"long_lived_after_s": 0, "rewrite": rewrite,

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,12 +74,13 @@ static void conn_init(struct conn *c, int fd)
 
 static void conn_watch(struct app *a, struct conn *c, uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = c };
+	struct epoll_event ev = { .data.ptr = c };
 
 	if (c->deaf) /* its end can be read for ever */
 		events = (events & ~(uint32_t)EPOLLIN) | EPOLLPRI;
 	if (c->events == events || c->done)
 		return;
+	ev.events = events;
 	epoll_ctl(a->epoll, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd,
 		  &ev);
 	c->events = events;
@@ -327,6 +327,8 @@ static void conn_read(struct app *a, struct conn *c)
 				conn_start(c, c->hello);
 		} else {
 			conn_got(a, c, data, (size_t)n);
+			if ((size_t)n < room) /* there was no more */
+				return;
 		}
 	}
 }
@@ -414,15 +416,13 @@ void tcp_echo_give_up(struct app *a)
 static int wait_events(struct app *a, struct epoll_event *ev, int max,
 		       uint64_t until_ns)
 {
-	struct pollfd p = { .fd = a->epoll, .events = POLLIN };
 	uint64_t t = now_ns(), d = until_ns > t ? until_ns - t : 0;
 	struct timespec ts = { .tv_sec = (time_t)(d / 1000000000ull),
 			       .tv_nsec = (long)(d % 1000000000ull) };
 
 	/* epoll_wait() counts whole milliseconds: too coarse for a pace */
-	if (ppoll(&p, 1, until_ns == UINT64_MAX ? NULL : &ts, NULL) <= 0)
-		return 0;
-	return epoll_wait(a->epoll, ev, max, 0);
+	return epoll_pwait2(a->epoll, ev, max,
+			    until_ns == UINT64_MAX ? NULL : &ts, NULL);
 }
 
 static void serve_accept(struct app *a, int listener)

@@ -119,8 +119,7 @@ def found_and_protected_in_time(lab):
     lab.daemons(client, server)
     for proto in "tcp", "udp":
         flow = echo(client, server) if proto == "tcp" else udp(client, server)
-        # UDP is proven from a recording of 5 s
-        lab.protected(flow, timeout=3 if proto == "tcp" else 9)
+        lab.protected(flow, timeout=3)
         flow.goes_on()
         flow.finish()
         # a client that closes first keeps TIME_WAIT for a minute

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A peer gone bad, beside an honest pair that moves: what it gets, what the
 pair notices, and how much goes to whom."""
+import base64
 import contextlib
 import os
+import select
 import socket
+import sys
 import threading
 import time
+from multiprocessing import Value
+from statistics import median
 from types import SimpleNamespace
 
 import packets
-from flows import Pair, echo
+from flows import Pair, echo, udp
+from claims import Claims, thief
 from interop import Speaker, apart
 from lab import CONTROL_PORT, check, plain, wait_until
 from scenario import Net, scenario
@@ -17,15 +23,22 @@ from scenario import Net, scenario
 with contextlib.suppress(ImportError):
     import sacip
     from sacip import message
-    from speaker import Flow, owned
+    from claims import LOWEST
+    from speaker import Flow, Half, owned
 
 N = Net(4)
 SERVER, PEER, VICTIM = N.ip(1, 3), N.ip(1, 6), N.ip(1, 7)
-MOVES = 3
+MOVES, FEW_MOVES = 10, 3  # with --all, and without
 DONE = 36
 LATE_S = 0.3
 REST_S = 0.3  # before each move
-SLACK_MS = 2000  # beyond twice the calm one: collapses, not noise
+NOISE_MS = 50  # beyond twice the median in peace
+SLACK_MS = 2000  # beyond twice the longest in peace: collapses, not noise
+RATE = 10000
+FLOOD = 1000  # that came in a second, at least, where it is a flood
+CROWD, MANY = 3000, 1500
+HOLD_S = 30  # by the word of a SYNC
+JUMP = 1 << 32
 
 
 class Trial:
@@ -36,16 +49,13 @@ class Trial:
     The client's flow is the honest one; the speaker is the bad peer, that
     has a flow of its own."""
 
-    def __init__(self, lab, **conf):
-        self.lab, self.next = lab, 20
+    def __init__(self, lab, key=None, **conf):
+        self.lab, self.next, self.came, self.key = lab, 20, [], key
         self.client, self.server, self.peer, self.victim = apart(
             lab, N, f"peer eth0 {PEER}/24 lan", f"victim eth0 {VICTIM}/24 lan")
         lab.daemons(self.client, self.server, **conf)
         self.flow = echo(self.client, self.server)
-        self.own = echo(self.peer, self.server, pace_us=10000)
-        self.s = Speaker(self.peer)
-        self.s.connect(PEER, SERVER)
-        self.mine = owned(self.s, self.own)[0]
+        self.begin_bad()
         lab.protected(self.flow)
         self.cap = lab.capture(self.server, "eth0", f"udp port {CONTROL_PORT}",
                                snap=64)
@@ -53,26 +63,30 @@ class Trial:
         self.cidrs = {h: f"{h.address()}/24" for h in (self.client,
                                                         self.server)}
 
-    def moves(self, mover, times=MOVES):
-        """The longest gap and time to DONE of some moves, in ms."""
-        gaps, dones = [], []
-        for _ in range(times):
-            time.sleep(REST_S)
-            new = N.cidr(1, self.next)
-            self.next += 1
-            self.flow.forget_gap()
-            began = time.time_ns()
-            mover.replace("eth0", self.cidrs[mover], new)
-            self.cidrs[mover] = new
-            wait_until(f"DONE to {new}", lambda: self.done(new, began), 20)
-            dones.append((self.done(new, began) - began) / 1e6)
-            self.flow.goes_on()
-            gaps.append(self.flow.gap_ms)
-        return max(gaps), max(dones)
+    def begin_bad(self):
+        self.own = echo(self.peer, self.server, pace_us=10000)
+        self.s = Speaker(self.peer, key=self.key)
+        self.s.connect(PEER, SERVER)
+        self.mine = owned(self.s, self.own)[0]
 
-    def done(self, new, began):
-        self.cap.read()
-        for f, t in zip(reversed(self.cap.frames), reversed(self.cap.times)):
+    def move(self, mover):
+        """The longest gap and the time to DONE, in ms."""
+        time.sleep(REST_S)
+        new = N.cidr(1, self.next)
+        self.next += 1
+        self.flow.forget_gap()
+        began = time.time_ns()
+        mover.replace("eth0", self.cidrs[mover], new)
+        self.cidrs[mover] = new
+        wait_until(f"DONE to {new}", lambda: self.done(new, began), 20)
+        took = (self.done(new, began) - began) / 1e6
+        self.flow.goes_on()
+        return self.flow.gap_ms, took
+
+    def done(self, new, began, cap=None):
+        cap = cap or self.cap
+        cap.read()
+        for f, t in zip(reversed(cap.frames), reversed(cap.times)):
             if t < began:
                 return None
             if f[42] == DONE and packets.text(f[30:34]) == plain(new):
@@ -98,24 +112,55 @@ class Trial:
         return (int(t[11]) + int(t[12])) * 1000 // os.sysconf(
             "SC_CLK_TCK"), kb
 
-    def against(self, each, rate, mover=None, times=MOVES):
-        """The honest pair moves, then once more while each(i) is called that
-        often a second; what became of it as text."""
+    def against(self, each, rate, mover=None, apart=True, least=0):
+        """The honest pair moves, now in peace, now while each(i) is called
+        that often a second, in turn, so that whatever else the machine does
+        meets both; what became of it as text. apart: in a process of its
+        own, while the speaker hears nothing. A slow one may be slow by
+        chance, most of them not: so the medians are held to twice, and the
+        longest to SLACK_MS more. least: the last storm lasts until it has
+        blown so often."""
         mover = mover or self.client
-        self.moves(mover, 1)  # the first one is always slower
-        calm, cpu = self.moves(mover), self.used()
-        with going_on(each, rate) as count:
-            storm = self.moves(mover, times)
+        self.move(mover)  # the first one is always slower
+        calm, storm, cpu = [], [], self.used()
+        moves = MOVES if self.lab.all else FEW_MOVES
+        with (Storm if apart else Going)(self, each, rate) as s:
+            for i in range(moves):
+                calm.append(self.move(mover))
+                with s, self.counted():
+                    if i == moves - 1:
+                        wait_until(f"it is the {least}th time",
+                                   lambda: s.so_often() >= least, 60)
+                    storm.append(self.move(mover))
         now = self.used()
-        for what, a, b in zip(("gap", "time to DONE"), calm, storm):
-            check(b <= 2 * a + SLACK_MS, f"{what}: {a:.0f} ms, {b:.0f} ms "
-                  f"beside the bad peer")
+        said = []
+        for what, a, b in zip(("gap", "DONE"), zip(*calm), zip(*storm)):
+            for how, limit in (median, NOISE_MS * MOVES / moves), (
+                    max, SLACK_MS):
+                check(how(b) <= 2 * how(a) + limit, f"{what}: in peace {a}, "
+                      f"beside the bad peer {b}")
+            said.append(f"{what} {median(a):.1f} -> {median(b):.1f} ms, "
+                        f"longest {max(a):.0f} -> {max(b):.0f}")
         self.flow.goes_on()
         from_, to = self.bytes(PEER)
-        return (f"gap {calm[0]:.0f} -> {storm[0]:.0f} ms, DONE {calm[1]:.0f} "
-                f"-> {storm[1]:.0f} ms; {count[0]} times; CPU "
+        return (f"{', '.join(said)}; {s.count} times, {s.rate():.0f}/s; CPU "
                 f"{now[0] - cpu[0]} ms, {now[1] - cpu[1]:+} KiB; peer sent "
                 f"{from_}, got {to} bytes")
+
+    @contextlib.contextmanager
+    def counted(self):
+        """Datagrams that the server's daemon has taken in a second."""
+        began, before = time.monotonic(), self.taken()
+        yield
+        self.came.append((self.taken() - before) / (time.monotonic() - began))
+
+    def taken(self):
+        return self.server.daemon.counter("rx_frames")
+
+    def was_a_flood(self):
+        """Others may keep the machine busy in most of the storms."""
+        check(max(self.came) >= FLOOD, f"came in a second: {self.came}")
+        return f"; {max(self.came):.0f}/s came at best"
 
     def types(self):
         """What went to the peer, by type: number and bytes."""
@@ -144,41 +189,159 @@ class Trial:
                                                   data)))
 
     def a_move(self, seq, to, **fields):
-        ids = [self.mine.id]
+        ids = self.s.members(1, "track")
         return message("MOVE", **dict(dict(
-            track=1, seq=seq, from_=PEER, to=to, flags=0, count=1,
+            track=1, seq=seq, from_=PEER, to=to, flags=0, count=len(ids),
             digest=sacip.digest(ids), part=0, parts=1, ports=[]), **fields))
 
+    def datagrams(self, near, far, track=1):
+        """A flow of the speaker's that only the server has a socket for."""
+        sock = self.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(far)
+        sock.connect(near)
+        f = Flow(sacip.UDP, near, far)
+        f.sock, f.track = sock, track
+        with self.s.lock:
+            self.s.flows.append(f)
+            self.s.own.setdefault(track, Half(near[0]))
+        return f
 
-@contextlib.contextmanager
-def going_on(each, rate):
-    """each(0), each(1) ... at that rate, in a thread."""
-    count, end, wrong = [0], threading.Event(), []
+    def owns(self, flows, at_once=12):
+        """So many at once, that the speaker is fast enough for."""
+        for i in range(0, len(flows), at_once):
+            for f in flows[i:i + at_once]:
+                self.s.claim(f)
+            for f in flows[i:i + at_once]:
+                self.s.until("a flow is confirmed", lambda f=f: f.confirmed or
+                             f not in self.s.timers and self.s.claim(f), 20)
 
-    def run():
-        began = time.monotonic()
+
+class Going:
+    """each(0), each(1) ... at that rate while it is entered, in a thread;
+    entered once around all."""
+
+    def __init__(self, trial, each, rate):
+        self.s, self.each, self.wanted = trial.s, each, rate
+        self.count, self.on, self.on_s = 0, 0, 0.0
+        self.wrong, self.rests = [], threading.Event()
+        self.rests.set()
+
+    def __enter__(self):
+        self.on += 1
+        if self.on == 1:
+            self.begin()
+        else:
+            self.began = time.monotonic()
+            self.blow(True)
+        return self
+
+    def __exit__(self, *_):
+        self.on -= 1
+        if self.on:
+            self.blow(False)
+            self.on_s += time.monotonic() - self.began
+        else:
+            self.end()
+
+    def rate(self):
+        return self.count / self.on_s
+
+    def so_often(self):
+        return self.count
+
+    def begin(self):
+        self.go, self.over = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def blow(self, on):
+        """Off: waits for the last one, which may take its time."""
+        (self.go.set if on else self.go.clear)()
+        if not on:
+            self.rests.wait()
+
+    def run(self):
         try:
-            while not end.wait(0.005):
-                due = (time.monotonic() - began) * rate
-                while count[0] < due and not end.is_set():
-                    each(count[0])
-                    count[0] += 1
+            while not self.over.is_set():
+                if not self.go.wait(0.05):
+                    continue
+                self.rests.clear()
+                began, n = time.monotonic(), 0
+                while self.go.is_set():
+                    due = (time.monotonic() - began) * self.wanted
+                    while n < due and self.go.is_set():
+                        self.each(self.count)
+                        self.count, n = self.count + 1, n + 1
+                    self.note(n / (time.monotonic() - began))
+                    time.sleep(min(0.005, 10 / self.wanted))
+                self.rests.set()
         except Exception as e:
-            wrong.append(e)
-    t = threading.Thread(target=run, daemon=True)
-    t.start()
-    try:
-        yield count
-    finally:
-        end.set()
-        t.join()
-    for e in wrong:
-        raise e
+            self.wrong.append(e)
+        finally:
+            self.rests.set()
+
+    def note(self, rate):
+        pass
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+        for e in self.wrong:
+            raise e
 
 
-@scenario(long=True)
+class Storm(Going):
+    """The same in a process of its own, which a rate of 10,000 needs. The
+    speaker is deaf meanwhile: it would be busier than those it attacks."""
+
+    def begin(self):
+        self.flag, self.shared = Value("b", 0), Value("Q", 0)
+        with self.s.lock:  # whoever has it at the fork has it in the child
+            self.pid = os.fork()
+            if self.pid:
+                return
+            self.nice = os.nice(10)
+            self.go = SimpleNamespace(is_set=lambda: self.flag.value == 1,
+                                      wait=self.wait)
+            self.over = SimpleNamespace(is_set=lambda: self.flag.value == 2)
+            self.run()
+            if self.wrong:
+                print(f"# {self.wrong[0]!r}", file=sys.stderr)
+            os._exit(bool(self.wrong))
+
+    def note(self, rate):
+        """It stands for another host, and goes last as long as it is a storm
+        all the same."""
+        self.shared.value = self.count
+        if rate < min(FLOOD, self.wanted / 2) and self.nice > -5:
+            self.nice = os.nice(-5)
+
+    def so_often(self):
+        return self.shared.value
+
+    def wait(self, s):
+        self.shared.value = self.count
+        time.sleep(s / 10)
+        return self.flag.value == 1
+
+    def blow(self, on):
+        if on:
+            self.s.lock.acquire()
+        self.flag.value = on
+        if not on:
+            self.s.lock.release()
+
+    def end(self):
+        self.flag.value = 2
+        _, status = os.waitpid(self.pid, 0)
+        self.count = self.shared.value
+        check(status == 0, f"the storm ended with {status}")
+
+
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_claims_others_flows(lab):
-    """With guesses at the sequence number, from an address that is not the
+    """With receipts that it has made up, from an address that is not the
     flow's: it is told `retry`, and never owns the flow."""
     t = Trial(lab)
     theirs = Flow(sacip.TCP, (t.flow.near_addr, t.flow.port),
@@ -188,16 +351,17 @@ def bad_peer_claims_others_flows(lab):
     def each(i):
         theirs.id = 1000 + i
         m = t.s.flows_of([theirs])
-        m.flows[0].proof = 1, i * 131072 % (1 << 32)
+        m.flows[0].proof = (1, os.urandom(16)) if i % 2 else (
+            2, (os.urandom(16), (0, 0, 0, 0)))
         t.s.send(m, PEER, (SERVER, CONTROL_PORT))
-    said = t.against(each, 200)
+    said = t.against(each, RATE)
     reasons = [e.reason for m in t.s.heard if m.name == "FLOWS_ACK"
                for e in m.flows if e.flow_id >= 1000 and e.flow_id < 1 << 32]
     check(reasons and all(reasons), f"answers to claims: {set(reasons)}")
     return said + f"; reasons {sorted(set(reasons))}"
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_moves_to_a_victim(lab):
     """It names the address of a host that does not take part, and sends
     from there: no more goes to that than came from it."""
@@ -206,28 +370,70 @@ def bad_peer_moves_to_a_victim(lab):
     def each(i):
         t.forged(t.a_move(1 + i // 4, VICTIM), VICTIM)
         t.forged(message("PROBE", token=bytes(16)), VICTIM)
-    return t.against(each, 50) + t.nothing_more_to(VICTIM)
+    return t.against(each, RATE) + t.nothing_more_to(VICTIM)
 
 
-@scenario(long=True)
+@scenario(timeout=180, long=True)
+def bad_peer_leaves_its_flow_to_a_victim(lab):
+    """It has proved an address for a busy flow, which another host has then,
+    and sends on in its name: that host is sent no more of the flow when it has
+    answered no PROBE for as long as an address is valid."""
+    t = Trial(lab)
+    stream = udp(t.peer, t.server, pace_us=10000)
+    owned(t.s, stream)
+    other = N.ip(1, 30)
+    t.peer.add("eth0", f"{other}/24")
+    t.s.moved(other)
+    wait_until("the server sends to it", lambda: lab.wire(
+        t.server, stream)[1] == (other, stream.port), 5)
+    asked = lab.capture(t.server, "eth0", f"udp and src host {other} and dst "
+                        f"port {stream.server_port}", snap=200)
+    wait_until("it asks from there", asked.read, 5)
+    t.peer.delete("eth0", f"{other}/24")
+    t.victim.add("eth0", f"{other}/24")
+    t.server.ip("neighbour flush dev eth0")
+    got = lab.capture(t.victim, "eth0", f"udp and src host {SERVER} and dst "
+                      f"host {other} and not port {CONTROL_PORT}", snap=64)
+
+    def each(i):
+        t.s.raw.packet(t.mac, asked.frames[0][14:])
+    said = t.against(each, 50, apart=False)
+    with Going(t, each, 50) as going, going:
+        wait_until("some of it came", lambda: len(got.read()) > 50, 30)
+        wait_until("its address has answered nothing for too long",
+                   lambda: lab.entry(t.server, stream)["reason"] ==
+                   "peer_away", 100)
+        time.sleep(1)
+        before = len(got.read())
+        time.sleep(5)
+        check(len(got.read()) == before, f"{len(got.read()) - before} more "
+              "datagrams of the flow")
+    t.flow.goes_on()
+    lab.flows.remove(stream)
+    return f"{said}; {before} datagrams until then"
+
+
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_lists_flows_without_end(lab):
-    """A complete list of 8,192 parts with 14 flows each, as far as it gets:
-    30,000 to 45,000 flows in the time of the moves."""
+    """Complete lists of 8,192 parts with 14 flows each: a million flows."""
     t = Trial(lab)
     m = t.s.flows_of([t.mine] * 14, flags=1)
     for k, e in enumerate(m.flows):
         e.src, e.flow_id = (PEER, 1024 + k), 1 << 40 | k
     body = bytearray(sacip.put_body(m))
     body[6:8] = (8192).to_bytes(2, "big")
+    ids = [body.index(e.flow_id.to_bytes(8, "big")) for e in m.flows]
 
     def each(i):
+        for k, at in enumerate(ids):
+            body[at:at + 8] = (1 << 40 | i * 14 + k).to_bytes(8, "big")
         body[0:4] = (1 + i // 8192).to_bytes(4, "big")
         body[4:6] = (i % 8192).to_bytes(2, "big")
         with t.s.lock:
             t.s.put(t.s.session.seal_raw(16, bytes(body), (
                 PEER, CONTROL_PORT), (SERVER, CONTROL_PORT)), PEER,
                 (SERVER, CONTROL_PORT))
-    return t.against(each, 2000)
+    return t.against(each, RATE, least=1000000 // 14)
 
 
 def each_type(t):
@@ -251,33 +457,60 @@ def each_type(t):
              message("SYNC_ACK", **sync)]
 
 
-@scenario(timeout=90, long=True)
+def opens(t):
+    """A session of the storm's own, as long as it is let."""
+    s, end = t.s, time.monotonic() + 0.3
+    s.ask(PEER, (SERVER, CONTROL_PORT))
+    while (s.asked or "FIN" in s.timers) and time.monotonic() < end:
+        if select.select([s.sockets[PEER]], [], [], 0.05)[0]:
+            s._read(s.sockets[PEER])
+    s.timers.clear()
+
+
+TURN, BYES = 100, 8  # so many of a kind; BYE in each 8th round
+
+
+@scenario(timeout=180, alone=True)
 def bad_peer_floods_with_each_type(lab):
-    """1,000 a second of each in turn, all of them well-formed."""
+    """Of each in turn, all of them well-formed; and after BYE it is there
+    again."""
     t = Trial(lab)
-    kinds, far = each_type(t), (SERVER, CONTROL_PORT)
-    asked = sacip.Initiator(t.s.key)
+    far, asked = (SERVER, CONTROL_PORT), sacip.Initiator(t.s.key)
+    kinds = each_type(t) + [message("BYE", reason=0)]
+    shakes = sacip.INIT, sacip.RETRY, sacip.RESP, sacip.FIN
+    round_ = len(shakes) + len(kinds)
 
     def each(i):
-        m = kinds[i // 250 % (len(kinds) + 1) - 1]
-        if i // 250 % (len(kinds) + 1) == 0:
+        k = i // TURN % round_
+        m = k >= len(shakes) and kinds[k - len(shakes)]
+        if m and m.name == "BYE":
+            if i // TURN // round_ % BYES:
+                m = kinds[0]
+            elif i % TURN == TURN - 1:
+                opens(t)
+        if not m and shakes[k] == sacip.INIT:
             asked.e = sacip.Key()
             t.s.put(asked.init(), PEER, far)
+        elif not m:
+            head = sacip.HEADER.pack(shakes[k], 1, 0, t.s.session.theirs, 0)
+            t.s.put(head + os.urandom(sacip.SIZES[shakes[k]] - len(head)),
+                    PEER, far)
         else:
             if m.name == "MOVE":
                 m.seq = i + 1
             t.s.send(m, PEER, far)
-    return t.against(each, 1000, times=10)
+    return t.against(each, RATE, least=2 * round_ * TURN) + t.was_a_flood()
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_never_answers(lab):
     """The server moves, which both must hear of."""
     t = Trial(lab)
-    return t.against(lambda i: t.s.answers.clear(), 1, t.server) + t.types()
+    return t.against(lambda i: t.s.answers.clear(), 1, t.server,
+                     apart=False) + t.types()
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_answers_late(lab):
     """Each time, when it has been asked again."""
     t = Trial(lab)
@@ -291,10 +524,10 @@ def bad_peer_answers_late(lab):
     def each(i):
         if not i:
             t.s.answers.update({n: late(w) for n, w in t.s.answers.items()})
-    return t.against(each, 1, t.server) + t.types()
+    return t.against(each, 1, t.server, apart=False) + t.types()
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_flips_between_two_addresses(lab):
     """A hundred times a second, and proves each."""
     t = Trial(lab)
@@ -304,11 +537,11 @@ def bad_peer_flips_between_two_addresses(lab):
 
     def each(i):
         t.s.move((PEER, N.ip(1, 16))[i % 2])
-    said = t.against(each, 100)
+    said = t.against(each, 100, apart=False)
     return said + f"; {len(t.s.own[1].done)} DONE"
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_announces_a_thousand(lab):
     """Numbers, each at the next of 150 addresses where it is not."""
     t = Trial(lab)
@@ -318,12 +551,12 @@ def bad_peer_announces_a_thousand(lab):
     def each(i):
         to = them[i % len(them)]
         t.forged(t.a_move(1 + i, to), to)
-    said = t.against(each, 2000)
+    said = t.against(each, RATE)
     check(t.s.session.counter > 1000, f"only {t.s.session.counter} were sent")
     return said + t.nothing_more_to(*them)
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_sends_each_type_from_elsewhere(lab):
     """Once each, from addresses that have answered nothing: none of them gets
     more than came from it."""
@@ -337,11 +570,51 @@ def bad_peer_sends_each_type_from_elsewhere(lab):
         t.forged(m, a)
     time.sleep(2)  # what is repeated is, by then
     t.nothing_more_to(*them)
-    return ", ".join(f"{m.name} {t.bytes(a)[0]} {t.bytes(a)[1]}"
+    said = ", ".join(f"{m.name} {t.bytes(a)[0]} {t.bytes(a)[1]}"
                      for m, a in zip(kinds, them))
 
+    def each(i):
+        m = kinds[i % len(kinds)]
+        if m.name == "MOVE":
+            m.seq = i + 1
+        t.forged(m, them[i % len(kinds)])
+    return said + "; " + t.against(each, RATE) + t.nothing_more_to(*them)
 
-@scenario(long=True)
+
+class Crowd(Trial):
+    """The peer has a daemon, and CROWD connections that say nothing."""
+
+    def begin_bad(self):
+        self.s = None
+        self.peer.saciped(initiate=["0.0.0.0/0"])
+        self.many = echo(self.peer, self.server, busy=0, idle=CROWD)
+        self.lab.protected(self.many, timeout=120)
+        self.at, self.took = f"{PEER}/24", []
+        self.heard = self.lab.capture(self.peer, "eth0",
+                                      f"udp port {CONTROL_PORT}", snap=64)
+
+    def crowd_moves(self, i):
+        """All of them, as fast as they are let."""
+        old, self.at = self.at, N.cidr(1, 100 + i % 150)
+        began = time.time_ns()
+        self.peer.replace("eth0", old, self.at)
+        wait_until(f"DONE to {self.at}", lambda: self.done(
+            self.at, began, self.heard), 20)
+        self.took.append((self.done(self.at, began, self.heard) - began) / 1e6)
+
+
+@scenario(timeout=240, alone=True, long=True)
+def peer_with_thousands_of_flows_moves_on_and_on(lab):
+    """It is honest as well, and all of its flows move at once, whenever the
+    other one moves."""
+    t = Crowd(lab)
+    said = t.against(t.crowd_moves, 100, apart=False)
+    t.many.echo_all(20)
+    return (f"{said}; {CROWD} flows moved {len(t.took)} times, each in "
+            f"{median(t.took):.0f} ms, {max(t.took):.0f} at most")
+
+
+@scenario(timeout=120, alone=True, long=True)
 def bad_peer_asks_for_a_tuple_in_use(lab):
     """By a host that the daemon has no room to look after."""
     t = Trial(lab, max_flows=2)
@@ -356,15 +629,19 @@ def bad_peer_asks_for_a_tuple_in_use(lab):
                 if f[30:34] == packets.raw(VICTIM)}
     wait_until("an answer", answers, 3)
     check(sacip.MESSAGES["REFUSE"][0] in answers(), f"types {answers()}")
+    said = t.against(lambda i: t.forged(t.a_move(2 + i // 4, VICTIM), VICTIM),
+                     RATE)
+    check(sacip.MESSAGES["ACCEPT"][0] not in answers(), f"types {answers()}")
     theirs.goes_on().close()
+    return said + t.nothing_more_to(VICTIM)
 
 
-@scenario(long=True)
+@scenario(timeout=120, alone=True, long=True)
 def peer_has_lost_its_memory(lab):
     """The server has moved; the peer is there again with its key and nothing
     else, and says so: that comes to rest within seconds."""
     t = Trial(lab)
-    t.moves(t.server, 1)
+    t.move(t.server)
     t.s.close()
     s = Speaker(t.peer, key=t.s.key)
     s.connect(PEER, plain(t.cidrs[t.server]))
@@ -373,4 +650,233 @@ def peer_has_lost_its_memory(lab):
         time.sleep(rest_s)
         asked.append(sum(m.name == "MOVE" for m in s.heard))
     check(asked[0] == asked[1] < 20, f"{asked} MOVEs by then")
-    return f"{asked[0]} MOVEs"
+
+    def each(i):
+        t.s.close()
+        t.s = Speaker(t.peer, key=s.key)
+        t.s.connect(PEER, plain(t.cidrs[t.server]))
+    t.s = s
+    return f"{asked[0]} MOVEs; again and again: " + t.against(
+        each, 1, apart=False)
+
+
+class Heir(Trial):
+    """The peer had a daemon, which MANY connections are owned by; the speaker
+    has its key, and learns the rest of what the server tells."""
+
+    def begin_bad(self):
+        d = self.peer.saciped(initiate=["0.0.0.0/0"])
+        self.own = echo(self.peer, self.server, busy=0, idle=MANY)
+        self.lab.protected(self.own, timeout=120)
+        d.kill()
+        with open(d.conf["state_dir"] + "/key", "rb") as f:
+            key = sacip.Key(base64.b64decode(f.readline() + b"="))
+        self.s = Speaker(self.peer, key=key)
+        self.ids = set()
+
+        def learn(m):
+            sync = next(x for x in self.s.heard if x.name == "SYNC")
+            self.track = sync.theirs[0].track
+            self.ids |= {e.flow_id for e in m.flows}
+            self.s.answer(m, message(
+                "FLOWS_ACK", batch=m.batch, part=m.part, parts=m.parts,
+                flows=[SimpleNamespace(
+                    flow_id=e.flow_id, track=self.track, seq=0, at=PEER,
+                    flags=0, reason=0, proof=(0, None)) for e in m.flows]))
+        self.s.answers["FLOWS"] = learn
+        self.s.connect(PEER, SERVER)
+        self.s.until("it is told of all", lambda: len(self.ids) == MANY, 30)
+
+
+@scenario(timeout=300, alone=True, long=True)
+def bad_peer_moves_its_many_connections(lab):
+    """Two hundred times a second, in turn to its other address, and to other
+    ports of a hundred of them."""
+    t = Heir(lab)
+    other, ids = N.ip(1, 16), list(t.ids)
+    t.peer.add("eth0", f"{other}/24")
+    t.s.listen(other)
+    m = t.a_move(0, PEER, track=t.track, count=MANY, digest=sacip.digest(ids))
+
+    def each(i):
+        m.seq, m.to = i + 1, (PEER, other)[i % 2]
+        m.ports = [] if i % 2 else [SimpleNamespace(
+            flow_id=f, port=30000 + (i + k) % 20000)
+            for k, f in enumerate(ids[:100])]
+        t.s.send(m, m.to, (SERVER, CONTROL_PORT))
+    said = t.against(each, 200)
+    t.s.hears("ACCEPT")
+    return f"{said}; {t.server.daemon.counter('moves_accepted')} accepted"
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_wants_a_tuple_twice(lab):
+    """Two flows of two tracks, from two addresses and the same ports: one
+    goes to and fro between two others, and the other flow is to go where that
+    is, and where it has just been; the server moves as well."""
+    t = Trial(lab)
+    other, *there = (N.ip(1, k) for k in (16, 17, 18))
+    for a in other, *there:
+        t.peer.add("eth0", f"{a}/24")
+        t.s.listen(a)
+    t.s.steer = lambda: None
+    t.s.connect(other, SERVER, t.s.session.public)  # it has answered there
+    a, b = (t.datagrams((at, 20000), (SERVER, 9000), track)
+            for track, at in ((2, PEER), (3, other)))
+    t.owns([a, b])
+    t.s.moved(there[1], track=2)
+
+    def each(i):
+        t.s.moved(there[i % 2], track=2)
+        for to in there:
+            since = len(t.s.heard)
+            t.s.move(to, track=3)
+            t.s.until("an answer", lambda since=since: [
+                m for m in t.s.heard[since:] if getattr(m, "track", 0) == 3])
+    said = t.against(each, 2, t.server, apart=False)
+    got = [m for m in t.s.heard if getattr(m, "track", 0) == 3]
+    names = {m.name for m in got}
+    why = {m.reason for m in got if m.name == "REFUSE"}
+    check(names == {"REFUSE"} and why == {sacip.REASONS["tuple_taken"]},
+          f"it got {names}, reasons {why}")
+    return said
+
+
+@scenario(timeout=120, alone=True)
+def bad_peer_takes_the_place_of_one_that_stopped(lab):
+    """Another key at the address of one that has said BYE: it gets no flow of
+    that one, who has them again as soon as it is back."""
+    t = Trial(lab)
+    key, mine = t.s.key, t.own
+    t.s.bye()
+    t.s.close()
+    t.s = Speaker(t.peer, key=LOWEST)
+    t.s.connect(PEER, SERVER)
+    f = t.s.knows(mine)
+    said = t.against(lambda i: t.s.claim(f), 20, apart=False)
+    check(not f.confirmed and f.reason == sacip.REASONS["flow_owned"],
+          f"confirmed: {f.confirmed}, reason {f.reason}")
+    t.s.close()
+    t.s = Speaker(t.peer, key=key)
+    t.s.connect(PEER, SERVER)
+    began = time.monotonic()
+    owned(t.s, mine)
+    return f"{said}; owned again in {time.monotonic() - began:.1f} s"
+
+
+class Configured(Trial):
+    """The server has the peer's key and address in its configuration, and
+    begins. A man on the side, at the victim's port, sees what it sends, and
+    answers before the peer does."""
+
+    def begin_bad(self):
+        key = sacip.Key()
+        self.server.daemon.stop()
+        self.server.daemon.conf.update(peers=[{
+            "name": "peer", "addresses": [PEER],
+            "public_key": base64.b64encode(key.public).decode()}])
+        self.server.daemon.start()
+        self.man = packets.Injector(self.victim, "eth0")
+        self.to = self.server.mac("eth0")
+        self.s, self.inits = Speaker(self.peer, key=key), []
+        answer = self.s._init
+
+        def late(data, own, far):
+            self.inits.append(data)
+            self.forge(data)
+            time.sleep(0.05)  # he is nearer
+            answer(data, own, far)
+        self.s._init = late
+        self.own = echo(self.peer, self.server, pace_us=10000)
+        self.mine = self.s.knows(self.own)
+        wait_until("there is a session, and it is owned", lambda:
+                   self.lab.entry(self.server, self.own)["state"] ==
+                   "protected", 20)
+
+    def forge(self, init, retries=3):
+        """RETRYs that mean nothing, and a RESP by a key of his own."""
+        index = init[84:88]
+        for data in [sacip.HEADER.pack(sacip.RETRY, 1, 0, int.from_bytes(
+                index, "big"), 0) + os.urandom(16) for _ in range(retries)] + [
+                sacip.Responder(sacip.Key()).init(
+                    init, (PEER, CONTROL_PORT), (SERVER, CONTROL_PORT))]:
+            self.man.packet(self.to, packets.ip(PEER, SERVER, packets.UDP,
+                            packets.udp(CONTROL_PORT, CONTROL_PORT, data)))
+
+
+@scenario(timeout=120, alone=True)
+def man_on_the_side_answers_first(lab):
+    """For a peer that is configured: there is a session with it all the
+    same, and a crowd of such answers changes nothing after that."""
+    t = Configured(lab)
+    began = len(t.inits)
+
+    def each(i):
+        t.forge(t.inits[-1])
+    said = t.against(each, RATE)
+    return f"{said}; {began} INITs until there was a session"
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_names_a_later_number(lab):
+    """By one SYNC: its flow is held, and goes on by itself; the honest pair
+    moves meanwhile."""
+    t = Trial(lab)
+    stream = udp(t.peer, t.server, pace_us=10000)
+    owned(t.s, stream)
+    t.s.sync(own=[SimpleNamespace(track=1, seq=9, locator=N.ip(1, 16))])
+    began = time.monotonic()
+    wait_until("it is held", lambda: stream.silent_ms() > 1000, 5)
+    said = t.against(lambda i: None, 1, apart=False)
+    stream.goes_on(timeout=HOLD_S + 5)
+    took_s = time.monotonic() - began
+    check(t.server.daemon.counter("holds_ended") > 0, "nothing was counted")
+    return f"{said}; held for {took_s:.1f} s"
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_jumps_to_the_last_number(lab):
+    """By MOVE, SYNC and FLOWS: that counts for nothing, and the number after
+    its own does."""
+    t = Trial(lab)
+    last = (1 << 64) - 1
+    far, other = (SERVER, CONTROL_PORT), N.ip(1, 16)
+    t.peer.add("eth0", f"{other}/24")
+    t.s.listen(other)
+
+    def each(i):
+        seq = (last, JUMP + 1 + i)[i % 2]
+        flows = t.s.flows_of([t.mine])
+        flows.flows[0].seq = seq
+        t.s.send(t.a_move(seq, other), other, far)
+        t.s.send(t.s.known("SYNC", own=[SimpleNamespace(
+            track=1, seq=seq, locator=other)]), PEER, far)
+        t.s.send(flows, PEER, far)
+    said = t.against(each, RATE)
+    got = {m.name for m in t.s.heard if getattr(m, "seq", 0) > JUMP}
+    check(not got, f"it was answered by {got}")
+    t.own.goes_on()
+    t.s.moved(other)
+    t.own.goes_on()
+    return said
+
+
+@scenario(timeout=120, alone=True)
+def thief_claims_beside_an_honest_pair(lab):
+    """A flow that nobody owns, from the right address and blind, by what goes
+    on it and by receipts that are made up; then its end comes and owns it."""
+    t = Trial(lab)
+    free, owner = udp(t.peer, t.server, pace_us=10000), t.s
+    t.s = thief(t.peer, PEER, SERVER, key=LOWEST)
+    claim = Claims(t.s, t.s.knows(free))
+
+    def each(i):
+        fresh = os.urandom(16)
+        claim.say(1, (1, t.s.tag(fresh)))
+        t.s.emit(claim.flow, fresh)
+        claim.say(1, (2, (fresh if i % 2 else os.urandom(16), (0,) * 4)))
+    said = t.against(each, RATE)
+    won = [e for e in claim.answers() if e.proof[0] == 2]
+    check(not won, f"the thief was told {won}")
+    owned(owner, free)
+    return said

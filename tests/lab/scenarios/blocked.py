@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paths that carry control messages and none of a flow's own packets."""
 from flows import copy, echo, udp
-from lab import check, wait_until
+from lab import CONTROL_PORT, check, wait_until
 from scenario import nodad, scenario
 
 # Who never saw a connection's SYN has no business with it.
@@ -17,12 +17,51 @@ table inet strict {
 }
 """
 
+# A company's firewall: of datagrams it knows what its administrator named.
+NO_DATAGRAMS = f"""
+table inet walls {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        udp sport {CONTROL_PORT} accept
+        udp dport {CONTROL_PORT} accept
+        meta l4proto udp drop
+    }}
+}}
+"""
+
+# Other numbers on the way, and the same ones again on the way back: what began
+# there would be none the wiser. One that gives back time stamps of its own.
+BOX = """
+table inet box {
+    chain forward {
+        type filter hook forward priority filter
+        RULES
+    }
+}
+"""
+NUMBERS = '''
+        iifname "eth0" tcp sequence set tcp sequence xor 0x80000000
+        oifname "eth0" tcp ackseq set tcp ackseq xor 0x80000000'''
+STAMPS = "tcp option timestamp tsecr set 1"
+
+
+def box(host, rules):
+    host.run("nft", "-f", "-", input=BOX.replace("RULES", rules))
+
 
 def strict(host, action="drop", others=""):
     """others: a rule for what is none of its business."""
     host.run("nft", "-f", "-", input=STRICT.replace("ACTION", action).replace(
         "OTHERS", others))
     host.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
+
+
+def rejecting(host):
+    strict(host, "reject with tcp reset")
+
+
+def no_datagrams(host):
+    host.run("nft", "-f", "-", input=NO_DATAGRAMS)
 
 
 def two_ways(lab, n, *more, ruled=True):
@@ -66,9 +105,17 @@ def some_flows(client, server, n):
             udp(client, server, fam=n.fam, pace_us=5000)]
 
 
+def only_idle(client, server, n):
+    return [echo(client, server, fam=n.fam, busy=0, idle=1)]
+
+
+def only_udp(client, server, n):
+    return [udp(client, server, fam=n.fam, pace_us=5000)]
+
+
 def live_on(flows):
     for f in flows:
-        if f.many == 1 and f.kind == "echo" and f is flows[1]:
+        if f.is_idle:
             f.echo_all()
         else:
             f.goes_on()
@@ -90,11 +137,11 @@ def better_route(client, n):
     client.route("default via", n.ip(3, 1), "dev eth1")
 
 
-def stays(lab, n, action="drop", ruled=True, event=asked_to, others=""):
+def stays(lab, n, wall=strict, ruled=True, event=asked_to, some=some_flows):
     client, router, server, routerb = two_ways(lab, n, ruled=ruled)
-    strict(routerb, action, others)
+    wall(routerb)
     lab.daemons(client, server)
-    flows = some_flows(client, server, n)
+    flows = some(client, server, n)
     lab.protected(*flows)
     way(client, n, "eth1", 3, 2000)
     for f in flows:
@@ -108,8 +155,8 @@ def stays(lab, n, action="drop", ruled=True, event=asked_to, others=""):
         check(blocked >= 1, f"{blocked} moves were blocked")
     lab.settled(*flows)
     live_on(flows)
-    for f in (flows[0], flows[2], flows[3]):
-        check(f.gap_ms < 250, f"{f} was silent for {f.gap_ms} ms")
+    for f in flows:
+        check(f.is_idle or f.gap_ms < 250, f"{f} was silent for {f.gap_ms} ms")
     if not lab.without_daemons:
         check(client.daemon.counter("moves_done") == 0, "it has moved")
     for f in flows:
@@ -122,14 +169,43 @@ def a_path_that_drops_flows_is_not_taken(lab, n):
 
 
 @scenario(fam=(4, 6), control="lives")
+def a_path_that_drops_idle_flows_is_not_taken(lab, n):
+    """Which alone would not be missed for long."""
+    stays(lab, n, some=only_idle)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_drops_datagrams_is_not_taken(lab, n):
+    """It carries TCP and control messages: what one protocol shows holds for
+    no other."""
+    stays(lab, n, no_datagrams)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_drops_all_a_peer_has_is_not_taken(lab, n):
+    stays(lab, n, no_datagrams, some=only_udp)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_rewrites_numbers_is_not_taken(lab, n):
+    """It carries every packet, and would end every connection."""
+    stays(lab, n, lambda routerb: box(routerb, NUMBERS))
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_rewrites_time_stamps_is_not_taken(lab, n):
+    stays(lab, n, lambda routerb: box(routerb, STAMPS))
+
+
+@scenario(fam=(4, 6), control="lives")
 def a_path_that_rejects_flows_is_not_taken(lab, n):
-    stays(lab, n, "reject with tcp reset")
+    stays(lab, n, rejecting)
 
 
 @scenario(fam=(4, 6), control="lives")
 def a_way_back_that_rejects_flows_is_not_taken(lab, n):
     """Ours pass, the answers meet the firewall: it resets the server's."""
-    stays(lab, n, "reject with tcp reset", ruled=False)
+    stays(lab, n, rejecting, ruled=False)
 
 
 @scenario(fam=(4, 6), control="lives")
@@ -141,16 +217,16 @@ def a_deprecated_address_is_better_than_a_blocked_path(lab, n):
 def a_better_route_that_is_blocked_is_not_taken(lab, n):
     """The box on it knows the connections of its own addresses, and has
     nothing against others."""
-    stays(lab, n, event=better_route,
-          others=f"{n.proto} saddr {n.ip(1, 2)} accept")
+    stays(lab, n, lambda routerb: strict(
+        routerb, others=f"{n.proto} saddr {n.ip(1, 2)} accept"),
+          event=better_route)
 
 
-@scenario(fam=(4, 6), control="lives")
-def a_path_that_carries_flows_is_taken(lab, n):
+def is_taken(lab, n, some=some_flows, nonces=2):
     """And the way back, on identity tuples, is tried likewise."""
     client, router, server, routerb = two_ways(lab, n)
     lab.daemons(client, server)
-    flows = some_flows(client, server, n)
+    flows = some(client, server, n)
     lab.protected(*flows)
     way(client, n, "eth1", 3, 2000)
     for to, back in ((n.ip(3, 9), False), (n.ip(1, 2), True)):
@@ -161,7 +237,7 @@ def a_path_that_carries_flows_is_taken(lab, n):
         lab.settled(*flows, client=None if back else to)
         live_on(flows)
         for h, had in zip((client, server), before):
-            check(h.daemon.counter("nonces_rx") >= had + 2,
+            check(h.daemon.counter("nonces_rx") >= had + nonces,
                   f"{h.name} has not seen a nonce of each protocol")
         check(client.daemon.counter("moves_blocked") == 0, "it was blocked")
         check(all(lab.entry(client, f)["reason"] in (None, "none")
@@ -170,6 +246,16 @@ def a_path_that_carries_flows_is_taken(lab, n):
     live_on(flows)
     for f in flows:
         f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_carries_flows_is_taken(lab, n):
+    is_taken(lab, n)
+
+
+@scenario(fam=(4, 6), control="lives")
+def a_path_that_carries_idle_flows_is_taken(lab, n):
+    is_taken(lab, n, only_idle, 1)
 
 
 @scenario(fam=(4, 6), control="dies")

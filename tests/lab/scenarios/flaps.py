@@ -5,12 +5,19 @@ whoever has a daemon must not be worse off."""
 import time
 
 from flows import copy, echo, stream, udp
-from lab import Died, Skip, check
+from lab import Died, Failed, Skip, check
 from scenario import nodad, scenario
 
 SLACK_MS = 50
+TIMER_MS = 1000
+TIMER_PART = 0.15
 RTT_MS = 1
 ROUNDS = 3
+
+
+def slack_ms(flow, gap_ms):
+    """TCP's gap is a sum of timers that vary with the round trips before."""
+    return max(SLACK_MS, TIMER_PART * gap_ms if flow.proto == "tcp" else 0)
 
 
 class Twins:
@@ -70,17 +77,28 @@ class Twins:
             f.goes_on(timeout=8)
         self.rounds.append([[f.gap_ms for f in pair] for pair in self.pairs])
 
-    def compare(self, event, rounds=ROUNDS):
-        """The best of some rounds: other programs run on the machine. Returns
-        what was measured."""
-        for _ in range(rounds):
-            self.round(event)
+    def late(self):
+        """Which were longer by a timer in any of the last rounds."""
+        return {i for r in self.rounds[-ROUNDS:]
+                for i, (a, b) in enumerate(r) if a - b > TIMER_MS}
+
+    def compare(self, event):
+        """The best of some rounds: other programs run on the machine. But a
+        route that leads nowhere may be found now and then only, and then costs
+        TCP a timer more. So does a timer that ends a moment too early; that is
+        not seen twice. Returns what was measured."""
+        late = set(range(len(self.pairs)))
+        for _ in range(2):
+            for _ in range(ROUNDS if late else 0):
+                self.round(event)
+            late &= self.late()
         text, longer = [], []
         for i, (ours, _) in enumerate(self.pairs):
             gaps = [r[i] for r in self.rounds]
             text.append(f"{ours.proto} {ours.kind} " + ", ".join(
                 f"{a:.0f} ms ({b:.0f} without)" for a, b in gaps))
-            if min(a - b for a, b in gaps) > RTT_MS + SLACK_MS:
+            if i in late or min(a - b - slack_ms(ours, b)
+                                for a, b in gaps) > RTT_MS:
                 longer.append(text[-1])
         print("\n".join(text))
         check(not longer or self.lab.without_daemons,
@@ -97,6 +115,11 @@ class Twins:
         except Died as e:
             # said to a datagram while there was no route: an answer, no end
             if f.proto != "udp" or "UNREACH" not in str(e):
+                raise
+        except Failed as e:
+            # One that the tripwire has caught may come behind the next one;
+            # without a daemon it is lost.
+            if f.proto != "udp" or " 0 duplicates, " not in str(e):
                 raise
 
 
@@ -143,9 +166,8 @@ def the_link_is_out_for_a_second(lab, n):
 @scenario(fam=(4, 6), alone=True)
 def an_address_goes_and_returns_at_once(lab, n):
     """In one step, as who sets up an interface anew does it: what was sent in
-    between has learned the guard's route. (A datagram that the tripwire has
-    caught may come behind the next one; without a daemon it is lost.)"""
-    twins = Twins(lab, n, [k for k in Twins.KINDS if k != (udp, {"kind": "up"})])
+    between has learned the guard's route."""
+    twins = Twins(lab, n)
 
     def event():
         for _ in range(5):

@@ -98,7 +98,7 @@ def moves_under_load(lab, n, path):
         check(h.daemon.counter("pkt_held") > 0, f"{h.name} held nothing")
 
 
-@scenario(fam=(4, 6), timeout=150)
+@scenario(fam=(4, 6), alone=True, timeout=150)
 def twenty_moves_under_load(lab, n):
     """Demoted and promoted at every other move: byte streams with the same
     hash, datagrams in order and none twice, and on the wire no packet from
@@ -187,6 +187,9 @@ def a_flow_whose_port_changed_is_promoted(lab, n):
     lab.settled(*flows, client=n.ip(1, 9))
     check(lab.wire(client, flows[0])[0][1] != 40000, "it kept the port")
     on_path(lab, "kernel", *flows)
+    # the other connection is proved by packets that are taken out
+    wait_until("all three are owned", lambda: all(
+        h.daemon.counter("flows_confirmed") == 3 for h in (client, server)), 5)
     before = [h.daemon.counter("pkt_queued") for h in (client, server)]
     for x in flows[0], taken, flows[1]:
         x.goes_on()

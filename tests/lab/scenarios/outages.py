@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A while without any address: what TCP makes of that time afterwards."""
 import re
+import subprocess
 import time
 
-from flows import copy, echo
-from lab import Died, check, wait_until
+from flows import bulk, copy, echo
+from lab import Died, Skip, check, wait_until
 from scenario import lan, nodad, scenario
 
 OUTAGE_S = 3
+LONG_S = 30  # TCP by itself may wait for as long once more
 RTO_MAX_MS = 1000
 AGAIN_S = 0.5  # a round trip and 50 ms, where the machine has more to do
 SLOW_S = 8
@@ -34,6 +36,17 @@ class Cut:
             h.run("nft", "flush table inet cut")
 
 
+def narrow(*hosts):
+    """What comes to each goes through a line with a queue, as at home."""
+    for h in hosts:
+        with h.lab.fabric():
+            p = subprocess.run(["tc", "qdisc", "add", "dev", f"{h.name}.eth0",
+                                "root", "tbf", "rate", "20mbit", "burst",
+                                "20k", "latency", "50ms"])
+        if p.returncode:
+            raise Skip("no tbf in this kernel")
+
+
 def slow_timer(n, host):
     """TCP takes the way for one that needs a timer of SLOW_S."""
     if n.fam == 4:
@@ -46,6 +59,7 @@ def slow_timer(n, host):
 
 def backoff(host, port):
     text = host.run("ss", "-Htino", f"sport = :{port}").stdout_text
+    print(text)
     return re.search(r"\bbackoff:", text)
 
 
@@ -65,8 +79,19 @@ def move_after_a_loss(client, server, n, old, new, flow, lost, ready):
     check(took < AGAIN_S, f"{flow}: data came after {took:.2f} s")
 
 
+def data_comes(flows, got):
+    """The address is back; `got` is what each had by then."""
+    began = time.monotonic()
+    for f, had in zip(flows, got):
+        wait_until(f"{f} goes on", lambda: f.receiver.rx_bytes > had, 10,
+                   0.002, Died)
+    took = time.monotonic() - began
+    check(took < AGAIN_S, f"data came after {took:.2f} s")
+
+
 def rto_ms(host, port):
     text = host.run("ss", "-Htino", f"sport = :{port}").stdout_text
+    print(text)
     return float(re.search(r"\brto:([0-9.]+)", text).group(1))
 
 
@@ -133,14 +158,33 @@ def a_copy_goes_on_after_a_long_hold(lab, n):
         all_is_not_kept(client, before)
         got = [f.receiver.rx_bytes for f in flows]
         client.add("eth0", n.cidr(1, new), nodad(n))
-        began = time.monotonic()
-        for f, had in zip(flows, got):
-            wait_until(f"{f} goes on", lambda: f.receiver.rx_bytes > had, 10,
-                       0.002, Died)
-        took = time.monotonic() - began
-        check(took < AGAIN_S, f"data came after {took:.2f} s")
+        data_comes(flows, got)
         for f in flows:
             f.goes_on()
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), needs=("tc",), timeout=150, long=True, control="dies")
+def bulk_goes_on_after_two_long_outages(lab, n):
+    """All that is under way is lost, and half a minute later there is an
+    address again; twice, the second time as soon as there is data."""
+    client, server = lan(lab, n)
+    narrow(client, server)
+    lab.daemons(client, server)
+    flows = [bulk(client, server, kind=k, fam=n.fam) for k in ("up", "down")]
+    lab.protected(*flows)
+    for f in flows:
+        f.goes_on(3000)
+    for old, new in (2, 9), (9, 10):
+        with Cut(client, server):
+            client.delete("eth0", n.cidr(1, old))
+            time.sleep(LONG_S)
+            got = [f.receiver.rx_bytes for f in flows]
+        client.add("eth0", n.cidr(1, new), nodad(n))
+        data_comes(flows, got)
+    for f in flows:
+        f.goes_on(3000)
     for f in flows:
         f.finish()
 

@@ -34,7 +34,7 @@ def queued(host):
     return {int(x.split()[0]): int(x.split()[7]) for x in rows.splitlines()}
 
 
-@scenario(fam=(4, 6), timeout=120)
+@scenario(fam=(4, 6), alone=True, timeout=120)
 def each_worker_has_its_share_of_a_host_pair(lab, n):
     """Four workers, eight connections of one pair of hosts, moves under load:
     make before break, a break, and home."""
@@ -54,7 +54,7 @@ def each_worker_has_its_share_of_a_host_pair(lab, n):
         on_path(lab, "queue", *flows)
         before = [queued(h) for h in (client, server)]
         for f in flows:
-            f.goes_on(300)
+            f.goes_on(300, 30)  # beside bulk in the same queues
         for h, was in zip((client, server), before):
             now = queued(h)
             for k in range(4):

@@ -35,6 +35,7 @@ class Place:
         self.uplink, self.second = "eth0", "eth1"
         self.served = {}  # family: the address that others know, if not home's
         self.beast = None  # the module of hosts/ that lives here
+        self.form = ""  # what it could not be made like
         self.tunnel, self.ended = None, threading.Event()
         self.thread, self.failed = None, None  # of what goes on meanwhile
         self.lock = threading.Lock()  # for what it shares with events

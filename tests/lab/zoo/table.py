@@ -9,6 +9,7 @@ import json
 import os
 import re
 
+import cells
 import choice
 from choice import Cell
 from events import EVENTS
@@ -23,12 +24,18 @@ connections are being proved; TCP that talks, in bulk, idle and half-closed,
 and UDP that talks and that only comes, in IPv4 and IPv6. What lives without
 the daemon must live with it, with no gap longer by more than a round trip and
 50 ms, or of TCP 15 % where that is more (the median of three, where the first
-is longer); what dies without it must live; what is not saved has a reason in
-`sacipctl list`.
+is longer); what dies without it must live. What is not saved has a reason in
+`sacipctl list`, and may only have one of those below: of 30 connections that
+are just being proved some are not owned yet when it happens.
 
 `a+b`: a flows live as they do without daemons, b would have died and are
-saved. `a+b-c`: c more are lost and have a reason. `F1`: a fault, named below.
+saved (15 new connections of a family count for one). `a+b-c ru`: of c more
+some or all are lost, for the reasons with these letters. `F1`: a fault, named
+below.
 """
+# The letter of each reason for what is not saved.
+LETTERS = {"young": "y", "retry": "r", "no_peer": "n", "unknown_flow": "u",
+           "later": "l", "proxy": "p", "tunnel": "t"}
 
 
 def first_line(doc):
@@ -45,7 +52,28 @@ def cell_text(row, names):
         return " ".join(sorted({names[n] for n in notes},
                                key=lambda x: int(x[1:])))
     text = f"{figures.get('lives', 0)}+{figures.get('saved', 0)}"
-    return text + (f"-{figures['lost']}" if figures.get("lost") else "")
+    if not figures.get("lost"):
+        return text
+    letters = "".join(x for r, x in LETTERS.items() if f"lost: {r}" in figures)
+    return f"{text}-{figures['lost']} {letters or '?'}"
+
+
+def legend(rows):
+    """What each letter stands for, and how often it does."""
+    out = []
+    for reason, why in (cells.YOUNG | cells.TUNNEL).items():
+        n = [r[1].get("lost: " + reason, 0) for r in rows.values()]
+        out.append(f"- {LETTERS[reason]}: `{reason}`, {sum(n)} times in "
+                   f"{sum(map(bool, n))} cells: {why}")
+    return out
+
+
+def host_text(host, rows):
+    """What its file says, and what it could not be made like."""
+    text = first_line(importlib.import_module("hosts." + host).__doc__)
+    found = {x.removeprefix(host + " ") for r in rows.values()
+             for x in cells.forms(r[1]) if x.startswith(host + " ")}
+    return f"- {text}" + "".join(f" ({x})" for x in sorted(found))
 
 
 def brief(fault):
@@ -85,11 +113,11 @@ def page(rows):
                 "| host | event | peer | result |", "|---|---|---|---|"]
         out += [f"| {c.host} | {c.event} | {c.peer} | "
                 f"{cell_text(rows[c], names)} |" for c in others] + [""]
+    out += ["## Reasons\n", *legend(rows), ""]
     if names:
         out += ["## Faults\n", *(f"- {m}: {t}" for t, m in names.items()), ""]
-    docs = [first_line(importlib.import_module("hosts." + h).__doc__)
-            for h in choice.HOSTS]
-    out += ["## Hosts\n", *(f"- {d}" for d in docs), "", "## Events\n"]
+    out += ["## Hosts\n", *(host_text(h, rows) for h in choice.HOSTS), "",
+            "## Events\n"]
     out += [f"- {e}: {first_line(w.__doc__)}" for e, w in EVENTS.items()]
     return "\n".join(out) + "\n"
 

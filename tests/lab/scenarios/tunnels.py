@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A full tunnel comes up and goes, as wg-quick has it: what leave_tunnel
+promises.
+
+    mover eth0 .1.2 ---------- router -------- .2.3 peer
+          wg0 .77.2 ==========='
+"""
+import os
+import sys
+import time
+
+from flows import copy, echo, udp
+from lab import HERE, check, wait_until
+from scenario import scenario
+
+sys.path.append(os.path.join(HERE, "zoo"))
+from network import build  # noqa: E402
+
+
+def some_flows(p, peer, n):
+    """From the address that new connections have."""
+    how = {"fam": n.fam, "to": peer.ip(n)}
+    flows = [echo(p.host, peer.host, **how), udp(p.host, peer.host, **how),
+             *(copy(p.host, peer.host, k, **how) for k in ("up", "down"))]
+    p.lab.protected(*flows)
+    return flows
+
+
+def live_on(flows):
+    for f in flows:
+        f.goes_on()
+
+
+def have_the_reason(lab, p, flows):
+    for f in flows:
+        wait_until(f"{f} has the reason", lambda f=f: lab.entry(
+            p.host, f)["reason"] == "tunnel")
+
+
+@scenario(fam=(4, 6), control="dies")
+def tunnels_are_entered_and_left_where_allowed(lab, n):
+    p, peer = build(lab)
+    lab.daemons(p.host, peer.host, leave_tunnel=True)
+    outside = some_flows(p, peer, n)
+    p.tunnel_up()
+    inner = p.tunnel.inner[n.fam]
+    lab.settled(*outside, client=inner)
+    live_on(outside)
+    inside = some_flows(p, peer, n)
+    check(inside[0].near_addr == inner, "they began outside")
+    p.tunnel_down()
+    lab.settled(*outside)
+    lab.settled(*inside, client=p.ip(n))
+    live_on(outside + inside)
+    for f in outside + inside:
+        f.finish()
+
+
+@scenario(fam=(4, 6))
+def tunnels_are_a_reason_to_stay(lab, n):
+    """What is lost meanwhile goes on when the tunnel is what it was."""
+    p, peer = build(lab)
+    lab.daemons(p.host, peer.host)
+    outside = some_flows(p, peer, n)
+    p.tunnel_up()
+    have_the_reason(lab, p, outside)
+    inner = p.tunnel.inner[n.fam]
+    inside = some_flows(p, peer, n)
+    check(inside[0].near_addr == inner, "they began outside")
+    around = lab.capture(p.host, "eth0", f"src host {inner}")
+    p.tunnel_down()
+    have_the_reason(lab, p, inside)
+    since = time.time_ns()  # wg-quick's rules go before the tunnel does
+    lab.settled(*outside)
+    live_on(outside)
+    around.none("sent around the tunnel", since)
+    p.tunnel_up()
+    lab.settled(*inside)
+    live_on(inside)
+    moves = p.host.daemon.counter("moves_done")
+    check(moves == 0, f"{moves} moves")
+    for f in inside:
+        f.finish()
+    p.tunnel_down()
+    live_on(outside)
+    for f in outside:
+        f.finish()
