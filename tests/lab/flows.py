@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 
-from lab import Died, Failed, Watch, check, family, wait_until
+from lab import Died, Failed, Watch, check, family, patient, wait_until
 
 GOES_ON_S = 6
 FINISH_S = 30
@@ -78,8 +78,9 @@ class Traffic:
         return p
 
     @staticmethod
-    def _line(p, timeout=10):
+    def _line(p, timeout=None):
         """The next line of a program's output, as JSON."""
+        timeout = timeout or patient(10)
         end = time.monotonic() + timeout
         fd = p.popen.stdout.fileno()
         while b"\n" not in p.pending:
@@ -141,8 +142,8 @@ class Traffic:
 
         def passed():
             if (min(self.silent_ms() / 1000, time.monotonic() - began) >
-                    GOES_ON_S):
-                raise Died(f"{self}: nothing for {GOES_ON_S} s, "
+                    patient(GOES_ON_S)):
+                raise Died(f"{self}: nothing for {patient(GOES_ON_S)} s, "
                            f"{self.receiver.rx_bytes} bytes so far")
             return self.receiver.rx_bytes >= bytes_
         wait_until(f"{self} reaches {bytes_} bytes", passed, timeout, 0.002,
@@ -174,7 +175,7 @@ class Traffic:
         self._tell(self.at_client, "echo")
 
     def echo_answered(self, timeout=None):
-        r = self._line(self.at_client, timeout or FINISH_S)
+        r = self._line(self.at_client, patient(timeout or FINISH_S))
         check(r.get("echoed") == self.many, f"{self}: {r}")
         return r["last_ms"]
 
@@ -185,10 +186,10 @@ class Traffic:
         if not self.bytes:
             self._tell(self.at_server if self.kind == "half"
                        else self.at_client, "stop")
-        c = self._line(self.at_client, timeout or FINISH_S)
+        c = self._line(self.at_client, patient(timeout or FINISH_S))
         self.at_client.wait(5)
         self._tell(self.at_server, "stop")
-        s = self._line(self.at_server, 10)
+        s = self._line(self.at_server)
         self.at_server.wait(5)
         self._compare(c, s)
         end = s if self.kind == "up" else c
@@ -283,7 +284,7 @@ class Ticker:
                    timeout or GOES_ON_S, 0.005, Died)
 
     def finish(self, what):
-        self.thread.join(FINISH_S)
+        self.thread.join(patient(FINISH_S))
         check(self.end, f"{what}: no last line, {self.count} lines "
                         f"{self.process.text()[-300:]}", Died)
         check(not self.wrong, f"{what}: {self.wrong}")
@@ -611,7 +612,7 @@ class HalfClosed(Pair):
         """The writer ends; what was read is what was written, to the end."""
         self.end.set()
         for t in self.threads:
-            t.join(FINISH_S)
+            t.join(patient(FINISH_S))
         check(not self.error and not any(t.is_alive() for t in self.threads),
               f"{self.what}: {self.error or 'it does not end'}", Died)
         self.reader.close()

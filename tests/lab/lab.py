@@ -98,10 +98,22 @@ def isolate(work):
         os._exit(1)
 
 
-def wait_until(what, ready, timeout=10, every=0.03, error=Failed):
+class Patience:
+    """How much longer everything may take than on a quiet machine."""
+    times = 1.0
+
+
+def patient(seconds):
+    return seconds * Patience.times
+
+
+def wait_until(what, ready, timeout=10, every=None, error=Failed):
     """For states that no event announces. Returns what ready() returned. A
-    question that takes long, as on a busy machine, is asked less often."""
-    end = time.monotonic() + timeout
+    question that takes long, as on a busy machine, is asked less often, and so
+    is one that was asked for long, but for those with a time of their own."""
+    timeout = patient(timeout)
+    begin = time.monotonic()
+    end = begin + timeout
     last = None
     while True:
         asked = time.monotonic()
@@ -117,7 +129,8 @@ def wait_until(what, ready, timeout=10, every=0.03, error=Failed):
         if now > end:
             raise error(f"not within {timeout} s: {what}"
                         + (f" ({last})" if last else ""))
-        time.sleep(max(every, 2 * (now - asked)))
+        time.sleep(max(every or max(0.03, (now - begin) / 8),
+                       2 * (now - asked)))
 
 
 def check(condition, text, error=Failed):
@@ -157,7 +170,7 @@ class Process:
 
     def wait(self, timeout=10):
         try:
-            return self.popen.wait(timeout)
+            return self.popen.wait(patient(timeout))
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.host.name}: {self.name} did not end within "
                          f"{timeout} s") from None
@@ -165,7 +178,7 @@ class Process:
     def end(self, timeout=5):
         self.signal(signal.SIGTERM)
         try:
-            return self.popen.wait(timeout)
+            return self.popen.wait(patient(timeout))
         except subprocess.TimeoutExpired:
             self.popen.kill()
             return self.popen.wait()
@@ -452,7 +465,7 @@ class Daemon:
                 os.close(pidfd)
 
     def _await_ready(self, notify, pidfd):
-        end = time.monotonic() + self.READY_S
+        end = time.monotonic() + patient(self.READY_S)
         while True:
             left = end - time.monotonic()
             ready, _, _ = select.select([notify, pidfd], [], [], max(left, 0))
@@ -741,11 +754,12 @@ class Lab:
     # flows, as both ends list them
 
     @staticmethod
-    def entries(host, flow):
-        """What `host` lists of a flow: one entry for each connection."""
+    def entries(host, flow, listed=None):
+        """What `host` lists of a flow: one entry for each connection. `listed`
+        is what it has listed just now."""
         many = getattr(flow, "many", 1)
         found = []
-        for e in host.daemon.list():
+        for e in host.daemon.list() if listed is None else listed:
             i = e["identity"]
             near, far = i["local"], i["remote"]
             if host is flow.server:
@@ -763,50 +777,58 @@ class Lab:
     def entry(self, host, flow):
         return self.entries(host, flow)[0]
 
+    def _ready(self, what, flows, is_ready, timeout):
+        """Asks both ends, once for all flows, until `is_ready` is true of each:
+        a function of the flow and what its client and its server list."""
+        left = list(flows)
+
+        def ready():
+            listed = {}
+            while left:
+                f = left[0]
+                for h in f.client, f.server:
+                    if h not in listed:
+                        listed[h] = h.daemon.list()
+                is_ready(f, *(self.entries(h, f, listed[h])
+                              for h in (f.client, f.server)))
+                del left[0]
+            return True
+        if not self.without_daemons:
+            wait_until(f"{', '.join(map(str, flows))}: {what}", ready, timeout)
+
     def protected(self, *flows, timeout=10):
         """Waits until both ends own them."""
-        if self.without_daemons:
-            return
-        for f in flows:
-            def ready():
-                for h in f.client, f.server:
-                    bad = [(e["state"], e["reason"])
-                           for e in self.entries(h, f)
-                           if e["state"] != "protected"]
-                    check(not bad, f"{len(bad)} of {f} at {h.name}: {bad[:1]}")
-                return True
-            wait_until(f"{f} is protected", ready, timeout)
+        def is_ready(f, *ends):
+            for h, found in zip((f.client, f.server), ends):
+                bad = [(e["state"], e["reason"]) for e in found
+                       if e["state"] != "protected"]
+                check(not bad, f"{len(bad)} of {f} at {h.name}: {bad[:1]}")
+        self._ready("protected", flows, is_ready, timeout)
 
     def settled(self, *flows, client=None, server=None, timeout=10):
         """Waits until both ends send from and to these addresses and say so;
         None: the address of the identity."""
-        if self.without_daemons:
-            return
-        for f in flows:
-            wait_until(f"{f} has settled",
-                       lambda f=f: self._is_settled(f, client, server),
-                       timeout)
-
-    def _is_settled(self, f, client, server):
-        wires = []
-        for h, near, far in ((f.client, client, server),
-                             (f.server, server, client)):
-            mine = self.entries(h, f)
-            for e in mine:
-                i, w = e["identity"], e["wire"]
-                want = (near or i["local"]["addr"], far or i["remote"]["addr"])
-                got = (w["local"]["addr"], w["remote"]["addr"])
-                state = "protected" if i == w else "moved"
-                check(got == want and e["state"] == state,
-                      f"{f} at {h.name} is {e['state']} {got}, not {state} "
-                      f"{want}")
-            wires.append(sorted(
-                [(e["wire"][a]["addr"], e["wire"][a]["port"])
-                 for a in (("local", "remote") if h is f.client
-                           else ("remote", "local"))] for e in mine))
-        check(wires[0] == wires[1], f"{f}: the ends disagree: "
-                                    f"{wires[0][:1]} {wires[1][:1]}")
-        return True
+        def is_ready(f, *ends):
+            wires = []
+            for h, near, far, mine in zip((f.client, f.server),
+                                          (client, server), (server, client),
+                                          ends):
+                for e in mine:
+                    i, w = e["identity"], e["wire"]
+                    want = (near or i["local"]["addr"],
+                            far or i["remote"]["addr"])
+                    got = (w["local"]["addr"], w["remote"]["addr"])
+                    state = "protected" if i == w else "moved"
+                    check(got == want and e["state"] == state,
+                          f"{f} at {h.name} is {e['state']} {got}, not "
+                          f"{state} {want}")
+                wires.append(sorted(
+                    [(e["wire"][a]["addr"], e["wire"][a]["port"])
+                     for a in (("local", "remote") if h is f.client
+                               else ("remote", "local"))] for e in mine))
+            check(wires[0] == wires[1], f"{f}: the ends disagree: "
+                                        f"{wires[0][:1]} {wires[1][:1]}")
+        self._ready("settled", flows, is_ready, timeout)
 
     def wire(self, host, flow):
         """((addr, port), (addr, port)) on the wire, as `host` sees it."""
