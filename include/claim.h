@@ -83,6 +83,7 @@
 #define CLAIM_TRIES 6 /* FLOWS unanswered, then `unanswered` */
 #define CLAIM_RELEASE_MS 60000 /* after our own end */
 #define CLAIM_UNKNOWN_MS 3000 /* a peer that says so for that long means it */
+#define CLAIM_PART 256 /* claims that leave together: ops.together */
 
 struct claim_table;
 struct claim_work;
@@ -95,6 +96,7 @@ enum claim_list_name {
 	CLAIM_BACKOFF,
 	CLAIM_TELL, /* confirmed, the new track is not told */
 	CLAIM_END,
+	CLAIM_LEAVES, /* over, by what the peer has said: in its turn */
 	CLAIM_LISTS
 };
 
@@ -135,7 +137,8 @@ struct claim {
 	bool doubted : 1; /* ... but the peer wants it proved anew */
 	bool home : 1; /* it enters at its identity address (PLACE_HOME) */
 	bool hashed : 1;
-	bool peer_ended : 1; /* FLOW_END came */
+	bool peer_ended : 1; /* FLOW_END came, or a list left it out */
+	bool end_heard : 1; /* by FLOW_END, while it was confirmed */
 	bool end_acked : 1;
 };
 
@@ -210,6 +213,17 @@ struct claim_ops {
 	/* After claim_end(): both ends said so, or 60 s are over. Detached:
 	 * steering may go, the memory is the caller's again. */
 	void (*released)(void *arg, uint64_t now_ms, struct claim *c);
+	/* After claim_leave(): to be dropped, or it stays as it is. */
+	void (*left)(void *arg, uint64_t now_ms, struct claim *c);
+	/* One message may end all that there is: so many are to be lost, to be
+	 * released or to leave. claim_table_leave() has them do so, inside this
+	 * or later. NULL: all of them do, now. */
+	void (*leaving)(void *arg, uint64_t now_ms, unsigned int n);
+	/* Of these, CLAIM_PART at most, each has such an event now, one after
+	 * the other: what can be done for all at once is done here. None may be
+	 * dropped. */
+	void (*together)(void *arg, uint64_t now_ms, struct claim *const *c,
+			 unsigned int n);
 	/* The peer answers nothing any more: peer_rehandshake(). */
 	void (*unanswered)(void *arg, uint64_t now_ms);
 };
@@ -245,8 +259,12 @@ int claim_start_beside(struct claim_table *t, uint64_t now_ms,
  * id is another flow's), -EBUSY, -ENOSPC. No event. */
 int claim_restore(struct claim_table *t, struct claim *c, uint64_t flow_id,
 		  uint32_t peer_track);
-/* The peer's socket is gone, as is known otherwise than by FLOW_END. */
-void claim_end_there(struct claim *c, uint64_t now_ms);
+/* The peer's socket is gone, as is known otherwise than by FLOW_END. It is lost
+ * by claim_table_leave(). */
+void claim_end_there(struct claim *c);
+/* The peer has nothing to do with it any more: ops.left, by
+ * claim_table_leave(). */
+void claim_leave(struct claim *c);
 /* The socket is truly gone. Confirmed: tells the peer, `released` comes
  * later (never from inside this call). Else detached at once; returns true
  * where it was detached, so that the caller may free it. */
@@ -303,6 +321,11 @@ void claim_table_kick(struct claim_table *t, uint64_t now_ms);
 int claim_table_announce(struct claim_table *t, uint64_t now_ms);
 /* Is such a list still on its way? */
 bool claim_table_announcing(const struct claim_table *t);
+/* So many claims wait for claim_table_leave(). Until then they are what they
+ * were, but nothing is begun, told or heard of them. */
+unsigned int claim_table_leaving(const struct claim_table *t);
+/* Those that have waited for longest are lost, released or leave: `n` of them. */
+void claim_table_leave(struct claim_table *t, uint64_t now_ms, unsigned int n);
 /* All confirmed flows with this peer: for SYNC. */
 const struct claim_digest *claim_table_digest(const struct claim_table *t);
 /* All that are attached, in the order of coming: the first one after NULL,

@@ -42,7 +42,7 @@
 #include "worker.h"
 
 #define TRACKS_MAX 64 /* of one peer and side */
-#define TRACK_PART 256 /* flows in a transaction: about 5 ms */
+#define TRACK_PART CLAIM_PART /* flows in a transaction: about 5 ms */
 #define TRACK_FEW 32 /* flows of a track that are asked for one by one ... */
 #define TRACK_ASK_MAX 1024 /* ... where nothing else is sure: 10 us each */
 #define PAIRS_MAX (STEER_PAIRS_MAX - 1) /* a full set takes no more */
@@ -267,6 +267,14 @@ struct guards {
 	} of[FLOW_SIDES];
 };
 
+/* What becomes of the flows of a peer that is gone: assoc.c. */
+enum forget {
+	FORGET_NOT,
+	FORGET_PLAIN, /* those that need no translation are nobody's */
+	FORGET_RESERVE, /* these wait for it */
+	FORGET_ALL, /* all are nobody's */
+};
+
 /* One peer that has or had a session: hangs on peer_user(). */
 struct assoc {
 	LIST_ENTRY(assoc) entry;
@@ -293,8 +301,10 @@ struct assoc {
 	struct guard_share guards[FLOW_SIDES]; /* its flows were the first of */
 	uint32_t n_reserved; /* flows that it owns and has no session for */
 	uint64_t reserve_ms; /* until when at the latest; 0 there are none */
-	TAILQ_HEAD(, work) works; /* of its tracks, ... */
-	TAILQ_ENTRY(assoc) in_busy; /* ... where there are any */
+	enum forget forget; /* is under way, and nothing is heard meanwhile */
+	bool leaving; /* claims of it wait to be lost, or the like */
+	TAILQ_HEAD(, work) works; /* of its tracks */
+	TAILQ_ENTRY(assoc) in_busy; /* where there are any, or it is leaving */
 	uint64_t turn; /* of the loop, when it had its last transaction, ... */
 	uint32_t turn_flows; /* ... and of how many flows those were */
 	struct bucket moves; /* a token for each MOVE that is looked at */
@@ -494,8 +504,10 @@ struct daemon {
 	bool dump_sure; /* ... for none of the last dump, nor did that fail */
 	bool hearing; /* of sockets that end */
 	bool look; /* the address or route events of this read matter */
-	TAILQ_HEAD(, assoc) busy; /* who has works */
+	TAILQ_HEAD(, assoc) busy; /* who has works, or claims that leave */
 	uint64_t turn; /* of the loop */
+	uint64_t left_turn; /* the last one in which flows left, ... */
+	uint32_t left; /* ... and how many */
 	unsigned int steps; /* of tracks, under way: none may go meanwhile */
 	bool fresh; /* there are tracks that were not looked at yet */
 	bool policy; /* changed: look at flows that are owned, too */
@@ -530,9 +542,10 @@ int divert_flow(struct daemon *d, struct flow *f, uint64_t now_ms);
  * until CLAIM_LATE_MS after a proof that begins now. -errno. */
 int divert_take_nonces(struct daemon *d, uint64_t now_ms,
 		       struct claim *const *c, unsigned int n);
-/* The same for one that is to leave the kernel altogether: never fails for
- * the caller, what the kernel refuses is made good later. */
-void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* The same, one transaction, for some that are to leave the kernel altogether:
+ * never fails for the caller, what the kernel refuses is made good later. */
+void divert_leave(struct daemon *d, struct flow *const *f, unsigned int n,
+		  uint64_t now_ms);
 /* What is injected may go veiled from now on, where the kernel can: for as
  * long as anything is protected, or for a minute. Not between begin and
  * commit. */
@@ -684,6 +697,16 @@ void assoc_own(struct flow *f, struct peer *p);
 /* The flow is nobody's again: neither steered nor claimed. */
 void assoc_let_go(struct daemon *d, struct flow *f, uint64_t now_ms,
 		  enum reason why);
+/* So many claims of the peer's are to leave: some do now, and the others when
+ * it has its turn. */
+void assoc_leave(struct assoc *a, uint64_t now_ms, unsigned int n);
+/* It has it. */
+void assoc_go_on(struct assoc *a, uint64_t now_ms);
+/* The peer is gone, and this is a flow of its: does it not stay as it is, because
+ * it is translated? */
+bool assoc_forgets(const struct assoc *a, const struct flow *f);
+/* Then it is nobody's, or waits for the peer. */
+void assoc_forget(struct assoc *a, struct flow *f, uint64_t now_ms);
 /* Sends to the peer over (local, remote); counts errors. */
 int assoc_send(struct assoc *a, uint64_t now_ms, const struct addr *local,
 	       const struct addr *remote, struct wire_message *m);
@@ -807,9 +830,14 @@ bool track_home_met(const struct assoc *a, const struct flow *f,
 void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms);
 /* It is owned no longer: what it steers is taken away. */
 void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms);
+/* The same for as many as fit into one transaction: TRACK_PART. */
+void track_leave_all(struct daemon *d, struct flow *const *f, unsigned int n,
+		     uint64_t now_ms);
 /* Its socket, or the peer's, is gone: it moves no more; what it steers
  * stays until track_leave(). */
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms);
+void track_detach_all(struct daemon *d, struct flow *const *f, unsigned int n,
+		      uint64_t now_ms);
 /* It takes no part in the move of its track: as it was before, and without
  * an owner to tell. */
 void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms);
@@ -930,12 +958,18 @@ void unheard_step(struct track *t, uint64_t now_ms);
 
 /* Goes on with one of what is not done yet; of each peer in turn. */
 void work_step(struct daemon *d, uint64_t now_ms);
+/* Of `n` claims that are to leave so many may now; for the others the peer
+ * waits for its turn: assoc_go_on(). */
+unsigned int work_leave(struct assoc *a, unsigned int n);
+void work_leave_later(struct assoc *a);
+/* It waits for that no longer. */
+void work_leave_end(struct assoc *a);
 /* The track goes, and with it what was to be done. */
 void work_drop(struct track *t);
-/* Has any of its tracks something to be done? */
+/* Has any of its tracks something to be done, or do claims of it leave? */
 static inline bool work_is_due(const struct assoc *a)
 {
-	return !TAILQ_EMPTY(&a->works);
+	return a->leaving || !TAILQ_EMPTY(&a->works);
 }
 
 /* ---- source.c -------------------------------------------------------- */

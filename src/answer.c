@@ -382,6 +382,9 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 		return REPLY(REASON_UNKNOWN_FLOW);
 	if (claim_is_others(c, t))
 		return REPLY(REASON_FLOW_OWNED);
+	/* Until it is nobody's. */
+	if (c->table == t && c->list == CLAIM_LEAVES)
+		return REPLY(REASON_RETRY);
 	if (m->flags & WIRE_FLOWS_COMPLETE)
 		c->named_batch = m->batch;
 	if (f->flow_id == 0)
@@ -412,6 +415,7 @@ void answer_receive(struct claim_table *t, uint64_t now_ms,
 		    const struct wire_flows *m)
 {
 	struct wire_message ack;
+	bool complete = m->flags & WIRE_FLOWS_COMPLETE;
 
 	memset(&ack, 0, sizeof(ack));
 	ack.type = WIRE_FLOWS_ACK;
@@ -432,8 +436,9 @@ void answer_receive(struct claim_table *t, uint64_t now_ms,
 		if (r.reason != REASON_NONE)
 			t->counters->refused[r.reason]++;
 	}
-	if (m->flags & WIRE_FLOWS_COMPLETE)
-		roster_consume_part(t, now_ms, m);
-	if (ack.flows_ack.n || (m->flags & WIRE_FLOWS_COMPLETE))
+	/* What follows the list may name what it has left over. */
+	if (complete && !roster_consume_part(t, now_ms, m))
+		return;
+	if (complete || ack.flows_ack.n)
 		t->ops.send(t->arg, now_ms, &ack);
 }

@@ -121,52 +121,83 @@ static void flow_reserve(struct assoc *a, struct flow *f, uint64_t now_ms)
 	keep_flow_later(a->d, f);
 }
 
-enum forget { FORGET_ALL, FORGET_PLAIN, FORGET_RESERVE };
+/* ---- what a peer had that is gone ---------------------------------------- */
 
-/* False where it stays: not all go, and it is translated. */
-static bool flow_forget(struct assoc *a, struct flow *f, enum forget how,
-			uint64_t now_ms)
+bool assoc_forgets(const struct assoc *a, const struct flow *f)
 {
-	if (how != FORGET_ALL && (!flow_is_plain(f) || f->hold))
-		return false;
-	if (how == FORGET_RESERVE && f->peer == a->peer && !f->ended &&
-	    !f->claim.peer_ended) {
+	return a->forget == FORGET_ALL ||
+	       (a->forget != FORGET_NOT && flow_is_plain(f));
+}
+
+void assoc_forget(struct assoc *a, struct flow *f, uint64_t now_ms)
+{
+	if (!assoc_forgets(a, f))
+		return;
+	if (a->forget == FORGET_RESERVE && f->peer == a->peer && !f->ended &&
+	    !f->claim.peer_ended && f->claim.table == a->claims) {
 		flow_reserve(a, f, now_ms);
-		return true;
+		return;
 	}
 	assoc_let_go(a->d, f, now_ms, REASON_NO_PEER);
 	if (f->ended)
 		discover_remove(a->d, f, now_ms);
-	return true;
 }
 
-/* Flows of this peer are nobody's again: all of them, or those that need no
- * translation; or these wait for it. Others' are not looked at, but for one of
- * this peer's that has lost its claim. */
-static void claim_forget(struct assoc *a, enum forget how, uint64_t now_ms)
+static bool is_stray(const struct assoc *a, const struct flow *f)
 {
-	struct claim *c, *next_claim;
-	struct flow *f, *next;
-	uint32_t stay = 0;
+	return f->peer == a->peer && f->claim.table != a->claims &&
+	       !(f->reserved && a->forget == FORGET_RESERVE) &&
+	       assoc_forgets(a, f);
+}
 
-	for (c = claim_next(a->claims, NULL); c; c = next_claim) {
-		next_claim = claim_next(a->claims, c);
-		f = flow_of_claim(c);
-		if (!flow_forget(a, f, how, now_ms))
-			stay += f->peer == a->peer;
+/* Others' flows are not looked at, but where one of this peer's has lost its
+ * claim. False: there are more of these than leave together. */
+static bool forget_strays(struct assoc *a, uint64_t now_ms)
+{
+	uint32_t known = a->forget == FORGET_RESERVE ? a->n_reserved : 0;
+	struct flow *f, *part[TRACK_PART];
+	unsigned int n = 0;
+	struct claim *c;
+
+	for (c = claim_next(a->claims, NULL); c; c = claim_next(a->claims, c))
+		known += flow_of_claim(c)->peer == a->peer;
+	if (peer_flows(a->peer) == known)
+		return true;
+	for (f = flow_first(&a->d->flows); f && n < TRACK_PART;
+	     f = flow_next(f))
+		if (is_stray(a, f))
+			part[n++] = f;
+	track_leave_all(a->d, part, n, now_ms);
+	for (unsigned int i = 0; i < n; i++)
+		assoc_forget(a, part[i], now_ms);
+	return n < TRACK_PART;
+}
+
+static void forget_all(struct assoc *a, uint64_t now_ms)
+{
+	struct claim *c, *next;
+
+	a->forget = FORGET_ALL;
+	for (c = claim_next(a->claims, NULL); c; c = next) {
+		next = claim_next(a->claims, c);
+		assoc_forget(a, flow_of_claim(c), now_ms);
 	}
-	if (how == FORGET_RESERVE)
-		stay += a->n_reserved;
-	if (peer_flows(a->peer) == stay)
-		return;
-	for (f = flow_first(&a->d->flows); f; f = next) {
-		next = flow_next(f);
-		if (f->peer != a->peer ||
-		    (how == FORGET_RESERVE && f->reserved))
-			continue;
-		(void)flow_forget(a, f, how == FORGET_ALL ? FORGET_ALL :
-							    FORGET_PLAIN,
-				  now_ms);
+	while (!forget_strays(a, now_ms))
+		;
+}
+
+/* What is held is as if it were translated: our address is gone, or the peer's,
+ * and its packets are to go elsewhere. */
+static void forget_begin(struct assoc *a, enum forget how)
+{
+	struct claim *c;
+
+	a->forget = how;
+	for (c = claim_next(a->claims, NULL); c; c = claim_next(a->claims, c)) {
+		const struct flow *f = flow_of_claim(c);
+
+		if (assoc_forgets(a, f) && !f->hold)
+			claim_leave(c);
 	}
 }
 
@@ -190,7 +221,7 @@ static void reserve_end(struct assoc *a)
 
 static bool has_stopped(const struct assoc *a)
 {
-	return a->n_reserved && !peer_has_session(a->peer);
+	return a->n_reserved && !a->forget && !peer_has_session(a->peer);
 }
 
 /* Where it was last: an address, or the network of one. */
@@ -271,8 +302,11 @@ void assoc_policy_changed(struct daemon *d)
 
 	LIST_FOREACH(a, &d->assocs, entry) {
 		choose(a);
-		if (a->n_reserved &&
-		    conf_key_revoked(d->conf, peer_key(a->peer)))
+		if (!conf_key_revoked(d->conf, peer_key(a->peer)))
+			continue;
+		if (a->forget)
+			a->forget = FORGET_PLAIN;
+		if (a->n_reserved)
 			reserve_end(a);
 	}
 }
@@ -280,22 +314,22 @@ void assoc_policy_changed(struct daemon *d)
 /* It has stopped: the sockets of what had moved are gone. What we send draws an
  * error there at most. What is held stays so: it is to go to an address that is
  * not the peer's any more. */
-static void end_moved(struct assoc *a, uint64_t now_ms)
+static void end_moved(struct assoc *a)
 {
-	struct claim *c, *next;
+	struct claim *c;
 
-	for (c = claim_next(a->claims, NULL); c; c = next) {
+	for (c = claim_next(a->claims, NULL); c; c = claim_next(a->claims, c)) {
 		const struct flow *f = flow_of_claim(c);
 
-		next = claim_next(a->claims, c);
 		if (flow_is_moved(f) && !f->hold)
-			claim_end_there(c, now_ms);
+			claim_end_there(c);
 	}
 }
 
 static void assoc_free(struct assoc *a)
 {
 	track_free_all(a);
+	work_leave_end(a);
 	claim_table_free(a->claims);
 	for (int i = 0; i < AGENDAS; i++)
 		agenda_leave(&a->d->agenda[i], a);
@@ -722,6 +756,48 @@ static bool on_may_use(void *arg, const struct peer *p,
 	return rtmon_usable(d->rtmon, local) && (!a || !is_gone(a, remote));
 }
 
+static void session_begins(struct assoc *a, uint64_t now_ms)
+{
+	if (a->n_tracks[FLOW_OURS] || a->n_tracks[FLOW_THEIRS] ||
+	    claim_table_digest(a->claims)->count)
+		sync_start(a, now_ms);
+	if (a->n_tracks[FLOW_THEIRS])
+		assoc_renew(a, now_ms);
+	claim_table_kick(a->claims, now_ms);
+	handover_session(a, now_ms);
+	assoc_touch(a);
+	review_soon(a->d, now_ms);
+}
+
+/* What the peer had that is gone waits for it by now, or is nobody's; it may be
+ * back already. */
+static void forget_end(struct assoc *a, uint64_t now_ms)
+{
+	if (!forget_strays(a, now_ms)) {
+		work_leave_later(a);
+		return;
+	}
+	a->forget = FORGET_NOT;
+	reserve_begin(a);
+	if (peer_has_session(a->peer))
+		session_begins(a, now_ms);
+}
+
+void assoc_leave(struct assoc *a, uint64_t now_ms, unsigned int n)
+{
+	n = work_leave(a, n);
+	if (n)
+		claim_table_leave(a->claims, now_ms, n);
+}
+
+void assoc_go_on(struct assoc *a, uint64_t now_ms)
+{
+	work_leave_end(a);
+	assoc_leave(a, now_ms, claim_table_leaving(a->claims));
+	if (a->forget && !a->leaving)
+		forget_end(a, now_ms);
+}
+
 static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 			  bool first, const struct endpoint *local,
 			  const struct endpoint *remote)
@@ -739,15 +815,8 @@ static void on_session_up(void *arg, struct peer *p, uint64_t now_ms,
 							 "first-contact",
 		  endpoint_format(local, l), endpoint_format(remote, r));
 	report_event(d, a->name, "session", endpoint_format(remote, r));
-	if (a->n_tracks[FLOW_OURS] || a->n_tracks[FLOW_THEIRS] ||
-	    claim_table_digest(a->claims)->count)
-		sync_start(a, now_ms);
-	if (a->n_tracks[FLOW_THEIRS])
-		assoc_renew(a, now_ms);
-	claim_table_kick(a->claims, now_ms);
-	handover_session(a, now_ms);
-	assoc_touch(a);
-	review_soon(d, now_ms);
+	if (!a->forget)
+		session_begins(a, now_ms);
 }
 
 static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
@@ -759,12 +828,14 @@ static void on_session_down(void *arg, struct peer *p, uint64_t now_ms,
 	if (!a)
 		return;
 	if (why == REASON_ENDED)
-		end_moved(a, now_ms);
+		end_moved(a);
 	/* Nobody would follow a move now: claimed anew when it is back, and by
 	 * nobody else. What is translated already goes on to the end. */
-	claim_forget(a, why == REASON_NONE || why == REASON_KEY_REVOKED ?
-				FORGET_PLAIN : FORGET_RESERVE, now_ms);
-	reserve_begin(a);
+	forget_begin(a, why == REASON_NONE || why == REASON_KEY_REVOKED ?
+				FORGET_PLAIN : FORGET_RESERVE);
+	assoc_leave(a, now_ms, claim_table_leaving(a->claims));
+	if (!a->leaving)
+		forget_end(a, now_ms);
 	assoc_log(a, LOG_LEVEL_NOTICE, "session with %s ended: %s", a->name,
 		  why == REASON_ENDED ? "it has stopped" :
 		  why == REASON_NONE ? "it was forgotten" : reason_name(why));
@@ -788,6 +859,8 @@ static void on_message(void *arg, struct peer *p, uint64_t now_ms,
 	log_debug(d->log, "%s came from %s",
 		  wire_type_name(rx->message->type),
 		  endpoint_format(&rx->remote, r));
+	if (a->forget)
+		return; /* what it had is not what it has: it is said again */
 	switch (rx->message->type) {
 	case WIRE_FLOWS:
 	case WIRE_FLOWS_ACK:
@@ -826,7 +899,7 @@ static void on_forgotten(void *arg, struct peer *p)
 	(void)arg;
 	if (!a)
 		return;
-	claim_forget(a, FORGET_ALL, loop_now_ms());
+	forget_all(a, loop_now_ms());
 	peer_set_user(p, NULL);
 	assoc_free(a);
 }

@@ -56,11 +56,13 @@ void claim_enter(struct claim *c, enum claim_list_name list)
 	if (c->list != CLAIM_NO_LIST) {
 		TAILQ_REMOVE(&c->table->list[c->list], c, entry);
 		c->table->n_ended -= c->list == CLAIM_END;
+		c->table->n_leaving -= c->list == CLAIM_LEAVES;
 	}
 	c->list = list;
 	if (list != CLAIM_NO_LIST) {
 		TAILQ_INSERT_TAIL(&c->table->list[list], c, entry);
 		c->table->n_ended += list == CLAIM_END;
+		c->table->n_leaving += list == CLAIM_LEAVES;
 	}
 }
 
@@ -153,6 +155,7 @@ void claim_detach(struct claim *c)
 	c->state = CLAIM_IDLE;
 	c->announce_batch = 0;
 	c->peer_ended = false;
+	c->end_heard = false;
 	c->end_acked = false;
 }
 
@@ -223,11 +226,11 @@ void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)
 		if (!c->unknown_ms)
 			c->unknown_ms = now_ms;
 		if (now_ms - c->unknown_ms >= CLAIM_UNKNOWN_MS) {
-			claim_lose(c, now_ms, why);
+			claim_lose(c, why);
 			return;
 		}
 	} else if (c->confirmed && !claim_reason_passes(why)) {
-		claim_lose(c, now_ms, why);
+		claim_lose(c, why);
 		return;
 	}
 	if (c->confirmed || c->wanted)
@@ -243,16 +246,28 @@ void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why)
 		claim_tell_unanswered(t, now_ms);
 }
 
-void claim_lose(struct claim *c, uint64_t now_ms, enum reason why)
+void claim_leave(struct claim *c)
+{
+	proof_free_all(c, NULL);
+	if (c->state != CLAIM_ENDED)
+		c->state = CLAIM_IDLE;
+	if (c->list != CLAIM_LEAVES)
+		claim_enter(c, CLAIM_LEAVES);
+}
+
+void claim_lose(struct claim *c, enum reason why)
+{
+	claim_leave(c);
+	c->reason = why;
+	c->peer_ended = true;
+}
+
+void claim_lost(struct claim *c, uint64_t now_ms)
 {
 	struct claim_table *t = c->table;
 
-	proof_free_all(c, NULL);
 	claim_disown(c);
 	claim_enter(c, CLAIM_NO_LIST);
-	c->state = CLAIM_IDLE;
-	c->reason = why;
-	c->peer_ended = true;
 	claim_count(t, COUNTER_FLOWS_ENDED);
 	if (t->ops.ended_by_peer)
 		t->ops.ended_by_peer(t->arg, now_ms, c);
@@ -283,6 +298,7 @@ int claim_confirm(struct claim_table *t, struct claim *c, uint64_t now_ms,
 	c->confirmed_ms = now_ms;
 	c->peer_track = peer_track;
 	c->peer_ended = false;
+	c->end_heard = false;
 	c->reason = REASON_NONE;
 	c->failures = 0;
 	claim_digest_add(&t->digest, flow_id);
@@ -422,10 +438,10 @@ bool claim_end(struct claim *c, uint64_t now_ms)
 	return false;
 }
 
-void claim_end_there(struct claim *c, uint64_t now_ms)
+void claim_end_there(struct claim *c)
 {
 	if (c->confirmed)
-		claim_lose(c, now_ms, REASON_ENDED);
+		claim_lose(c, REASON_ENDED);
 }
 
 void claim_drop(struct claim *c)
@@ -440,7 +456,7 @@ void claim_set_track(struct claim *c, uint64_t now_ms, uint32_t track)
 		return;
 	c->own_track = track;
 	/* Whatever else is under way names the track anyway. */
-	if (!c->table || !c->confirmed || c->state != CLAIM_IDLE)
+	if (!c->table || !claim_is_held(c) || c->state != CLAIM_IDLE)
 		return;
 	c->failures = 0;
 	c->due_ms = now_ms;

@@ -126,6 +126,7 @@ struct claim_table {
 	uint64_t work_ms;
 	uint64_t tell_ms;
 	uint64_t ended_ms;
+	unsigned int n_leaving;
 	/* A pass over those that ended, a part at each step. */
 	unsigned int n_ended, ended_left;
 	uint64_t ended_next_ms; /* of what it has seen */
@@ -180,8 +181,14 @@ void claim_refuse(struct claim *c, uint64_t now_ms, enum reason why);
  * is another flow's; -ENOSPC: it has as many as a list can name. */
 int claim_confirm(struct claim_table *t, struct claim *c, uint64_t now_ms,
 		  uint64_t flow_id, uint32_t peer_track);
-/* Confirmed no more; event. */
-void claim_lose(struct claim *c, uint64_t now_ms, enum reason why);
+/* Confirmed no more, in its turn (CLAIM_LEAVES); then claim_lost(): event. */
+void claim_lose(struct claim *c, enum reason why);
+void claim_lost(struct claim *c, uint64_t now_ms);
+/* Neither lost nor about to be. */
+static inline bool claim_is_held(const struct claim *c)
+{
+	return c->confirmed && c->list != CLAIM_LEAVES;
+}
 /* The own track that the flow is in or would enter, to be told to that peer. */
 void claim_place(struct claim_table *t, struct claim *c,
 		 struct wire_place *own);
@@ -285,9 +292,12 @@ void answer_receive(struct claim_table *t, uint64_t now_ms,
 void roster_tell_step(struct claim_table *t, uint64_t now_ms);
 void roster_announce_step(struct claim_table *t, uint64_t now_ms);
 void roster_ended_step(struct claim_table *t, uint64_t now_ms);
-/* A part of a complete list was read; ends what it leaves out. */
-void roster_consume_part(struct claim_table *t, uint64_t now_ms,
+/* A part of a complete list was read; what this leaves out is to be lost. False
+ * where that is not done yet: the part is answered when it comes again. */
+bool roster_consume_part(struct claim_table *t, uint64_t now_ms,
 			 const struct wire_flows *m);
+/* Has those leave that are to: ops.leaving. */
+void roster_leave(struct claim_table *t, uint64_t now_ms);
 /* The answer to a part of ours, whatever it says of its flows. */
 void roster_part_answered(struct claim_table *t, uint64_t now_ms,
 			  const struct wire_flows_ack *m);

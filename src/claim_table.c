@@ -105,6 +105,7 @@ void claim_table_receive(struct claim_table *t, uint64_t now_ms,
 	default:
 		claim_count(t, COUNTER_RX_UNEXPECTED);
 	}
+	roster_leave(t, now_ms);
 }
 
 uint64_t claim_table_deadline_ms(const struct claim_table *t)
@@ -211,6 +212,7 @@ void claim_table_step(struct claim_table *t, uint64_t now_ms)
 	roster_tell_step(t, now_ms);
 	roster_announce_step(t, now_ms);
 	roster_ended_step(t, now_ms);
+	roster_leave(t, now_ms);
 }
 
 void claim_table_settled(struct claim_table *t, uint64_t now_ms)

@@ -565,7 +565,7 @@ static void claim(struct daemon *d, struct flow *f, struct peer *p,
 {
 	struct assoc *a = assoc_get(d, p);
 
-	if (!a || f->claim.state == CLAIM_WAITING ||
+	if (!a || a->forget || f->claim.state == CLAIM_WAITING ||
 	    f->claim.state == CLAIM_WORKING)
 		return;
 	if (f->reserved && f->peer != p) {

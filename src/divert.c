@@ -304,13 +304,23 @@ void divert_undrop(struct daemon *d, const struct tuple *t)
 	divert_commit(d, 0);
 }
 
-void divert_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
+void divert_leave(struct daemon *d, struct flow *const *f, unsigned int n,
+		  uint64_t now_ms)
 {
-	if (divert_flow(d, f, now_ms)) {
-		flow_steer_forget(&d->flows, f);
-		rebuild_at(d, now_ms + REBUILD_MS);
+	int err = 0;
+
+	divert_begin(d);
+	for (unsigned int i = 0; i < n; i++)
+		divert_add(d, f[i], false, now_ms, &err);
+	err = divert_commit(d, err);
+	for (unsigned int i = 0; i < n; i++) {
+		divert_settle(d, f[i], false, now_ms, err);
+		if (err)
+			flow_steer_forget(&d->flows, f[i]);
+		crew_leave(d, f[i]);
 	}
-	crew_leave(d, f);
+	if (err)
+		rebuild_at(d, now_ms + REBUILD_MS);
 }
 
 /* Counts anew as well. */

@@ -515,7 +515,7 @@ void offer_answered(struct claim_table *t, uint64_t now_ms,
 					f->flow_id;
 		} else if (w && w->stage == STAGE_SENT) {
 			offer_answer_consume(w, now_ms, reason, f);
-		} else if (c && c->confirmed &&
+		} else if (c && claim_is_held(c) &&
 			   f->proof.kind == WIRE_PROOF_NONE) {
 			roster_answered(c, now_ms, reason, &f->place);
 		}

@@ -282,9 +282,10 @@ static void on_ended_by_peer(void *arg, uint64_t now_ms, struct claim *c)
 	struct assoc *a = arg;
 	struct flow *f = flow_of_claim(c);
 
-	track_detach(a->d, f, now_ms);
+	if (track_assoc(f)) /* else it was done together with others */
+		track_detach(a->d, f, now_ms);
 	f->reason = c->reason;
-	if (track_is_at_rest(a->d, f))
+	if (!f->protected || track_is_at_rest(a->d, f))
 		assoc_let_go(a->d, f, now_ms, c->reason);
 }
 
@@ -293,6 +294,49 @@ static void on_released(void *arg, uint64_t now_ms, struct claim *c)
 	struct assoc *a = arg;
 
 	discover_remove(a->d, flow_of_claim(c), now_ms);
+}
+
+static void on_left(void *arg, uint64_t now_ms, struct claim *c)
+{
+	assoc_forget(arg, flow_of_claim(c), now_ms);
+}
+
+static void on_leaving(void *arg, uint64_t now_ms, unsigned int n)
+{
+	assoc_leave(arg, now_ms, n);
+}
+
+/* Will nothing of it be steered when its event is over? */
+static bool will_leave(const struct assoc *a, const struct claim *c,
+		       const struct flow *f)
+{
+	if (c->state == CLAIM_ENDED)
+		return true;
+	if (c->confirmed && c->peer_ended)
+		return flow_is_plain(f) &&
+		       rtmon_usable(a->d->rtmon, &f->identity.local.addr);
+	return assoc_forgets(a, f);
+}
+
+/* What each would do by itself, in two transactions: then nothing is left to be
+ * done to the kernel. */
+static void on_together(void *arg, uint64_t now_ms, struct claim *const *c,
+			unsigned int n)
+{
+	struct flow *leave[CLAIM_PART], *detach[CLAIM_PART];
+	unsigned int n_leave = 0, n_detach = 0;
+	struct assoc *a = arg;
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct flow *f = flow_of_claim(c[i]);
+
+		if (will_leave(a, c[i], f))
+			leave[n_leave++] = f;
+		else if (c[i]->confirmed && c[i]->peer_ended)
+			detach[n_detach++] = f;
+	}
+	track_leave_all(a->d, leave, n_leave, now_ms);
+	track_detach_all(a->d, detach, n_detach, now_ms);
 }
 
 static void on_unanswered(void *arg, uint64_t now_ms)
@@ -324,5 +368,8 @@ const struct claim_ops owner_claim_ops = {
 	.retracked = on_retracked,
 	.ended_by_peer = on_ended_by_peer,
 	.released = on_released,
+	.left = on_left,
+	.leaving = on_leaving,
+	.together = on_together,
 	.unanswered = on_unanswered,
 };

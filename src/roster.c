@@ -141,7 +141,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 		if (!c->unknown_ms)
 			c->unknown_ms = now_ms;
 		if (now_ms - c->unknown_ms >= CLAIM_UNKNOWN_MS)
-			claim_lose(c, now_ms, reason);
+			claim_lose(c, reason);
 		else if (c->state == CLAIM_IDLE)
 			tell_again(c, now_ms + TELL_AGAIN_MS);
 		break;
@@ -150,7 +150,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 	case REASON_NAT:
 		break; /* late, about a proof that is over */
 	default:
-		claim_lose(c, now_ms, reason);
+		claim_lose(c, reason);
 	}
 }
 
@@ -281,42 +281,39 @@ static void roll_begin(struct roll *r, uint64_t now_ms,
 	r->since_ms = now_ms;
 }
 
-void roster_consume_part(struct claim_table *t, uint64_t now_ms,
+/* What was confirmed since is not in the list, rightly. */
+static void roll_over(struct claim_table *t, const struct roll *r)
+{
+	struct claim *c;
+
+	TAILQ_FOREACH(c, &t->attached, attached)
+		if (c->confirmed && c->named_batch != r->batch &&
+		    c->confirmed_ms < r->since_ms)
+			claim_lose(c, REASON_ENDED);
+}
+
+bool roster_consume_part(struct claim_table *t, uint64_t now_ms,
 			 const struct wire_flows *m)
 {
 	struct roll *r = &t->roll;
-	struct claim *c, *next;
 
 	if (m->parts == 0 || m->part >= m->parts)
-		return;
+		return true;
 	if (!r->active || (m->batch != r->batch && m->batch != r->before))
 		roll_begin(r, now_ms, m);
-	if (m->batch != r->batch || m->parts != r->parts ||
-	    bit_test(r->seen, m->part))
-		return;
-	bit_set(r->seen, m->part);
-	if (++r->n_seen < r->parts)
-		return;
-	/* What was confirmed since is not in the list, rightly. */
-	for (c = TAILQ_FIRST(&t->attached); c; c = next) {
-		next = TAILQ_NEXT(c, attached);
-		if (c->confirmed && c->named_batch != r->batch &&
-		    c->confirmed_ms < r->since_ms)
-			claim_lose(c, now_ms, REASON_ENDED);
+	if (m->batch != r->batch || m->parts != r->parts)
+		return true;
+	if (!bit_test(r->seen, m->part)) {
+		bit_set(r->seen, m->part);
+		if (++r->n_seen == r->parts) {
+			roll_over(t, r);
+			roster_leave(t, now_ms);
+		}
 	}
+	return r->n_seen < r->parts || !t->n_leaving;
 }
 
 /* ---- ends ------------------------------------------------------------- */
-
-static void release(struct claim *c, uint64_t now_ms)
-{
-	struct claim_table *t = c->table;
-
-	claim_detach(c);
-	c->reason = REASON_ENDED;
-	if (t->ops.released)
-		t->ops.released(t->arg, now_ms, c);
-}
 
 static void end_message(struct wire_message *m, uint8_t type)
 {
@@ -348,7 +345,7 @@ static void ended_step_one(struct claim *c, uint64_t now_ms)
 
 	if ((c->peer_ended && c->end_acked) ||
 	    now_ms - c->confirmed_ms >= CLAIM_RELEASE_MS) {
-		release(c, now_ms);
+		claim_leave(c);
 		return;
 	}
 	ended_due(t, claim_look_ms(c->confirmed_ms + CLAIM_RELEASE_MS));
@@ -402,13 +399,10 @@ void roster_ended_step(struct claim_table *t, uint64_t now_ms)
 	t->ended_ms = t->ended_left ? now_ms + ROUND_MS : t->ended_next_ms;
 }
 
-/* Its socket is gone; ours may not be yet. Where the flow is nobody's from now
- * on, nothing will be told of its end: that goes into `over`. */
-static void end_consume_one(struct claim *c, uint64_t now_ms,
-			    struct wire_flow_end *over)
+/* Its socket is gone; ours may not be yet. */
+static void end_consume_one(struct claim *c, uint64_t now_ms)
 {
 	struct claim_table *t = c->table;
-	uint64_t flow_id = c->flow_id;
 	struct claim_work *w;
 
 	/* It answers ours: what was found out stays. */
@@ -419,9 +413,8 @@ static void end_consume_one(struct claim *c, uint64_t now_ms,
 	if (c->state == CLAIM_ENDED) {
 		ended_step_one(c, now_ms);
 	} else if (c->confirmed) {
-		claim_lose(c, now_ms, REASON_ENDED);
-		if (!c->table)
-			over->flow_id[over->n++] = flow_id;
+		c->end_heard = true;
+		claim_lose(c, REASON_ENDED);
 	} else {
 		w = proof_find(c, t);
 		if (w)
@@ -439,20 +432,17 @@ void roster_end_consume(struct claim_table *t, uint64_t now_ms,
 			const struct wire_flow_end *m)
 {
 	struct wire_message ack;
-	struct wire_message over;
 
-	end_message(&over, WIRE_FLOW_END);
 	end_message(&ack, WIRE_FLOW_END_ACK);
 	ack.flow_end = *m;
 	for (uint8_t i = 0; i < m->n; i++) {
 		struct claim *c = claim_find(t, m->flow_id[i]);
 
 		if (c)
-			end_consume_one(c, now_ms, &over.flow_end);
+			end_consume_one(c, now_ms);
 	}
 	/* Also for one that we do not know (any more). */
 	t->ops.send(t->arg, now_ms, &ack);
-	roster_send_over(t, now_ms, &over);
 }
 
 void roster_end_acked(struct claim_table *t, uint64_t now_ms,
@@ -467,4 +457,95 @@ void roster_end_acked(struct claim_table *t, uint64_t now_ms,
 		c->end_acked = true;
 		ended_step_one(c, now_ms);
 	}
+}
+
+/* ---- what leaves ------------------------------------------------------ */
+
+static void release(struct claim *c, uint64_t now_ms)
+{
+	struct claim_table *t = c->table;
+
+	claim_detach(c);
+	c->reason = REASON_ENDED;
+	if (t->ops.released)
+		t->ops.released(t->arg, now_ms, c);
+}
+
+/* Where the flow is nobody's from now on, nothing will be told of its end: that
+ * goes into `over`. */
+static void lose(struct claim *c, uint64_t now_ms, struct wire_message *over)
+{
+	struct claim_table *t = c->table;
+	const uint64_t flow_id = c->flow_id;
+	const bool heard = c->end_heard;
+
+	claim_lost(c, now_ms);
+	if (!heard || c->table)
+		return;
+	over->flow_end.flow_id[over->flow_end.n++] = flow_id;
+	if (over->flow_end.n < WIRE_FLOW_END_MAX)
+		return;
+	roster_send_over(t, now_ms, over);
+	end_message(over, WIRE_FLOW_END);
+}
+
+static void leave(struct claim *c, uint64_t now_ms, struct wire_message *over)
+{
+	struct claim_table *t = c->table;
+
+	if (c->state == CLAIM_ENDED) {
+		release(c, now_ms);
+	} else if (c->confirmed && c->peer_ended) {
+		lose(c, now_ms, over);
+	} else {
+		claim_enter(c, CLAIM_NO_LIST);
+		if (t->ops.left)
+			t->ops.left(t->arg, now_ms, c);
+	}
+}
+
+static void leave_together(struct claim_table *t, uint64_t now_ms,
+			   unsigned int most, struct wire_message *over)
+{
+	struct claim *c, *part[CLAIM_PART];
+	unsigned int n = 0;
+
+	TAILQ_FOREACH(c, &t->list[CLAIM_LEAVES], entry) {
+		if (n == most || n == CLAIM_PART)
+			break;
+		part[n++] = c;
+	}
+	if (n && t->ops.together)
+		t->ops.together(t->arg, now_ms, part, n);
+	while (n-- && (c = TAILQ_FIRST(&t->list[CLAIM_LEAVES])))
+		leave(c, now_ms, over);
+}
+
+void claim_table_leave(struct claim_table *t, uint64_t now_ms, unsigned int n)
+{
+	struct wire_message over;
+
+	end_message(&over, WIRE_FLOW_END);
+	if (n > t->n_leaving)
+		n = t->n_leaving;
+	for (; n > CLAIM_PART; n -= CLAIM_PART)
+		leave_together(t, now_ms, CLAIM_PART, &over);
+	if (n)
+		leave_together(t, now_ms, n, &over);
+	roster_send_over(t, now_ms, &over);
+}
+
+unsigned int claim_table_leaving(const struct claim_table *t)
+{
+	return t->n_leaving;
+}
+
+void roster_leave(struct claim_table *t, uint64_t now_ms)
+{
+	if (!t->n_leaving)
+		return;
+	if (t->ops.leaving)
+		t->ops.leaving(t->arg, now_ms, t->n_leaving);
+	else
+		claim_table_leave(t, now_ms, t->n_leaving);
 }

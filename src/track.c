@@ -572,13 +572,14 @@ void track_enter(struct daemon *d, struct flow *f, uint64_t now_ms)
 	report_flow_event(d, f, "protected", "");
 }
 
-/* It goes no longer where its tracks go. */
-static void keep_again(struct daemon *d, struct flow *f)
+/* It goes no longer where its tracks go. True: keep_flush() is to follow. */
+static bool keep_again(struct daemon *d, struct flow *f)
 {
 	if (f->ended)
 		keep_flow_end(d, f);
 	else if (f->kept)
-		keep_flow(d, f);
+		keep_flow_later(d, f);
+	return f->kept;
 }
 
 static void hold_no_more(struct flow *f)
@@ -588,17 +589,44 @@ static void hold_no_more(struct flow *f)
 		f->transit->held_ms = 0;
 }
 
+static void stop_holding(struct daemon *d, struct flow *const *f,
+			 unsigned int n, uint64_t now_ms)
+{
+	int err = 0;
+
+	divert_begin(d);
+	for (unsigned int i = 0; i < n; i++)
+		divert_add(d, f[i], false, now_ms, &err);
+	err = divert_commit(d, err);
+	for (unsigned int i = 0; i < n; i++)
+		divert_settle(d, f[i], false, now_ms, err);
+}
+
+void track_detach_all(struct daemon *d, struct flow *const *f, unsigned int n,
+		      uint64_t now_ms)
+{
+	struct flow *held[TRACK_PART];
+	unsigned int n_held = 0;
+	bool kept = false;
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (f[i]->hold)
+			held[n_held++] = f[i];
+		release_tracks(f[i]);
+		hold_no_more(f[i]);
+		kept |= keep_again(d, f[i]);
+	}
+	if (kept)
+		keep_flush(d);
+	for (unsigned int i = 0; i < n_held; i++)
+		divert_drop_held(d, held[i]);
+	if (n_held)
+		stop_holding(d, held, n_held, now_ms);
+}
+
 void track_detach(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	bool held = f->hold;
-
-	release_tracks(f);
-	hold_no_more(f);
-	keep_again(d, f);
-	if (!held)
-		return;
-	divert_drop_held(d, f);
-	divert_flow(d, f, now_ms);
+	track_detach_all(d, &f, 1, now_ms);
 }
 
 void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms)
@@ -607,23 +635,40 @@ void track_stay(struct daemon *d, struct flow *f, uint64_t now_ms)
 	hold_no_more(f);
 	divert_drop_held(d, f);
 	forget_path(d, f);
-	keep_again(d, f);
+	if (keep_again(d, f))
+		keep_flush(d);
 	divert_flow(d, f, now_ms);
+}
+
+void track_leave_all(struct daemon *d, struct flow *const *f, unsigned int n,
+		     uint64_t now_ms)
+{
+	struct flow *gone[TRACK_PART];
+	unsigned int n_gone = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (!f[i]->protected)
+			continue;
+		gone[n_gone++] = f[i];
+		f[i]->protected = false;
+		hold_no_more(f[i]);
+		divert_drop_held(d, f[i]);
+		promote_forget(f[i]);
+		forget_path(d, f[i]);
+	}
+	if (!n_gone)
+		return;
+	divert_leave(d, gone, n_gone, now_ms);
+	for (unsigned int i = 0; i < n_gone; i++) {
+		guards_remove(d, gone[i]);
+		keep_flow_end(d, gone[i]);
+		release_tracks(gone[i]);
+	}
 }
 
 void track_leave(struct daemon *d, struct flow *f, uint64_t now_ms)
 {
-	if (!f->protected)
-		return;
-	f->protected = false;
-	hold_no_more(f);
-	divert_drop_held(d, f);
-	promote_forget(f);
-	forget_path(d, f);
-	divert_leave(d, f, now_ms);
-	guards_remove(d, f);
-	keep_flow_end(d, f);
-	release_tracks(f);
+	track_leave_all(d, &f, 1, now_ms);
 }
 
 /* ---- an earlier run's --------------------------------------------------- */

@@ -37,7 +37,8 @@ struct end {
 	struct world *w;
 	struct counters counters;
 	uint8_t key[CRYPTO_KEY_SIZE];
-	unsigned int confirmed, refused, retracked, lost, released;
+	unsigned int confirmed, refused, retracked, lost, released, left;
+	unsigned int together; /* of these */
 	enum reason path; /* what conditions (a) and (b) say */
 	bool deaf; /* its kernel refuses */
 	bool stranger; /* the others never proved themselves to it */
@@ -46,6 +47,8 @@ struct end {
 	bool crowded; /* copies of packets are others' */
 	bool drops; /* it gives up at once what is confirmed */
 	bool lets_go; /* ... and what the other end has ended */
+	bool waits; /* with what is to be lost */
+	bool keeps; /* what it is to leave */
 	unsigned int ends_lost; /* the next FLOW_ENDs that are */
 };
 
@@ -360,6 +363,35 @@ static void on_released(void *arg, uint64_t now_ms, struct claim *c)
 	((struct link *)arg)->end->released++;
 }
 
+static void on_left(void *arg, uint64_t now_ms, struct claim *c)
+{
+	(void)now_ms;
+	((struct link *)arg)->end->left++;
+	if (!((struct link *)arg)->end->keeps)
+		claim_drop(c);
+}
+
+static void on_leaving(void *arg, uint64_t now_ms, unsigned int n)
+{
+	const struct link *l = arg;
+
+	assert_int_equal(n, claim_table_leaving(l->table));
+	if (!l->end->waits)
+		claim_table_leave(l->table, now_ms, n);
+}
+
+static void on_together(void *arg, uint64_t now_ms, struct claim *const *c,
+			unsigned int n)
+{
+	const struct link *l = arg;
+
+	(void)now_ms;
+	assert_in_range(n, 1, CLAIM_PART);
+	for (unsigned int i = 0; i < n; i++)
+		assert_ptr_equal(c[i]->table, l->table);
+	l->end->together += n;
+}
+
 static void on_unanswered(void *arg, uint64_t now_ms)
 {
 	(void)now_ms;
@@ -382,6 +414,9 @@ static const struct claim_ops ops = {
 	.retracked = on_retracked,
 	.ended_by_peer = on_lost,
 	.released = on_released,
+	.left = on_left,
+	.leaving = on_leaving,
+	.together = on_together,
 	.unanswered = on_unanswered,
 };
 
@@ -1684,6 +1719,105 @@ static void test_many_ends(void **state)
 	world_free(&w);
 }
 
+static uint32_t count_of(const struct link *l)
+{
+	return claim_table_digest(l->table)->count;
+}
+
+/* What is to be lost is not yet, and all else is as if it were to come. */
+static void test_leaving(void **state)
+{
+	enum { FLOWS = 2 * CLAIM_PART, HALF = FLOWS / 2 };
+	struct wire_message m = { 0 };
+	struct claim_table *t;
+	struct world w;
+	struct end a, b;
+	struct claim *c;
+	uint64_t refused;
+
+	(void)state;
+	world_init(&w, 11, FLOWS, &a, &b);
+	for (unsigned int i = 0; i < FLOWS; i++)
+		for (int side = 0; side < 2; side++)
+			assert_int_equal(claim_restore(
+				w.link[side]->table, &w.model[i].claim[side],
+				1 + i, 1), 0);
+	t = w.link[1]->table;
+	b.waits = true;
+	for (unsigned int i = 0; i < HALF; i++) {
+		w.model[i].alive[0] = false;
+		assert_false(claim_end(&w.model[i].claim[0], w.now_ms));
+	}
+	run(&w, 1000);
+	assert_int_equal(claim_table_leaving(t), HALF);
+	assert_int_equal(b.lost, 0);
+	assert_int_equal(count_of(w.link[1]), FLOWS);
+	for (unsigned int i = 0; i < HALF; i++)
+		assert_true(w.model[i].claim[0].end_acked);
+	/* No answer is heard of such a flow, a new track of our own is not
+	 * told, and it is not begun anew; its socket may end. */
+	c = &w.model[0].claim[1];
+	m.type = WIRE_FLOWS_ACK;
+	m.flows_ack.parts = 1;
+	m.flows_ack.n = 1;
+	m.flows_ack.flow[0].flow_id = c->flow_id;
+	m.flows_ack.flow[0].place.at = c->tuple->remote.addr;
+	m.flows_ack.flow[0].reason = REASON_RETRY;
+	assert_int_equal(on_send(w.link[0], w.now_ms, &m), 0);
+	run(&w, 10);
+	claim_set_track(c, w.now_ms, 2);
+	assert_int_equal(claim_start(t, w.now_ms, c), -EALREADY);
+	claim_table_kick(t, w.now_ms);
+	assert_int_equal(claim_table_leaving(t), HALF);
+	assert_int_equal(c->own_track, 2);
+	w.model[1].alive[1] = false;
+	assert_false(claim_end(&w.model[1].claim[1], w.now_ms));
+	assert_int_equal(claim_table_leaving(t), HALF - 1);
+	/* A list is answered when what it leaves out is no more. */
+	claim_table_announce(w.link[0]->table, w.now_ms);
+	run(&w, 2000);
+	assert_true(claim_table_announcing(w.link[0]->table));
+	claim_table_leave(t, w.now_ms, 10);
+	assert_int_equal(b.lost + b.released, 10);
+	assert_int_equal(b.together, 10);
+	run(&w, 2000);
+	assert_true(claim_table_announcing(w.link[0]->table));
+	while (claim_table_leaving(t))
+		claim_table_leave(t, w.now_ms, FLOWS);
+	run(&w, 10000);
+	assert_false(claim_table_announcing(w.link[0]->table));
+	assert_int_equal(b.lost, HALF - 1);
+	assert_int_equal(b.together, HALF);
+	check_agreed(&w, HALF);
+	/* One that is named before its turn is nobody's for who names it. */
+	c = &w.model[HALF].claim[1];
+	claim_end_there(c);
+	refused = b.counters.refused[REASON_RETRY];
+	claim_set_track(&w.model[HALF].claim[0], w.now_ms, 3);
+	run(&w, 10);
+	assert_true(c->confirmed);
+	assert_int_equal(c->peer_track, 1);
+	assert_int_equal(b.counters.refused[REASON_RETRY], refused + 1);
+	claim_table_leave(t, w.now_ms, 1);
+	run(&w, 10000);
+	assert_true(c->confirmed); /* proved anew */
+	assert_int_equal(b.lost, HALF);
+	check_agreed(&w, HALF);
+	/* All of them, and half of these are to stay. */
+	b.keeps = true;
+	for (unsigned int i = HALF; i < FLOWS; i++)
+		claim_leave(&w.model[i].claim[1]);
+	assert_int_equal(claim_table_leaving(t), HALF);
+	claim_table_leave(t, w.now_ms, HALF / 2);
+	assert_int_equal(count_of(w.link[1]), HALF);
+	b.keeps = false;
+	claim_table_leave(t, w.now_ms, FLOWS);
+	assert_int_equal(b.left, HALF);
+	assert_int_equal(count_of(w.link[1]), HALF / 2);
+	assert_int_equal(claim_table_leaving(t), 0);
+	world_free(&w);
+}
+
 static void test_end_early(void **state)
 {
 	(void)state;
@@ -2200,6 +2334,7 @@ int main(void)
 		cmocka_unit_test(test_late),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_many_ends),
+		cmocka_unit_test(test_leaving),
 		cmocka_unit_test(test_end_early),
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_tracks),

@@ -375,6 +375,7 @@ static struct flow *owner_stops(uint16_t number, const char *at)
 	assert_int_equal(claim_restore(assoc_get(d, p)->claims, &f->claim,
 				       number + 1u, 1), 0);
 	assoc_own(f, p);
+	d->turn++; /* so that it ends at once */
 	assoc_peer_ops.session_down(d, p, clock_ms, REASON_ENDED);
 	return f;
 }
