@@ -587,7 +587,7 @@ static void add_file(const char *path, const char *name,
 		return;
 	}
 	for (int i = 0; i < got; i++, ++*n) {
-		snprintf(names[*n], NAME_MAX_, "%.60s: %s", name,
+		snprintf(names[*n], NAME_MAX_, "%.60s: %.64s", name,
 			 vectors[*n].protocol_name);
 		tests[*n] = (struct CMUnitTest){ names[*n], vector_passes,
 						 NULL, NULL, &vectors[*n] };
