@@ -361,6 +361,21 @@ static struct reply unmet_consume(struct claim_table *t, uint64_t now_ms,
 	return REPLY(REASON_RETRY);
 }
 
+/* Only as a fault: who sees what goes on a flow would keep its end from owning
+ * it, by naming what this has asked for. */
+static void word_take(const struct claim_table *t, uint64_t now_ms,
+		      const struct claim *c, const struct wire_proof *p)
+{
+	struct claim_work *w;
+
+	LIST_FOREACH(w, &c->works, of_claim)
+		if (w->table != t && p->kind == WIRE_PROOF_RECEIPT &&
+		    proof_check(w, p) != REASON_RETRY)
+			break;
+	if (w)
+		offer_fail(w, now_ms, REASON_RETRY);
+}
+
 static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 				 const struct wire_flows *m,
 				 const struct wire_flow *f)
@@ -382,6 +397,8 @@ static struct reply flow_consume(struct claim_table *t, uint64_t now_ms,
 		return REPLY(REASON_UNKNOWN_FLOW);
 	if (claim_is_others(c, t))
 		return REPLY(REASON_FLOW_OWNED);
+	if (MUTANT(word_taken))
+		word_take(t, now_ms, c, &f->proof);
 	/* Until it is nobody's. */
 	if (c->table == t && c->list == CLAIM_LEAVES)
 		return REPLY(REASON_RETRY);

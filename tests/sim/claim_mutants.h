@@ -22,6 +22,7 @@
 	/* who may say what */                                                \
 	X(owner_unchecked, "gives a flow that is owned to who proves it")     \
 	X(met_unchecked, "tells who was never met there what there is")       \
+	X(word_taken, "refuses a claim whose nonce another key names")        \
 	X(path_unchecked, "owns by a path that was not looked at")            \
 	/* what both know */                                                  \
 	X(deny_skipped, "gives up what the other end owns, and does not say") \

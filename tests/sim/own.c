@@ -157,6 +157,7 @@ static bool world_start(struct world *w, uint64_t seed)
 	w->loss = own_chance(w, 60) ? own_pick(w, 40) : 0;
 	w->dup = own_chance(w, 60) ? own_pick(w, 30) : 0;
 	w->passes = own_chance(w, 30);
+	w->near = w->power == POWER_SEES && own_chance(w, 50);
 	w->attacker = w->power != POWER_SEES && own_chance(w, 50);
 	for (unsigned int h = 0; h < LIAR; h++)
 		w->posed_at[h] = own_chance(w, 70);

@@ -93,6 +93,7 @@ struct world {
 	unsigned int loss, dup, spread_ms;
 	enum power power;
 	bool passes; /* the liar sits between the hosts, and passes on */
+	bool near; /* what the liar sees he names before anybody else */
 	bool attacker; /* without a key: he holds back, repeats, relays */
 	bool posed_at[HOSTS]; /* the liar was met at that host's address */
 	uint8_t key[HOSTS][CRYPTO_KEY_SIZE];

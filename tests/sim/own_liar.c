@@ -147,8 +147,11 @@ void liar_sees(struct world *w, const struct parcel *p)
 	const unsigned int to = p->flow->host[!p->to];
 	struct wire_message m = { 0 };
 	struct wire_proof *proof = &name_flow(w, &m, e)->proof;
+	const unsigned int n = w->n_letters;
 
 	liar_know(w, p->nonce);
+	if (w->near && !m.flows.flow[0].flow_id)
+		m.flows.flow[0].flow_id = 1;
 	if (!m.flows.flow[0].flow_id || to == LIAR)
 		return;
 	proof->kind = WIRE_PROOF_RECEIPT;
@@ -160,6 +163,8 @@ void liar_sees(struct world *w, const struct parcel *p)
 		proof->tsecr = p->n.tsecr;
 	}
 	own_send(&w->link[LIAR][to], &m);
+	for (unsigned int i = n; w->near && i < w->n_letters; i++)
+		w->letter[i].at_ms = w->now_ms + 1;
 }
 
 static void lie_flows(struct world *w, unsigned int to)

@@ -1174,6 +1174,115 @@ static void test_two_keys(void **state)
 	}
 }
 
+/* What was sent on the flow is named to who has sent it, by one who saw it there
+ * and was met at its other end: under the id of the claim, under another, as an
+ * ask. */
+static void name_nonces(struct world *w, struct model *m, unsigned int named[2])
+{
+	const uint64_t id[] = { m->claim[0].flow_id, 99, 0 };
+	struct wire_proof p = { .kind = WIRE_PROOF_RECEIPT };
+
+	for (int side = 0; side < 2; side++) {
+		if (named[side] == m->nonces[side])
+			continue;
+		named[side] = m->nonces[side];
+		memcpy(p.nonce, m->nonce[side], sizeof(p.nonce));
+		for (int i = 0; i < 3; i++)
+			say_of(w, w->link[side ? 2 : 5], m, !side, id[i], &p);
+	}
+}
+
+/* If a claim were refused because somebody else names what it has asked for,
+ * whoever sees the flow and was met at its other end could keep that from owning
+ * it. He is always the first here: the two need as many nonces as without him,
+ * and no longer. */
+static void test_watcher(void **state)
+{
+	static const uint8_t key[] = { 5, 30 };
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		uint64_t took_ms[2];
+
+		for (int watches = 0; watches < 2; watches++) {
+			unsigned int named[2] = { 0, 0 };
+			struct world w;
+			struct end a, b, c;
+			struct model *m;
+
+			world_init(&w, 3, 1, &a, &b);
+			if (i / 2)
+				world_udp(&w);
+			add_thief(&w, &c, &b, key[i % 2]);
+			connect_ends(&w, &a, &c);
+			m = &w.model[0];
+			start_all(&w, 0);
+			took_ms[watches] = w.now_ms;
+			for (int k = 0; k < 1000 && owned(&w) < 1; k++) {
+				run(&w, 1);
+				if (watches)
+					name_nonces(&w, m, named);
+			}
+			took_ms[watches] = w.now_ms - took_ms[watches];
+			check_agreed(&w, 1);
+			assert_ptr_equal(m->claim[1].table, w.link[1]->table);
+			assert_int_equal(named[0] + named[1], 2 * watches);
+			assert_int_equal(m->nonces[0] + m->nonces[1], 2);
+			assert_int_equal(a.refused + b.refused, 0);
+			world_free(&w);
+		}
+		assert_int_equal(took_ms[0], took_ms[1]);
+	}
+}
+
+/* Who sees what goes on a flow and can send on it is its end to all who can be
+ * told. So the first one has it: the other hears whose it is not, and gets it as
+ * soon as it is given up. */
+static void test_first(void **state)
+{
+	struct wire_proof p = { .kind = WIRE_PROOF_TAG };
+	const struct nonce_numbers n = { .seq = 1 };
+	const uint8_t mine[WIRE_NONCE_SIZE] = { 9 };
+	struct wire_message over = { .type = WIRE_FLOW_END };
+	struct world w;
+	struct end a, b, c;
+	struct model *m;
+
+	(void)state;
+	world_init(&w, 3, 1, &a, &b);
+	world_udp(&w);
+	add_thief(&w, &c, &b, 5);
+	m = &w.model[0];
+	m->cut[1] = true; /* what comes to a is nothing to it yet */
+	nonce_tag(&w.link[2]->table->ends, mine, p.nonce);
+	say(&w, w.link[2], m, 99, &p);
+	run(&w, 20);
+	claim_nonce(&m->claim[1], w.now_ms, &m->tuple[1], mine, &n);
+	assert_int_equal(m->nonces[1], 1);
+	p.kind = WIRE_PROOF_RECEIPT;
+	memcpy(p.nonce, m->nonce[1], sizeof(p.nonce));
+	say(&w, w.link[2], m, 99, &p);
+	w.link[2]->down = true; /* it says no more of it */
+	run(&w, 20);
+	assert_ptr_equal(m->claim[1].table, w.link[3]->table);
+	assert_true(m->claim[1].confirmed);
+	m->cut[1] = false;
+	for (int side = 0; side < 2; side++) {
+		claim_start(w.link[side]->table, w.now_ms, &m->claim[side]);
+		run(&w, 1000);
+	}
+	check_agreed(&w, 0);
+	assert_int_equal(m->claim[0].reason, REASON_FLOW_OWNED);
+	assert_true(m->claim[1].confirmed);
+	over.flow_end.n = 1;
+	over.flow_end.flow_id[0] = 99;
+	w.link[2]->down = false;
+	assert_int_equal(on_send(w.link[2], w.now_ms, &over), 0);
+	run(&w, 60000);
+	check_agreed(&w, 1);
+	world_free(&w);
+}
+
 /* ---- conditions and refusals ------------------------------------------ */
 
 static void test_conditions(void **state)
@@ -2318,6 +2427,8 @@ int main(void)
 		cmocka_unit_test(test_relay),
 		cmocka_unit_test(test_echo),
 		cmocka_unit_test(test_two_keys),
+		cmocka_unit_test(test_watcher),
+		cmocka_unit_test(test_first),
 		cmocka_unit_test(test_many_keys),
 		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_crowd_that_sends),

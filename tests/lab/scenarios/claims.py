@@ -232,6 +232,41 @@ def a_thief_proves_nothing_and_delays_nobody(lab):
 
 
 @scenario()
+def a_watcher_keeps_nobody_from_owning(lab):
+    """At the address of one end, with another key: it sees each nonce that
+    comes there, and names it to who has sent it before that end does."""
+    n = Net(4)
+    client, server = apart(lab, n)
+    server.saciped()
+    flows = [echo(client, server), udp(client, server)]
+    t = thief(client, n.ip(1, 2), n.ip(1, 3), key=LOWEST)
+    claims = [Claims(t, t.knows(f)) for f in flows]
+    named = []
+
+    def name(p, nonce):
+        for c in claims:
+            if (p.src, p.sport, p.dst, p.dport) == (*c.flow.far, *c.flow.near):
+                c.say(7, (2, (nonce, t.numbers(p))))
+                named.append(nonce)
+    t._proves, t.emit = name, lambda *a: False  # it sends nothing on them
+    honest = Speaker(client)
+    honest.connect(n.ip(1, 2), n.ip(1, 3))
+    proves = honest._proves
+
+    def last(p, nonce):
+        if p.src == n.ip(1, 3):
+            wait_until("it has been named", lambda: nonce in named, 5)
+        proves(p, nonce)
+    honest._proves = last
+    owned(honest, *flows)
+    check(len(named) >= 2, f"{len(named)} nonces came")
+    won = [e for e in claims[0].answers() if e.proof[0] == 2]
+    check(not won, f"the watcher was told {won}")
+    for f in flows:
+        f.goes_on().finish()
+
+
+@scenario()
 def an_ask_tells_nothing(lab):
     """What others have with a host, to a key that was not met at their
     address; and to one that was, no more than whether an offer will follow.
