@@ -469,6 +469,7 @@ struct daemon {
 	struct ctl *ctl;
 	struct aside *aside;
 	struct taps *taps, *trial_taps; /* watch.c, trial.c */
+	uint64_t trial_lost_ms; /* copies of trial_taps, last seen to be so */
 	struct share_pool tap_pool; /* of the former */
 
 	struct flow_table flows;
@@ -1012,6 +1013,9 @@ void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
 		uint64_t now_ms);
 /* Nonces have crossed: the core is to hear of it. */
 bool trial_is_over(const struct track *t);
+/* The time for it has passed, and of no protocol that none has crossed of has
+ * one left the host: nor have those that the kernel took. */
+bool trial_has_not_left(struct track *t, uint64_t now_ms);
 void trial_step(struct track *t, uint64_t now_ms);
 uint64_t trial_due_ms(const struct track *t);
 void trial_end(struct track *t);

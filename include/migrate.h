@@ -209,7 +209,8 @@ enum mover_event_type {
 	MOVER_SYNC, /* seq: what the peer says it last committed (0: none) */
 	MOVER_SESSION, /* a new session is confirmed: repeat at once */
 	MOVER_NONCE, /* seq: a nonce has crossed each way */
-	MOVER_UNTRIED, /* seq: none can be sent now, or not of each protocol */
+	MOVER_UNTRIED, /* seq: none can be sent now, or not of each protocol, or
+			* none has left the host until now */
 	MOVER_EVENTS
 };
 
@@ -327,6 +328,9 @@ bool mover_was_proved(const struct mover *m);
 /* A flow cannot bear its first nonce yet, or only now: while trying, the end is
  * as far away as at the beginning. */
 void mover_extend_trial(struct mover *m, uint64_t now_ms);
+/* No nonce has come in time. With MOVER_TIMER the path is to blame for it, with
+ * MOVER_UNTRIED it is not. */
+bool mover_trial_ends(const struct mover *m, uint64_t now_ms);
 /* The network is another one: why a move that could wait was refused, of which
  * no round is under way, is no longer of interest. */
 void mover_forget_refusal(struct mover *m);

@@ -99,6 +99,10 @@ int nonce_build(const struct tuple *t, const struct nonce_numbers *n,
 /* The MAC in a packet that pkt_parse() found to be PKT_OK; NULL where it has
  * not the form of a nonce. */
 const uint8_t *nonce_find(const struct pkt *p, const uint8_t *buf);
+/* The same of an ACK without data or another flag, of whose header `header` bytes
+ * are there, and of what a datagram carries. */
+const uint8_t *nonce_in_header(const uint8_t *tcp, size_t header);
+const uint8_t *nonce_in_datagram(const uint8_t *payload, size_t len);
 /* What a TCP header says at `tcp`, of `header` bytes, options included; seq is
  * that of the segment itself. */
 void nonce_read_numbers(const uint8_t *tcp, size_t header,

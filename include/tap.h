@@ -55,6 +55,8 @@ struct tap_packet {
 	uint32_t tsval, tsecr;
 	/* UDP: payload_len bytes, valid during the callback; TCP: NULL */
 	const uint8_t *payload;
+	/* what it bears where it has the form of a nonce (nonce.h), likewise */
+	const uint8_t *mac;
 };
 
 typedef void tap_callback(const struct tap_packet *packet, void *arg);

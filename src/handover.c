@@ -825,6 +825,8 @@ static void step_ours(struct track *t, uint64_t now_ms)
 	if (trial_is_over(t)) {
 		unfit_forget(t, &t->mover.target.addr);
 		tried(t, MOVER_NONCE, now_ms);
+	} else if (trial_has_not_left(t, now_ms)) {
+		tried(t, MOVER_UNTRIED, now_ms);
 	}
 	trial_step(t, now_ms);
 	if (now_ms >= mover_deadline_ms(&t->mover)) {

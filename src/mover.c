@@ -314,6 +314,11 @@ static bool trial_may_end(const struct mover *m)
 	return m->trying && m->state != MOVER_SWITCHED;
 }
 
+bool mover_trial_ends(const struct mover *m, uint64_t now_ms)
+{
+	return trial_may_end(m) && now_ms >= m->try_end_ms;
+}
+
 static void send_nonce(struct mover *m, uint64_t now,
 		       struct migrate_actions *out)
 {
@@ -951,7 +956,7 @@ static void on_timer(struct mover *m, uint32_t random, uint64_t now,
 		hold(m, now, out);
 	if (now >= doubt_ends_ms(m))
 		end_doubt(m, out);
-	if (trial_may_end(m) && now >= m->try_end_ms)
+	if (mover_trial_ends(m, now))
 		give_up_trial(m, random, now, out);
 	else if (m->trying && now >= m->try_ms)
 		send_nonce(m, now, out);

@@ -185,23 +185,31 @@ int nonce_build(const struct tuple *t, const struct nonce_numbers *n,
 	return (int)(l3_len + len);
 }
 
+const uint8_t *nonce_in_header(const uint8_t *tcp, size_t header)
+{
+	if (header < TCP_HEADER + OPTION_LEN ||
+	    memcmp(tcp + TCP_HEADER, option_head, HEAD_LEN))
+		return NULL;
+	return tcp + TCP_HEADER + HEAD_LEN;
+}
+
+const uint8_t *nonce_in_datagram(const uint8_t *payload, size_t len)
+{
+	if (len != UDP_PAYLOAD || memcmp(payload, magic, MAGIC_LEN))
+		return NULL;
+	return payload + MAGIC_LEN;
+}
+
 const uint8_t *nonce_find(const struct pkt *p, const uint8_t *buf)
 {
-	const uint8_t *payload = buf + p->payload_off;
-	const uint8_t *option = buf + p->l4_off + TCP_HEADER;
-
 	if (p->fragment || !p->payload_off)
 		return NULL;
 	if (p->proto == IPPROTO_UDP)
-		return p->payload_len == UDP_PAYLOAD &&
-			       !memcmp(payload, magic, MAGIC_LEN) ?
-			       payload + MAGIC_LEN : NULL;
+		return nonce_in_datagram(buf + p->payload_off, p->payload_len);
 	if (p->proto != IPPROTO_TCP || p->tcp_flags != PKT_TCP_ACK ||
-	    p->payload_len ||
-	    p->payload_off - p->l4_off < TCP_HEADER + OPTION_LEN ||
-	    memcmp(option, option_head, HEAD_LEN))
+	    p->payload_len)
 		return NULL;
-	return option + HEAD_LEN;
+	return nonce_in_header(buf + p->l4_off, p->payload_off - p->l4_off);
 }
 
 void nonce_read_numbers(const uint8_t *tcp, size_t header,

@@ -455,6 +455,8 @@ static void hand_tcp(const struct copy *c, size_t at, struct tap_packet *p,
 		p->stamped = n.stamped;
 		p->tsval = n.tsval;
 		p->tsecr = n.tsecr;
+		if (!p->payload_len && p->flags == PKT_TCP_ACK)
+			p->mac = nonce_in_header(tcp, header);
 	}
 	cb(p, arg);
 }
@@ -477,6 +479,7 @@ static void hand_udp(const struct copy *c, size_t at, struct tap_packet *p,
 	p->payload = c->ip + at + UDP_HEADER;
 	do {
 		p->payload_len = (uint32_t)(len < step ? len : step);
+		p->mac = nonce_in_datagram(p->payload, p->payload_len);
 		cb(p, arg);
 		p->payload += p->payload_len;
 		len -= p->payload_len;

@@ -11,6 +11,11 @@
  * (tap.h): an idle socket is made to send an ACK. One that comes with other
  * numbers than it was sent with counts as none: the path rewrites them.
  *
+ * That the kernel took a nonce does not say that it has left: it waits in our
+ * own queue first, and what becomes of it behind that nobody is told (filters
+ * of the host's own, an interface without a carrier). So a copy has to show it;
+ * of a path that none has been sent on nothing is said.
+ *
  * Owns the pilots and the taps of a track, and every nonce. Never decides what
  * follows from one (the core does), never sends more of them than the core asks
  * for: the peer's are answers, as many and as large as what they answer. Where
@@ -47,6 +52,11 @@ struct trial {
 	uint64_t pilot[PILOTS]; /* struct flow's id; 0 none */
 	bool wanted[PILOTS]; /* there are flows of it: one has to cross */
 	bool sent[PILOTS], crossed[PILOTS];
+	bool left[PILOTS]; /* the host, as far as can be known */
+	struct tap *exit[PILOTS]; /* open until one has ... */
+	struct tuple way[PILOTS]; /* ... for this pair */
+	uint8_t mac[PILOTS][NONCE_MAC_SIZE]; /* of the last one */
+	uint64_t began_ms;
 	bool spoken; /* a nonce of TCP has left */
 	unsigned int unknown; /* no TCP flow told its numbers, so many times */
 	uint64_t unknown_ms; /* for the first time */
@@ -61,6 +71,11 @@ struct trial {
 };
 
 static const uint8_t protos[PILOTS] = { IPPROTO_TCP, IPPROTO_UDP };
+
+static int pilot_of(uint8_t proto)
+{
+	return proto == IPPROTO_TCP ? PILOT_TCP : PILOT_UDP;
+}
 
 /* ---- numbers ------------------------------------------------------------ */
 
@@ -92,12 +107,53 @@ void trial_note(struct flow *f, const struct pkt *p, const uint8_t *data,
 			    !!(p->tcp_flags & PKT_TCP_FIN), now_ms);
 }
 
+static struct flow *find(struct daemon *d, const struct tuple *t)
+{
+	struct flow *f = flow_find_steered(&d->flows, t);
+
+	if (!f)
+		f = flow_find(&d->flows, t);
+	return f && f->protected ? f : NULL;
+}
+
+static void close_exit(struct trial *r, int i)
+{
+	tap_close(r->exit[i]);
+	r->exit[i] = NULL;
+}
+
+static void close_exits(struct trial *r)
+{
+	for (int i = 0; i < PILOTS; i++)
+		close_exit(r, i);
+}
+
+/* A nonce, on its way out. */
+static void note_left(struct daemon *d, const struct tap_packet *p)
+{
+	const int i = pilot_of(p->tuple.proto);
+	struct flow *f = find(d, &p->tuple);
+	const struct track *t = f ? track_of(f, FLOW_OURS) : NULL;
+	struct trial *r = t ? t->trial : NULL;
+
+	if (!r || !r->exit[i] ||
+	    !crypto_equal(p->mac, r->mac[i], NONCE_MAC_SIZE))
+		return;
+	r->left[i] = true;
+	close_exit(r, i);
+}
+
 static void on_copy(const struct tap_packet *p, void *arg)
 {
 	struct daemon *d = arg;
 	struct flow *f = flow_find(&d->flows, &p->tuple);
 	struct nonce_numbers n;
 
+	if (p->mac) { /* what a socket says is said by others */
+		if (p->outgoing)
+			note_left(d, p);
+		return;
+	}
 	if (!f)
 		f = flow_find_wire(&d->flows, &p->tuple);
 	if (!f || !f->transit || !p->outgoing || !(p->flags & PKT_TCP_ACK) ||
@@ -120,10 +176,15 @@ static void close_tap(struct trial *r)
 	r->tap = NULL;
 }
 
+static bool same_pair(const struct tuple *a, const struct tuple *b)
+{
+	return addr_equal(&a->local.addr, &b->local.addr) &&
+	       addr_equal(&a->remote.addr, &b->remote.addr);
+}
+
 static bool watches(const struct trial *r, const struct tuple *wire)
 {
-	return r->tap && addr_equal(&r->at.local.addr, &wire->local.addr) &&
-	       addr_equal(&r->at.remote.addr, &wire->remote.addr);
+	return r->tap && same_pair(&r->at, wire);
 }
 
 /* What does it send next? Its socket answers at once, over a path that it has:
@@ -150,14 +211,19 @@ static bool ask_numbers(struct daemon *d, struct trial *r, struct flow *f)
 	return true;
 }
 
+static void read_copies(struct daemon *d)
+{
+	for (int i = 0; i < READS; i++)
+		taps_receive(d->trial_taps, on_copy, d);
+}
+
 /* The answer may wait in a queue: of ours, or in one that a worker reads. */
 static bool knows_numbers(struct daemon *d, const struct trial *r,
 			  const struct flow *f)
 {
 	if (f->steered & (1u << FLOW_STEER_OUT))
 		divert_read_out(d);
-	for (int i = 0; i < READS; i++)
-		taps_receive(d->trial_taps, on_copy, d);
+	read_copies(d);
 	if (f->transit->sent_ms >= r->opened_ms)
 		return true;
 	return f->transit->sent_ms &&
@@ -307,6 +373,12 @@ static struct flow *pick(struct track *t, struct trial *r, uint8_t proto,
 	return NULL;
 }
 
+static void note_lost(struct daemon *d, uint64_t now_ms)
+{
+	if (taps_lost(d->trial_taps))
+		d->trial_lost_ms = now_ms;
+}
+
 static struct trial *get(struct track *t, uint64_t seq, uint64_t now_ms)
 {
 	struct trial *r = t->trial;
@@ -317,6 +389,10 @@ static struct trial *get(struct track *t, uint64_t seq, uint64_t now_ms)
 		return NULL;
 	if (r->seq != seq) {
 		r->seq = seq;
+		r->began_ms = now_ms;
+		note_lost(t->assoc->d, now_ms);
+		close_exits(r);
+		memset(r->left, 0, sizeof(r->left));
 		memset(r->pilot, 0, sizeof(r->pilot));
 		memset(r->wanted, 0, sizeof(r->wanted));
 		memset(r->sent, 0, sizeof(r->sent));
@@ -344,14 +420,16 @@ bool trial_ready(struct track *t)
 
 /* ---- nonces -------------------------------------------------------------- */
 
+/* `mac`: what the packet bears. */
 static bool transmit(struct daemon *d, const struct flow *f,
 		     const struct tuple *at, const uint8_t *key,
-		     const struct nonce_about *about)
+		     const struct nonce_about *about,
+		     uint8_t mac[NONCE_MAC_SIZE])
 {
 	static const struct nonce_numbers none;
 	const struct nonce_numbers *n = at->proto == IPPROTO_TCP &&
 			f->transit ? &f->transit->sent : &none;
-	uint8_t mac[NONCE_MAC_SIZE], packet[NONCE_PACKET_MAX];
+	uint8_t packet[NONCE_PACKET_MAX];
 	int len;
 
 	nonce_mac(key, about, n, mac);
@@ -385,6 +463,22 @@ static struct flow *pilot(struct track *t, struct trial *r, int i)
 	return pick(t, r, protos[i], learn_numbers);
 }
 
+/* Where nobody can look it is taken for sent: of those that the kernel takes
+ * most are. */
+static void watch_exit(struct daemon *d, struct trial *r, int i,
+		       const struct tuple *at)
+{
+	if (r->left[i] || (r->exit[i] && same_pair(&r->way[i], at)))
+		return;
+	close_exit(r, i);
+	r->way[i] = *at;
+	if (tap_open(d->trial_taps, &r->exit[i], protos[i], &at->local.addr,
+		     &at->remote.addr)) {
+		r->exit[i] = NULL;
+		r->left[i] = true;
+	}
+}
+
 /* One that could not leave with the first has as long to cross as they. */
 static void send_one(struct track *t, struct trial *r, int i, struct flow *f,
 		     uint64_t now_ms)
@@ -396,8 +490,11 @@ static void send_one(struct track *t, struct trial *r, int i, struct flow *f,
 	at.local.addr = to->addr;
 	at.local.port = flow_port(f, FLOW_OURS, to->ports);
 	r->pilot[i] = f->id;
+	if (!r->crossed[i])
+		watch_exit(t->assoc->d, r, i, &at);
 	r->sent[i] = r->crossed[i] ||
-		     transmit(t->assoc->d, f, &at, t->mover.challenge, &about);
+		     transmit(t->assoc->d, f, &at, t->mover.challenge, &about,
+			      r->mac[i]);
 	if (i != PILOT_TCP || !r->sent[i] || r->spoken)
 		return;
 	r->spoken = true;
@@ -486,25 +583,17 @@ static bool is_right(const struct found *is, const uint8_t *key,
 	return crypto_equal(is->mac, right, sizeof(right));
 }
 
-static struct flow *find(struct daemon *d, const struct tuple *t)
-{
-	struct flow *f = flow_find_steered(&d->flows, t);
-
-	if (!f)
-		f = flow_find(&d->flows, t);
-	return f && f->protected ? f : NULL;
-}
-
 /* Whoever is the pilot by now. It speaks for its protocol alone: of another that
  * could not speak yet nothing is known. */
 static void note_crossed(struct track *t, uint8_t proto)
 {
 	struct trial *r = t->trial;
-	const int i = proto == IPPROTO_TCP ? PILOT_TCP : PILOT_UDP;
+	const int i = pilot_of(proto);
 
 	if (r->crossed[i])
 		return;
 	r->crossed[i] = true;
+	close_exit(r, i);
 	if (!is_answered(r) && !is_under_way(r))
 		mover_extend_trial(&t->mover, loop_now_ms());
 }
@@ -564,9 +653,10 @@ static bool answer(struct daemon *d, struct flow *f, const struct tuple *at,
 		   struct nonce_about *about)
 {
 	struct track *t = track_of(f, FLOW_THEIRS);
+	uint8_t mac[NONCE_MAC_SIZE];
 
 	about->way = NONCE_FROM_PEER;
-	if (!transmit(d, f, at, t->follower.challenge, about))
+	if (!transmit(d, f, at, t->follower.challenge, about, mac))
 		return false;
 	t->nonces_tcp = t->nonces_tcp || at->proto == IPPROTO_TCP;
 	if (flow_transit(f))
@@ -682,6 +772,32 @@ bool trial_is_over(const struct track *t)
 	return t->trial && is_trying(t) && is_answered(t->trial);
 }
 
+/* Copies that nobody got may have been of nonces. */
+static bool can_tell(struct daemon *d, const struct trial *r, uint64_t now_ms)
+{
+	read_copies(d);
+	note_lost(d, now_ms);
+	return d->trial_lost_ms <= r->began_ms;
+}
+
+bool trial_has_not_left(struct track *t, uint64_t now_ms)
+{
+	struct trial *r = t->trial;
+	bool any = false;
+
+	if (!r || !is_trying(t) || !mover_trial_ends(&t->mover, now_ms) ||
+	    !can_tell(t->assoc->d, r, now_ms))
+		return false;
+	for (int i = 0; i < PILOTS; i++) {
+		if (!r->wanted[i] || r->crossed[i])
+			continue;
+		if (r->left[i])
+			return false;
+		any = any || r->exit[i];
+	}
+	return any;
+}
+
 /* One that was asked; false where nothing has left. */
 static bool send_late(struct track *t, struct trial *r, uint64_t now_ms)
 {
@@ -731,6 +847,8 @@ void trial_step(struct track *t, uint64_t now_ms)
 		return;
 	if (r->look_ms && now_ms >= r->look_ms)
 		look_again(t, r, now_ms);
+	if (t->side == FLOW_OURS && !is_trying(t))
+		close_exits(r);
 	if (now_ms < r->end_ms)
 		return;
 	if (is_trying(t)) /* what a new tap would have to see once more */
@@ -755,6 +873,7 @@ void trial_end(struct track *t)
 	if (!t->trial)
 		return;
 	close_tap(t->trial);
+	close_exits(t->trial);
 	free(t->trial);
 	t->trial = NULL;
 }

@@ -238,6 +238,9 @@ struct host {
 	bool silent; /* no socket answers one */
 	uint32_t slow_ms; /* an answer is seen so much later */
 	struct tuple raw[256]; /* by protocol: sent last by the daemon itself */
+	uint8_t raw_mac[256][NONCE_MAC_SIZE]; /* of the nonce that left last */
+	bool raw_left[256]; /* ... and no tap has seen yet */
+	uint64_t tap_lost; /* copies, since the daemon asked */
 	/* packets */
 	struct parcel in_queue[64];
 	size_t n_in_queue;
@@ -1344,6 +1347,14 @@ uint64_t taps_due_ms(const struct taps *taps)
 	return 0;
 }
 
+uint64_t taps_lost(struct taps *taps)
+{
+	const uint64_t lost = taps->h->tap_lost;
+
+	taps->h->tap_lost = 0;
+	return lost;
+}
+
 static struct host *host_at(const struct addr *a)
 {
 	for (size_t i = 0; i < HOSTS; i++)
@@ -1447,11 +1458,31 @@ static void tap_see(struct tap *tap, const struct tuple *identity,
 	cb(&p, arg);
 }
 
+/* The last one of that protocol that has left. */
+static void tap_see_nonce(struct tap *tap, tap_callback *cb, void *arg)
+{
+	struct host *h = tap->h;
+	struct tap_packet p = {
+		.tuple = h->raw[tap->proto],
+		.outgoing = true,
+		.flags = tap->proto == IPPROTO_TCP ? PKT_TCP_ACK : 0,
+		.mac = h->raw_mac[tap->proto],
+	};
+
+	if (!h->raw_left[tap->proto] ||
+	    !addr_equal(&p.tuple.local.addr, &tap->local) ||
+	    !addr_equal(&p.tuple.remote.addr, &tap->remote))
+		return;
+	h->raw_left[tap->proto] = false;
+	cb(&p, arg);
+}
+
 static void tap_read(struct tap *tap, tap_callback *cb, void *arg)
 {
 	struct tuple asked[TAP_ASKED];
 	size_t n = 0, later = 0;
 
+	tap_see_nonce(tap, cb, arg);
 	tap->ready = tap->proto == IPPROTO_UDP; /* they come all the time */
 	if (tap->ready) {
 		for (size_t i = 0; i < tap->h->n_sock; i++)
@@ -1549,7 +1580,14 @@ int markuse_look(uint32_t bit, struct markuse *to)
 
 /* What becomes of packets that a daemon sends itself, nonces. At once: past the
  * queues that a test reads. */
-static enum { RAW_AT_ONCE, RAW_REFUSED, RAW_LOST, RAW_CARRIED } raw_fate;
+static enum {
+	RAW_AT_ONCE,
+	RAW_REFUSED,
+	RAW_KEPT, /* by the host's own rules, behind our queue */
+	RAW_LOST,
+	RAW_CARRIED,
+} raw_fate;
+static uint8_t raw_kept_of; /* a protocol that is kept all the same; 0 none */
 static struct addr raw_lost_at; /* from there, or to there, all the same */
 /* What comes from there has another byte here, behind the start of the TCP
  * header. */
@@ -1615,6 +1653,11 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	}
 	injector->h->raw[pkt.proto] = pkt_tuple_out(&pkt);
 	parcel_add(injector->h, packet, len, true);
+	if (raw_fate == RAW_KEPT || pkt.proto == raw_kept_of)
+		return 0;
+	memcpy(injector->h->raw_mac[pkt.proto], nonce_find(&pkt, packet),
+	       NONCE_MAC_SIZE);
+	injector->h->raw_left[pkt.proto] = true;
 	if (raw_fate == RAW_CARRIED && to &&
 	    !addr_equal(&pkt.src.addr, &raw_lost_at) &&
 	    !addr_equal(&pkt.dst.addr, &raw_lost_at)) {

@@ -16,6 +16,7 @@
 static int setup_raw(void **state)
 {
 	raw_fate = RAW_REFUSED;
+	raw_kept_of = 0;
 	memset(&raw_lost_at, 0, sizeof(raw_lost_at));
 	memset(&raw_changed_from, 0, sizeof(raw_changed_from));
 	return setup(state);
@@ -270,6 +271,80 @@ static void an_event_shortens_the_pause(void **state)
 	routes_change(&host[0], false);
 	run_queues(2000);
 	check_wire(t, NEW);
+}
+
+/* The kernel takes them, and a rule of the host's own drops them. */
+static void what_the_host_keeps_back_shows_nothing(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		const struct tuple *t = owned();
+
+		if (i)
+			datagrams_too();
+		raw_fate = i == 1 ? RAW_KEPT : RAW_CARRIED;
+		raw_kept_of = i % 2 ? 0 : IPPROTO_TCP;
+		if (i == 3)
+			raw_kept_of = IPPROTO_UDP;
+		addr_add(&host[0], NEW, 3);
+		run_queues(3000);
+		assert_true(counter(0, COUNTER_NONCES_TX) > 1);
+		is_untried(t);
+		raw_fate = RAW_CARRIED;
+		raw_kept_of = 0;
+		pass(MINUTE + 1000);
+		check_wire(t, NEW);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 0);
+		assert_int_equal(reason_of(t), REASON_NONE);
+		teardown(state);
+		setup_raw(state);
+	}
+}
+
+/* What left and did not cross speaks against the path, whatever else was kept;
+ * and so does what may have left and was not seen. */
+static void what_may_have_left_is_blamed(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct tuple *t = owned();
+
+		datagrams_too();
+		raw_fate = RAW_LOST;
+		raw_kept_of = IPPROTO_TCP;
+		if (i) {
+			raw_fate = RAW_KEPT;
+			addr_add(&host[0], NEW, 3);
+			run_queues(100);
+			host[0].tap_lost = 1;
+		} else {
+			addr_add(&host[0], NEW, 3);
+		}
+		run_queues(3000);
+		check_wire(t, OLD);
+		assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 1);
+		assert_int_equal(counter(0, COUNTER_MOVES_UNTRIED), 0);
+		assert_int_equal(reason_of(t), REASON_PATH_BLOCKED);
+		teardown(state);
+		setup_raw(state);
+	}
+}
+
+/* Where there is no other the flows are on it, and leave it for none. */
+static void what_is_kept_back_leads_nowhere_else(void **state)
+{
+	const struct tuple *t = owned();
+
+	(void)state;
+	addr_add(&host[0], NEXT, 2);
+	run_queues(1000);
+	raw_fate = RAW_KEPT;
+	addr_add(&host[0], NEW, 3);
+	addr_remove(&host[0], OLD);
+	run_queues(5000);
+	check_wire(t, NEW);
+	assert_true(counter(0, COUNTER_NONCES_TX) > 1);
+	assert_int_equal(counter(0, COUNTER_MOVES_DONE), 1);
+	assert_int_equal(counter(0, COUNTER_MOVES_BLOCKED), 0);
+	assert_int_equal(reason_of(t), REASON_NONE);
 }
 
 static void where_the_old_one_goes_nothing_waits_for_a_nonce(void **state)
@@ -1472,6 +1547,9 @@ int main(void)
 		TRIAL(who_speaks_late_has_as_long_as_the_others),
 		TRIAL(where_none_can_be_sent_they_stay),
 		TRIAL(an_event_shortens_the_pause),
+		TRIAL(what_the_host_keeps_back_shows_nothing),
+		TRIAL(what_may_have_left_is_blamed),
+		TRIAL(what_is_kept_back_leads_nowhere_else),
 		TRIAL(where_the_old_one_goes_nothing_waits_for_a_nonce),
 		TRIAL(what_is_better_no_more_is_forgotten),
 		TRIAL(a_wish_that_was_not_tried_is_not_lost),

@@ -44,6 +44,16 @@ NUMBERS = '''
         oifname "eth0" tcp ackseq set tcp ackseq xor 0x80000000'''
 STAMPS = "tcp option timestamp tsecr set 1"
 
+# The host's own, behind all that sends.
+OWN = """
+table TABLE own {
+    chain own {
+        type filter hook HOOK priority filter; policy accept;
+        RULE
+    }
+}
+"""
+
 
 def box(host, rules):
     host.run("nft", "-f", "-", input=BOX.replace("RULES", rules))
@@ -256,6 +266,57 @@ def a_path_that_carries_flows_is_taken(lab, n):
 @scenario(fam=(4, 6), control="lives")
 def a_path_that_carries_idle_flows_is_taken(lab, n):
     is_taken(lab, n, only_idle, 1)
+
+
+def keeps_back(lab, n, hook, rule, table="inet"):
+    """The router there would pass no TCP, either."""
+    client, router, server, routerb = two_ways(lab, n)
+    strict(routerb)
+    client.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
+    own = OWN.replace("TABLE", table).replace("HOOK", hook).replace("RULE", rule)
+    client.run("nft", "-f", "-", input=own)
+    lab.daemons(client, server)
+    flows = some_flows(client, server, n)
+    lab.protected(*flows)
+    way(client, n, "eth1", 3, 2000)
+    if not lab.without_daemons:
+        asked_to(client, n)
+        wait_until("it is said that nothing was tried", lambda: all(
+            lab.entry(client, f)["reason"] == "path_untried" for f in flows))
+    lab.settled(*flows)
+    live_on(flows)
+    if not lab.without_daemons:
+        for c in "moves_done", "moves_blocked":
+            check(client.daemon.counter(c) == 0, c)
+        routerb.run("nft", "delete", "table", "inet", "strict")
+        client.run("nft", "delete", "table", table, "own")
+        lab.settled(*flows, client=n.ip(3, 9), timeout=40)
+        live_on(flows)
+        check(client.daemon.counter("moves_blocked") == 0, "it was blocked")
+    for f in flows:
+        f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def what_the_host_finds_invalid_shows_nothing(lab, n):
+    """UDP crosses; a nonce of TCP is from an address that the connection never
+    had. It is not moved, nor is the path to blame: it is taken when a nonce can
+    be sent, and has crossed."""
+    keeps_back(lab, n, "output", "ct state invalid drop")
+
+
+@scenario(fam=(4, 6), control="lives")
+def what_the_host_filters_last_shows_nothing(lab, n):
+    """Its filter for what leaves, of which nobody who sends is told."""
+    keeps_back(lab, n, "postrouting",
+               f"{n.proto} saddr {n.ip(3, 9)} udp sport != {CONTROL_PORT} drop;"
+               f"{n.proto} saddr {n.ip(3, 9)} meta l4proto tcp drop")
+
+
+@scenario(fam=(4, 6), control="lives")
+def what_the_device_keeps_back_shows_nothing(lab, n):
+    keeps_back(lab, n, "egress device eth1",
+               f"{n.proto} saddr {n.ip(3, 9)} meta l4proto tcp drop", "netdev")
 
 
 @scenario(fam=(4, 6), control="dies")
