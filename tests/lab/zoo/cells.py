@@ -14,7 +14,7 @@ import time
 import zlib
 
 import traffic
-from events import EVENTS
+from events import EVENTS, OWN_MS
 from lab import Died, Failed
 from network import build
 
@@ -156,7 +156,8 @@ def verdict(cell, runs, strict):
                 if said.startswith("fault"):
                     faults.append(f"{way}: {name}: {said[7:]}")
         for name in runs[way][0]["flows"]:
-            gap = too_long(name, runs["without"], runs[way], strict)
+            gap = too_long(name, runs["without"], runs[way], strict,
+                           OWN_MS[cell.event])
             if gap:
                 gaps.setdefault(way, []).append(f"{way}: {name}: {gap}")
     return faults, gaps, figures
@@ -196,10 +197,11 @@ def judge(cell, name, control, row):
     return f"fault: could be saved: {why}"
 
 
-def too_long(name, without, these, strict):
+def too_long(name, without, these, strict, own_ms=0):
     """The usual gap of these runs, beyond the usual one without daemons, a
-    round trip and what nobody notices; a busy machine may also have drawn
-    out the event itself. TCP's gap is a sum of timers, each twice the one
+    round trip and what nobody notices. Where the event makes an outage by its
+    own clock (events.outage), a busy machine may have drawn that out: by as
+    much as the event took longer, and by no more than own_ms. TCP's gap is a sum of timers, each twice the one
     before, so what the first one varies by with the round trips before the
     event comes back several times. Where even those without daemons differ
     by more than that, their longest one is the limit."""
@@ -217,7 +219,8 @@ def too_long(name, without, these, strict):
     slack = without[0]["rtt_ms"] + SLACK_MS
     if name.startswith("tcp") or "young" in name:
         slack = max(slack, TIMER_PART * usual)
-    limit = usual + slack + max(0, took(these) - took(without))
+    longer = took(these) - took(without)
+    limit = usual + slack + min(max(0, longer), own_ms)
     if not strict:
         limit = max(limit, 2 * usual + TIMER_MS)
     if max(controls) - min(controls) > SLACK_MS:

@@ -7,18 +7,18 @@ import collections
 
 Cell = collections.namedtuple("Cell", "host event peer")
 
-# What hosts are made of. A host that is new goes into one of these.
-KINDS = (
-    # what filters and translates
+# What tells a host from a bare one. One that is new goes into one of these.
+KINDS = {
+    "what filters and translates":
     ("ufw", "firewalld", "nft_drop", "docker", "kube_proxy", "nixos",
      "fail2ban"),
-    # what marks, and chooses routes
+    "what marks, and chooses routes":
     ("tailscale", "wg_quick", "connmark", "source_rules", "ecmp",
      "bgp_flaps"),
-    # what addresses and links are like
+    "what addresses and links are like":
     ("bare", "keepalived", "service_lo", "strict_rp", "arp_settings",
-     "vlan_bridge"))
-HOSTS = [h for kind in KINDS for h in kind]
+     "vlan_bridge")}
+HOSTS = [h for kind in KINDS.values() for h in kind]
 
 
 def every(events):
@@ -32,10 +32,10 @@ def every(events):
 def few(events):
     """All pairs of a host's kind, an event and the peer's kind: a Latin
     square, in which each host is at either end at least once."""
-    found = []
+    found, kinds = [], list(KINDS.values())
     for i, event in enumerate(events):
-        for a, kind in enumerate(KINDS):
-            far = KINDS[(a + i) % len(KINDS)]
+        for a, kind in enumerate(kinds):
+            far = kinds[(a + i) % len(kinds)]
             found.append(Cell(kind[i % len(kind)], event,
                               far[(i + 2) % len(far)]))
     return found

@@ -12,7 +12,7 @@ import re
 import cells
 import choice
 from choice import Cell
-from events import EVENTS
+from events import EVENTS, OWN_MS
 
 HEAD = """# The zoo
 
@@ -24,7 +24,9 @@ connections are being proved; TCP that talks, in bulk, idle and half-closed,
 and UDP that talks and that only comes, in IPv4 and IPv6. What lives without
 the daemon must live with it, with no gap longer by more than a round trip and
 50 ms, or of TCP 15 % where that is more (the median of three, where the first
-is longer); what dies without it must live. What is not saved has a reason in
+is longer); where the event itself makes an outage, by as much more as that was
+drawn out on a busy machine, and never by more than is said below; what dies
+without it must live. What is not saved has a reason in
 `sacipctl list`, and may only have one of those below: of 30 connections that
 are just being proved some are not owned yet when it happens.
 
@@ -83,6 +85,26 @@ def brief(fault):
     return re.sub(r"\d[\d.]*", "N", fault)[:120]
 
 
+def kinds():
+    """What a check of each change runs of all this."""
+    few = choice.few(list(EVENTS))
+    return ["## The choice of every check\n",
+            f"Without `--all` these {len(few)} cells run: all pairs of a kind "
+            "of host with an event, of an event with a kind of peer, and of "
+            "two kinds; not all pairs of hosts. Each host is at either end at "
+            "least once, and speaks for its kind in the other cells. A kind is "
+            "what tells a host from a bare one:\n",
+            *(f"- {name}: {', '.join(hosts)}"
+              for name, hosts in choice.KINDS.items()), ""]
+
+
+def event_text(name, work):
+    own = OWN_MS[name]
+    return f"- {name}: {first_line(work.__doc__)}" + (
+        f" (an outage of its own, {own} ms: a gap may be longer by what that "
+        "took longer, and by no more)" if own else "")
+
+
 def grid(rows, hosts, at, names):
     events = list(EVENTS)
     out = ["| host | " + " | ".join(e.replace("_", " ") for e in events)
@@ -108,9 +130,9 @@ def page(rows):
         if any(at(h, e) in rows for h in hosts for e in EVENTS):
             out += [f"## {title}\n", *grid(rows, hosts, at, names), ""]
     others = [c for c in choice.few(list(EVENTS)) if c in rows]
+    out += kinds()
     if others:
-        out += ["## The choice of every check\n",
-                "| host | event | peer | result |", "|---|---|---|---|"]
+        out += ["| host | event | peer | result |", "|---|---|---|---|"]
         out += [f"| {c.host} | {c.event} | {c.peer} | "
                 f"{cell_text(rows[c], names)} |" for c in others] + [""]
     out += ["## Reasons\n", *legend(rows), ""]
@@ -118,7 +140,7 @@ def page(rows):
         out += ["## Faults\n", *(f"- {m}: {t}" for t, m in names.items()), ""]
     out += ["## Hosts\n", *(host_text(h, rows) for h in choice.HOSTS), "",
             "## Events\n"]
-    out += [f"- {e}: {first_line(w.__doc__)}" for e, w in EVENTS.items()]
+    out += [event_text(e, w) for e, w in EVENTS.items()]
     return "\n".join(out) + "\n"
 
 

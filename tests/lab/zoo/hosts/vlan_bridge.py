@@ -13,7 +13,8 @@ def setup(p):
             f"link set {p.uplink} master br0", "link set br0 up")
     if p.run("ip", "link", "add", "link", "br0", "name", f"br0.{VLAN}",
              "type", "vlan", "id", VLAN, check=False).returncode:
-        p.form = "without 802.1Q: this kernel has none"
+        p.form = ("without 802.1Q, which this kernel does not have: no frame "
+                  "bears a tag")
         p.uplink = "br0"
         p.add()
         p.default()
