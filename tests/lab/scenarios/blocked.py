@@ -44,11 +44,11 @@ NUMBERS = '''
         oifname "eth0" tcp ackseq set tcp ackseq xor 0x80000000'''
 STAMPS = "tcp option timestamp tsecr set 1"
 
-# The host's own, behind all that sends.
+# The host's own, of which who sends is told only in front of our queue.
 OWN = """
 table TABLE own {
     chain own {
-        type filter hook HOOK priority filter; policy accept;
+        type filter hook HOOK priority PRIORITY; policy accept;
         RULE
     }
 }
@@ -268,12 +268,15 @@ def a_path_that_carries_idle_flows_is_taken(lab, n):
     is_taken(lab, n, only_idle, 1)
 
 
-def keeps_back(lab, n, hook, rule, table="inet"):
+def keeps_back(lab, n, hook, rule, table="inet", priority="filter"):
     """The router there would pass no TCP, either."""
     client, router, server, routerb = two_ways(lab, n)
     strict(routerb)
     client.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
-    own = OWN.replace("TABLE", table).replace("HOOK", hook).replace("RULE", rule)
+    own = OWN
+    for word, to in (("TABLE", table), ("HOOK", hook), ("RULE", rule),
+                     ("PRIORITY", priority)):
+        own = own.replace(word, to)
     client.run("nft", "-f", "-", input=own)
     lab.daemons(client, server)
     flows = some_flows(client, server, n)
@@ -303,6 +306,14 @@ def what_the_host_finds_invalid_shows_nothing(lab, n):
     had. It is not moved, nor is the path to blame: it is taken when a nonce can
     be sent, and has crossed."""
     keeps_back(lab, n, "output", "ct state invalid drop")
+
+
+@scenario(fam=(4, 6), control="lives")
+def what_the_host_refuses_shows_nothing(lab, n):
+    """Whoever sends it is told so."""
+    keeps_back(lab, n, "output",
+               f"{n.proto} saddr {n.ip(3, 9)} meta l4proto tcp drop",
+               priority="raw")
 
 
 @scenario(fam=(4, 6), control="lives")
