@@ -25,7 +25,8 @@
 struct copies {
 	struct tap_packet packet[COPIES_MAX];
 	char text[COPIES_MAX][TEXT_MAX];
-	size_t n;
+	uint8_t mac[NONCE_MAC_SIZE]; /* of the last nonce */
+	size_t n, nonces;
 };
 
 static void keep(const struct tap_packet *p, void *arg)
@@ -36,6 +37,10 @@ static void keep(const struct tap_packet *p, void *arg)
 	c->packet[c->n] = *p;
 	if (p->payload && p->payload_len < TEXT_MAX)
 		memcpy(c->text[c->n], p->payload, p->payload_len);
+	if (p->mac) {
+		memcpy(c->mac, p->mac, NONCE_MAC_SIZE);
+		c->nonces++;
+	}
 	c->n++;
 }
 
@@ -120,6 +125,7 @@ static void check_tcp(const struct hosts *h, const char *a, const char *b)
 	assert_int_equal(p->flags, 0x18); /* PSH, ACK */
 	assert_true(p->window > 0);
 	assert_null(p->payload);
+	assert_int_equal(c.nonces, 0);
 	assert_true(p->when_ms > 0);
 	assert_true(p->ifindex > 1);
 	assert_true(p->stamped);
@@ -713,7 +719,7 @@ static void check_sent(const char *a, const char *b, uint8_t proto)
 	const struct nonce_numbers n = { .seq = 9, .ack = 8, .window = 7,
 					 .stamped = true, .tsval = 6,
 					 .tsecr = 5 };
-	static const uint8_t mac[NONCE_MAC_SIZE];
+	static const uint8_t mac[NONCE_MAC_SIZE] = { 1, 2, 3 };
 	const struct endpoint from = host_endpoint(a, 4000);
 	const struct endpoint to = host_endpoint(b, 5000);
 	uint8_t packet[NONCE_PACKET_MAX];
@@ -737,6 +743,8 @@ static void check_sent(const char *a, const char *b, uint8_t proto)
 	assert_true(tuple_equal(&c.packet[0].tuple, &t));
 	if (proto == IPPROTO_TCP)
 		assert_int_equal(c.packet[0].tsecr, 5);
+	assert_int_equal(c.nonces, 1);
+	assert_memory_equal(c.mac, mac, sizeof(mac));
 	assert_int_equal(tap_send(j, packet, 1, 0), -EINVAL);
 	tap_injector_close(j);
 	taps_close(tap);
