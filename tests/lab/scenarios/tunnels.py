@@ -18,10 +18,12 @@ from network import build  # noqa: E402
 
 
 def some_flows(p, peer, n):
-    """From the address that new connections have."""
+    """From the address that new connections have. The copies are slow: where
+    the machine is, the tunnel's program would queue what others send."""
     how = {"fam": n.fam, "to": peer.ip(n)}
     flows = [echo(p.host, peer.host, **how), udp(p.host, peer.host, **how),
-             *(copy(p.host, peer.host, k, **how) for k in ("up", "down"))]
+             *(copy(p.host, peer.host, k, pace_us=50000, **how)
+               for k in ("up", "down"))]
     p.lab.protected(*flows)
     return flows
 
