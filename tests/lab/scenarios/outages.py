@@ -57,10 +57,14 @@ def slow_timer(n, host):
                 f"rto_min {SLOW_S}s")
 
 
+def backoff_in(text):
+    return re.search(r"\bbackoff:(\d+)", text)
+
+
 def backoff(host, port):
     text = host.run("ss", "-Htino", f"sport = :{port}").stdout_text
     print(text)
-    return re.search(r"\bbackoff:", text)
+    return backoff_in(text)
 
 
 def move_after_a_loss(client, server, n, old, new, flow, lost, ready):
@@ -90,9 +94,13 @@ def data_comes(flows, got):
 
 
 def rto_ms(host, port):
+    """The sender's timer, and how often it was doubled: what it makes of round
+    trips is the one without the other."""
     text = host.run("ss", "-Htino", f"sport = :{port}").stdout_text
     print(text)
-    return float(re.search(r"\brto:([0-9.]+)", text).group(1))
+    doubled = backoff_in(text)
+    return (float(re.search(r"\brto:([0-9.]+)", text).group(1)),
+            int(doubled.group(1)) if doubled else 0)
 
 
 def given_up(client):
@@ -110,10 +118,11 @@ def all_is_not_kept(client, before):
 @scenario(fam=(4, 6), timeout=90, control="dies")
 def the_time_of_a_hold_is_no_round_trip(lab, n):
     """Asked while there is no address, answered when there is one: at once,
-    and the sender's timer is what it was. Twice, since it is the second
-    outage that a long timer spoils. Once the host that asks is the one that
-    moves, once the other; what that one repeated for ten seconds is answered
-    with a time stamp that it sent long ago.
+    and what the sender takes for a round trip is what it was. Twice, since it
+    is the second outage that a long timer spoils. Once the host that asks is the
+    one that moves, once the other; what that one repeated for ten seconds is
+    answered with a time stamp that it sent long ago. How often it had doubled
+    its timer until then is forgotten with the next round trip.
 
         client .1.2, .1.9, .1.10 ---- lan ---- .1.3 server
     """
@@ -136,8 +145,14 @@ def the_time_of_a_hold_is_no_round_trip(lab, n):
         took = time.monotonic() - began
         check(took < AGAIN_S, f"answered after {took:.2f} s")
         for f in flows:
-            rto = rto_ms(f.client, f.port)
-            check(rto < RTO_MAX_MS, f"{f}: its timer is {rto} ms long")
+            rto, doubled = rto_ms(f.client, f.port)
+            check(rto < RTO_MAX_MS * 2 ** doubled,
+                  f"{f}: its timer is {rto} ms long, doubled {doubled} times")
+    for f in flows:
+        f.echo_all()
+        rto, doubled = rto_ms(f.client, f.port)
+        check(rto < RTO_MAX_MS and not doubled,
+              f"{f}: its timer is still {rto} ms long")
     for f in flows:
         f.finish()
 
