@@ -8,11 +8,12 @@
  * have translated, and the connection dies (seen). Such a flow is refused.
  *
  * Owns a copy of the nat chains at postrouting, read by netlink and read
- * again when the ruleset has changed. Never changes a rule. What a rule asks
- * that cannot be answered for a flow (a set, most xtables matches) counts as
- * answered with yes. Of the mark each bit is known that no rule at output or
- * postrouting which the flow may reach sets: it is the socket's.
- * x_tables of the legacy kind are not seen.
+ * again when the ruleset has changed, and of what iptables-legacy has there,
+ * read anew at each look, since nothing tells of a change. Never changes a
+ * rule. What a rule asks that cannot be answered for a flow (a set, most
+ * xtables matches) counts as answered with yes. Of the mark each bit is known
+ * that no rule of either kind, at output or postrouting, which the flow may
+ * reach sets: it is the socket's.
  *
  * Kernel: nf_nat_masquerade_inet_register_notifiers(), nf_nat_inet_fn().
  */
@@ -38,8 +39,9 @@ void natrules_close(struct natrules *n); /* NULL is fine */
 
 /*
  * May a source NAT rule match the first packet of `t`, of a socket with this
- * mark, going out of the interface `oif` named `oifname`? Reads the rules again at most once per
- * NATRULES_REFRESH_MS. A kernel without nftables has none: false.
+ * mark, going out of the interface `oif` named `oifname`? Reads the rules again
+ * at most once per NATRULES_REFRESH_MS. A kernel without nftables has none:
+ * false.
  */
 bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
 		    uint32_t oif, const char *oifname, uint64_t now_ms);

@@ -3,7 +3,7 @@
  * natrules: reads the chains and rules that decide about source NAT.
  *
  * Owns the copy and when it is read again. Never says what a rule does:
- * natrules_follow.c does.
+ * natrules_follow.c does, and natrules_legacy.c of those that it reads.
  */
 #include "natrules_impl.h"
 
@@ -140,15 +140,16 @@ static void assign_rules(struct natrules *n)
 	}
 }
 
-static int read_rules(struct natrules *n)
+/* Where nothing translates, what sets marks does not matter. */
+static int read_rules(struct natrules *n, bool any)
 {
-	bool any = false;
 	int err;
 
 	forget(n);
 	err = ask(n, NFT_MSG_GETCHAIN, NLM_F_DUMP, on_chain, n);
 	for (unsigned int i = 0; i < n->n_chains && !err; i++)
 		any = any || natrules_is_source_nat(n->chain[i].chain);
+	n->has_rules = any;
 	if (!err && any)
 		err = ask(n, NFT_MSG_GETRULE, NLM_F_DUMP, on_rule, n);
 	if (!err && !n->overflow)
@@ -160,16 +161,22 @@ static int read_rules(struct natrules *n)
 static void refresh(struct natrules *n, uint64_t now_ms)
 {
 	uint32_t generation = 0;
+	bool needed;
 	int err;
 
 	if (n->read && now_ms - n->looked_ms < NATRULES_REFRESH_MS)
 		return;
 	n->looked_ms = now_ms;
+	natrules_legacy_read(&n->legacy[0], 4);
+	natrules_legacy_read(&n->legacy[1], 6);
+	needed = natrules_legacy_translates(&n->legacy[0]) ||
+		 natrules_legacy_translates(&n->legacy[1]);
 	err = ask(n, NFT_MSG_GETGEN, 0, on_generation, &generation);
-	if (!err && n->read && generation == n->generation)
+	if (!err && n->read && generation == n->generation &&
+	    (n->has_rules || !needed))
 		return;
 	if (!err)
-		err = read_rules(n);
+		err = read_rules(n, needed);
 	if (err)
 		n->overflow = true;
 	n->generation = generation;
@@ -199,13 +206,30 @@ void natrules_close(struct natrules *n)
 	if (!n)
 		return;
 	forget(n);
+	natrules_legacy_forget(&n->legacy[0]);
+	natrules_legacy_forget(&n->legacy[1]);
 	netlink_close(n->nl);
 	free(n);
 }
 
+/* A rule that sets a bit may open the way to another that sets one more, of
+ * either kind: again until none is added, 32 times at most. */
 bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
 		    uint32_t oif, const char *oifname, uint64_t now_ms)
 {
+	const struct natrules_legacy *l =
+		&n->legacy[t->local.addr.family != 4];
+	struct subject s = { .n = n, .tuple = t, .mark = mark, .oif = oif };
+	uint32_t before;
+
+	strncpy(s.oifname, oifname, sizeof(s.oifname) - 1);
 	refresh(n, now_ms);
-	return n->overflow || natrules_follow(n, t, mark, oif, oifname);
+	if (n->overflow)
+		return true;
+	do {
+		before = s.may_set;
+		if (natrules_follow(&s) || natrules_legacy_follow(l, &s))
+			return true;
+	} while (s.may_set != before);
+	return false;
 }

@@ -13,7 +13,6 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/xt_connmark.h>
 #include <linux/netfilter/xt_mark.h>
-#include <net/if.h>
 #include <string.h>
 
 #include <libnftnl/chain.h>
@@ -22,18 +21,6 @@
 
 #define REGISTERS 32 /* of 4 bytes: NFT_REG32_00 .. _15, after the old ones */
 #define REGISTER_SIZE 16
-#define ALL_BITS UINT32_MAX
-
-/* What a packet of the flow would show. */
-struct subject {
-	const struct natrules *n;
-	const struct tuple *tuple;
-	uint32_t mark; /* its socket's: what every packet starts with */
-	uint32_t may_set; /* bits of it that a rule may have changed */
-	uint32_t oif;
-	char oifname[IF_NAMESIZE];
-	unsigned int n_applied; /* rules */
-};
 
 struct value {
 	bool known;
@@ -74,7 +61,7 @@ static void know(struct value *v, const void *bytes, uint32_t len)
 /* `meta mark set meta mark and 0xff or 0x100` leaves the other bits alone. */
 static void set_mark(struct subject *s, const struct value *v)
 {
-	s->may_set |= v->known ? ~v->own_mark : ALL_BITS;
+	s->may_set |= v->known ? ~v->own_mark : NATRULES_ALL_BITS;
 }
 
 static void load_meta(struct subject *s, const struct nftnl_expr *e,
@@ -95,7 +82,7 @@ static void load_meta(struct subject *s, const struct nftnl_expr *e,
 	v->known = false;
 	switch (nftnl_expr_get_u32(e, NFTNL_EXPR_META_KEY)) {
 	case NFT_META_OIFNAME:
-		know(v, s->oifname, IF_NAMESIZE);
+		know(v, s->oifname, IFNAMSIZ);
 		break;
 	case NFT_META_OIF:
 		know(v, &s->oif, sizeof(s->oif));
@@ -109,7 +96,7 @@ static void load_meta(struct subject *s, const struct nftnl_expr *e,
 	case NFT_META_MARK:
 		know(v, &s->mark, sizeof(s->mark));
 		v->unsure = s->may_set;
-		v->own_mark = ALL_BITS;
+		v->own_mark = NATRULES_ALL_BITS;
 		break;
 	default:
 		break;
@@ -249,20 +236,17 @@ static bool fails(const struct nftnl_expr *e, struct value *regs,
 
 /* ---- x_tables ------------------------------------------------------------ */
 
-/* True where the packet surely fails `-m mark`. */
-static bool fails_match(const struct subject *s, const struct nftnl_expr *e,
-			bool *certain)
+bool natrules_fails_match(const struct subject *s, const char *name,
+			  uint32_t rev, const void *data, uint32_t len,
+			  bool *certain)
 {
-	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_MT_NAME);
-	uint32_t len = 0;
-	const void *data = nftnl_expr_get(e, NFTNL_EXPR_MT_INFO, &len);
 	struct xt_mark_mtinfo1 info;
 	bool differs, sure;
 
 	if (name && !strcmp(name, "comment"))
 		return false;
 	if (!name || strcmp(name, "mark") || !data || len < sizeof(info) ||
-	    nftnl_expr_get_u32(e, NFTNL_EXPR_MT_REV) != 1) {
+	    rev != 1) {
 		*certain = false;
 		return false;
 	}
@@ -285,31 +269,52 @@ static uint32_t connmark_sets(uint32_t rev, const void *data, uint32_t len)
 			       one.nfmask | one.ctmask : 0;
 	}
 	if (rev != 2 || len < sizeof(two))
-		return ALL_BITS;
+		return NATRULES_ALL_BITS;
 	memcpy(&two, data, sizeof(two));
 	if (two.mode != XT_CONNMARK_RESTORE)
 		return 0;
-	return two.shift_bits ? ALL_BITS : two.nfmask | two.ctmask;
+	return two.shift_bits ? NATRULES_ALL_BITS : two.nfmask | two.ctmask;
 }
 
-static uint32_t target_sets(const struct nftnl_expr *e)
+uint32_t natrules_target_sets(const char *name, uint32_t rev,
+			      const void *data, uint32_t len)
 {
-	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_TG_NAME);
-	uint32_t rev = nftnl_expr_get_u32(e, NFTNL_EXPR_TG_REV);
-	uint32_t len = 0;
-	const void *data = nftnl_expr_get(e, NFTNL_EXPR_TG_INFO, &len);
 	struct xt_mark_tginfo2 mark;
 
 	if (!name)
-		return ALL_BITS;
+		return NATRULES_ALL_BITS;
 	if (!strcmp(name, "CONNMARK"))
-		return data ? connmark_sets(rev, data, len) : ALL_BITS;
+		return data ? connmark_sets(rev, data, len) :
+			      NATRULES_ALL_BITS;
 	if (!strcmp(name, "MARK") && rev == 2 && data && len >= sizeof(mark)) {
 		memcpy(&mark, data, sizeof(mark));
 		return mark.mark | mark.mask;
 	}
-	return !strcmp(name, "MARK") || !strcmp(name, "SET") ||
-	       !strcmp(name, "TPROXY") ? ALL_BITS : 0;
+	return !strcmp(name, "MARK") || !strcmp(name, "HMARK") ||
+	       !strcmp(name, "SET") || !strcmp(name, "TPROXY") ?
+		       NATRULES_ALL_BITS : 0;
+}
+
+static bool match_fails(const struct subject *s, const struct nftnl_expr *e,
+			bool *certain)
+{
+	uint32_t len = 0;
+	const void *data = nftnl_expr_get(e, NFTNL_EXPR_MT_INFO, &len);
+
+	return natrules_fails_match(s,
+				    nftnl_expr_get_str(e, NFTNL_EXPR_MT_NAME),
+				    nftnl_expr_get_u32(e, NFTNL_EXPR_MT_REV),
+				    data, len, certain);
+}
+
+static uint32_t target_sets(const struct nftnl_expr *e)
+{
+	uint32_t len = 0;
+	const void *data = nftnl_expr_get(e, NFTNL_EXPR_TG_INFO, &len);
+
+	return natrules_target_sets(nftnl_expr_get_str(e, NFTNL_EXPR_TG_NAME),
+				    nftnl_expr_get_u32(e, NFTNL_EXPR_TG_REV),
+				    data, len);
 }
 
 /* ---- the walk ------------------------------------------------------------ */
@@ -404,7 +409,7 @@ static bool pass(struct subject *s, const struct nftnl_expr *e,
 	else if (!strcmp(name, "cmp"))
 		return !fails(e, regs, certain);
 	else if (!strcmp(name, "match"))
-		return !fails_match(s, e, certain);
+		return !match_fails(s, e, certain);
 	else if (!strcmp(name, "target"))
 		s->may_set |= target_sets(e);
 	else if (strcmp(name, "counter") && strcmp(name, "log")) {
@@ -450,7 +455,7 @@ static enum outcome apply(struct subject *s, const struct nftnl_rule *r,
 /* What cannot be followed counts as a rule that sets any mark, too. */
 static enum outcome give_up(struct subject *s)
 {
-	s->may_set = ALL_BITS;
+	s->may_set = NATRULES_ALL_BITS;
 	return TRANSLATED;
 }
 
@@ -509,25 +514,8 @@ static bool walk_hook(struct subject *s, uint32_t hook)
 	return translated;
 }
 
-/* A rule that sets a bit may open the way to another that sets one more:
- * again until none is added, 32 times at most. */
-bool natrules_follow(const struct natrules *n, const struct tuple *t,
-		     uint32_t mark, uint32_t oif, const char *oifname)
+bool natrules_follow(struct subject *s)
 {
-	struct subject s;
-	uint32_t before;
-	bool translated;
-
-	memset(&s, 0, sizeof(s));
-	s.n = n;
-	s.tuple = t;
-	s.mark = mark;
-	s.oif = oif;
-	strncpy(s.oifname, oifname, sizeof(s.oifname) - 1);
-	do {
-		before = s.may_set;
-		walk_hook(&s, NF_INET_LOCAL_OUT);
-		translated = walk_hook(&s, NF_INET_POST_ROUTING);
-	} while (s.may_set != before && !translated);
-	return translated;
+	walk_hook(s, NF_INET_LOCAL_OUT);
+	return walk_hook(s, NF_INET_POST_ROUTING);
 }

@@ -5,14 +5,33 @@
 
 #include "natrules.h"
 
+#include <linux/if.h>
+#include <linux/netfilter.h>
+
+#define NATRULES_ALL_BITS UINT32_MAX
+#define NATRULES_NO_HOOK UINT32_MAX
+#define NATRULES_TABLES 5 /* that iptables-legacy may have */
+
 struct nftnl_chain;
 struct nftnl_rule;
+
+/* What iptables-legacy has of one family at output and postrouting. */
+struct natrules_legacy {
+	struct natrules_table {
+		void *copy; /* NULL: no rules there */
+		const uint8_t *entries; /* in it */
+		uint32_t size;
+		uint32_t begin[NF_INET_NUMHOOKS]; /* NATRULES_NO_HOOK: none */
+		bool unknown; /* it is there, but has not been told */
+	} table[NATRULES_TABLES];
+};
 
 struct natrules {
 	struct netlink *nl;
 	uint64_t looked_ms;
 	uint32_t generation;
 	bool read; /* ever */
+	bool has_rules; /* not the chains alone */
 	bool overflow; /* more than we keep: everything may match */
 	struct natrules_chain {
 		struct nftnl_chain *chain;
@@ -21,16 +40,46 @@ struct natrules {
 	unsigned int n_chains;
 	struct nftnl_rule *rule[NATRULES_RULES_MAX];
 	unsigned int n_rules;
+	struct natrules_legacy legacy[2]; /* IPv4, IPv6 */
 };
 
 /* Is this a chain of source NAT at postrouting? */
 bool natrules_is_source_nat(const struct nftnl_chain *c);
 
+/* What a packet of the flow would show. */
+struct subject {
+	const struct natrules *n;
+	const struct tuple *tuple;
+	uint32_t mark; /* its socket's: what every packet starts with */
+	uint32_t may_set; /* bits of it that a rule may have changed */
+	uint32_t oif;
+	char oifname[IFNAMSIZ];
+	unsigned int n_applied; /* rules */
+};
+
 /*
- * True where the rules may translate the first packet of `t`, sent by a
- * socket with this mark out of this interface. Asks the kernel nothing.
+ * True where the rules may translate the first packet. Adds to may_set what
+ * they may set; a bit that is new may open the way to more: ask again. Asks the
+ * kernel nothing.
  */
-bool natrules_follow(const struct natrules *n, const struct tuple *t,
-		     uint32_t mark, uint32_t oif, const char *oifname);
+bool natrules_follow(struct subject *s);
+
+/* True where the packet surely fails this match of x_tables; *certain becomes
+ * false where that cannot be told. */
+bool natrules_fails_match(const struct subject *s, const char *name,
+			  uint32_t rev, const void *data, uint32_t len,
+			  bool *certain);
+
+/* The bits of the mark that this target of x_tables may set. */
+uint32_t natrules_target_sets(const char *name, uint32_t rev,
+			      const void *data, uint32_t len);
+
+/* Of the tables as they are now; family 4 or 6. */
+void natrules_legacy_read(struct natrules_legacy *l, uint8_t family);
+void natrules_legacy_forget(struct natrules_legacy *l);
+/* Could any flow be translated? */
+bool natrules_legacy_translates(const struct natrules_legacy *l);
+/* As natrules_follow(). */
+bool natrules_legacy_follow(const struct natrules_legacy *l, struct subject *s);
 
 #endif

@@ -203,6 +203,267 @@ static void test_iptables_marks(void **state)
 	natrules_close(l.n);
 }
 
+/* With one more rule of iptables-legacy: may the flow match? */
+static bool legacy(struct look *l, const char *tool, const char *rule,
+		   const struct tuple *t)
+{
+	bool yes;
+
+	host_run("%s -t nat -A POSTROUTING %s", tool, rule);
+	l->now_ms += NATRULES_REFRESH_MS;
+	yes = natrules_match(l->n, t, l->mark, 1, "va", l->now_ms);
+	host_run("%s -t nat -D POSTROUTING %s", tool, rule);
+	return yes;
+}
+
+static const struct {
+	const char *rule;
+	bool yes;
+} of_legacy[] = {
+	{ "-j MASQUERADE", true },
+	{ "-o va -j MASQUERADE", true },
+	{ "-o v+ -j MASQUERADE", true },
+	{ "! -o vb -j MASQUERADE", true },
+	{ "-p tcp -j MASQUERADE", true },
+	{ "-p tcp --dport 23 -j MASQUERADE", true }, /* not known */
+	{ "-p tcp --dport 23 -j theirs", true },
+	{ "-m comment --comment x -j MASQUERADE", true },
+	{ "-m mark ! --mark 4 -j MASQUERADE", true },
+	{ "-m mark --mark 4 -j MASQUERADE", false },
+	{ "-m comment --comment x -m mark --mark 4 -j MASQUERADE", false },
+	{ "-m mark --mark 4 -m comment --comment x -j theirs", false },
+	{ "-j inside", true },
+	{ "-j theirs", true },
+	{ "-g theirs", true },
+	{ "-o vb -j MASQUERADE", false },
+	{ "! -o va -j MASQUERADE", false },
+	{ "-o vaa -j MASQUERADE", false },
+	{ "! -p tcp -j MASQUERADE", false },
+	{ "-p udp -j MASQUERADE", false },
+	{ "-o vb -j theirs", false },
+	{ "-j MARK --set-mark 5", false },
+	{ "-j ACCEPT", false },
+	{ "-j empty", false },
+	{ "-g empty", false },
+	{ "-p tcp", false },
+};
+
+static void test_iptables_legacy(void **state)
+{
+	const struct {
+		const char *tool;
+		struct tuple t;
+		const char *hit, *other, *net;
+	} f[] = {
+		{ "iptables-legacy", flow(HOST_A4, HOST_B4), "10.9.0.0/20",
+		  "10.9.16.0/20", "! -s 10.9.0.0/20" },
+		{ "ip6tables-legacy", flow(HOST_A6, HOST_B6), HOST_A6 "/60",
+		  "fd77::/60", "! -s " HOST_A6 "/60" },
+	};
+	struct look l = { .now_ms = 1 };
+	char rule[128];
+
+	HOSTS(state);
+	for (size_t i = 0; i < 2; i++)
+		if (host_try("printf '*nat\n:theirs -\n:empty -\n:inside -\n"
+			     "-A theirs -j MASQUERADE\n"
+			     "-A inside -i va -j RETURN\n"
+			     "-A inside -j MASQUERADE\nCOMMIT\n' | %s-restore",
+			     f[i].tool))
+			SKIP_BECAUSE("no iptables-legacy that works here");
+	assert_int_equal(natrules_open(&l.n), 0);
+	for (size_t i = 0; i < 2; i++) {
+		assert_false(natrules_match(l.n, &f[i].t, 0, 1, "va",
+					    l.now_ms));
+		for (size_t j = 0; j < sizeof(of_legacy) / sizeof(*of_legacy);
+		     j++)
+			if (legacy(&l, f[i].tool, of_legacy[j].rule,
+				   &f[i].t) != of_legacy[j].yes)
+				fail_msg("%s %s", f[i].tool, of_legacy[j].rule);
+		snprintf(rule, sizeof(rule), "-s %s -j MASQUERADE", f[i].hit);
+		assert_true(legacy(&l, f[i].tool, rule, &f[i].t));
+		assert_false(legacy(&l, f[i].tool, rule, &f[!i].t));
+		snprintf(rule, sizeof(rule), "-s %s ! -o docker0 -j MASQUERADE",
+			 f[i].other);
+		assert_false(legacy(&l, f[i].tool, rule, &f[i].t));
+		snprintf(rule, sizeof(rule), "%s -j MASQUERADE", f[i].net);
+		assert_false(legacy(&l, f[i].tool, rule, &f[i].t));
+		/* one that may end it, and one that surely does */
+		host_run("%s -t nat -A POSTROUTING -p tcp --dport 23 -j ACCEPT",
+			 f[i].tool);
+		assert_true(legacy(&l, f[i].tool, "-j MASQUERADE", &f[i].t));
+		host_run("%s -t nat -A POSTROUTING -o va -m comment --comment "
+			 "x -m mark --mark 0 -j ACCEPT", f[i].tool);
+		assert_false(legacy(&l, f[i].tool, "-j MASQUERADE", &f[i].t));
+		host_run("%s -t nat -F && %s -t nat -X", f[i].tool, f[i].tool);
+	}
+	natrules_close(l.n);
+}
+
+static const struct family {
+	const char *tool, *remote, *other;
+	const char *nft; /* its name there */
+} families[] = {
+	{ "iptables-legacy", HOST_B4, "10.9.0.3", "ip" },
+	{ "ip6tables-legacy", HOST_B6, "fd09::3", "ip6" },
+};
+
+/* With these rules of kube-proxy for what is marked, or none: a service at
+ * `other` whose packets are, and one that only others may reach. */
+static int kube(const struct family *f, const char *postrouting)
+{
+	return host_try("printf '*nat\n:MARK-MASQ -\n:SVC -\n:KUBE -\n"
+			"-A MARK-MASQ -j MARK --or-mark 0x4000\n"
+			"-A OUTPUT -m comment --comment x -j SVC\n"
+			"-A SVC -d %s -m comment --comment x -j MARK-MASQ\n"
+			"-A POSTROUTING -m comment --comment x -j KUBE\n"
+			"%sCOMMIT\n' | %s-restore", f->other, postrouting,
+			f->tool);
+}
+
+static const char *const kube_rules[] = {
+	"-A KUBE -m comment --comment x -m mark ! --mark 0x4000/0x4000 -j "
+	"RETURN\n-A KUBE -j MARK --xor-mark 0x4000\n"
+	"-A KUBE -m comment --comment x -j MASQUERADE --random-fully\n",
+	"-A KUBE -m comment --comment x -m mark --mark 0x4000/0x4000 -j "
+	"MASQUERADE\n",
+};
+
+/* A flow to this address, of a socket with this mark. */
+static bool goes(struct look *l, const struct family *f, const char *to,
+		 uint32_t mark)
+{
+	struct tuple t = flow(f == families ? HOST_A4 : HOST_A6, to);
+
+	l->now_ms += NATRULES_REFRESH_MS;
+	return natrules_match(l->n, &t, mark, 1, "va", l->now_ms);
+}
+
+/* Likewise with one more rule that may mark it. */
+static bool goes_by(struct look *l, const struct family *f, const char *table,
+		    const char *rule)
+{
+	bool yes;
+
+	host_run("%s -w -t %s -A %s", f->tool, table, rule);
+	yes = goes(l, f, f->remote, 0);
+	host_run("%s -w -t %s -D %s", f->tool, table, rule);
+	return yes;
+}
+
+static void test_legacy_marks(void **state)
+{
+	static const struct {
+		const char *table, *rule;
+		bool yes;
+	} by[] = {
+		{ "mangle", "OUTPUT -j MARK --set-mark 5", true },
+		{ "mangle", "OUTPUT -j MARK --set-xmark 0x4000/0x4000", true },
+		{ "mangle", "OUTPUT -j MARK --or-mark 0x2000", false },
+		{ "mangle", "OUTPUT -o vb -j MARK --set-mark 5", false },
+		{ "mangle", "OUTPUT -m mark --mark 1 -j MARK --set-mark 5",
+		  false },
+		{ "mangle", "OUTPUT -m mark ! --mark 1 -j MARK --set-mark 5",
+		  true },
+		{ "mangle", "OUTPUT -p tcp --dport 23 -j MARK --set-mark 5",
+		  true },
+		{ "mangle", "POSTROUTING -j MARK --set-mark 5", true },
+		{ "mangle", "FORWARD -j MARK --set-mark 5", false },
+		{ "mangle", "OUTPUT -j CONNMARK --restore-mark", true },
+		{ "mangle", "OUTPUT -j CONNMARK --restore-mark --mask 0xff",
+		  false },
+		{ "mangle", "OUTPUT -j CONNMARK --save-mark", false },
+		{ "mangle", "OUTPUT -j ACCEPT", false },
+		{ "mangle", "POSTROUTING -p tcp --tcp-flags SYN,RST SYN -j "
+		  "TCPMSS --clamp-mss-to-pmtu", false },
+		{ "raw", "OUTPUT -j MARK --set-mark 5", true },
+		{ "filter", "OUTPUT -j MARK --set-mark 5", true },
+		{ "nat", "OUTPUT -j MARK-MASQ", true },
+	};
+	struct look l = { .now_ms = 1 };
+
+	HOSTS(state);
+	for (size_t i = 0; i < 2; i++)
+		if (kube(&families[i], ""))
+			SKIP_BECAUSE("no iptables-legacy that works here");
+	assert_int_equal(natrules_open(&l.n), 0);
+	for (size_t i = 0; i < 4; i++) {
+		const struct family *f = &families[i % 2];
+
+		assert_int_equal(kube(f, kube_rules[i / 2]), 0);
+		assert_false(goes(&l, f, f->remote, 0));
+		assert_false(goes(&l, f, f->remote, 0x2000));
+		assert_true(goes(&l, f, f->remote, 0x4000));
+		assert_true(goes(&l, f, f->other, 0));
+		for (size_t j = 0; j < sizeof(by) / sizeof(*by); j++)
+			if (goes_by(&l, f, by[j].table, by[j].rule) !=
+			    by[j].yes)
+				fail_msg("%s %s", f->tool, by[j].rule);
+		/* not every kernel has it */
+		if (!host_try("%s -t mangle -A OUTPUT -j HMARK --hmark-tuple "
+			      "src --hmark-mod 9 --hmark-rnd 1", f->tool)) {
+			assert_true(goes(&l, f, f->remote, 0));
+			host_run("%s -t mangle -F OUTPUT", f->tool);
+		}
+	}
+	for (size_t i = 0; i < 2; i++)
+		host_run("%s -t nat -F && %s -t nat -X", families[i].tool,
+			 families[i].tool);
+	natrules_close(l.n);
+}
+
+/* One kind's mark for the other's masquerade. */
+static void test_marks_of_both_kinds(void **state)
+{
+	struct look l = { .now_ms = 1 };
+
+	HOSTS(state);
+	for (size_t i = 0; i < 2; i++)
+		if (host_try("%s -t nat -F && %s -t mangle -F",
+			     families[i].tool, families[i].tool))
+			SKIP_BECAUSE("no iptables-legacy that works here");
+	host_run("nft flush ruleset");
+	assert_int_equal(natrules_open(&l.n), 0);
+	for (size_t i = 0; i < 2; i++) {
+		const struct family *f = &families[i];
+
+		host_run("printf 'table %s y { chain o { type route hook output"
+			 " priority 0;\nmeta mark set meta mark or 0x4000\n"
+			 "}\n}\n' | nft -f -", f->nft);
+		/* its rules matter only now: read, though none changed */
+		assert_false(goes(&l, f, f->remote, 0));
+		host_run("%s -t nat -A POSTROUTING -m mark --mark 0x4000/0x4000"
+			 " -j MASQUERADE", f->tool);
+		assert_true(goes(&l, f, f->remote, 0));
+		host_run("nft delete table %s y", f->nft);
+		assert_false(goes(&l, f, f->remote, 0));
+		host_run("%s -t nat -F", f->tool);
+
+		host_run("printf 'table %s y { chain p { type nat hook "
+			 "postrouting priority 100;\nmeta mark and 0x4000 == "
+			 "0x4000 masquerade\n}\n}\n' | nft -f -", f->nft);
+		assert_false(goes(&l, f, f->remote, 0));
+		assert_true(goes_by(&l, f, "mangle", "OUTPUT -j MARK "
+				    "--or-mark 0x4000"));
+		host_run("nft delete table %s y", f->nft);
+	}
+	natrules_close(l.n);
+}
+
+/* To look creates no table, whose hooks every packet would pass. */
+static void test_nothing_is_created(void **state)
+{
+	struct tuple t = flow(HOST_A4, HOST_B4);
+	struct natrules *n;
+
+	HOSTS(state);
+	assert_int_equal(natrules_open(&n), 0);
+	assert_false(natrules_match(n, &t, 0, 1, "va", 1));
+	natrules_close(n);
+	assert_int_not_equal(host_try("grep -q nat "
+				      "/proc/self/net/ip_tables_names"), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -211,6 +472,10 @@ int main(void)
 		cmocka_unit_test(test_masquerade_by_mark),
 		cmocka_unit_test(test_iptables_is_seen),
 		cmocka_unit_test(test_iptables_marks),
+		cmocka_unit_test(test_nothing_is_created),
+		cmocka_unit_test(test_iptables_legacy),
+		cmocka_unit_test(test_legacy_marks),
+		cmocka_unit_test(test_marks_of_both_kinds),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
