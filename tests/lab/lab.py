@@ -635,12 +635,12 @@ class Lab:
     """The hosts of one scenario. Made inside isolate()."""
 
     def __init__(self, directory, bindir, without_daemons=False,
-                 rewrite="auto", patience=1, all_=False):
+                 rewrite="auto", patience=1):
         self.directory, self.bindir = directory, bindir
         self.without_daemons, self.patience = without_daemons, patience
-        self.all = all_  # what has a long form and a short one is long
         self.hosts, self.processes, self.captures = {}, [], []
         self.flows, self.last_port = [], 7000
+        self.at_end = []  # what a scenario asks for when its work is done
         self.conf = {"long_lived_after_s": 0, "rewrite": rewrite,
                      "port": CONTROL_PORT, "mark": MARK, "table": TABLE,
                      "queue": QUEUE}
@@ -838,7 +838,10 @@ class Lab:
     # the end
 
     def finish(self):
-        """Ends the daemons and checks what they leave."""
+        """Asks what the scenario wants asked, ends the daemons and checks
+        what they leave."""
+        for ask in self.at_end:
+            ask()
         for h in self.hosts.values():
             if h.daemon:
                 h.daemon.stop()
