@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ NOISE_MS = 2  # beyond twice
 TURN_MS = 20  # a transaction of bounded size, that another peer may wait for
 RATE = 10000
 FLOOD = 1000  # that came in a second, at least, where it is a flood
-CROWD, MANY, TRACKS = 3000, 1500, 60
+CROWD, MANY, TRACKS, IDLE = 3000, 1500, 60, 700
 HOLD_S = 30  # by the word of a SYNC
 JUMP = 1 << 32
 
@@ -53,11 +54,13 @@ class Trial:
 
     drain = VICTIM  # takes what is sent in peace
     visitors = ()  # addresses that connect to the server by themselves
+    more = ()  # lines of the network
 
     def __init__(self, lab, key=None, **conf):
         self.lab, self.next, self.came, self.key = lab, 20, [], key
-        self.client, self.server, self.peer, self.victim = apart(
-            lab, N, f"peer eth0 {PEER}/24 lan", f"victim eth0 {VICTIM}/24 lan")
+        self.client, self.server, self.peer, self.victim, *self.others = apart(
+            lab, N, f"peer eth0 {PEER}/24 lan", f"victim eth0 {VICTIM}/24 lan",
+            *self.more)
         lab.daemons(self.client, self.server, **conf)
         self.flow = echo(self.client, self.server)
         self.mac = self.server.mac("eth0")
@@ -142,7 +145,7 @@ class Trial:
             "SC_CLK_TCK"), kb
 
     def against(self, each, rate, mover=None, apart=True, least=0,
-                noise_ms=NOISE_MS, peace=lambda: None):
+                noise_ms=NOISE_MS, peace=lambda: None, beside=lambda: None):
         """The honest pair moves ten times in peace and ten times while each(i)
         is called that often a second, in turn, so that whatever else the
         machine does meets both; what became of it as text.
@@ -157,7 +160,7 @@ class Trial:
         apart: in a process of its own, while the speaker hears nothing. It
         takes most of a processor, so in peace it sends as much to the victim.
         least: the last storm lasts until it has blown so often. peace() is
-        called before each move in peace."""
+        called before each move in peace, beside() in each storm."""
         mover = mover or self.client
         self.move(mover)  # the first one is always slower
         calm, storm, cpu = [], [], self.used()
@@ -169,6 +172,7 @@ class Trial:
                     with s.blank():
                         calm.append(self.move(mover))
                     with s, self.counted():
+                        beside()
                         if not storm[MOVES - 1:] and i == MOVES - 1:
                             wait_until(f"it is the {least}th time",
                                        lambda: s.so_often() >= least, 60)
@@ -710,10 +714,17 @@ def peer_with_thousands_of_flows_moves_on_and_on(lab):
             f"{median(t.took):.0f} ms, {max(t.took):.0f} at most")
 
 
+def resets(pair):
+    """Its near end, which leaves no TIME_WAIT."""
+    pair.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                         struct.pack("ii", 1, 0))
+    pair.close()
+
+
 class Visited(Trial):
     """The victim connects to the server by itself."""
 
-    visitors = [VICTIM]
+    visitors = [VICTIM, *(N.ip(1, k) for k in (100, 101, 102))]
 
 
 @scenario(timeout=120, alone=True, long=True)
@@ -991,3 +1002,162 @@ def thief_claims_beside_an_honest_pair(lab):
     check(not won, f"the thief was told {won}")
     owned(owner, free)
     return said
+
+
+def syns_again(host):
+    """How often its TCP has repeated a SYN."""
+    names, values = (r.split() for r in host.read(
+        "/proc/thread-self/net/netstat").splitlines()[:2])
+    return int(values[names.index("TCPSynRetrans")])
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_offers_what_a_third_party_opens(lab):
+    """The victim's addresses in turn, for all of its flows, and it never proves
+    that. Who comes from there meanwhile, from the ports of these flows, gets in
+    with his first SYN each time."""
+    t = Visited(lab)
+    t.victim.ip(*(f"address add {a}/24 dev eth0" for a in t.visitors[1:]))
+    flows = [t.own, *(echo(t.peer, t.server, pace_us=10000) for _ in range(3))]
+    owned(t.s, *flows[1:])
+
+    def each(i):
+        to = t.visitors[i // 64 % len(t.visitors)]
+        t.forged(t.a_move(1 + i // 4, to), to)
+
+    def visit(i):
+        f, own = flows[i // 4 % 4], t.visitors[i % 4]
+        p = Pair(t.victim, own, f.port, t.server, SERVER, f.server_port,
+                 served=True).goes_on()
+        resets(p)
+    with Going(t, visit, 20) as visits, visits:
+        said = t.against(each, RATE)
+    ceded = t.server.daemon.counter("tuples_ceded")
+    check(ceded >= MOVES, f"only {ceded} tuples were offered and ceded")
+    check(not syns_again(t.victim), f"{syns_again(t.victim)} of "
+          f"{visits.count} visitors had to ask again")
+    for f in flows:
+        f.goes_on()
+    return f"{said}; {visits.count} visits, {ceded} tuples ceded"
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_makes_taps_come_and_go(lab):
+    """It claims one of its many TCP connections at a time, so that the server
+    has to open a tap for the numbers of its packets, and resets it at once. To
+    close a tap takes longer than a move: the daemon's thread waits for none."""
+    t = Trial(lab, key=LOWEST)
+    far, seen, stuck = (SERVER, t.own.server_port), set(), []
+    pairs = [Pair(t.peer, PEER, 0, t.server, *far, served=True)
+             for _ in range(IDLE)]
+    wait_until("the server has seen them", lambda: len(
+        t.server.daemon.list()) > IDLE, 20)
+
+    def each(i):
+        if i % 2 or not pairs:
+            if pairs:
+                resets(pairs.pop(0))
+            return
+        f = Flow(sacip.TCP, (PEER, pairs[0].port), far)
+        f.id = 1000 + i
+        m = t.s.flows_of([f])
+        m.flows[0].proof = 1, os.urandom(16)
+        t.s.send(m, PEER, (SERVER, CONTROL_PORT))
+
+    def look(i):
+        seen.update(r.split()[-1] for r in t.server.read(
+            "/proc/thread-self/net/packet").splitlines()[1:])
+        with open(f"/proc/{t.server.daemon.process.pid}/stack") as f:
+            stuck.extend(["packet_release" in f.read()])
+    with Going(t, look, 100) as looks, looks:
+        said = t.against(each, 200, apart=False)
+    tried = [e for m in t.s.heard if m.name == "FLOWS_ACK" for e in m.flows
+             if e.flow_id >= 1000 and e.proof[0] == 1]
+    check(len(tried) > 5 * MOVES, f"only {len(tried)} were looked at")
+    check(not any(stuck), f"it waits for one in {sum(stuck)} of {len(stuck)} "
+          "looks")
+    return (f"{said}; {len(tried)} claims looked at, with "
+            f"{len(seen)} taps")
+
+
+class Street(Trial):
+    """
+        client, server, peer, victim --- lan --- fd00:1::9 neighbour
+    who has a connection with the server, at fd00:1::3. The peer is at addresses
+    of the same /64, and of eleven others."""
+
+    more = ("neighbour eth0 10.1.0.9/24,fd00:1::9/64 lan",)
+    drain = "fd00:1::7"
+    SERVER, NEIGHBOUR, PLACES, EACH = "fd00:1::3", "fd00:1::9", 12, 4
+
+    def begin_bad(self):
+        super().begin_bad()
+        self.neighbour, = self.others
+        self.victim.add("eth0", f"{self.drain}/64", "nodad")
+        self.server.add("eth0", f"{self.SERVER}/64", "nodad")
+        self.server.run(*"ip -6 route add fd00::/16 dev eth0".split())
+        self.them = [f"fd00:{1 + k % self.PLACES:x}::{0x100 + k:x}"
+                     for k in range(self.PLACES * self.EACH)]
+        self.peer.ip(*(f"address add {a}/16 dev eth0 nodad"
+                       for a in self.them))
+        for a in self.them:
+            self.s.listen(a)
+        self.honest |= {self.NEIGHBOUR}
+        self.theirs = echo(self.neighbour, self.server, to=self.SERVER, fam=6)
+        self.guest, self.took = Speaker(self.neighbour), []
+        self.asked, self.old = {}, None
+
+    def shake(self, i):
+        """From one address more with a cookie that was for another key, and
+        from one with what it gets: each fourth is of the neighbour's /64."""
+        far, places = (self.SERVER, CONTROL_PORT), len(self.them)
+        if self.old:
+            self.s.put(self.old[i % len(self.old)], self.them[0], far)
+        own = self.them[i % places if i % 4 else
+                        i // 4 * self.PLACES % places]
+        a = sacip.Initiator(self.s.key, self.s.session.public)
+        self.asked[a.index] = a, own
+        self.s.put(a.init(), own, far)
+        for own in self.them[i % 4::4]:
+            with contextlib.suppress(BlockingIOError):
+                self.retried(self.s.sockets[own].recv(2048), far)
+
+    def retried(self, data, far):
+        a, own = self.asked.pop(int.from_bytes(data[4:8], "big"), (None, None))
+        if not a or data[0] != sacip.RETRY:
+            return
+        a.retry(data)
+        self.s.put(a.init(), own, far)
+        if not self.old:
+            others = [sacip.Initiator(self.s.key, self.s.session.public)
+                      for _ in range(64)]
+            for o in others:
+                o.cookie = a.cookie
+            self.old = [o.init() for o in others]
+
+    def visit(self):
+        """The neighbour has a new key each time, and comes when the tokens of
+        the /64 are used up."""
+        def refused():
+            return self.server.daemon.counter("hs_rate_limited")
+        least = refused() + 20
+        wait_until("others are refused", lambda: refused() > least, 20)
+        self.guest.key, began = sacip.Key(), time.monotonic()
+        self.guest.connect(self.NEIGHBOUR, self.SERVER)
+        self.took.append(time.monotonic() - began)
+
+
+@scenario(timeout=120, alone=True, long=True)
+def bad_peer_opens_handshakes_with_cookies(lab):
+    """From the /64 of an honest host, which gets in all the same, and from
+    others, so that there is no room for more: with one cookie again and again,
+    and with such as are right."""
+    t = Street(lab)
+    said = t.against(t.shake, RATE, beside=t.visit)
+    c = t.server.daemon.counters()
+    names = "hs_cookie_bad", "hs_rate_limited", "hs_half_open_full"
+    check(c[names[0]] >= FLOOD and c[names[2]],
+          f"{[c[n] for n in names]} of {names}")
+    return (f"{said}; {len(t.took)} neighbours, each in {median(t.took):.2f} s,"
+            f" {max(t.took):.2f} at most; " + ", ".join(
+                f"{n} {c[n]}" for n in names))
