@@ -514,9 +514,13 @@ class Speaker:
                 track=track, seq=half.asked, from_=half.at, to=to,
                 flags=int(gone), count=len(ids), digest=sacip.digest(ids),
                 part=0, parts=1, ports=[]), **fields))
-            far = whither or [(h.at, self.port) for h in self.theirs.values()]
-            self.again("MOVE", lambda: [self.send(m, to, f) for f in far])
+            self.again("MOVE", lambda: [self.send(m, to, f) for f in
+                                        whither or self.there()])
             return half.asked
+
+    def there(self):
+        """Where the other end is by now: it may move meanwhile."""
+        return [(h.at, self.port) for h in self.theirs.values()]
 
     def moved(self, to, **how):
         """A whole move."""
@@ -533,7 +537,8 @@ class Speaker:
         self.steer()
         prove = message("PROVE", track=m.track, seq=m.seq, to=to,
                         challenge=m.challenge, flows=[])
-        self.again("PROVE", lambda: self.send(prove, to, m.far_end))
+        self.again("PROVE", lambda: [self.send(prove, to, f) for f in dict.
+                                     fromkeys([m.far_end, *self.there()])])
 
     def on_refuse(self, m):
         self.settle("MOVE")

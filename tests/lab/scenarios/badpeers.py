@@ -36,7 +36,7 @@ PEER_BURST, PEER_EACH_S = 64, 8  # moves of one peer that are looked at
 LATE_S = 0.3
 REST_S = 0.3  # before each move
 NOISE_MS = 2  # beyond twice
-TURN_MS = 20  # a transaction of bounded size, that another peer may wait for
+PART = 256  # flows in one transaction, that another peer may wait for
 RATE = 10000
 FLOOD = 1000  # that came in a second, at least, where it is a flood
 CROWD, MANY, TRACKS, IDLE = 3000, 1500, 60, 700
@@ -145,7 +145,7 @@ class Trial:
             "SC_CLK_TCK"), kb
 
     def against(self, each, rate, mover=None, apart=True, least=0,
-                noise_ms=NOISE_MS, peace=lambda: None, beside=lambda: None):
+                waits_ms=lambda: 0, peace=lambda: None, beside=lambda: None):
         """The honest pair moves ten times in peace and ten times while each(i)
         is called that often a second, in turn, so that whatever else the
         machine does meets both; what became of it as text.
@@ -154,8 +154,8 @@ class Trial:
         times to DONE, and NOISE_MS, as these are 5 to 15 ms and a process waits
         for a tick of the scheduler now and then. Where that is not enough ten
         more moves of either kind count as well, MORE times ten at most: chance
-        evens out, harm does not. noise_ms: where a peer may have others wait
-        for a turn of its work.
+        evens out, harm does not. waits_ms(): for what another peer's work may
+        take, in one turn of it.
 
         apart: in a process of its own, while the speaker hears nothing. It
         takes most of a processor, so in peace it sends as much to the victim.
@@ -166,7 +166,7 @@ class Trial:
         calm, storm, cpu = [], [], self.used()
         with (Storm if apart else Going)(self, each, rate) as s:
             while not calm or (len(calm) < MORE * MOVES and
-                               too_long(calm, storm, noise_ms)):
+                               too_long(calm, storm, waits_ms())):
                 for i in range(MOVES):
                     peace()
                     with s.blank():
@@ -175,9 +175,9 @@ class Trial:
                         beside()
                         if not storm[MOVES - 1:] and i == MOVES - 1:
                             wait_until(f"it is the {least}th time",
-                                       lambda: s.so_often() >= least, 60)
+                                       lambda: s.so_often() >= least, 150)
                         storm.append(self.move(mover))
-        wrong = too_long(calm, storm, noise_ms)
+        wrong = too_long(calm, storm, waits_ms())
         check(not wrong, f"{wrong}: in peace {calm}, beside the bad peer "
               f"{storm}")
         now = self.used()
@@ -253,12 +253,12 @@ class Trial:
                              f not in self.s.timers and self.s.claim(f), 20)
 
 
-def too_long(calm, storm, noise_ms):
+def too_long(calm, storm, waits_ms):
     """Which of gap and DONE is, by the medians."""
     return ", ".join(
         f"{what} {median(a):.1f} -> {median(b):.1f} ms" for what, a, b in zip(
             ("gap", "DONE"), zip(*calm), zip(*storm))
-        if median(b) > 2 * median(a) + noise_ms)
+        if median(b) > 2 * median(a) + NOISE_MS + waits_ms)
 
 
 class Going:
@@ -500,7 +500,7 @@ def bad_peer_leaves_its_flow_to_a_victim(lab):
     return f"{said}; {before} datagrams until then"
 
 
-@scenario(timeout=120, alone=True, long=True)
+@scenario(timeout=240, alone=True, long=True)
 def bad_peer_lists_flows_without_end(lab):
     """Complete lists of 8,192 parts with 14 flows each: a million flows."""
     t = Trial(lab)
@@ -706,9 +706,10 @@ class Crowd(Trial):
 @scenario(timeout=240, alone=True, long=True)
 def peer_with_thousands_of_flows_moves_on_and_on(lab):
     """It is honest as well, and all of its flows move at once, whenever the
-    other one moves, which may wait for one turn of theirs."""
+    other one moves, which may wait for one transaction of theirs."""
     t = Crowd(lab)
-    said = t.against(t.crowd_moves, 100, apart=False, noise_ms=TURN_MS)
+    said = t.against(t.crowd_moves, 100, apart=False, waits_ms=lambda:
+                     median(t.took) * PART / CROWD)
     t.many.echo_all(20)
     return (f"{said}; {CROWD} flows moved {len(t.took)} times, each in "
             f"{median(t.took):.0f} ms, {max(t.took):.0f} at most")
