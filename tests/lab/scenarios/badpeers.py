@@ -1159,6 +1159,10 @@ def bad_peer_opens_handshakes_with_cookies(lab):
     names = "hs_cookie_bad", "hs_rate_limited", "hs_half_open_full"
     check(c[names[0]] >= FLOOD and c[names[2]],
           f"{[c[n] for n in names]} of {names}")
-    return (f"{said}; {len(t.took)} neighbours, each in {median(t.took):.2f} s,"
-            f" {max(t.took):.2f} at most; " + ", ".join(
+    asked = sum(ledger.parse(f)[0] == packets.raw(t.NEIGHBOUR) and
+                ledger.parse(f)[3] == sacip.INIT for f in t.cap.read())
+    check(asked <= 3 * len(t.took), f"the neighbour sent {asked} INITs for "
+          f"{len(t.took)} sessions, of which one is for a cookie")
+    return (f"{said}; {len(t.took)} neighbours, {asked} INITs, each in "
+            f"{median(t.took):.2f} s, {max(t.took):.2f} at most; " + ", ".join(
                 f"{n} {c[n]}" for n in names))
