@@ -405,10 +405,13 @@ static bool must_be_cut(const struct pktq_packet *p)
 }
 
 /* The verdict puts every part of it into the cutter at once, so they are all
- * there to be read, and nothing that was sent later is before them. */
+ * there to be read, and nothing that was sent later is before them. What was
+ * refused there since the last time is: a read may bring no packets, and
+ * nobody comes back for those behind it. */
 static int cut_packet(struct pktq *q, const struct pktq_packet *p)
 {
 	int n, packets = 0;
+	uint64_t reads;
 
 	verdict_put(&q->main.verdicts, (uint32_t)p->id,
 		    (uint32_t)q->cutter.number << 16 | NF_QUEUE, NULL);
@@ -416,10 +419,11 @@ static int cut_packet(struct pktq *q, const struct pktq_packet *p)
 	q->counters.cut++;
 	q->whole = ports_of(p->data, p->len);
 	do {
+		reads = q->counters.reads;
 		n = read_queue(q, &q->cutter);
 		if (n > 0)
 			packets += n;
-	} while (n > 0);
+	} while (n >= 0 && q->counters.reads != reads);
 	q->whole = NULL;
 	return n < 0 ? n : packets;
 }

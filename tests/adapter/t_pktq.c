@@ -7,6 +7,7 @@
 
 #include <linux/netfilter.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -18,6 +19,12 @@
 #define MARK 0x99
 #define SEEN_MAX 64
 #define NOBODY 65534
+#define SEGMENT 100
+#define REFUSED 40 /* more than one read brings */
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 /* What came, without a verdict yet. */
 struct seen {
@@ -297,6 +304,49 @@ static void tells_what_it_could_not_carry(void **state)
 			 sizeof(data));
 }
 
+/* Three datagrams in one packet. */
+static void send_train(char c)
+{
+	char data[3 * SEGMENT];
+
+	memset(data, c, sizeof(data));
+	assert_int_equal(send(fixture.at_a, data, sizeof(data), 0),
+			 sizeof(data));
+}
+
+static void accept_from(unsigned int first)
+{
+	for (unsigned int i = first; i < fixture.seen.n; i++)
+		pktq_accept(fixture.q, fixture.seen.packet[i].id, NULL);
+	assert_int_equal(pktq_flush(fixture.q), 0);
+}
+
+/* What the kernel refuses of a super-packet's parts (their device has gone,
+ * say) waits in the cutter before the next one's parts: more than one read. */
+static void cuts_behind_what_was_refused(void **state)
+{
+	const struct hosts *h = HOSTS(state);
+	const int segment = SEGMENT;
+
+	FIXTURE(h, 0);
+	if (setsockopt(fixture.at_a, IPPROTO_UDP, UDP_SEGMENT, &segment,
+		       sizeof(segment)))
+		SKIP_BECAUSE("the kernel has no UDP_SEGMENT");
+	send_train('a');
+	read_until(3);
+	assert_int_equal(pktq_counters(fixture.q)->cut, 1);
+	accept_from(0);
+	expect("aaa");
+	for (unsigned int i = 0; i < REFUSED; i++)
+		pktq_accept(fixture.q, fixture.seen.packet[0].id, NULL);
+	assert_int_equal(pktq_flush(fixture.q), 0);
+	send_train('b');
+	read_until(6);
+	assert_int_equal(pktq_counters(fixture.q)->refused, REFUSED);
+	accept_from(3);
+	expect("bbb");
+}
+
 static void has_one_owner(void **state)
 {
 	const struct hosts *h = HOSTS(state);
@@ -398,6 +448,7 @@ int main(void)
 		cmocka_unit_test(keeps_to_its_length),
 		cmocka_unit_test(counts_what_its_buffer_lost_and_goes_on),
 		cmocka_unit_test(tells_what_it_could_not_carry),
+		cmocka_unit_test(cuts_behind_what_was_refused),
 		cmocka_unit_test(has_one_owner),
 		cmocka_unit_test(fails_closed_without_reader),
 		cmocka_unit_test(wants_its_capability),
