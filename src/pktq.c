@@ -82,21 +82,28 @@ static int send_message(int fd, const struct nlmsghdr *nlh)
 	return n < 0 ? -errno : 0;
 }
 
+/* What a message of NLMSG_ERROR says, which is no number of packets. */
+static int error_of(const struct nlmsghdr *nlh)
+{
+	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*err) || err->error > 0)
+		return -EPROTO;
+	return err->error;
+}
+
 /* The kernel answers inside the request, so there is nothing to wait for. */
 static int receive_ack(int fd)
 {
 	_Alignas(struct nlmsghdr) char buf[1024];
 	const struct nlmsghdr *nlh = (const void *)buf;
-	const struct nlmsgerr *err;
 	ssize_t n = recv(fd, buf, sizeof(buf), 0);
 
 	if (n < 0)
 		return -errno;
-	if (!netlink_has_message(nlh, (int)n) || nlh->nlmsg_type != NLMSG_ERROR ||
-	    mnl_nlmsg_get_payload_len(nlh) < sizeof(*err))
+	if (!netlink_has_message(nlh, (int)n) || nlh->nlmsg_type != NLMSG_ERROR)
 		return -EPROTO;
-	err = mnl_nlmsg_get_payload(nlh);
-	return err->error;
+	return error_of(nlh);
 }
 
 /*
@@ -432,15 +439,14 @@ static int cut_packet(struct pktq *q, const struct pktq_packet *p)
 static int handle_message(struct pktq *q, struct queue *k,
 			  const struct nlmsghdr *nlh)
 {
-	const struct nlmsgerr *err;
 	struct pktq_packet p;
+	int err;
 
-	if (nlh->nlmsg_type == NLMSG_ERROR &&
-	    mnl_nlmsg_get_payload_len(nlh) >= sizeof(*err)) {
-		err = mnl_nlmsg_get_payload(nlh);
-		if (err->error && nlh->nlmsg_seq == SEQ_CONFIG)
-			return err->error;
-		q->counters.refused += err->error != 0;
+	if (nlh->nlmsg_type == NLMSG_ERROR) {
+		err = error_of(nlh);
+		if (err && nlh->nlmsg_seq == SEQ_CONFIG)
+			return err;
+		q->counters.refused += err != 0;
 		return 0;
 	}
 	if (nlh->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) ||
