@@ -33,7 +33,7 @@ class Net:
 def scenario(fam=None, needs=(), alone=False, timeout=60, long=False,
              control=None):
     """fam: one scenario per family, given a Net. alone: measures time, or fills
-    the machine by itself, so at most one other runs beside it. long: only with
+    the machine by itself, so at most two others run beside it. long: only with
     --all. control: what becomes of the flows where there are no daemons (run
     --control): "dies", "lives"."""
 
