@@ -157,11 +157,14 @@ static int read_rules(struct natrules *n, bool any)
 	return err;
 }
 
-/* Without an answer of the kernel everything may match. */
+/* The kernel counts a new generation before others see its rules
+ * (nf_tables_commit()): what was read then is the old ones, or some of both, and
+ * nothing would tell. So what is new is read once more, the next time. Without
+ * an answer of the kernel everything may match. */
 static void refresh(struct natrules *n, uint64_t now_ms)
 {
 	uint32_t generation = 0;
-	bool needed;
+	bool needed, known;
 	int err;
 
 	if (n->read && now_ms - n->looked_ms < NATRULES_REFRESH_MS)
@@ -172,13 +175,14 @@ static void refresh(struct natrules *n, uint64_t now_ms)
 	needed = natrules_legacy_translates(&n->legacy[0]) ||
 		 natrules_legacy_translates(&n->legacy[1]);
 	err = ask(n, NFT_MSG_GETGEN, 0, on_generation, &generation);
-	if (!err && n->read && generation == n->generation &&
-	    (n->has_rules || !needed))
+	known = !err && n->read && generation == n->generation;
+	if (known && n->read_again && (n->has_rules || !needed))
 		return;
 	if (!err)
 		err = read_rules(n, needed);
 	if (err)
 		n->overflow = true;
+	n->read_again = known && !err;
 	n->generation = generation;
 	n->read = true;
 }

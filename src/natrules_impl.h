@@ -31,6 +31,7 @@ struct natrules {
 	uint64_t looked_ms;
 	uint32_t generation;
 	bool read; /* ever */
+	bool read_again; /* in this generation */
 	bool has_rules; /* not the chains alone */
 	bool overflow; /* more than we keep: everything may match */
 	struct natrules_chain {

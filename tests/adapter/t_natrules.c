@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Tests of natrules: which rules take hold of a flow, which cannot. */
-#include "natrules.h"
+#include <net/if.h> /* before linux/if.h, which leaves out what it has */
+
+#include "../../src/natrules_impl.h"
 
 #include "host.h"
 
-#include <net/if.h>
 
 struct look {
 	struct natrules *n;
@@ -162,6 +163,31 @@ static void test_iptables_is_seen(void **state)
 	assert_true(natrules_match(n, &t, 0, 1, "va", 2));
 	assert_false(natrules_match(n, &t, 0, 1, "va",
 				    NATRULES_REFRESH_MS + 2));
+	natrules_close(n);
+}
+
+/* What is read while the kernel changes its rules may be wrong, be it of the
+ * generation that stays: it is read a second time, and no third. */
+static void test_a_new_generation_is_read_twice(void **state)
+{
+	struct tuple t = flow(HOST_A4, HOST_B4);
+	struct natrules *n;
+	uint64_t now_ms = 1;
+
+	HOSTS(state);
+	assert_int_equal(natrules_open(&n), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_false(natrules_match(n, &t, 0, 1, "va", now_ms));
+		n->overflow = true;
+		assert_true(natrules_match(n, &t, 0, 1, "va", now_ms));
+		now_ms += NATRULES_REFRESH_MS;
+		assert_false(natrules_match(n, &t, 0, 1, "va", now_ms));
+		n->overflow = true;
+		now_ms += NATRULES_REFRESH_MS;
+		assert_true(natrules_match(n, &t, 0, 1, "va", now_ms));
+		host_run("nft add table inet other%d", i);
+		now_ms += NATRULES_REFRESH_MS;
+	}
 	natrules_close(n);
 }
 
@@ -471,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_masquerade_by_mark),
 		cmocka_unit_test(test_iptables_is_seen),
+		cmocka_unit_test(test_a_new_generation_is_read_twice),
 		cmocka_unit_test(test_iptables_marks),
 		cmocka_unit_test(test_nothing_is_created),
 		cmocka_unit_test(test_iptables_legacy),
