@@ -6,7 +6,6 @@
 
 #include "host.h"
 
-
 struct look {
 	struct natrules *n;
 	uint64_t now_ms;

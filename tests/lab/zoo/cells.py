@@ -133,7 +133,10 @@ YOUNG = {
     "proxy": "its proof has been tried in vain meanwhile: no packet of it "
              "comes to the other end from an address that is gone",
     "later": "it was about to enter a track that had begun to move",
+    "nat": "the host's rules changed as they were read, and what cannot be "
+           "ruled out counts as translated until they are read again",
 }
+
 
 def verdict(cell, runs, strict):
     """runs: way -> list of results; the first of each, or the first and its

@@ -37,7 +37,7 @@ below.
 """
 # The letter of each reason for what is not saved.
 LETTERS = {"young": "y", "retry": "r", "no_peer": "n", "unknown_flow": "u",
-           "later": "l", "proxy": "p", "tunnel": "t"}
+           "later": "l", "proxy": "p", "tunnel": "t", "nat": "x"}
 
 
 def first_line(doc):
