@@ -5,19 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
+
 const char *__lsan_default_suppressions(void);
 
 /* libconfig 1.5 loses a string that a syntax error cuts short. */
 const char *__lsan_default_suppressions(void)
 {
 	return "leak:libconfig";
-}
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -12,7 +12,7 @@
 
 #include "handshake_setup.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static const uint8_t ephemeral[CRYPTO_KEY_SIZE] = { 40 };
 

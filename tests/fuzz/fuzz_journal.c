@@ -12,16 +12,10 @@
 
 #include "journal.h"
 
+#include "fuzz.h"
+
 #define CHECK 8
 #define LEAST (4 + CHECK)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(int condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void make_right(uint8_t *data, size_t size)
 {
@@ -52,12 +46,12 @@ static void try_records(const uint8_t *data, size_t size)
 
 		if (result == JOURNAL_CUT)
 			return;
-		must(used >= LEAST && used <= size - at);
+		check(used >= LEAST && used <= size - at);
 		if (result == JOURNAL_OK) {
-			must(journal_encode(&r, again, sizeof again) == used);
+			check(journal_encode(&r, again, sizeof again) == used);
 			/* But for the byte that has no meaning. */
-			must(memcmp(again, data + at, 3) == 0);
-			must(data[at + 3] ||
+			check(memcmp(again, data + at, 3) == 0);
+			check(data[at + 3] ||
 			     memcmp(again, data + at, used) == 0);
 		}
 		at += used;
@@ -72,10 +66,10 @@ static void try_book(const uint8_t *data, size_t size)
 
 	book_init(&b);
 	n = book_read(&b, data, size);
-	must(n <= (long)size);
+	check(n <= (long)size);
 	for (struct book_flow *f = b.flows; f; f = f->hh.next) {
 		book_flow_get(f, &is);
-		must(tuple_equal(&is.identity, &f->identity));
+		check(tuple_equal(&is.identity, &f->identity));
 	}
 	for (struct book_track *t = b.tracks; t; t = t->hh.next)
 		(void)book_port(t, t->is.mover.current.ports, 1);
@@ -86,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *copy = malloc(size ? size : 1);
 
-	must(copy != NULL);
+	check(copy != NULL);
 	memcpy(copy, data, size);
 	try_book(copy, size);
 	make_right(copy, size);

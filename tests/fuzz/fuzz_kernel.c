@@ -31,22 +31,10 @@
 #include "rule.h"
 #include "sockdiag.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(HAS_ASAN)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
-#define ASAN_UNPOISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
-#endif
+#include "fuzz.h"
 
 #define LOST 0xffffu
 #define SOCKETS_MAX 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What the kernel still has to say, and to whom. */
 static struct {
@@ -55,12 +43,6 @@ static struct {
 	uint32_t asked[SOCKETS_MAX]; /* number of the last request; 0: none */
 	const uint8_t *tag; /* of the table that we would build; or NULL */
 } kernel;
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 /* --- the system calls of netlink.c ---------------------------------------- */
 

@@ -13,15 +13,9 @@
 
 #include "peer.h"
 
+#include "fuzz.h"
+
 #define PEERS 4 /* few, so that the bound is met */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static int on_send(void *arg, const struct endpoint *src,
 		   const struct endpoint *dst, const uint8_t *data, size_t len)

@@ -36,17 +36,7 @@
 #include "pktq.h"
 #include "tap.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(HAS_ASAN)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
-#define ASAN_UNPOISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
-#endif
+#include "fuzz.h"
 
 /* Of the first byte. */
 #define WHO_TAP 1u
@@ -69,8 +59,6 @@
 #define BUFFERS_MAX 64
 #define HELD_MAX 64
 #define VERDICT_MAX (70000u * 4)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct record {
 	uint8_t how;
@@ -111,12 +99,6 @@ static struct {
 	size_t frame_len, handed;
 	uint32_t read, told; /* copies, and what PACKET_STATISTICS has said */
 } kernel;
-
-static void check(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static const int errors[] = { EAGAIN, EINTR, ENOBUFS, EINVAL, ENETDOWN };
 

@@ -12,13 +12,7 @@
 
 #include "wire.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(int condition)
-{
-	if (!condition)
-		abort();
-}
+#include "fuzz.h"
 
 static void try_message(uint8_t type, const uint8_t *plain, size_t len)
 {
@@ -29,11 +23,11 @@ static void try_message(uint8_t type, const uint8_t *plain, size_t len)
 	if (wire_decode_message(type, plain, len, &m) != WIRE_OK)
 		return;
 	buf_writer_init(&w, again, sizeof again);
-	must(wire_encode_message(&m, &w) == 0);
-	must(w.len <= len && memcmp(again, plain, w.len) == 0);
-	must(wire_decode_message(type, again, w.len, &back) == WIRE_OK);
-	must(memcmp(&m, &back, sizeof m) == 0);
-	must(wire_pad(&w, len) == 0 || len + 1 > WIRE_PLAIN_MAX);
+	check(wire_encode_message(&m, &w) == 0);
+	check(w.len <= len && memcmp(again, plain, w.len) == 0);
+	check(wire_decode_message(type, again, w.len, &back) == WIRE_OK);
+	check(memcmp(&m, &back, sizeof m) == 0);
+	check(wire_pad(&w, len) == 0 || len + 1 > WIRE_PLAIN_MAX);
 }
 
 static void try_handshake(const uint8_t *data, size_t size)
@@ -45,19 +39,19 @@ static void try_handshake(const uint8_t *data, size_t size)
 
 	if (wire_decode_init(data, size, &init) == WIRE_OK) {
 		wire_encode_init(&init, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 	if (wire_decode_retry(data, size, &index, cookie) == WIRE_OK) {
 		wire_encode_retry(index, cookie, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 	if (wire_decode_resp(data, size, &index, &noise) == WIRE_OK) {
 		wire_encode_resp(index, noise, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 	if (wire_decode_fin(data, size, &index, &noise) == WIRE_OK) {
 		wire_encode_fin(index, noise, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 }
 
@@ -69,11 +63,11 @@ static void try_payloads(const uint8_t *data, size_t size)
 
 	if (wire_decode_init_payload(data, size, &init) == WIRE_OK) {
 		wire_encode_init_payload(&init, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 	if (wire_decode_hs_payload(data, size, &hs) == WIRE_OK) {
 		wire_encode_hs_payload(&hs, again);
-		must(memcmp(again, data, size) == 0);
+		check(memcmp(again, data, size) == 0);
 	}
 }
 
@@ -85,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (result == WIRE_OK || result == WIRE_RESERVED) {
 		wire_encode_header(&h, again);
-		must(memcmp(again, data, sizeof again) == 0);
+		check(memcmp(again, data, sizeof again) == 0);
 	}
 	try_handshake(data, size);
 	if (size >= WIRE_HEADER_SIZE) {

@@ -16,12 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
+
 #define FILES_MAX 4096
 #define FILE_BYTES_MAX (256 * 1024)
 #define CUTS_MAX 512
 #define MUTATIONS 512
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t next_random(uint64_t *state)
 {
