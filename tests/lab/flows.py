@@ -175,7 +175,7 @@ class Traffic:
         self._tell(self.at_client, "echo")
 
     def echo_answered(self, timeout=None):
-        r = self._line(self.at_client, patient(timeout or FINISH_S))
+        r = self._line(self.at_client, timeout or patient(FINISH_S))
         check(r.get("echoed") == self.many, f"{self}: {r}")
         return r["last_ms"]
 
@@ -186,7 +186,7 @@ class Traffic:
         if not self.bytes:
             self._tell(self.at_server if self.kind == "half"
                        else self.at_client, "stop")
-        c = self._line(self.at_client, patient(timeout or FINISH_S))
+        c = self._line(self.at_client, timeout or patient(FINISH_S))
         self.at_client.wait(5)
         self._tell(self.at_server, "stop")
         s = self._line(self.at_server)

@@ -635,9 +635,9 @@ class Lab:
     """The hosts of one scenario. Made inside isolate()."""
 
     def __init__(self, directory, bindir, without_daemons=False,
-                 rewrite="auto", patience=1):
+                 rewrite="auto"):
         self.directory, self.bindir = directory, bindir
-        self.without_daemons, self.patience = without_daemons, patience
+        self.without_daemons = without_daemons
         self.hosts, self.processes, self.captures = {}, [], []
         self.flows, self.last_port = [], 7000
         self.at_end = []  # what a scenario asks for when its work is done

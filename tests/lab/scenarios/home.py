@@ -4,7 +4,7 @@ import json
 import time
 
 from flows import echo, stream, udp
-from lab import MARK, check, wait_until
+from lab import MARK, check, patient, wait_until
 from scenario import nodad, routed, scenario
 
 HOME_MS = 400  # a round trip and what is done at its ends take 5 to 20
@@ -115,9 +115,9 @@ def comes_home_thrice(lab, n, away, filtered=None):
         count = marked(client)
         check(count < MARKED_MAX, f"{count} packets left with the mark")
         # what the daemons make it wait for, it waits for each time
-        check(min(gaps) < HOME_MS * lab.patience and
-              max(gaps) < LOSS_MS * lab.patience and
-              longer_home(rounds) < LONGER_MS * lab.patience, said)
+        check(min(gaps) < patient(HOME_MS) and
+              max(gaps) < patient(LOSS_MS) and
+              longer_home(rounds) < patient(LONGER_MS), said)
         for c in asked:
             c.none("neighbours asked for what is behind a router")
         leaves_with_the_mark(lab, client, flows, n)

@@ -15,7 +15,7 @@ import zlib
 
 import traffic
 from events import EVENTS, OWN_MS
-from lab import Died, Failed
+from lab import Died, Failed, patient
 from network import build
 
 WAYS = ("without", "with", "young")
@@ -26,7 +26,7 @@ TIMER_MS = 250  # its first, and a bit
 FINISH_S = 8
 
 
-def run(lab, cell, way, patience=1):
+def run(lab, cell, way):
     """Runs it; the result is in the lab's directory."""
     lab.without_daemons = way == "without"
     places = mover, peer = build(lab)
@@ -41,37 +41,37 @@ def run(lab, cell, way, patience=1):
     found = {"rtt_ms": 1.0, "flows": {}, "forms": forms}
     if way != "without":
         found["unprotected"] = traffic.protected(many, mover, peer,
-                                                 15 * patience)
+                                                 patient(15))
     time.sleep(0.3)  # a second look, and time for gaps to be none
     if way == "without":
         many += traffic.young(mover, peer)
     if way == "young":
         late, found["proving"] = traffic.proving(
-            mover, peer, proved_before(cell), 5 * patience)
+            mover, peer, proved_before(cell), patient(5))
         many += late
     for t in many:
         t.forget_gap()
     began = time.monotonic()
     EVENTS[cell.event](mover)
     found["event_ms"] = 1000 * (time.monotonic() - began)
-    found["flows"] = outcome(lab, places, many, patience)
+    found["flows"] = outcome(lab, places, many)
     for p in places:
         p.end()
     traffic.dump(lab.path("cell.json"), found)
 
 
-def outcome(lab, places, many, patience):
+def outcome(lab, places, many):
     """What has become of each, after the event."""
-    left = dead(many, WINDOW_S * patience)
+    left = dead(many, patient(WINDOW_S))
     # and again: what was under way at the event may have come by now
-    left += dead(going(many, left), 1.5 * patience)
+    left += dead(going(many, left), patient(1.5))
     gaps = {t: t.gap_ms() for t in going(many, left)}
     # A neighbour's cache may have kept some going until now: of many
     # connections, it is asked which ones before they finish.
-    left += dead([t for t in gaps if t.flow.many > 1], FINISH_S * patience)
+    left += dead([t for t in gaps if t.flow.many > 1], patient(FINISH_S))
     listed = None if lab.without_daemons else traffic.lists(*places)
     flows, silent = {}, {t: t.silent() for t in left}
-    end = time.monotonic() + FINISH_S * patience
+    end = time.monotonic() + patient(FINISH_S)
     for t in going(many, left):
         flows[t.name] = {"lives": True, "gap_ms": gaps[t]}
         try:
