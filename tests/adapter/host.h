@@ -63,6 +63,17 @@ host_try(const char *format, ...)
 
 #define host_run(...) assert_int_equal(host_try(__VA_ARGS__), 0)
 
+/*
+ * Until the kernel uses the addresses of this namespace, which are given as
+ * words: a worker of the kernel ends what is tentative of an IPv6 address, of
+ * one with "nodad" too, and only then makes the local route to it, last.
+ */
+#define host_settle(addrs)                                               \
+	host_run("for a in %s; do case $a in *:*) f=6;; *) f=4;; esac; "       \
+		 "timeout %d sh -c \"until ip -$f -o route show table local "  \
+		 "$a | grep -q local; do :; done\" || exit 1; done", addrs,   \
+		 HOST_WAIT_MS / 1000)
+
 __attribute__((unused)) static void host_enter(int ns)
 {
 	assert_int_equal(setns(ns, CLONE_NEWNET), 0);
@@ -102,7 +113,9 @@ __attribute__((unused)) static int hosts_open(void **state)
 	host_run("ip addr add " HOST_B4 "/24 dev vb && "
 		 "ip addr add " HOST_B6 "/64 dev vb nodad && "
 		 "ip link set vb addrgenmode none up");
+	host_settle(HOST_B4 " " HOST_B6);
 	host_enter(h->a);
+	host_settle(HOST_A4 " " HOST_A6);
 	return 0;
 }
 

@@ -154,6 +154,7 @@ static inline void side_open(struct side *s, const struct family *f, int me,
 	host_run("ip addr replace %s/%d dev %s %s", f->wire[me],
 		 f->number == 4 ? 24 : 64, me ? "vb" : "va",
 		 f->number == 4 ? "" : "nodad");
+	host_settle(f->wire[me]);
 	host_run("nft flush ruleset");
 	host_run("%s -t mangle -A OUTPUT -p %s -s %s -d %s --sport %u "
 		 "--dport %u -j NFQUEUE --queue-num %d", f->iptables, p,

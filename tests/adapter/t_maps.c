@@ -132,15 +132,13 @@ static int capture_open(void)
 	return fd;
 }
 
-/* IPv6 makes the route to an address a while after the address. */
 static void addr_add(const struct family *f, int me, const char *dev)
 {
 	bool v6 = f->number == 6;
 
 	host_run("ip addr add %s/%d dev %s %s", f->wire[me], v6 ? 64 : 24,
 		 dev, v6 ? "nodad" : "");
-	host_run("timeout 5 sh -c 'until ip -o -%d route show table local %s | "
-		 "grep -q local; do :; done'", f->number, f->wire[me]);
+	host_settle(f->wire[me]);
 }
 
 /* False where the kernel cannot rewrite. */

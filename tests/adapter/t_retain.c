@@ -122,6 +122,7 @@ static void add_address(const char *text, int bits)
 {
 	host_run("ip addr add %s/%d dev va %s", text, bits,
 		 strchr(text, ':') ? "nodad" : "");
+	host_settle(text);
 }
 
 /* Without a process: returns at the moment when the kernel is done. */
@@ -1027,6 +1028,7 @@ static void test_untranslated_packets_die_silently(void **state)
 		host_run("ip addr add %s/%d dev vb %s", n->old,
 			 n->number == 4 ? 32 : 128,
 			 n->number == 4 ? "" : "nodad");
+		host_settle(n->old);
 		host_run("nft 'table inet seen { chain c { type filter hook "
 			 "prerouting priority 0; %s saddr %s counter; "
 			 "%s daddr %s counter; udp dport 9 counter; }; }'",
@@ -1106,6 +1108,7 @@ static void test_reaches_a_stranger_that_has_it(void **state)
 		host_run("ip addr add %s/%d dev vb %s", n->old,
 			 n->number == 4 ? 32 : 128,
 			 n->number == 4 ? "" : "nodad");
+		host_settle(n->old);
 		listener = host_bind(n->old, 0, SOCK_STREAM);
 		assert_int_equal(listen(listener, 1), 0);
 		to = host_name(listener, false);
@@ -1467,8 +1470,9 @@ static void test_ways_of_ipv6(void **state)
 				  .own = host_addr(HOST_A6),
 				  .remote = peer };
 
-	host_run("ip addr add fd08::1/64 dev vc nodad && "
-		 "ip -6 route add default via " HOST_B6 " dev va mtu 1400 && "
+	host_run("ip addr add fd08::1/64 dev vc nodad");
+	host_settle("fd08::1");
+	host_run("ip -6 route add default via " HOST_B6 " dev va mtu 1400 && "
 		 "ip -6 route add default via fe80::9 dev vc metric 2000");
 	assert_int_equal(retain_reverse(r, &peer, &way), 0);
 	expect_way(id, "via " HOST_B6 " dev va .*src " HOST_A6

@@ -243,6 +243,7 @@ static void links_go_down_and_up(void **state)
 	host_enter(h->b);
 	host_run("ip link set vb up && ip addr replace " HOST_B6
 		 "/64 dev vb nodad");
+	host_settle(HOST_B6);
 	host_enter(h->a);
 	(void)wait_for(t, RTMON_LINK_UP, NULL);
 	assert_true(usable(t, HOST_A4));
@@ -463,6 +464,7 @@ static void look_ups_follow_the_rules(void **state)
 		 "ip link set w1 up && ip link set w0 mtu 1400 up && "
 		 "ip addr add 10.4.0.1/24 dev w0 && "
 		 "ip addr add fd04::1/64 dev w0 nodad");
+	host_settle("fd04::1");
 	host_run("ip route add default via " HOST_B4 " && "
 		 "ip -6 route add default via " HOST_B6 " mtu 1280 && "
 		 "ip route add default via 10.4.0.9 table 77 && "
@@ -723,11 +725,9 @@ static void a_deprecated_source_is_not_chosen(void **state)
 	/* The link-local one that is left is for the link. */
 	assert_int_equal(rtmon_choose_source(t->rt, &q, &r), -EADDRNOTAVAIL);
 	host_run("ip addr add fd09::8/64 dev va nodad");
-	/* Tentative for a moment even so: a worker of the kernel ends it. */
-	while (!usable(t, "fd09::8")) {
-		assert_true(host_readable(rtmon_fd(t->rt), HOST_WAIT_MS));
-		pump(t);
-	}
+	host_settle("fd09::8");
+	pump(t);
+	assert_true(usable(t, "fd09::8"));
 	assert_int_equal(rtmon_choose_source(t->rt, &q, &r), 0);
 	check_src(&r, "fd09::8");
 	host_run("ip addr del fd09::8/64 dev va && ip -6 route del default && "
@@ -768,6 +768,7 @@ static void interfaces_have_a_rank(void **state)
 		 "ip route add default via 10.4.0.9 metric 100 && "
 		 "ip -6 route add default via " HOST_B6 " metric 200 && "
 		 "ip -6 route add default via fd04::9 metric 100");
+	host_settle("fd04::1");
 	pump(t);
 	va = rtmon_link_by_name(t->rt, "va")->ifindex;
 	w0 = rtmon_link_by_name(t->rt, "w0")->ifindex;

@@ -1295,6 +1295,9 @@ static void more_addresses(const struct hosts *h, bool v6, const char *how)
 		 v6 ? OTHER_B6 "/64" : OTHER_B4 "/24", v6 ? "nodad" : "");
 	for (int i = 1; v6 && i < CROWD_ADDRS; i++)
 		host_run("ip addr %s " HOST_B6 "%02d/64 dev vb nodad", how, i);
+	if (strcmp(how, "add") == 0)
+		host_settle("$(ip -br addr show dev vb | tr ' ' '\\n' | "
+			    "sed -n 's,/.*,,p')");
 	host_enter(h->a);
 	if (v6)
 		host_run("ip route %s fd09:0:0:1::/64 dev va", how);

@@ -670,6 +670,7 @@ static void check_retained(const struct hosts *h, const char *a, const char *b,
 	set_rp_filter(rp_filter);
 	host_run("ip addr add " OLD4 "/24 dev va && "
 		 "ip addr add " OLD6 "/64 dev va nodad");
+	host_settle(OLD6);
 	assert_int_equal(tap_injector_open(&injector), 0);
 	host_pair(h, a, b, &fd, &peer);
 	t = host_tuple(fd, IPPROTO_TCP);
@@ -781,6 +782,7 @@ static void check_device_goes(const struct hosts *h, const char *a,
 		 "ip addr add " VPN4 "/32 dev vpn && "
 		 "ip addr add " VPN6 "/128 dev vpn nodad && "
 		 "ip link set vpn up && ip link set vpn_end up");
+	host_settle(VPN6);
 	assert_int_equal(tap_injector_open(&injector), 0);
 	host_pair(h, a, b, &fd, &peer);
 	t = host_tuple(fd, IPPROTO_TCP);

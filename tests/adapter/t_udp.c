@@ -99,6 +99,7 @@ static void local_addresses_are_told_and_chosen(void **state)
 
 	host_run("ip addr add 10.9.0.31/24 dev va && "
 		 "ip addr add fd09::31/64 dev va nodad");
+	host_settle("fd09::31");
 	check_addresses(h, HOST_A4, "10.9.0.31", HOST_B4);
 	check_addresses(h, HOST_A6, "fd09::31", HOST_B6);
 	host_run("ip addr del 10.9.0.31/24 dev va && "
@@ -117,6 +118,7 @@ static void sources_come_and_go(void **state)
 	assert_true(send_text(ua, "fd09::32", HOST_B6, "not yet") < 0);
 	host_run("ip addr add 10.9.0.32/24 dev va && "
 		 "ip addr add fd09::32/64 dev va nodad");
+	host_settle("fd09::32");
 	assert_int_equal(send_text(ua, "10.9.0.32", HOST_B4, "now"), 0);
 	assert_int_equal(send_text(ua, "fd09::32", HOST_B6, "now"), 0);
 	collect(ub, &at_b, 2);
