@@ -10,7 +10,7 @@
  * Owns a copy of the nat chains at postrouting, read by netlink and read
  * again when the ruleset has changed, and of what iptables-legacy has there,
  * read anew at each look, since nothing tells of a change. Never changes a
- * rule. What a rule asks that cannot be answered for a flow (a set, most
+ * rule, and reads them aside: there may be thousands. What a rule asks that cannot be answered for a flow (a set, most
  * xtables matches) counts as answered with yes. Of the mark each bit is known
  * that no rule of either kind, at output or postrouting, which the flow may
  * reach sets: it is the socket's.
@@ -25,6 +25,7 @@
 
 #include "addr.h"
 
+struct aside;
 struct natrules;
 
 #define NATRULES_CHAINS_MAX 1024
@@ -33,17 +34,25 @@ struct natrules;
 #define NATRULES_APPLIED_MAX 100000 /* rules for one question; more: it may */
 #define NATRULES_REFRESH_MS 1000 /* between two looks for changes */
 
-/* 0 or -errno. */
-int natrules_open(struct natrules **out);
-void natrules_close(struct natrules *n); /* NULL is fine */
+enum natrules_answer {
+	NATRULES_NONE, /* no rule of source NAT takes hold of it */
+	NATRULES_MAY,
+	NATRULES_READING, /* the rules have changed: ask again in a moment */
+};
+
+/* Reads the rules, and waits for that. `aside`: which reads what changes; not
+ * owned. 0 or -errno. */
+int natrules_open(struct natrules **out, struct aside *aside);
+void natrules_close(struct natrules *n); /* after `aside`; NULL is fine */
 
 /*
  * May a source NAT rule match the first packet of `t`, of a socket with this
- * mark, going out of the interface `oif` named `oifname`? Reads the rules again
- * at most once per NATRULES_REFRESH_MS. A kernel without nftables has none:
- * false.
+ * mark, going out of the interface `oif` named `oifname`? Looks for changes at
+ * most once per NATRULES_REFRESH_MS. Where the kernel does not tell its rules,
+ * any may.
  */
-bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
-		    uint32_t oif, const char *oifname, uint64_t now_ms);
+enum natrules_answer natrules_match(struct natrules *n, const struct tuple *t,
+				    uint32_t mark, uint32_t oif,
+				    const char *oifname, uint64_t now_ms);
 
 #endif

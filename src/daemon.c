@@ -120,12 +120,13 @@ static int start_kernel(struct daemon *d)
 	if (err)
 		return fail(d, "sock_diag", err);
 	d->hearing = true;
-	err = natrules_open(&d->natrules);
+	err = aside_open(&d->aside);
+	if (err)
+		return fail(d, "memory for what is done aside", err);
+	err = natrules_open(&d->natrules, d->aside);
 	if (err)
 		return fail(d, "nat rules", err);
-	err = aside_open(&d->aside);
-	if (!err)
-		err = taps_open(&d->taps, d->aside);
+	err = taps_open(&d->taps, d->aside);
 	if (!err)
 		err = taps_open(&d->trial_taps, d->aside);
 	if (err)

@@ -2,8 +2,9 @@
 /*
  * natrules: reads the chains and rules that decide about source NAT.
  *
- * Owns the copy and when it is read again. Never says what a rule does:
- * natrules_follow.c does, and natrules_legacy.c of those that it reads.
+ * Owns the copies and when they are read again: aside, since 16,000 rules take
+ * a third of a second. Never says what a rule does: natrules_follow.c does, and
+ * natrules_legacy.c of those that it reads.
  */
 #include "natrules_impl.h"
 
@@ -11,6 +12,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,24 +20,36 @@
 #include <libnftnl/chain.h>
 #include <libnftnl/rule.h>
 
+#include "aside.h"
 #include "netlink.h"
 
 #define REQUEST_SIZE 128 /* two headers without an attribute */
 
+/* The thread's, until it is done. */
+struct reading {
+	struct natrules_copy *copy;
+	bool again; /* of the generation of the copy, which answers meanwhile */
+	atomic_bool done; /* the last thing that the thread touches */
+};
+
 /* ---- reading ------------------------------------------------------------ */
 
-static void forget(struct natrules *n)
+static void copy_free(struct natrules_copy *c)
 {
-	while (n->n_chains)
-		nftnl_chain_free(n->chain[--n->n_chains].chain);
-	while (n->n_rules)
-		nftnl_rule_free(n->rule[--n->n_rules]);
-	n->overflow = false;
+	if (!c)
+		return;
+	while (c->n_chains)
+		nftnl_chain_free(c->chain[--c->n_chains].chain);
+	while (c->n_rules)
+		nftnl_rule_free(c->rule[--c->n_rules].rule);
+	natrules_legacy_forget(&c->legacy[0]);
+	natrules_legacy_forget(&c->legacy[1]);
+	free(c);
 }
 
 static int on_chain(const struct nlmsghdr *m, void *arg)
 {
-	struct natrules *n = arg;
+	struct natrules_copy *n = arg;
 	struct nftnl_chain *c;
 
 	if (n->n_chains == NATRULES_CHAINS_MAX) {
@@ -55,7 +69,7 @@ static int on_chain(const struct nlmsghdr *m, void *arg)
 
 static int on_rule(const struct nlmsghdr *m, void *arg)
 {
-	struct natrules *n = arg;
+	struct natrules_copy *n = arg;
 	struct nftnl_rule *r;
 
 	if (n->n_rules == NATRULES_RULES_MAX) {
@@ -69,7 +83,8 @@ static int on_rule(const struct nlmsghdr *m, void *arg)
 		nftnl_rule_free(r);
 		return 0;
 	}
-	n->rule[n->n_rules++] = r;
+	natrules_first_address(r, &n->rule[n->n_rules].first);
+	n->rule[n->n_rules++].rule = r;
 	return 0;
 }
 
@@ -87,12 +102,12 @@ static int on_generation(const struct nlmsghdr *m, void *arg)
 			       MNL_CB_ERROR ? -EINVAL : 0;
 }
 
-static int ask(struct natrules *n, uint16_t type, uint16_t flags,
+static int ask(struct netlink *nl, uint16_t type, uint16_t flags,
 	       netlink_callback *cb, void *arg)
 {
 	char buf[REQUEST_SIZE];
 
-	return netlink_request(n->nl,
+	return netlink_request(nl,
 			       nftnl_nlmsg_build_hdr(buf, type, AF_UNSPEC,
 						     flags, 0), cb, arg);
 }
@@ -120,15 +135,15 @@ static bool has(const struct natrules_chain *c, const struct nftnl_rule *r)
 /* The kernel lists a chain's rules one after the other, and the chains in the
  * same order (nf_tables_dump_rules()); a change in between is a new
  * generation, and the rules are read again. */
-static void assign_rules(struct natrules *n)
+static void assign_rules(struct natrules_copy *n)
 {
 	struct natrules_chain *c = NULL;
 
 	for (unsigned int i = 0; i < n->n_rules; i++) {
-		if (!c || !has(c, n->rule[i])) {
+		if (!c || !has(c, n->rule[i].rule)) {
 			c = NULL;
 			for (unsigned int j = 0; j < n->n_chains && !c; j++)
-				if (has(&n->chain[j], n->rule[i]))
+				if (has(&n->chain[j], n->rule[i].rule))
 					c = &n->chain[j];
 			if (!c || c->n) {
 				n->overflow = true;
@@ -141,66 +156,132 @@ static void assign_rules(struct natrules *n)
 }
 
 /* Where nothing translates, what sets marks does not matter. */
-static int read_rules(struct natrules *n, bool any)
+static int read_rules(struct netlink *nl, struct natrules_copy *to)
 {
+	bool any = natrules_legacy_translates(&to->legacy[0]) ||
+		   natrules_legacy_translates(&to->legacy[1]);
+	int err = ask(nl, NFT_MSG_GETCHAIN, NLM_F_DUMP, on_chain, to);
+
+	for (unsigned int i = 0; i < to->n_chains && !err; i++)
+		any = any || natrules_is_source_nat(to->chain[i].chain);
+	if (!err && any)
+		err = ask(nl, NFT_MSG_GETRULE, NLM_F_DUMP, on_rule, to);
+	if (!err && !to->overflow)
+		assign_rules(to);
+	return err;
+}
+
+static int ask_generation(struct netlink *nl, uint32_t *generation)
+{
+	return ask(nl, NFT_MSG_GETGEN, 0, on_generation, generation);
+}
+
+/* Without an answer of the kernel everything may match. */
+static void read_all(struct natrules_copy *to)
+{
+	struct netlink *nl = NULL;
 	int err;
 
-	forget(n);
-	err = ask(n, NFT_MSG_GETCHAIN, NLM_F_DUMP, on_chain, n);
-	for (unsigned int i = 0; i < n->n_chains && !err; i++)
-		any = any || natrules_is_source_nat(n->chain[i].chain);
-	n->has_rules = any;
-	if (!err && any)
-		err = ask(n, NFT_MSG_GETRULE, NLM_F_DUMP, on_rule, n);
-	if (!err && !n->overflow)
-		assign_rules(n);
-	return err;
+	natrules_legacy_read(&to->legacy[0], 4);
+	natrules_legacy_read(&to->legacy[1], 6);
+	err = netlink_open(&nl, NETLINK_NETFILTER, NULL, 0);
+	if (!err)
+		err = ask_generation(nl, &to->generation);
+	if (!err)
+		err = read_rules(nl, to);
+	if (err)
+		to->overflow = true;
+	to->failed = err != 0;
+	netlink_close(nl);
+}
+
+static void read_aside(void *arg)
+{
+	struct reading *r = arg;
+
+	read_all(r->copy);
+	atomic_store(&r->done, true);
+}
+
+static bool begin_reading(struct natrules *n, bool again)
+{
+	struct reading *r = calloc(1, sizeof(*r));
+
+	if (r)
+		r->copy = calloc(1, sizeof(*r->copy));
+	if (r && r->copy && !aside_do(n->aside, read_aside, r)) {
+		r->again = again;
+		n->reading = r;
+		return true;
+	}
+	if (r)
+		free(r->copy);
+	free(r);
+	return false;
+}
+
+/* Takes over what the thread has read. */
+static void end_reading(struct natrules *n)
+{
+	struct reading *r = n->reading;
+
+	if (!r || !atomic_load(&r->done))
+		return;
+	r->copy->settled = !r->copy->failed && !n->copy->failed &&
+			   r->copy->generation == n->copy->generation;
+	copy_free(n->copy);
+	n->copy = r->copy;
+	n->reading = NULL;
+	free(r);
+}
+
+static bool has_legacy(const struct natrules_copy *c)
+{
+	return natrules_legacy_is_any(&c->legacy[0]) ||
+	       natrules_legacy_is_any(&c->legacy[1]) ||
+	       natrules_legacy_is_listed();
 }
 
 /* The kernel counts a new generation before others see its rules
  * (nf_tables_commit()): what was read then is the old ones, or some of both, and
- * nothing would tell. So what is new is read once more, the next time. Without
- * an answer of the kernel everything may match. */
-static void refresh(struct natrules *n, uint64_t now_ms)
+ * nothing would tell. So what is new is read once more, the next time. */
+static bool is_current(struct natrules *n, uint64_t now_ms)
 {
 	uint32_t generation = 0;
-	bool needed, known;
-	int err;
+	bool same;
 
-	if (n->read && now_ms - n->looked_ms < NATRULES_REFRESH_MS)
-		return;
-	n->looked_ms = now_ms;
-	natrules_legacy_read(&n->legacy[0], 4);
-	natrules_legacy_read(&n->legacy[1], 6);
-	needed = natrules_legacy_translates(&n->legacy[0]) ||
-		 natrules_legacy_translates(&n->legacy[1]);
-	err = ask(n, NFT_MSG_GETGEN, 0, on_generation, &generation);
-	known = !err && n->read && generation == n->generation;
-	if (known && n->read_again && (n->has_rules || !needed))
-		return;
-	if (!err)
-		err = read_rules(n, needed);
-	if (err)
-		n->overflow = true;
-	n->read_again = known && !err;
-	n->generation = generation;
-	n->read = true;
+	end_reading(n);
+	if (n->reading)
+		return n->reading->again;
+	if (now_ms - n->looked_ms < NATRULES_REFRESH_MS)
+		return true;
+	same = !has_legacy(n->copy) && !n->copy->failed &&
+	       !ask_generation(n->nl, &generation) &&
+	       generation == n->copy->generation;
+	if ((same && n->copy->settled) || begin_reading(n, same))
+		n->looked_ms = now_ms;
+	return same;
 }
 
 /* ---- interface ----------------------------------------------------------- */
 
-int natrules_open(struct natrules **out)
+int natrules_open(struct natrules **out, struct aside *aside)
 {
 	struct natrules *n = calloc(1, sizeof(*n));
-	int err;
+	int err = -ENOMEM;
 
 	if (!n)
-		return -ENOMEM;
-	err = netlink_open(&n->nl, NETLINK_NETFILTER, NULL, 0);
+		return err;
+	n->aside = aside;
+	n->copy = calloc(1, sizeof(*n->copy));
+	if (n->copy)
+		err = netlink_open(&n->nl, NETLINK_NETFILTER, NULL, 0);
 	if (err) {
+		free(n->copy);
 		free(n);
 		return err;
 	}
+	read_all(n->copy);
 	*out = n;
 	return 0;
 }
@@ -209,31 +290,39 @@ void natrules_close(struct natrules *n)
 {
 	if (!n)
 		return;
-	forget(n);
-	natrules_legacy_forget(&n->legacy[0]);
-	natrules_legacy_forget(&n->legacy[1]);
+	end_reading(n);
+	copy_free(n->copy);
 	netlink_close(n->nl);
 	free(n);
 }
 
 /* A rule that sets a bit may open the way to another that sets one more, of
  * either kind: again until none is added, 32 times at most. */
-bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
-		    uint32_t oif, const char *oifname, uint64_t now_ms)
+static bool may_match(struct subject *s)
 {
 	const struct natrules_legacy *l =
-		&n->legacy[t->local.addr.family != 4];
-	struct subject s = { .n = n, .tuple = t, .mark = mark, .oif = oif };
+		&s->n->legacy[s->tuple->local.addr.family != 4];
 	uint32_t before;
 
-	strncpy(s.oifname, oifname, sizeof(s.oifname) - 1);
-	refresh(n, now_ms);
-	if (n->overflow)
+	if (s->n->overflow)
 		return true;
 	do {
-		before = s.may_set;
-		if (natrules_follow(&s) || natrules_legacy_follow(l, &s))
+		before = s->may_set;
+		if (natrules_follow(s) || natrules_legacy_follow(l, s))
 			return true;
-	} while (s.may_set != before);
+	} while (s->may_set != before);
 	return false;
+}
+
+enum natrules_answer natrules_match(struct natrules *n, const struct tuple *t,
+				    uint32_t mark, uint32_t oif,
+				    const char *oifname, uint64_t now_ms)
+{
+	struct subject s = { .tuple = t, .mark = mark, .oif = oif };
+
+	if (!is_current(n, now_ms))
+		return NATRULES_READING;
+	s.n = n->copy;
+	strncpy(s.oifname, oifname, sizeof(s.oifname) - 1);
+	return may_match(&s) ? NATRULES_MAY : NATRULES_NONE;
 }

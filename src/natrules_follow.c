@@ -317,6 +317,99 @@ static uint32_t target_sets(const struct nftnl_expr *e)
 				    data, len);
 }
 
+/* ---- the first address --------------------------------------------------- */
+
+/* [offset, +len) of a network header: in an address, and whose? */
+static bool find_address(struct natrules_address *a, uint32_t offset,
+			 uint32_t len)
+{
+	const uint32_t size = a->family == 4 ? 4 : 16;
+	const uint32_t source = a->family == 4 ? 12 : 8;
+
+	a->is_remote = offset == source + size;
+	a->len = (uint8_t)len;
+	return len && len <= size && (a->is_remote || offset == source);
+}
+
+/* `e` is a comparison for equality of what was just loaded into `dreg`; its
+ * bytes go to `to`. */
+static bool is_compared(const struct nftnl_expr *e, uint32_t dreg, void *to,
+			uint32_t len)
+{
+	uint32_t have = 0;
+	const void *data;
+
+	if (!e || strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "cmp") ||
+	    nftnl_expr_get_u32(e, NFTNL_EXPR_CMP_OP) != NFT_CMP_EQ ||
+	    nftnl_expr_get_u32(e, NFTNL_EXPR_CMP_SREG) != dreg)
+		return false;
+	data = nftnl_expr_get(e, NFTNL_EXPR_CMP_DATA, &have);
+	if (!data || have != len)
+		return false;
+	memcpy(to, data, len);
+	return true;
+}
+
+/* In a table for both families its family comes first. */
+static struct nftnl_expr *skip_family(struct nftnl_expr_iter *it,
+				      struct nftnl_expr *e, uint8_t *family)
+{
+	uint8_t is;
+
+	if (strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "meta") ||
+	    nftnl_expr_get_u32(e, NFTNL_EXPR_META_KEY) != NFT_META_NFPROTO ||
+	    !nftnl_expr_is_set(e, NFTNL_EXPR_META_DREG) ||
+	    !is_compared(nftnl_expr_iter_next(it),
+			 nftnl_expr_get_u32(e, NFTNL_EXPR_META_DREG), &is, 1))
+		return NULL;
+	*family = is;
+	return nftnl_expr_iter_next(it);
+}
+
+static bool read_first(const struct nftnl_rule *r, struct nftnl_expr_iter *it,
+		       struct natrules_address *a)
+{
+	uint8_t family = (uint8_t)nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY);
+	struct nftnl_expr *e = nftnl_expr_iter_next(it);
+
+	if (e && family == NFPROTO_INET)
+		e = skip_family(it, e, &family);
+	a->family = family == NFPROTO_IPV4 ? 4 : 6;
+	return e && (family == NFPROTO_IPV4 || family == NFPROTO_IPV6) &&
+	       !strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "payload") &&
+	       nftnl_expr_is_set(e, NFTNL_EXPR_PAYLOAD_DREG) &&
+	       nftnl_expr_get_u32(e, NFTNL_EXPR_PAYLOAD_BASE) ==
+		       NFT_PAYLOAD_NETWORK_HEADER &&
+	       find_address(a,
+			    nftnl_expr_get_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET),
+			    nftnl_expr_get_u32(e, NFTNL_EXPR_PAYLOAD_LEN)) &&
+	       is_compared(nftnl_expr_iter_next(it),
+			   nftnl_expr_get_u32(e, NFTNL_EXPR_PAYLOAD_DREG),
+			   a->byte, a->len);
+}
+
+void natrules_first_address(const struct nftnl_rule *r,
+			    struct natrules_address *a)
+{
+	struct nftnl_expr_iter *it = nftnl_expr_iter_create(r);
+
+	if (!it || !read_first(r, it, a))
+		a->family = 0;
+	if (it)
+		nftnl_expr_iter_destroy(it);
+}
+
+/* False too where the rule asks for none. */
+static bool has_another_address(const struct subject *s,
+				const struct natrules_address *a)
+{
+	const struct addr *is = a->is_remote ? &s->tuple->remote.addr :
+					       &s->tuple->local.addr;
+
+	return a->family && (a->family != is->family ||
+			     memcmp(a->byte, is->byte, a->len) != 0);
+}
+
 /* ---- the walk ------------------------------------------------------------ */
 
 static bool is_translation(const struct nftnl_expr *e, const char *name)
@@ -473,12 +566,15 @@ static enum outcome walk(struct subject *s, uint32_t family,
 						NFTNL_CHAIN_NAME), chain))
 			c = &s->n->chain[i];
 	for (unsigned int i = 0; c && i < c->n; i++) {
+		const struct natrules_rule *r = &s->n->rule[c->first + i];
 		bool returns = false;
 		enum outcome o;
 
 		if (++s->n_applied > NATRULES_APPLIED_MAX)
 			return give_up(s);
-		o = apply(s, s->n->rule[c->first + i], depth, &returns);
+		if (has_another_address(s, &r->first))
+			continue;
+		o = apply(s, r->rule, depth, &returns);
 		if (o != GOES_ON)
 			return o;
 		if (returns)

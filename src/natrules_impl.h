@@ -26,30 +26,48 @@ struct natrules_legacy {
 	} table[NATRULES_TABLES];
 };
 
-struct natrules {
-	struct netlink *nl;
-	uint64_t looked_ms;
+/* The rules as they were read. */
+struct natrules_copy {
 	uint32_t generation;
-	bool read; /* ever */
-	bool read_again; /* in this generation */
-	bool has_rules; /* not the chains alone */
+	bool settled; /* read twice in this generation */
+	bool failed; /* the generation is not known */
 	bool overflow; /* more than we keep: everything may match */
 	struct natrules_chain {
 		struct nftnl_chain *chain;
 		unsigned int first, n; /* its rules, which lie together */
 	} chain[NATRULES_CHAINS_MAX];
 	unsigned int n_chains;
-	struct nftnl_rule *rule[NATRULES_RULES_MAX];
+	struct natrules_rule {
+		struct nftnl_rule *rule;
+		struct natrules_address {
+			uint8_t family; /* 4, 6; 0: it asks for none */
+			bool is_remote;
+			uint8_t len, byte[16]; /* so it begins */
+		} first; /* what it asks first */
+	} rule[NATRULES_RULES_MAX];
 	unsigned int n_rules;
 	struct natrules_legacy legacy[2]; /* IPv4, IPv6 */
+};
+
+struct natrules {
+	struct aside *aside;
+	struct netlink *nl; /* asks for the generation */
+	uint64_t looked_ms;
+	struct natrules_copy *copy; /* never NULL */
+	struct reading *reading; /* NULL: none is under way */
 };
 
 /* Is this a chain of source NAT at postrouting? */
 bool natrules_is_source_nat(const struct nftnl_chain *c);
 
+/* The address that a rule asks for before all else: where there are thousands,
+ * for services mostly, nearly all are done with when it is another. */
+void natrules_first_address(const struct nftnl_rule *r,
+			    struct natrules_address *a);
+
 /* What a packet of the flow would show. */
 struct subject {
-	const struct natrules *n;
+	const struct natrules_copy *n;
 	const struct tuple *tuple;
 	uint32_t mark; /* its socket's: what every packet starts with */
 	uint32_t may_set; /* bits of it that a rule may have changed */
@@ -78,6 +96,10 @@ uint32_t natrules_target_sets(const char *name, uint32_t rev,
 /* Of the tables as they are now; family 4 or 6. */
 void natrules_legacy_read(struct natrules_legacy *l, uint8_t family);
 void natrules_legacy_forget(struct natrules_legacy *l);
+/* Is there a table, of either family? Asks /proc, and makes none. */
+bool natrules_legacy_is_listed(void);
+/* Was there a rule, or what could not be read? */
+bool natrules_legacy_is_any(const struct natrules_legacy *l);
 /* Could any flow be translated? */
 bool natrules_legacy_translates(const struct natrules_legacy *l);
 /* As natrules_follow(). */

@@ -42,6 +42,7 @@ struct extension {
 
 /* One rule, of either family. */
 struct entry {
+	uint32_t head_len, target_at; /* from where it begins */
 	const uint8_t *src, *dst, *src_mask, *dst_mask;
 	size_t addr_len;
 	const char *iif, *oif;
@@ -183,6 +184,26 @@ void natrules_legacy_read(struct natrules_legacy *l, uint8_t family)
 		close(fd);
 }
 
+bool natrules_legacy_is_listed(void)
+{
+	bool listed[NATRULES_TABLES] = { false };
+
+	find_listed(4, listed);
+	find_listed(6, listed);
+	for (size_t i = 0; i < NATRULES_TABLES; i++)
+		if (listed[i])
+			return true;
+	return false;
+}
+
+bool natrules_legacy_is_any(const struct natrules_legacy *l)
+{
+	for (size_t i = 0; i < NATRULES_TABLES; i++)
+		if (l->table[i].copy || l->table[i].unknown)
+			return true;
+	return false;
+}
+
 bool natrules_legacy_translates(const struct natrules_legacy *l)
 {
 	const struct natrules_table *t = &l->table[NAT];
@@ -219,18 +240,14 @@ static uint32_t get_extension(const uint8_t *at, uint32_t room,
 	return head.u.match_size;
 }
 
-/* What follows the head of a rule. */
+/* What follows the head of a rule: the matches, and the target. */
 static bool get_rest(const struct natrules_table *table, uint32_t at,
-		     uint32_t head_len, uint32_t target, uint32_t next,
 		     struct entry *e)
 {
-	e->matches = table->entries + at + head_len;
-	e->matches_len = target - head_len;
-	e->next = at + next;
-	return target >= head_len && target <= next &&
-	       next <= table->size - at &&
-	       get_extension(table->entries + at + target, next - target,
-			     &e->target) != 0;
+	e->matches = table->entries + at + e->head_len;
+	e->matches_len = e->target_at - e->head_len;
+	return get_extension(table->entries + at + e->target_at,
+			     e->next - at - e->target_at, &e->target) != 0;
 }
 
 static bool get_entry4(const struct natrules_table *table, uint32_t at,
@@ -241,6 +258,9 @@ static bool get_entry4(const struct natrules_table *table, uint32_t at,
 	if (at > table->size || table->size - at < sizeof(*i))
 		return false;
 	*e = (struct entry){
+		.head_len = sizeof(*i),
+		.target_at = i->target_offset,
+		.next = at + i->next_offset,
 		.src = (const uint8_t *)&i->ip.src,
 		.dst = (const uint8_t *)&i->ip.dst,
 		.src_mask = (const uint8_t *)&i->ip.smsk,
@@ -255,8 +275,9 @@ static bool get_entry4(const struct natrules_table *table, uint32_t at,
 		.fragment = i->ip.flags & IPT_F_FRAG,
 		.goes = i->ip.flags & IPT_F_GOTO,
 	};
-	return get_rest(table, at, sizeof(*i), i->target_offset,
-			i->next_offset, e);
+	return i->target_offset >= sizeof(*i) &&
+	       i->target_offset <= i->next_offset &&
+	       i->next_offset <= table->size - at;
 }
 
 static bool get_entry6(const struct natrules_table *table, uint32_t at,
@@ -267,6 +288,9 @@ static bool get_entry6(const struct natrules_table *table, uint32_t at,
 	if (at > table->size || table->size - at < sizeof(*i))
 		return false;
 	*e = (struct entry){
+		.head_len = sizeof(*i),
+		.target_at = i->target_offset,
+		.next = at + i->next_offset,
 		.src = (const uint8_t *)&i->ipv6.src,
 		.dst = (const uint8_t *)&i->ipv6.dst,
 		.src_mask = (const uint8_t *)&i->ipv6.smsk,
@@ -280,8 +304,9 @@ static bool get_entry6(const struct natrules_table *table, uint32_t at,
 		.inverted = i->ipv6.invflags,
 		.goes = i->ipv6.flags & IP6T_F_GOTO,
 	};
-	return get_rest(table, at, sizeof(*i), i->target_offset,
-			i->next_offset, e);
+	return i->target_offset >= sizeof(*i) &&
+	       i->target_offset <= i->next_offset &&
+	       i->next_offset <= table->size - at;
 }
 
 static bool is_in(const uint8_t *addr, const uint8_t *net, const uint8_t *mask,
@@ -324,24 +349,22 @@ static enum answer ask_extensions(const struct subject *s,
 
 /* What we send has come in by no interface. The inversions of both families
  * are the same bits. */
-static enum answer matches(const struct walker *w, const struct entry *e)
+static bool fails_head(const struct walker *w, const struct entry *e)
 {
 	static const char none[IFNAMSIZ];
 	const struct tuple *t = w->s->tuple;
 	const uint8_t inverted = e->inverted;
 
-	if (is_in(t->local.addr.byte, e->src, e->src_mask, e->addr_len) ==
-		    !!(inverted & IPT_INV_SRCIP) ||
-	    is_in(t->remote.addr.byte, e->dst, e->dst_mask, e->addr_len) ==
-		    !!(inverted & IPT_INV_DSTIP) ||
-	    is_named(none, e->iif, e->iif_mask) ==
-		    !!(inverted & IPT_INV_VIA_IN) ||
-	    is_named(w->s->oifname, e->oif, e->oif_mask) ==
-		    !!(inverted & IPT_INV_VIA_OUT))
-		return NO;
-	if (e->proto && (e->proto == t->proto) == !!(inverted & IPT_INV_PROTO))
-		return NO;
-	return ask_extensions(w->s, e);
+	return is_in(t->local.addr.byte, e->src, e->src_mask, e->addr_len) ==
+		       !!(inverted & IPT_INV_SRCIP) ||
+	       is_in(t->remote.addr.byte, e->dst, e->dst_mask, e->addr_len) ==
+		       !!(inverted & IPT_INV_DSTIP) ||
+	       is_named(none, e->iif, e->iif_mask) ==
+		       !!(inverted & IPT_INV_VIA_IN) ||
+	       is_named(w->s->oifname, e->oif, e->oif_mask) ==
+		       !!(inverted & IPT_INV_VIA_OUT) ||
+	       (e->proto &&
+		(e->proto == t->proto) == !!(inverted & IPT_INV_PROTO));
 }
 
 /* What goes on to the next rule, and leaves addresses alone. */
@@ -403,7 +426,11 @@ static enum outcome walk(struct walker *w, uint32_t at, unsigned int depth)
 		if (!(v4 ? get_entry4(w->table, at, &e) :
 			   get_entry6(w->table, at, &e)))
 			break;
-		is = matches(w, &e);
+		if (fails_head(w, &e))
+			continue;
+		if (!get_rest(w->table, at, &e))
+			break;
+		is = ask_extensions(w->s, &e);
 		if (is == NO)
 			continue;
 		if (x->name[0]) {

@@ -60,8 +60,8 @@ static enum reason on_lookup(void *arg, uint64_t now_ms,
 }
 
 /* Would our own host translate what leaves for this flow? */
-static bool is_translated_here(struct daemon *d, const struct flow *f,
-			       uint64_t now_ms)
+static enum natrules_answer ask_own_nat(struct daemon *d, const struct flow *f,
+					uint64_t now_ms)
 {
 	struct tuple wire = flow_wire_tuple(f);
 	struct rtmon_query query = {
@@ -75,10 +75,11 @@ static bool is_translated_here(struct daemon *d, const struct flow *f,
 
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_lookup(d->rtmon, &query, &route))
-		return false;
+		return NATRULES_NONE;
 	link = rtmon_link(d->rtmon, route.ifindex);
-	return link && natrules_match(d->natrules, &f->identity, f->mark,
-				      link->ifindex, link->name, now_ms);
+	return link ? natrules_match(d->natrules, &f->identity, f->mark,
+				     link->ifindex, link->name, now_ms) :
+		      NATRULES_NONE;
 }
 
 static bool is_met_at(const struct assoc *a, const struct addr *remote,
@@ -128,19 +129,21 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	struct daemon *d = a->d;
 	struct flow *f = flow_of_claim(c);
 	struct tuple wire = flow_wire_tuple(f);
+	enum natrules_answer nat;
 	struct peer_path path;
 	int err;
 
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
 			   &path) && path.nat)
 		return REASON_NAT;
-	if (is_translated_here(d, f, now_ms))
+	nat = ask_own_nat(d, f, now_ms);
+	if (nat == NATRULES_MAY)
 		return REASON_NAT;
 	if (is_met_at_home(a, f, &wire, now_ms))
-		return REASON_NONE;
+		return nat == NATRULES_READING ? REASON_RETRY : REASON_NONE;
 	if (is_met_at(a, &wire.remote.addr, now_ms)) {
 		show_address(a, &wire, now_ms);
-		return REASON_NONE;
+		return nat == NATRULES_READING ? REASON_RETRY : REASON_NONE;
 	}
 	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
 				 &wire.remote.addr);

@@ -4,13 +4,69 @@
 
 #include "../../src/natrules_impl.h"
 
+#include <semaphore.h>
+
+#include "aside.h"
 #include "host.h"
 
 struct look {
+	struct aside *aside;
 	struct natrules *n;
 	uint64_t now_ms;
 	uint32_t mark;
 };
+
+static struct look look_open(void)
+{
+	struct look l = { .now_ms = 1 };
+
+	assert_int_equal(aside_open(&l.aside), 0);
+	assert_int_equal(natrules_open(&l.n, l.aside), 0);
+	return l;
+}
+
+static void look_close(struct look *l)
+{
+	aside_close(l->aside);
+	natrules_close(l->n);
+}
+
+static void post(void *arg)
+{
+	sem_post(arg);
+}
+
+/* Until the thread has read what it was to read. */
+static void look_wait(struct look *l)
+{
+	sem_t done;
+
+	sem_init(&done, 0, 0);
+	assert_int_equal(aside_do(l->aside, post, &done), 0);
+	while (sem_wait(&done) < 0)
+		;
+	sem_destroy(&done);
+}
+
+static enum natrules_answer ask(struct look *l, const struct tuple *t,
+				const char *oif)
+{
+	return natrules_match(l->n, t, l->mark, if_nametoindex(oif), oif,
+			      l->now_ms);
+}
+
+/* May the flow match? As the daemon asks: again, where the rules are read. */
+static bool may(struct look *l, const struct tuple *t, const char *oif)
+{
+	enum natrules_answer is = ask(l, t, oif);
+
+	if (is == NATRULES_READING) {
+		look_wait(l);
+		is = ask(l, t, oif);
+	}
+	assert_int_not_equal(is, NATRULES_READING);
+	return is == NATRULES_MAY;
+}
 
 /* One chain with these rules; then: may the flow match? */
 static bool matches(struct look *l, const char *family, const char *rules,
@@ -24,8 +80,7 @@ static bool matches(struct look *l, const char *family, const char *rules,
 		     "ip daddr 10.9.0.2 masquerade", rules))
 		fail_msg("nft refuses: %s", rules);
 	l->now_ms += NATRULES_REFRESH_MS;
-	yes = natrules_match(l->n, t, l->mark, if_nametoindex("va"), "va",
-			     l->now_ms);
+	yes = may(l, t, "va");
 	host_run("nft delete table %s x", family);
 	return yes;
 }
@@ -81,10 +136,10 @@ static void test_rules(void **state)
 	};
 	struct tuple t4 = flow(HOST_A4, HOST_B4);
 	struct tuple t6 = flow(HOST_A6, HOST_B6);
-	struct look l = { .now_ms = 1 };
+	struct look l;
 
 	HOSTS(state);
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	for (size_t i = 0; i < sizeof(v4) / sizeof(*v4); i++)
 		if (matches(&l, "ip", v4[i].rule, &t4) != v4[i].yes)
 			fail_msg("%s", v4[i].rule);
@@ -94,7 +149,7 @@ static void test_rules(void **state)
 	assert_false(matches(&l, "inet", "ip6 saddr fd08::/16 masquerade",
 			     &t4));
 	assert_false(matches(&l, "inet", "ip6 daddr fd09::3 masquerade", &t6));
-	natrules_close(l.n);
+	look_close(&l);
 }
 
 /* What Kubernetes and Tailscale do: a masquerade for marked packets, and the
@@ -116,10 +171,10 @@ static bool marked(struct look *l, const char *at, const struct tuple *t)
 static void test_masquerade_by_mark(void **state)
 {
 	struct tuple t = flow(HOST_A4, HOST_B4);
-	struct look l = { .now_ms = 1 };
+	struct look l;
 
 	HOSTS(state);
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	assert_false(marked(&l, "ip daddr 10.9.0.3 jump never", &t));
 	assert_true(marked(&l, "ip daddr 10.9.0.2 jump never", &t));
 	assert_false(marked(&l, "", &t));
@@ -132,37 +187,27 @@ static void test_masquerade_by_mark(void **state)
 	/* the socket's own */
 	l.mark = 0x4000;
 	assert_true(marked(&l, "ip daddr 10.9.0.3 jump never", &t));
-	natrules_close(l.n);
-}
-
-static void test_no_rules(void **state)
-{
-	struct tuple t = flow(HOST_A4, HOST_B4);
-	struct natrules *n;
-
-	HOSTS(state);
-	assert_int_equal(natrules_open(&n), 0);
-	assert_false(natrules_match(n, &t, 0, 1, "va", 1));
-	natrules_close(n);
+	look_close(&l);
 }
 
 static void test_iptables_is_seen(void **state)
 {
 	struct tuple t = flow(HOST_A4, HOST_B4);
-	struct natrules *n;
+	struct look l;
 
 	HOSTS(state);
 	if (host_try("iptables-nft -t nat -A POSTROUTING -o va -j MASQUERADE"))
 		SKIP_BECAUSE("no iptables-nft that works here");
-	assert_int_equal(natrules_open(&n), 0);
-	assert_true(natrules_match(n, &t, 0, 1, "va", 1));
-	assert_false(natrules_match(n, &t, 0, 1, "vb", 1));
+	l = look_open();
+	assert_true(may(&l, &t, "va"));
+	assert_false(may(&l, &t, "lo"));
 	host_run("iptables-nft -t nat -F POSTROUTING");
 	/* not looked at again before its time, then it is */
-	assert_true(natrules_match(n, &t, 0, 1, "va", 2));
-	assert_false(natrules_match(n, &t, 0, 1, "va",
-				    NATRULES_REFRESH_MS + 2));
-	natrules_close(n);
+	l.now_ms++;
+	assert_true(may(&l, &t, "va"));
+	l.now_ms += NATRULES_REFRESH_MS;
+	assert_false(may(&l, &t, "va"));
+	look_close(&l);
 }
 
 /* What is read while the kernel changes its rules may be wrong, be it of the
@@ -170,24 +215,69 @@ static void test_iptables_is_seen(void **state)
 static void test_a_new_generation_is_read_twice(void **state)
 {
 	struct tuple t = flow(HOST_A4, HOST_B4);
-	struct natrules *n;
-	uint64_t now_ms = 1;
+	struct look l;
 
 	HOSTS(state);
-	assert_int_equal(natrules_open(&n), 0);
+	l = look_open();
 	for (int i = 0; i < 2; i++) {
-		assert_false(natrules_match(n, &t, 0, 1, "va", now_ms));
-		n->overflow = true;
-		assert_true(natrules_match(n, &t, 0, 1, "va", now_ms));
-		now_ms += NATRULES_REFRESH_MS;
-		assert_false(natrules_match(n, &t, 0, 1, "va", now_ms));
-		n->overflow = true;
-		now_ms += NATRULES_REFRESH_MS;
-		assert_true(natrules_match(n, &t, 0, 1, "va", now_ms));
+		assert_false(may(&l, &t, "va"));
+		l.n->copy->overflow = true;
+		assert_true(may(&l, &t, "va"));
+		l.now_ms += NATRULES_REFRESH_MS;
+		assert_int_not_equal(ask(&l, &t, "va"), NATRULES_READING);
+		look_wait(&l);
+		assert_false(may(&l, &t, "va"));
+		l.n->copy->overflow = true;
+		l.now_ms += NATRULES_REFRESH_MS;
+		assert_true(may(&l, &t, "va"));
 		host_run("nft add table inet other%d", i);
-		now_ms += NATRULES_REFRESH_MS;
+		l.now_ms += NATRULES_REFRESH_MS;
 	}
-	natrules_close(n);
+	look_close(&l);
+}
+
+static void wait_aside(void *arg)
+{
+	while (sem_wait(arg) < 0)
+		;
+}
+
+/* However long it takes to read them: who asks does not wait, and hears nothing
+ * of rules that are not there any more. */
+static void test_who_asks_does_not_wait(void **state)
+{
+	struct tuple t = flow(HOST_A4, HOST_B4);
+	struct look l;
+	sem_t go;
+
+	HOSTS(state);
+	host_run("nft flush ruleset");
+	l = look_open();
+	l.now_ms += NATRULES_REFRESH_MS;
+	assert_false(may(&l, &t, "va")); /* the second time */
+	look_wait(&l);
+	sem_init(&go, 0, 0);
+	assert_int_equal(aside_do(l.aside, wait_aside, &go), 0);
+	l.now_ms += NATRULES_REFRESH_MS;
+	assert_int_equal(ask(&l, &t, "va"), NATRULES_NONE);
+	host_run("printf 'table ip x { chain post { type nat hook postrouting "
+		 "priority 100;\nmasquerade\n}\n}\n' | nft -f -");
+	for (int i = 0; i < 3; i++) {
+		l.now_ms += NATRULES_REFRESH_MS;
+		assert_int_equal(ask(&l, &t, "va"), NATRULES_READING);
+	}
+	sem_post(&go);
+	look_wait(&l);
+	assert_int_equal(ask(&l, &t, "va"), NATRULES_MAY);
+	/* It is read once more: what is known answers. */
+	l.now_ms += NATRULES_REFRESH_MS;
+	assert_int_equal(aside_do(l.aside, wait_aside, &go), 0);
+	assert_int_equal(ask(&l, &t, "va"), NATRULES_MAY);
+	sem_post(&go);
+	look_wait(&l);
+	host_run("nft delete table ip x");
+	look_close(&l);
+	sem_destroy(&go);
 }
 
 /* The flow leaves by va: may iptables' MASQUERADE of marked packets, with
@@ -199,19 +289,20 @@ static bool iptables_marked(struct look *l, const char *at, uint32_t mark)
 	host_run("iptables-nft -t mangle -F OUTPUT");
 	host_run("iptables-nft -t mangle -A OUTPUT %s", at);
 	l->now_ms += NATRULES_REFRESH_MS;
-	return natrules_match(l->n, &t, mark, 1, "va", l->now_ms);
+	l->mark = mark;
+	return may(l, &t, "va");
 }
 
 static void test_iptables_marks(void **state)
 {
-	struct look l = { .now_ms = 1 };
+	struct look l;
 
 	HOSTS(state);
 	if (host_try("iptables-nft -t nat -A POSTROUTING -m mark ! --mark 4/4 "
 		     "-j RETURN"))
 		SKIP_BECAUSE("no iptables-nft that works here");
 	host_run("iptables-nft -t nat -A POSTROUTING -j MASQUERADE");
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	assert_false(iptables_marked(&l, "-j ACCEPT", 0));
 	assert_true(iptables_marked(&l, "-j ACCEPT", 4));
 	assert_false(iptables_marked(&l, "-j MARK --set-xmark 8/8", 0));
@@ -225,7 +316,7 @@ static void test_iptables_marks(void **state)
 	assert_false(iptables_marked(&l, "-j CONNMARK --save-mark", 0));
 	host_run("iptables-nft -t mangle -F OUTPUT");
 	host_run("iptables-nft -t nat -F POSTROUTING");
-	natrules_close(l.n);
+	look_close(&l);
 }
 
 /* With one more rule of iptables-legacy: may the flow match? */
@@ -236,7 +327,7 @@ static bool legacy(struct look *l, const char *tool, const char *rule,
 
 	host_run("%s -t nat -A POSTROUTING %s", tool, rule);
 	l->now_ms += NATRULES_REFRESH_MS;
-	yes = natrules_match(l->n, t, l->mark, 1, "va", l->now_ms);
+	yes = may(l, t, "va");
 	host_run("%s -t nat -D POSTROUTING %s", tool, rule);
 	return yes;
 }
@@ -296,10 +387,9 @@ static void test_iptables_legacy(void **state)
 			     "-A inside -j MASQUERADE\nCOMMIT\n' | %s-restore",
 			     f[i].tool))
 			SKIP_BECAUSE("no iptables-legacy that works here");
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	for (size_t i = 0; i < 2; i++) {
-		assert_false(natrules_match(l.n, &f[i].t, 0, 1, "va",
-					    l.now_ms));
+		assert_false(may(&l, &f[i].t, "va"));
 		for (size_t j = 0; j < sizeof(of_legacy) / sizeof(*of_legacy);
 		     j++)
 			if (legacy(&l, f[i].tool, of_legacy[j].rule,
@@ -322,7 +412,7 @@ static void test_iptables_legacy(void **state)
 		assert_false(legacy(&l, f[i].tool, "-j MASQUERADE", &f[i].t));
 		host_run("%s -t nat -F && %s -t nat -X", f[i].tool, f[i].tool);
 	}
-	natrules_close(l.n);
+	look_close(&l);
 }
 
 static const struct family {
@@ -361,7 +451,8 @@ static bool goes(struct look *l, const struct family *f, const char *to,
 	struct tuple t = flow(f == families ? HOST_A4 : HOST_A6, to);
 
 	l->now_ms += NATRULES_REFRESH_MS;
-	return natrules_match(l->n, &t, mark, 1, "va", l->now_ms);
+	l->mark = mark;
+	return may(l, &t, "va");
 }
 
 /* Likewise with one more rule that may mark it. */
@@ -405,13 +496,13 @@ static void test_legacy_marks(void **state)
 		{ "filter", "OUTPUT -j MARK --set-mark 5", true },
 		{ "nat", "OUTPUT -j MARK-MASQ", true },
 	};
-	struct look l = { .now_ms = 1 };
+	struct look l;
 
 	HOSTS(state);
 	for (size_t i = 0; i < 2; i++)
 		if (kube(&families[i], ""))
 			SKIP_BECAUSE("no iptables-legacy that works here");
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	for (size_t i = 0; i < 4; i++) {
 		const struct family *f = &families[i % 2];
 
@@ -434,13 +525,13 @@ static void test_legacy_marks(void **state)
 	for (size_t i = 0; i < 2; i++)
 		host_run("%s -t nat -F && %s -t nat -X", families[i].tool,
 			 families[i].tool);
-	natrules_close(l.n);
+	look_close(&l);
 }
 
 /* One kind's mark for the other's masquerade. */
 static void test_marks_of_both_kinds(void **state)
 {
-	struct look l = { .now_ms = 1 };
+	struct look l;
 
 	HOSTS(state);
 	for (size_t i = 0; i < 2; i++)
@@ -448,7 +539,7 @@ static void test_marks_of_both_kinds(void **state)
 			     families[i].tool, families[i].tool))
 			SKIP_BECAUSE("no iptables-legacy that works here");
 	host_run("nft flush ruleset");
-	assert_int_equal(natrules_open(&l.n), 0);
+	l = look_open();
 	for (size_t i = 0; i < 2; i++) {
 		const struct family *f = &families[i];
 
@@ -472,19 +563,19 @@ static void test_marks_of_both_kinds(void **state)
 				    "--or-mark 0x4000"));
 		host_run("nft delete table %s y", f->nft);
 	}
-	natrules_close(l.n);
+	look_close(&l);
 }
 
 /* To look creates no table, whose hooks every packet would pass. */
 static void test_nothing_is_created(void **state)
 {
 	struct tuple t = flow(HOST_A4, HOST_B4);
-	struct natrules *n;
+	struct look l;
 
 	HOSTS(state);
-	assert_int_equal(natrules_open(&n), 0);
-	assert_false(natrules_match(n, &t, 0, 1, "va", 1));
-	natrules_close(n);
+	l = look_open();
+	assert_false(may(&l, &t, "va"));
+	look_close(&l);
 	assert_int_not_equal(host_try("grep -q nat "
 				      "/proc/self/net/ip_tables_names"), 0);
 }
@@ -492,11 +583,11 @@ static void test_nothing_is_created(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_rules),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_masquerade_by_mark),
 		cmocka_unit_test(test_iptables_is_seen),
 		cmocka_unit_test(test_a_new_generation_is_read_twice),
+		cmocka_unit_test(test_who_asks_does_not_wait),
 		cmocka_unit_test(test_iptables_marks),
 		cmocka_unit_test(test_nothing_is_created),
 		cmocka_unit_test(test_iptables_legacy),

@@ -57,7 +57,7 @@ struct sockdiag {
 	struct host *h;
 };
 struct natrules {
-	struct host *h;
+	enum natrules_answer answer; /* to every question */
 };
 struct udp {
 	struct host *h;
@@ -1670,9 +1670,9 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	return 0;
 }
 
-int natrules_open(struct natrules **out)
+int natrules_open(struct natrules **out, struct aside *aside)
 {
-	starting->natrules.h = starting;
+	(void)aside;
 	*out = &starting->natrules;
 	return 0;
 }
@@ -1682,11 +1682,12 @@ void natrules_close(struct natrules *n)
 	(void)n;
 }
 
-bool natrules_match(struct natrules *n, const struct tuple *t, uint32_t mark,
-		    uint32_t oif, const char *oifname, uint64_t now_ms)
+enum natrules_answer natrules_match(struct natrules *n, const struct tuple *t,
+				    uint32_t mark, uint32_t oif,
+				    const char *oifname, uint64_t now_ms)
 {
-	(void)n, (void)t, (void)mark, (void)oif, (void)oifname, (void)now_ms;
-	return false;
+	(void)t, (void)mark, (void)oif, (void)oifname, (void)now_ms;
+	return n->answer;
 }
 
 /* ---- workers ------------------------------------------------------------- */

@@ -1125,6 +1125,28 @@ static void a_long_dump_makes_no_flow_old(void **state)
 	assert_true(both_own(&t));
 }
 
+/* Either end's: nothing is owned before it is known that they do not translate
+ * it. */
+static void rules_that_are_read_are_waited_for(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) { /* host 0 offers */
+		struct tuple t = connection((uint16_t)(40000 + i));
+
+		host[i].natrules.answer = NATRULES_READING;
+		run(3000);
+		assert_int_equal(flow_at(&host[0], &t)->reason, REASON_RETRY);
+		host[i].natrules.answer = NATRULES_NONE;
+		run(5000);
+		assert_true(both_own(&t));
+		t = connection((uint16_t)(40002 + i));
+		host[i].natrules.answer = NATRULES_MAY;
+		run(3000);
+		assert_int_equal(flow_at(&host[0], &t)->reason, REASON_NAT);
+		host[i].natrules.answer = NATRULES_NONE;
+	}
+}
+
 static void only_allowed_flows_open_the_door(void **state)
 {
 	struct tuple t = connection(40000);
@@ -2023,6 +2045,7 @@ int main(void)
 		WORLD(a_tunnel_that_comes_up_is_a_reason),
 		WORLD(a_dead_flow_opens_no_handshake),
 		WORLD(a_long_dump_makes_no_flow_old),
+		WORLD(rules_that_are_read_are_waited_for),
 		WORLD(only_allowed_flows_open_the_door),
 		WORLD(a_long_move_takes_little_memory),
 		WORLD(a_kernel_that_refuses_is_asked_again),
