@@ -117,7 +117,7 @@ def home_again(p):
     p.add(number=9)
     p.delete()
     p.default()
-    time.sleep(1.5)
+    time.sleep(1)  # between TCP's timers, of 700 ms and of 1400
     p.add()
     p.delete(number=9)
     p.default()
