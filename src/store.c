@@ -154,6 +154,22 @@ static int parse_key(char *text, struct crypto_keypair *key)
 	return machine_hash(here) && !crypto_equal(here, there, sizeof(here));
 }
 
+/* Who is not root can mend nothing of root's: he is told to be root. */
+static int not_ours(const char *path, uid_t owner, const char *fault,
+		    const char *mend, char error[CONF_ERROR_MAX])
+{
+	const unsigned int uid = geteuid();
+
+	if (uid && owner != uid)
+		snprintf(error, CONF_ERROR_MAX,
+			 "%s: belongs to uid %u, and this is uid %u; start "
+			 "saciped as root", path, (unsigned int)owner, uid);
+	else
+		snprintf(error, CONF_ERROR_MAX, "%s: %s; chown it to uid %u "
+			 "and %s", path, fault, uid, mend);
+	return -EPERM;
+}
+
 static int open_key(const char *path, char error[CONF_ERROR_MAX])
 {
 	struct stat st;
@@ -173,12 +189,10 @@ static int open_key(const char *path, char error[CONF_ERROR_MAX])
 		return -EINVAL;
 	}
 	if (st.st_uid != geteuid() || (st.st_mode & 077)) {
-		snprintf(error, CONF_ERROR_MAX,
-			 "%s: others may read it; chown it to uid %u and "
-			 "chmod 600, or remove it for a new key", path,
-			 (unsigned int)geteuid());
 		close(fd);
-		return -EPERM;
+		return not_ours(path, st.st_uid, "others may read it",
+				"chmod 600, or remove it for a new key",
+				error);
 	}
 	return fd;
 }
@@ -190,20 +204,18 @@ int store_directory(const char *path, mode_t mode, char error[CONF_ERROR_MAX])
 	if ((mkdir(path, mode) && errno != EEXIST) || stat(path, &st)) {
 		int err = -errno;
 
-		snprintf(error, CONF_ERROR_MAX, "%s: %s", path,
-			 strerror(-err));
+		snprintf(error, CONF_ERROR_MAX, "%s: %s%s", path,
+			 strerror(-err), err == -EACCES && geteuid() ?
+			 "; start saciped as root" : "");
 		return err;
 	}
 	if (!S_ISDIR(st.st_mode)) {
 		snprintf(error, CONF_ERROR_MAX, "%s: not a directory", path);
 		return -ENOTDIR;
 	}
-	if (st.st_uid != geteuid() || (st.st_mode & 022)) {
-		snprintf(error, CONF_ERROR_MAX,
-			 "%s: others may write there; chown it to uid %u and "
-			 "chmod go-w", path, (unsigned int)geteuid());
-		return -EPERM;
-	}
+	if (st.st_uid != geteuid() || (st.st_mode & 022))
+		return not_ours(path, st.st_uid, "others may write there",
+				"chmod go-w", error);
 	return 0;
 }
 

@@ -97,6 +97,29 @@ static void the_port_needs_its_capability_once(void **state)
 			 1u << CAP_NET_BIND_SERVICE, 0);
 }
 
+/* He may not be told to give root's directory away. */
+static void who_is_not_root_is_told_so(void **state)
+{
+	char dir[] = "/tmp/t_daemon.XXXXXX";
+	char error[CONF_ERROR_MAX] = "";
+	int err;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(seteuid(65534), 0);
+	err = store_directory(dir, 0700, error);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(err, -EPERM);
+	assert_non_null(strstr(error, "start saciped as root"));
+	assert_null(strstr(error, "chown"));
+	assert_int_equal(chown(dir, 65534, 65534), 0);
+	assert_int_equal(store_directory(dir, 0700, error), -EPERM);
+	assert_non_null(strstr(error, "chown it to uid 0"));
+	assert_int_equal(rmdir(dir), 0);
+}
+
 /* What a start has opened, a failed one closes: the control socket too. */
 static void a_failed_start_leaves_nothing(void **state)
 {
@@ -2005,6 +2028,7 @@ int main(void)
 		WORLD(one_end_of_an_unmoved_flow_ends),
 		WORLD(the_gap_of_a_move_is_told),
 		WORLD(the_port_needs_its_capability_once),
+		WORLD(who_is_not_root_is_told_so),
 		WORLD(a_failed_start_leaves_nothing),
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
 		WORLD(another_key_takes_what_the_first_gave_up),
