@@ -200,11 +200,13 @@ static int start_udp(struct daemon *d)
 {
 	int sockets[ACTIVATED_MAX];
 	size_t n = notify_sockets(sockets, ACTIVATED_MAX);
-	char what[64];
+	char what[80];
 	int err = udp_open(&d->udp, d->conf->port, sockets, n);
 
 	snprintf(what, sizeof(what), "UDP port %u%s", d->conf->port,
-		 err == -EACCES ? ": CAP_NET_BIND_SERVICE is missing" : "");
+		 err == -EACCES ? ": CAP_NET_BIND_SERVICE is missing" :
+		 err == -EADDRINUSE ? " is another program's; set `port`, at "
+				      "both ends" : "");
 	if (err)
 		return fail(d, what, err);
 	err = drop_bind_capability();

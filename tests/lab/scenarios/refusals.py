@@ -134,7 +134,7 @@ def port_in_use(lab):
         if fam == socket.AF_INET6:
             s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         s.bind((addr, 1021))
-        refused(lab, host, {}, "1021")
+        refused(lab, host, {}, "UDP port 1021 is another program's; set `port`")
         s.close()
 
 
