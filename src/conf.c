@@ -210,6 +210,17 @@ static int read_root(struct conf_reader *r, config_setting_t *root)
 	return 0;
 }
 
+/* The library's own words, which say no more than that, and what is meant. */
+static int syntax_error(const struct conf_reader *r, const config_t *file)
+{
+	const char *text = config_error_text(file);
+
+	return conf_read_fail(r, (unsigned int)config_error_line(file), "%s%s",
+			      text, strcmp(text, "syntax error") ? "" :
+			      " (here or just before: key = value; with text "
+			      "in double quotes)");
+}
+
 int conf_parse(const char *text, const char *name, struct conf *conf,
 	       char error[CONF_ERROR_MAX])
 {
@@ -226,8 +237,7 @@ int conf_parse(const char *text, const char *name, struct conf *conf,
 	if (config_read_string(&file, text))
 		err = read_root(&r, config_root_setting(&file));
 	else
-		err = conf_read_fail(&r, (unsigned int)config_error_line(&file),
-				     "%s", config_error_text(&file));
+		err = syntax_error(&r, &file);
 	config_destroy(&file);
 	if (!err && strcmp(conf->runtime_dir, conf->state_dir) == 0)
 		err = conf_read_fail(&r, 0,
@@ -286,8 +296,9 @@ int conf_load(const char *path, struct conf *conf, char error[CONF_ERROR_MAX])
 
 	if (!text) {
 		conf_init(conf);
-		snprintf(error, CONF_ERROR_MAX, "%.400s: %s", path,
-			 err == -EILSEQ ? "holds NUL bytes" : strerror(-err));
+		snprintf(error, CONF_ERROR_MAX, "%.400s: %s%s", path,
+			 err == -EILSEQ ? "holds NUL bytes" : strerror(-err),
+			 err == -ENOENT ? " (an empty file will do)" : "");
 		return err;
 	}
 	err = conf_parse(text, path, conf, error);

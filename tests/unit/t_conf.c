@@ -134,7 +134,9 @@ static const struct {
 } wrong[] = {
 	{ "prot = 1;", "t.conf:1: unknown key \"prot\"" },
 	{ "port = 1021;\nport = 1022;", "t.conf:2: duplicate setting name" },
-	{ "port = 1021;\n\nqueue 5;", "t.conf:3: syntax error" },
+	{ "port = 1021;\n\nqueue 5;", "t.conf:3: syntax error (here or" },
+	{ "first_contact = pinned;", "t.conf:1: syntax error (here or just "
+	  "before: key = value; with text in double quotes)" },
 	{ "port = 0;", "t.conf:1: port: must be 1 to 65535" },
 	{ "port = 65536;", "t.conf:1: port: must be 1 to 65535" },
 	{ "port = -1;", "t.conf:1: port: must be 1 to 65535" },
@@ -265,7 +267,7 @@ static void files_that_are_none_are_refused(void **state)
 	(void)state;
 	assert_int_equal(conf_load("/nonexistent/a.conf", &c, error), -ENOENT);
 	assert_string_equal(error, "/nonexistent/a.conf: No such file or"
-				   " directory");
+				   " directory (an empty file will do)");
 	assert_int_equal(conf_load("/", &c, error), -EISDIR);
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
