@@ -16,10 +16,13 @@
 
 static void usage(FILE *to)
 {
-	fputs("usage: saciped [-dtV] [-c FILE]\n"
+	fputs("usage: saciped [-d] [-c FILE]\n"
+	      "       saciped -t [-c FILE]\n"
+	      "       saciped -h | -V\n"
 	      "  -c FILE  configuration (" SACIPED_CONF ")\n"
 	      "  -t       check the configuration and exit\n"
 	      "  -d       log for debugging\n"
+	      "  -h       print this\n"
 	      "  -V       print the version\n"
 	      "saciped runs in the foreground; see saciped(8)\n", to);
 }

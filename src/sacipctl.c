@@ -287,12 +287,9 @@ static int parse_command(const struct command *c, struct query *q, int argc,
 
 	r->type = c->type;
 	if (argc < c->min_args || argc > c->max_args)
-		return complain(CTL_USAGE,
-				"%s: %s argument; see sacipctl"
-				" --help",
-				c->name,
-				argc < c->min_args ? "needs one"
-						   : "has too many");
+		return complain(CTL_USAGE, "%s: %s; see sacipctl --help",
+				c->name, argc < c->min_args ?
+				"needs one argument" : "too many arguments");
 	if ((q->from || q->to) && c->type != CTL_MOVE)
 		return complain(CTL_USAGE, "%s: --from and --to belong to move",
 				c->name);
@@ -402,8 +399,8 @@ int main(int argc, char **argv)
 		case 'V':
 			puts("sacipctl " PACKAGE_VERSION);
 			return CTL_DONE;
-		default: /* getopt said it */
-			return CTL_USAGE;
+		default: /* getopt said what */
+			return complain(CTL_USAGE, "see sacipctl --help");
 		}
 	}
 	q.render.colour = !q.render.json && want_colour();

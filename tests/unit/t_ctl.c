@@ -719,8 +719,11 @@ static void wrong_usage_is_code_2(void **state)
 
 	assert_int_equal(RUN(fake, "lst"), 2);
 	assert_int_equal(RUN(fake, "--nonsense"), 2);
+	assert_prints(fake, "sacipctl: see sacipctl --help\n");
 	assert_int_equal(RUN(fake, "--json"), 2);
 	assert_int_equal(RUN(fake, "list", "7"), 2);
+	assert_prints(fake, "sacipctl: list: too many arguments; see sacipctl"
+			    " --help\n");
 	assert_int_equal(RUN(fake, "list", "--to", "eth0"), 2);
 	assert_int_equal(RUN(fake, "show"), 2);
 	assert_int_equal(RUN(fake, "show", "0"), 2);

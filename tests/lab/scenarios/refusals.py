@@ -87,6 +87,9 @@ def bad_arguments(lab):
         check(code == 2 and err, f"saciped {argv}: {code} {err}")
     code, _, out = attempt(lab, host, {}, argv=("-V",))
     check(code == 0 and "saciped" in out, f"-V: {code} {out!r}")
+    code, _, out = attempt(lab, host, {}, argv=("-h",))
+    check(code == 0 and all(f" -{x} " in out for x in "cdhtV"),
+          f"-h: {code} {out!r}")
     ctl = lab.program("sacipctl")
     for want, argv in (
             (2, ()), (2, ("nonsense",)), (2, ("show",)), (2, ("move",)),
