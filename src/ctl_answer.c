@@ -81,7 +81,8 @@ static void do_show(struct ctl *ctl, struct ctl_client *c,
 	}
 	if (!ctl_answer_visible(who, flow.uid)) {
 		ctl_answer_refuse(ctl, c, CTL_NOT_PERMITTED,
-				  "another user's flow");
+				  "another user's flow: only for root and the "
+				  "socket's group");
 		return;
 	}
 	c->out_len = ctlmsg_put_flows(&flow, &n, c->out, sizeof(c->out));
@@ -144,7 +145,7 @@ void ctl_answer_request(struct ctl *ctl, struct ctl_client *c,
 	}
 	c->sees_all = who->sees_all;
 	c->uid = who->uid;
-	c->cursor = 0;
+	c->cursor = c->hidden = 0;
 	switch (q->type) {
 	case CTL_LIST:
 		c->mode = MODE_FLOWS;
@@ -173,6 +174,20 @@ void ctl_answer_request(struct ctl *ctl, struct ctl_client *c,
 	}
 }
 
+/* Whose list is empty shall not think that there is nothing. How many there
+ * are, status tells everybody. */
+static void end_flows(struct ctl_client *c)
+{
+	char text[CTL_TEXT_MAX] = "";
+
+	if (c->hidden)
+		snprintf(text, sizeof(text), "%llu flow%s of other users not "
+			 "shown: root and the socket's group see all",
+			 (unsigned long long)c->hidden,
+			 c->hidden == 1 ? "" : "s");
+	client_end(c, CTL_DONE, text);
+}
+
 /* Puts the next flows that the client may see into `out`; an END where
  * there are no more. */
 static void step_flows(struct ctl *ctl, struct ctl_client *c)
@@ -185,12 +200,13 @@ static void step_flows(struct ctl *ctl, struct ctl_client *c)
 	memset(flow, 0, sizeof(flow));
 	n = ctl->ops->flows(ctl->ctx, &c->cursor, flow, FLOWS_PER_STEP);
 	if (n == 0) {
-		client_end(c, CTL_DONE, "");
+		end_flows(c);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
 		if (ctl_answer_visible(&who, flow[i].uid))
 			flow[kept++] = flow[i];
+	c->hidden += n - kept;
 	if (kept)
 		c->out_len =
 			ctlmsg_put_flows(flow, &kept, c->out, sizeof(c->out));

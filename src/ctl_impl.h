@@ -28,6 +28,7 @@ struct ctl_client {
 	bool dead;	   /* closed; freed when no loop can hold it any more */
 	uint32_t interest; /* epoll events that are set */
 	uint64_t cursor;   /* of the listing */
+	uint64_t hidden;   /* flows left out of the listing: others' */
 	uint64_t lost;	   /* events not sent to a monitor */
 	size_t out_len;	   /* 0: nothing waits */
 	uint8_t out[CTL_MESSAGE_MAX];

@@ -72,6 +72,9 @@ static int read_flows(struct query *q)
 	if (!err || q->render.any)
 		render_flows_end(&q->render);
 	free(q->render.sample);
+	/* For people, who may have expected more; no fault. */
+	if (!err && a.text[0] && !q->render.json)
+		complain(CTL_DONE, "%s", a.text);
 	return err;
 }
 

@@ -791,9 +791,16 @@ static void others_see_only_their_own(void **state)
 	assert_int_equal(RUN_AS(fake, USER, 0, "list", "--json"), 0);
 	assert_int_equal(count(fake->out, "\"id\""), 10);
 	assert_prints(fake, "\"id\": \"10\"");
+	assert_null(strstr(fake->out, "not shown"));
+	assert_int_equal(RUN_AS(fake, USER, 0, "list"), 0);
+	assert_prints(fake, "sacipctl: 90 flows of other users not shown: root "
+			    "and the socket's group see all\n");
+	assert_int_equal(RUN(fake, "list"), 0);
+	assert_null(strstr(fake->out, "not shown"));
 	assert_int_equal(RUN_AS(fake, USER, 0, "show", "10"), 0);
 	assert_int_equal(RUN_AS(fake, USER, 0, "show", "11"), 4);
-	assert_prints(fake, "another user's flow");
+	assert_prints(fake, "another user's flow: only for root and the "
+			    "socket's group\n");
 	assert_int_equal(RUN_AS(fake, USER, 0, "peers"), 4);
 	assert_int_equal(RUN_AS(fake, USER, 0, "status"), 0);
 	assert_null(strstr(fake->out, "B2:own"));
