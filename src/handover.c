@@ -93,9 +93,9 @@ static void note(struct track *t, const struct migrate_action *act)
 		 act->reason != REASON_NONE ? ": " : "",
 		 act->reason != REASON_NONE ? reason_text(act->reason) : "");
 	assoc_log(t->assoc, news ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG,
-		  "%s: %s, %u flows, %s", counter_name(act->counter),
+		  "%s: %s, %u flows with %s, %s", counter_name(act->counter),
 		  t->side == FLOW_OURS ? "we" : "peer", t->group.digest.count,
-		  text);
+		  t->assoc->name, text);
 	report_event(d, t->assoc->name, counter_name(act->counter), text);
 	if (!committed)
 		return;

@@ -363,6 +363,11 @@ def monitor_tells_events(lab):
     before = len(m.text().splitlines())
     client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9))
     lab.settled(flow, client=n.ip(1, 9))
+    for host, other, what in ((client, server, "moves_done: we"),
+                              (server, client, "moves_committed: peer")):
+        name = other.daemon.json("key")["fingerprint"]
+        check(f"{what}, 1 flows with {name}, " in host.daemon.process.text(),
+              f"the log of {host.name} does not tell with whom")
     wait_until("the monitor tells of the move", lambda: any(
         n.ip(1, 9) in x for x in m.text().splitlines()[before:]), 5)
     flow.finish()
