@@ -334,8 +334,9 @@ static int on_forget(void *ctx, const char *text, char answer[CTL_TEXT_MAX])
 	n = peer_flows(p) - (a ? a->n_reserved : 0);
 	if (n) {
 		snprintf(answer, CTL_TEXT_MAX,
-			 "it owns %u flows; they would be lost if moved, end "
-			 "them first", n);
+			 "it owns %u flow%s, which could not move any more: "
+			 "end %s first", n, n == 1 ? "" : "s",
+			 n == 1 ? "it" : "them");
 		return -EBUSY;
 	}
 	peer_forget(p, loop_now_ms());
@@ -370,13 +371,14 @@ static bool address_on(struct daemon *d, const char *ifname, uint8_t family,
 }
 
 struct move_result {
-	unsigned int started, refused;
+	unsigned int started, refused; /* flows */
+	bool elsewhere, other_family; /* tracks that were not meant */
 	int err;
 };
 
-static void move_refused(struct move_result *r, int err)
+static void move_refused(struct move_result *r, unsigned int flows, int err)
 {
-	r->refused++;
+	r->refused += flows;
 	r->err = err;
 }
 
@@ -384,24 +386,32 @@ static void move_track(struct daemon *d, struct track *t,
 		       const struct ctl_move *m, struct move_result *r)
 {
 	const struct addr *current = &mover_current(&t->mover)->addr;
+	const unsigned int flows = t->group.digest.count;
 	struct addr to = m->to;
 	int err;
 
-	if (LIST_EMPTY(&t->group.flows) ||
-	    (addr_is_set(&m->from) && !addr_equal(&m->from, current)))
+	if (LIST_EMPTY(&t->group.flows))
 		return;
-	if (!addr_is_set(&to) &&
-	    !address_on(d, m->to_ifname, current->family, &to)) {
-		move_refused(r, -ENODEV);
+	if (addr_is_set(&m->from) && !addr_equal(&m->from, current)) {
+		r->elsewhere = true;
 		return;
 	}
-	if (to.family != current->family)
+	if (!addr_is_set(&to) &&
+	    !address_on(d, m->to_ifname, current->family, &to)) {
+		move_refused(r, flows, -ENODEV);
 		return;
+	}
+	if (to.family != current->family) {
+		r->other_family = true;
+		return;
+	}
 	err = handover_move(t, &to, loop_now_ms());
+	if (err == -EADDRNOTAVAIL && !rtmon_find(d->rtmon, &to))
+		err = -ENXIO;
 	if (err)
-		move_refused(r, err);
+		move_refused(r, flows, err);
 	else
-		r->started++;
+		r->started += flows;
 }
 
 static void move_peer(struct daemon *d, struct assoc *a,
@@ -447,12 +457,37 @@ static int move_scope(struct daemon *d, const struct ctl_move *m,
 	return 0;
 }
 
+static const char *why_no_move(const struct move_result *r)
+{
+	if (!r->refused)
+		return r->other_family ?
+			       "no protected flow of that address's family" :
+		       r->elsewhere ? "no protected flow is at that --from" :
+				      "no protected flow to move; see "
+				      "sacipctl list";
+	switch (r->err) {
+	case -EALREADY:
+		return "they are there already";
+	case -EADDRINUSE:
+		return "no port is free there";
+	case -ENODEV:
+		return "no such interface, or none of its addresses can be "
+		       "used";
+	case -ENXIO:
+		return "that address is not on this host; see ip address";
+	case -EAGAIN:
+		return "moved too often just now; try again in a second";
+	default:
+		return "that address is not usable here, or policy refuses it";
+	}
+}
+
 static int on_move(void *ctx, const struct ctl_move *m,
 		   char text[CTL_TEXT_MAX])
 {
 	struct daemon *d = ctx;
 	struct move_result r = { .err = 0 };
-	int err = move_scope(d, m, &r);
+	int err = move_scope(d, m, &r), len;
 
 	if (err) {
 		copy_text(text, CTL_TEXT_MAX,
@@ -460,23 +495,15 @@ static int on_move(void *ctx, const struct ctl_move *m,
 		return err;
 	}
 	if (r.started) {
-		snprintf(text, CTL_TEXT_MAX, "%u tracks asked to move%s",
-			 r.started, r.refused ? ", some refused" : "");
+		len = snprintf(text, CTL_TEXT_MAX, "%u flow%s asked to move",
+			       r.started, r.started == 1 ? "" : "s");
+		if (r.refused)
+			snprintf(text + len, CTL_TEXT_MAX - (size_t)len,
+				 ", %u not: %s", r.refused, why_no_move(&r));
 		return 0;
 	}
-	if (!r.refused) {
-		copy_text(text, CTL_TEXT_MAX, "no protected flow to move");
-		return -ENOENT;
-	}
-	copy_text(text, CTL_TEXT_MAX,
-		  r.err == -EALREADY ? "they are there already" :
-		  r.err == -EADDRINUSE ? "no port is free there" :
-		  r.err == -ENODEV ? "no such interface, or none of its "
-				     "addresses can be used" :
-		  r.err == -EAGAIN ? "moved too often just now; try again in "
-				     "a second" :
-		  "that address is not usable here, or policy refuses it");
-	return r.err;
+	copy_text(text, CTL_TEXT_MAX, why_no_move(&r));
+	return r.refused ? r.err : -ENOENT;
 }
 
 /* ---- events ------------------------------------------------------------- */

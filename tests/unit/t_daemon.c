@@ -51,6 +51,43 @@ static void one_end_of_an_unmoved_flow_ends(void **state)
 	assert_false(flow_at(&host[1], &r)->protected);
 }
 
+/* What `sacipctl move` answers; "" for no address. */
+static void assert_answer(const char *from, const char *to, const char *says)
+{
+	char text[CTL_TEXT_MAX] = "";
+	struct ctl_move m;
+
+	memset(&m, 0, sizeof(m));
+	if (*from)
+		m.from = address(from);
+	m.to = address(to);
+	(void)report_ops.move(host[0].d, &m, text);
+	assert_string_equal(text, says);
+}
+
+static void an_operator_is_told_why_nothing_moves(void **state)
+{
+	struct tuple t = connection(40000), u = connection(40001);
+
+	(void)state;
+	assert_answer("", "10.0.0.9",
+		      "no protected flow to move; see sacipctl list");
+	run(3000);
+	assert_true(both_own(&t) && both_own(&u));
+	assert_answer("", "10.0.0.9",
+		      "that address is not on this host; see ip address");
+	assert_answer("", "10.0.0.1", "they are there already");
+	assert_answer("", "2001:db8::9",
+		      "no protected flow of that address's family");
+	addr_add(&host[0], "10.0.0.9", 2);
+	assert_answer("10.0.0.8", "10.0.0.9",
+		      "no protected flow is at that --from");
+	assert_answer("", "10.0.0.9", "2 flows asked to move");
+	run(3000);
+	check_wire(&t, "10.0.0.9");
+	check_wire(&u, "10.0.0.9");
+}
+
 static uint32_t gap_of(struct host *h, const struct tuple *t)
 {
 	struct ctl_flow told;
@@ -2028,6 +2065,7 @@ int main(void)
 		WORLD(one_end_of_an_unmoved_flow_ends),
 		WORLD(the_gap_of_a_move_is_told),
 		WORLD(the_port_needs_its_capability_once),
+		WORLD(an_operator_is_told_why_nothing_moves),
 		WORLD(who_is_not_root_is_told_so),
 		WORLD(a_failed_start_leaves_nothing),
 		WORLD(a_new_socket_at_the_peer_is_owned_again),
