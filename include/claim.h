@@ -121,6 +121,7 @@ struct claim {
 	uint64_t flow_id; /* 0: none yet */
 	uint64_t due_ms; /* next thing to do in this state */
 	uint64_t confirmed_ms;
+	uint64_t proved_order; /* of the peer's message that proved it last */
 	uint64_t unknown_ms; /* confirmed, but the peer knows it not; 0 no */
 	uint64_t take_ms; /* nonces on it reach no socket until then */
 	uint32_t named_batch; /* complete list of the peer that named it last */

@@ -315,6 +315,9 @@ struct wire_bye {
 /* About 4 KiB: mind the stack. Never in an array. */
 struct wire_message {
 	uint8_t type; /* enum wire_type, from 16 */
+	/* Not on the wire: of two that came from one peer, which was sent
+	 * later? The one with the higher number; its session knows. */
+	uint64_t sent_order;
 	struct endpoint src; /* as the sender sees them */
 	struct endpoint dst;
 	union {

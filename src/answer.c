@@ -65,6 +65,7 @@ static void answer_proved(struct claim_work *w, uint64_t now_ms)
 	}
 	if (c->confirmed && c->flow_id == w->flow_id) {
 		c->doubted = false;
+		c->proved_order = t->heard_order;
 		proof_reward(w);
 		return;
 	}

@@ -296,6 +296,9 @@ int claim_confirm(struct claim_table *t, struct claim *c, uint64_t now_ms,
 	c->state = CLAIM_IDLE;
 	c->confirmed = true;
 	c->confirmed_ms = now_ms;
+	c->proved_order = t->heard_order;
+	/* What a list of ours would still say of it is not true any more. */
+	t->announce.stale = t->announce.active;
 	c->peer_track = peer_track;
 	c->peer_ended = false;
 	c->end_heard = false;
@@ -403,6 +406,7 @@ int claim_restore(struct claim_table *t, struct claim *c, uint64_t flow_id,
 	}
 	c->wanted = true;
 	c->confirmed = true;
+	c->proved_order = 0;
 	c->peer_track = peer_track;
 	c->reason = REASON_NONE;
 	claim_digest_add(&t->digest, flow_id);

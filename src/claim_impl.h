@@ -79,6 +79,7 @@ TAILQ_HEAD(claim_queue, claim_work);
 /* A complete list that we send. */
 struct announce {
 	bool active;
+	bool stale; /* a flow was confirmed since */
 	uint32_t batch;
 	unsigned int parts, n_acked;
 	uint8_t acked[(WIRE_PARTS_MAX + 7) / 8];
@@ -95,6 +96,7 @@ struct roll {
 	unsigned int n_seen;
 	uint8_t seen[(WIRE_PARTS_MAX + 7) / 8];
 	uint64_t since_ms;
+	uint64_t sent_order; /* of the part that was sent first */
 };
 
 struct claim_table {
@@ -118,6 +120,7 @@ struct claim_table {
 	struct announce announce;
 	struct roll roll;
 	uint32_t batch; /* last used */
+	uint64_t heard_order; /* of the message that came last */
 	uint64_t unanswered_ms;
 
 	/* Lower bounds of what is due; scanned then, and set anew. */

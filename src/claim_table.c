@@ -88,6 +88,7 @@ struct claim *claim_find(const struct claim_table *t, uint64_t flow_id)
 void claim_table_receive(struct claim_table *t, uint64_t now_ms,
 			 const struct wire_message *m)
 {
+	t->heard_order = m->sent_order;
 	switch (m->type) {
 	case WIRE_FLOWS:
 		claim_count(t, COUNTER_FLOWS_RX);

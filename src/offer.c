@@ -241,6 +241,7 @@ static void offer_proved(struct claim_work *w, uint64_t now_ms)
 	c->state = CLAIM_IDLE;
 	c->unknown_ms = 0;
 	c->doubted = false;
+	c->proved_order = t->heard_order;
 	if (!c->confirmed)
 		claim_confirm(t, c, now_ms, flow_id, peers.track);
 	else if (roster_retrack(c, now_ms, &peers, true))

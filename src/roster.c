@@ -120,6 +120,7 @@ void roster_answered(struct claim *c, uint64_t now_ms, enum reason reason,
 	case REASON_NONE:
 		c->unknown_ms = 0;
 		c->doubted = false;
+		c->proved_order = c->table->heard_order;
 		if (c->list == CLAIM_TELL) {
 			claim_enter(c, CLAIM_NO_LIST);
 			c->failures = 0;
@@ -176,17 +177,17 @@ static void drop_unconfirmed(struct claim_table *t, uint64_t now_ms)
 	}
 }
 
-int claim_table_announce(struct claim_table *t, uint64_t now_ms)
+/* The list as it is by now, in the place of one that was. */
+static void announce_anew(struct claim_table *t, uint64_t now_ms)
 {
 	struct announce *a = &t->announce;
+	const uint8_t tries = a->tries;
 	unsigned int n = 0;
 	struct claim *c;
 
-	if (a->active)
-		return -EALREADY;
 	memset(a, 0, sizeof(*a));
 	a->batch = ++t->batch;
-	drop_unconfirmed(t, now_ms);
+	a->tries = tries;
 	TAILQ_FOREACH(c, &t->attached, attached) {
 		if (!is_listed(c))
 			continue;
@@ -197,6 +198,17 @@ int claim_table_announce(struct claim_table *t, uint64_t now_ms)
 	a->parts = n ? (n + WIRE_FLOWS_MAX - 1) / WIRE_FLOWS_MAX : 1;
 	a->due_ms = now_ms;
 	a->active = true;
+}
+
+int claim_table_announce(struct claim_table *t, uint64_t now_ms)
+{
+	struct announce *a = &t->announce;
+
+	if (a->active)
+		return -EALREADY;
+	a->tries = 0;
+	drop_unconfirmed(t, now_ms);
+	announce_anew(t, now_ms);
 	return 0;
 }
 
@@ -245,6 +257,10 @@ void roster_announce_step(struct claim_table *t, uint64_t now_ms)
 		claim_tell_unanswered(t, now_ms);
 		return;
 	}
+	if (a->stale) {
+		drop_unconfirmed(t, now_ms);
+		announce_anew(t, now_ms);
+	}
 	a->in_flight = 0;
 	for (unsigned int part = 0;
 	     part < a->parts && a->in_flight < ROUND_MAX; part++)
@@ -279,16 +295,19 @@ static void roll_begin(struct roll *r, uint64_t now_ms,
 	r->batch = m->batch;
 	r->parts = m->parts;
 	r->since_ms = now_ms;
+	r->sent_order = UINT64_MAX;
 }
 
-/* What was confirmed since is not in the list, rightly. */
+/* What was confirmed since is not in the list, rightly; nor is what its sender
+ * has proved since, where the list was under way for longer than the proof. */
 static void roll_over(struct claim_table *t, const struct roll *r)
 {
 	struct claim *c;
 
 	TAILQ_FOREACH(c, &t->attached, attached)
 		if (c->confirmed && c->named_batch != r->batch &&
-		    c->confirmed_ms < r->since_ms)
+		    c->confirmed_ms < r->since_ms &&
+		    c->proved_order <= r->sent_order)
 			claim_lose(c, REASON_ENDED);
 }
 
@@ -305,6 +324,8 @@ bool roster_consume_part(struct claim_table *t, uint64_t now_ms,
 		return true;
 	if (!bit_test(r->seen, m->part)) {
 		bit_set(r->seen, m->part);
+		if (t->heard_order < r->sent_order)
+			r->sent_order = t->heard_order;
 		if (++r->n_seen == r->parts) {
 			roll_over(t, r);
 			roster_leave(t, now_ms);

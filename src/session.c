@@ -321,6 +321,15 @@ static void transport_dispatch(struct peer *p, uint64_t now_ms,
 	}
 }
 
+/* By the session, then by the number in it; the numbers from 2^23 on count as
+ * one. */
+static uint64_t sent_order(const struct session *s, uint64_t counter)
+{
+	const uint64_t last = ((uint64_t)1 << 23) - 1;
+
+	return s->made_ms << 23 | (counter < last ? counter : last);
+}
+
 /* Authentic, fresh, and its addresses agree. */
 static void transport_accept(struct session *s, uint64_t now_ms,
 			     const struct wire_header *h, struct peer_rx *rx,
@@ -349,6 +358,7 @@ static void transport_accept(struct session *s, uint64_t now_ms,
 		return;
 	}
 	rx->newest = s == p->session[0] || sessions_concurrent(p);
+	m.sent_order = sent_order(s, h->counter);
 	rx->message = &m;
 	transport_dispatch(p, now_ms, s, rx);
 }

@@ -71,6 +71,7 @@ struct letter {
 	uint64_t at_ms;
 	struct link *to;
 	uint8_t type;
+	uint64_t order; /* of sending */
 	uint8_t plain[WIRE_PLAIN_MAX];
 	size_t len;
 };
@@ -102,6 +103,7 @@ struct world {
 	struct flow flow[FLOWS];
 	struct letter letter[LETTERS];
 	unsigned int n_letters;
+	uint64_t n_sent;
 	struct parcel parcel[PARCELS], seen[HEARD];
 	unsigned int n_parcels, n_seen;
 	/* what the liar has heard */

@@ -74,6 +74,7 @@ void own_send(struct link *l, struct wire_message *m)
 		}
 		to->len = b.len;
 		to->type = m->type;
+		to->order = ++w->n_sent;
 		to->to = &w->link[l->peer][l->host];
 		to->at_ms = w->now_ms + 5 + own_pick(w, w->spread_ms + 1);
 		w->n_letters++;
@@ -102,6 +103,7 @@ void own_deliver(struct world *w, const struct letter *l)
 			own_fail(w, "host %u: not a message", l->to->host);
 		return;
 	}
+	m.sent_order = l->order;
 	if (l->to->host == LIAR) {
 		liar_hear(w, &m);
 		if (liar_passes_on(l->to, &m))

@@ -15,10 +15,12 @@ static const uint8_t *session_hash(const struct peer *p)
 
 static void check_talk(struct host *a, struct host *b, uint64_t number)
 {
+	uint64_t order = b->last.sent_order;
 	unsigned int before = b->messages;
 
 	assert_int_equal(host_say(a, b, number), 0);
 	net_run(a->net, 200);
+	assert_true(b->last.sent_order > order);
 	assert_int_equal(b->messages, before + 1);
 	assert_int_equal(b->last.done.seq, number);
 	assert_true(b->rx.newest);
@@ -757,6 +759,7 @@ static void test_rekey(void **state)
 {
 	struct net *n = net_new(11);
 	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
+	uint64_t order;
 	unsigned int before;
 
 	(void)state;
@@ -775,6 +778,7 @@ static void test_rekey(void **state)
 	check_talk(a, b, 3);
 	/* What was sealed before is still taken for a while. */
 	before = b->messages;
+	order = b->last.sent_order;
 	{
 		struct peer *p = host_knows(a, b);
 		struct session *s = p->session[1];
@@ -791,6 +795,7 @@ static void test_rekey(void **state)
 		net_run(n, 100);
 		assert_int_equal(b->messages, before + 1);
 		assert_true(b->rx.newest == false);
+		assert_true(b->last.sent_order < order);
 	}
 	net_run(n, PEER_OLD_SESSION_MS);
 	assert_null(host_knows(a, b)->session[1]);

@@ -575,6 +575,7 @@ static void moved_and_held_ones_end_together(void **state)
 	m.flows.flags = WIRE_FLOWS_COMPLETE;
 	host[1].largest = 0;
 	commits = host[1].commits;
+	m.sent_order = UINT64_MAX;
 	claim_table_receive(other_end(1)->claims, clock_ms, &m);
 	assert_int_equal(host[1].commits - commits, 1);
 	assert_int_equal(owned_by(1), MANY - TRACK_PART);
