@@ -16,7 +16,7 @@
 #define REASON_LIST(X)                                                        \
 	X(NONE, none, "not refused")                                          \
 	X(YOUNG, young, "has not lived long enough yet")                      \
-	X(NO_PEER, no_peer, "nobody answers there, or is asked: initiate")        \
+	X(NO_PEER, no_peer, "nobody answered, or nobody asked (initiate)")    \
 	X(POLICY, policy, "the configuration leaves it alone")                \
 	X(UNCONNECTED, unconnected, "UDP socket not connected at an end")     \
 	X(NAT, nat, "an address is translated on the path")                   \

@@ -449,7 +449,7 @@ static void show_tells_one_flow(void **state)
 	assert_prints(fake, "  last gap     12 ms\n");
 	assert_prints(fake, "peer         B2:fingerprint (al\\x1b\"pha)\n");
 	assert_int_equal(RUN(fake, "show", "8"), 0);
-	assert_prints(fake, "no_peer: nobody answers there, or is asked: initiate\n");
+	assert_prints(fake, "no_peer: nobody answered, or nobody asked (initiate)\n");
 	assert_int_equal(RUN(fake, "-j", "show", "7"), 0);
 	assert_prints(fake, "\"uid\": 0, \"track\": 0, \"seq\": \"0\"");
 	assert_int_equal(RUN(fake, "show", "13"), 1);
