@@ -305,7 +305,8 @@ void peer_path_proved(struct peer *p, uint64_t now_ms,
  * more bytes than came from it; or, of our own accord (MOVE, FLOW_END, BYE,
  * outside of the event `message`) where it is configured, a flow's remote, or
  * was validated before, PEER_OWN_SIZE at a time. Else -EACCES, and PROBE goes
- * there if that may: path_result then tells when more can be said.
+ * there if that may, leaving PEER_OWN_RESERVE behind for want of what is owed,
+ * whoever has it sent: path_result then tells when more can be said.
  * -ENOTCONN: no session. -EMSGSIZE, -EINVAL: see wire_encode_message().
  * -EKEYREJECTED: the session's counters are used up. Or what send said.
  * May start a rekey, where the address is valid.

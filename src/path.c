@@ -372,10 +372,9 @@ int peer_validate_path(struct peer *p, uint64_t now_ms,
 }
 
 void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
-	      const struct addr *remote)
+	      const struct addr *remote, bool asked)
 {
 	struct path *path = path_find(p, local, remote);
-	bool asked = p->table->answering;
 
 	if (path && path->is_probing)
 		path->asked = path->asked && asked;

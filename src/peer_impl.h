@@ -367,10 +367,10 @@ void path_probe_acked(struct peer *p, uint64_t now_ms,
 		      const struct peer_rx *rx);
 void path_step(struct peer_table *t, uint64_t now_ms);
 /* A challenge that nobody waits for, where one may be sent and none is on its
- * way: so that more can be said. Of what may be sent there of our own accord it
- * leaves as little behind as that. */
+ * way: so that more can be said. `asked`: unless one that is on its way goes
+ * before what we say of our own accord, leaves PEER_OWN_RESERVE behind. */
 void path_ask(struct peer *p, uint64_t now_ms, const struct addr *local,
-	      const struct addr *remote);
+	      const struct addr *remote, bool asked);
 /* Starts probing; see peer_validate_path(). `asked`: leaves PEER_OWN_RESERVE
  * behind. */
 int path_probe(struct path *path, uint64_t now_ms, bool asked);

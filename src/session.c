@@ -202,6 +202,8 @@ int peer_send(struct peer *p, uint64_t now_ms, const struct addr *local,
 	struct endpoint from = { .addr = *local, .port = p->table->port };
 	struct endpoint to = remote_endpoint(p, remote);
 	enum standing as = path_standing(p, now_ms, local, remote, m->type);
+	/* What is owed is a peer's doing, though a timer may repeat it. */
+	bool asked = as != STANDING_OWN || m->type == WIRE_BYE;
 	uint8_t out[WIRE_PAYLOAD_MAX];
 	size_t len = 0;
 	int ret;
@@ -210,14 +212,14 @@ int peer_send(struct peer *p, uint64_t now_ms, const struct addr *local,
 		return -ENOTCONN;
 	/* First, so that it is valid when the answer comes: what follows may
 	 * be more. */
-	if (as == STANDING_OWN && m->type != WIRE_BYE)
-		path_ask(p, now_ms, local, remote);
+	if (!asked)
+		path_ask(p, now_ms, local, remote, asked);
 	ret = session_seal(s, &from, &to, m, size, out, &len);
 	if (ret == 0)
 		ret = table_transmit(p->table, now_ms, as, &from, &to, out,
 				     len);
 	if (ret == -EACCES)
-		path_ask(p, now_ms, local, remote);
+		path_ask(p, now_ms, local, remote, asked);
 	session_renew(p, now_ms, local, remote);
 	return ret;
 }

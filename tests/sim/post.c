@@ -241,13 +241,13 @@ void post_send(struct world *w, struct host *h, unsigned int who,
 		as = remote_is_valid(p, w->now, &remote) ? STANDING_VALID :
 							   STANDING_OWN;
 	if (sealed && as == STANDING_OWN)
-		path_ask(p, w->now, &local, &remote);
+		path_ask(p, w->now, &local, &remote, false);
 	d->len = padded(p, w->now, &local, &remote, d);
 	if (emit(o, who, as, d) == 0 || !sealed)
 		return;
 	o->unsaid[who] = true;
 	o->unlisted = o->unlisted || d->kind == D_LIST;
-	path_ask(p, w->now, &local, &remote);
+	path_ask(p, w->now, &local, &remote, as != STANDING_OWN);
 }
 
 /* session.c: of path.c, a PROBE. */

@@ -327,8 +327,9 @@ static void test_validity_ends(void **state)
 }
 
 /* A peer that speaks in the name of another's address has us ask there, at once
- * or by a timer, which leaves some of what may be said to its owner. */
-static void asked_leaves_some(bool answering)
+ * or by a timer, for its own sake or for want of room for the rest of an
+ * exchange: which leaves some of what may be said to its owner. */
+static void asked_leaves_some(bool answering, uint8_t type)
 {
 	struct net *n = net_new(4);
 	struct host *a = net_add(n, "10.0.0.1"), *b = net_add(n, "10.0.0.2");
@@ -342,10 +343,17 @@ static void asked_leaves_some(bool answering)
 	net_run(n, PEER_VALID_MS);
 	n->down = true;
 	assert_non_null(path_obtain(host_knows(a, c), &from, &to));
+	memset(&m, 0, sizeof(m));
 	for (int i = 0; i < 100; i++) {
+		m.type = type;
 		a->table->answering = answering;
-		peer_validate_path(host_knows(a, c), n->now_ms, &from.addr,
-				   &to.addr);
+		if (type == WIRE_PROBE)
+			peer_validate_path(host_knows(a, c), n->now_ms,
+					   &from.addr, &to.addr);
+		else
+			assert_int_equal(peer_send(host_knows(a, c), n->now_ms,
+						   &from.addr, &to.addr, &m, 0),
+					 -EACCES);
 		a->table->answering = false;
 		net_run(n, PEER_PTO_UNKNOWN_MS);
 	}
@@ -364,8 +372,10 @@ static void asked_leaves_some(bool answering)
 static void test_asked_leaves_some(void **state)
 {
 	(void)state;
-	asked_leaves_some(true);
-	asked_leaves_some(false);
+	for (int answering = 0; answering < 2; answering++) {
+		asked_leaves_some(answering, WIRE_PROBE);
+		asked_leaves_some(answering, WIRE_DONE);
+	}
 }
 
 /* Many addresses of one key: none gets more, and they are bounded. */
