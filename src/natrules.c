@@ -34,24 +34,39 @@ struct reading {
 
 /* ---- reading ------------------------------------------------------------ */
 
+static void drop_chains(struct natrules_copy *c)
+{
+	while (c->n_chains)
+		nftnl_chain_free(c->chain[--c->n_chains].chain);
+}
+
+static void drop_rules(struct natrules_copy *c)
+{
+	while (c->n_rules)
+		nftnl_rule_free(c->rule[--c->n_rules].rule);
+}
+
 static void copy_free(struct natrules_copy *c)
 {
 	if (!c)
 		return;
-	while (c->n_chains)
-		nftnl_chain_free(c->chain[--c->n_chains].chain);
-	while (c->n_rules)
-		nftnl_rule_free(c->rule[--c->n_rules].rule);
+	drop_chains(c);
+	drop_rules(c);
 	natrules_legacy_forget(&c->legacy[0]);
 	natrules_legacy_forget(&c->legacy[1]);
 	free(c);
 }
 
+/* A list that was torn is asked for again, under another number: what has come
+ * of it counts no more. */
 static int on_chain(const struct nlmsghdr *m, void *arg)
 {
 	struct natrules_copy *n = arg;
 	struct nftnl_chain *c;
 
+	if (m->nlmsg_seq != n->chains_seq)
+		drop_chains(n);
+	n->chains_seq = m->nlmsg_seq;
 	if (n->n_chains == NATRULES_CHAINS_MAX) {
 		n->overflow = true;
 		return 0;
@@ -72,6 +87,9 @@ static int on_rule(const struct nlmsghdr *m, void *arg)
 	struct natrules_copy *n = arg;
 	struct nftnl_rule *r;
 
+	if (m->nlmsg_seq != n->rules_seq)
+		drop_rules(n);
+	n->rules_seq = m->nlmsg_seq;
 	if (n->n_rules == NATRULES_RULES_MAX) {
 		n->overflow = true;
 		return 0;
@@ -155,6 +173,22 @@ static void assign_rules(struct natrules_copy *n)
 	}
 }
 
+static int ask_generation(struct netlink *nl, uint32_t *generation)
+{
+	return ask(nl, NFT_MSG_GETGEN, 0, on_generation, generation);
+}
+
+/* Rules that are of no chain have come, or gone, in between. */
+static int assign_whole(struct netlink *nl, struct natrules_copy *to)
+{
+	uint32_t generation = to->generation;
+	int err;
+
+	assign_rules(to);
+	err = to->overflow ? ask_generation(nl, &generation) : 0;
+	return !err && generation != to->generation ? -EAGAIN : err;
+}
+
 /* Where nothing translates, what sets marks does not matter. */
 static int read_rules(struct netlink *nl, struct natrules_copy *to)
 {
@@ -166,14 +200,7 @@ static int read_rules(struct netlink *nl, struct natrules_copy *to)
 		any = any || natrules_is_source_nat(to->chain[i].chain);
 	if (!err && any)
 		err = ask(nl, NFT_MSG_GETRULE, NLM_F_DUMP, on_rule, to);
-	if (!err && !to->overflow)
-		assign_rules(to);
-	return err;
-}
-
-static int ask_generation(struct netlink *nl, uint32_t *generation)
-{
-	return ask(nl, NFT_MSG_GETGEN, 0, on_generation, generation);
+	return err || to->overflow ? err : assign_whole(nl, to);
 }
 
 /* Without an answer of the kernel everything may match. */
@@ -191,6 +218,7 @@ static void read_all(struct natrules_copy *to)
 		err = read_rules(nl, to);
 	if (err)
 		to->overflow = true;
+	to->torn = err == -EAGAIN;
 	to->failed = err != 0;
 	netlink_close(nl);
 }
@@ -220,17 +248,24 @@ static bool begin_reading(struct natrules *n, bool again)
 	return false;
 }
 
-/* Takes over what the thread has read. */
+/* Takes over what the thread has read. Of what was torn nothing is known: it is
+ * read again, and nobody is told that he is translated. */
 static void end_reading(struct natrules *n)
 {
 	struct reading *r = n->reading;
+	struct natrules_copy *old = n->copy;
 
 	if (!r || !atomic_load(&r->done))
 		return;
-	r->copy->settled = !r->copy->failed && !n->copy->failed &&
-			   r->copy->generation == n->copy->generation;
-	copy_free(n->copy);
-	n->copy = r->copy;
+	n->torn = r->copy->torn;
+	if (n->torn) {
+		old = r->copy;
+	} else {
+		r->copy->settled = !r->copy->failed && !old->failed &&
+				   r->copy->generation == old->generation;
+		n->copy = r->copy;
+	}
+	copy_free(old);
 	n->reading = NULL;
 	free(r);
 }
@@ -253,9 +288,9 @@ static bool is_current(struct natrules *n, uint64_t now_ms)
 	end_reading(n);
 	if (n->reading)
 		return n->reading->again;
-	if (now_ms - n->looked_ms < NATRULES_REFRESH_MS)
+	if (!n->torn && now_ms - n->looked_ms < NATRULES_REFRESH_MS)
 		return true;
-	same = !has_legacy(n->copy) && !n->copy->failed &&
+	same = !n->torn && !has_legacy(n->copy) && !n->copy->failed &&
 	       !ask_generation(n->nl, &generation) &&
 	       generation == n->copy->generation;
 	if ((same && n->copy->settled) || begin_reading(n, same))

@@ -32,6 +32,8 @@ struct natrules_copy {
 	bool settled; /* read twice in this generation */
 	bool failed; /* the generation is not known */
 	bool overflow; /* more than we keep: everything may match */
+	bool torn; /* they changed meanwhile, whatever was tried */
+	uint32_t chains_seq, rules_seq; /* of the tries that these are of */
 	struct natrules_chain {
 		struct nftnl_chain *chain;
 		unsigned int first, n; /* its rules, which lie together */
@@ -53,6 +55,7 @@ struct natrules {
 	struct aside *aside;
 	struct netlink *nl; /* asks for the generation */
 	uint64_t looked_ms;
+	bool torn; /* so was what was read last */
 	struct natrules_copy *copy; /* never NULL */
 	struct reading *reading; /* NULL: none is under way */
 };

@@ -5,6 +5,9 @@
 #include "../../src/natrules_impl.h"
 
 #include <semaphore.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "aside.h"
 #include "host.h"
@@ -278,6 +281,48 @@ static void test_who_asks_does_not_wait(void **state)
 	host_run("nft delete table ip x");
 	look_close(&l);
 	sem_destroy(&go);
+}
+
+/* A list that is torn is taken again, and again: what comes twice is there once,
+ * and who asks meanwhile hears of no rule that would translate him. */
+static void test_rules_that_change_while_they_are_read(void **state)
+{
+	struct tuple t = flow(HOST_A4, HOST_B4);
+	struct look l;
+	pid_t child;
+
+	HOSTS(state);
+	host_run("nft flush ruleset");
+	host_run("(echo 'table ip x { chain other { counter; }; "
+		 "chain post { type nat hook postrouting "
+		 "priority 100;'; for i in $(seq 2000); do "
+		 "echo \"ip saddr 10.8.$((i / 250)).$((i %% 250)) masquerade\"; "
+		 "done; echo '}; }') | nft -f -");
+	l = look_open();
+	assert_false(may(&l, &t, "va"));
+	child = fork();
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			(void)!system("nft 'add table inet y; "
+				      "delete table inet y'");
+	}
+	for (int i = 0; i < 10; i++) {
+		l.now_ms += NATRULES_REFRESH_MS;
+		assert_int_not_equal(ask(&l, &t, "va"), NATRULES_MAY);
+		look_wait(&l);
+		assert_int_not_equal(ask(&l, &t, "va"), NATRULES_MAY);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	l.now_ms += NATRULES_REFRESH_MS;
+	for (int i = 0; i < 3; i++) {
+		(void)ask(&l, &t, "va");
+		look_wait(&l);
+	}
+	assert_int_equal(ask(&l, &t, "va"), NATRULES_NONE);
+	host_run("nft flush ruleset");
+	look_close(&l);
 }
 
 /* The flow leaves by va: may iptables' MASQUERADE of marked packets, with
@@ -588,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_iptables_is_seen),
 		cmocka_unit_test(test_a_new_generation_is_read_twice),
 		cmocka_unit_test(test_who_asks_does_not_wait),
+		cmocka_unit_test(test_rules_that_change_while_they_are_read),
 		cmocka_unit_test(test_iptables_marks),
 		cmocka_unit_test(test_nothing_is_created),
 		cmocka_unit_test(test_iptables_legacy),
