@@ -250,7 +250,7 @@ static bool begin_reading(struct natrules *n, bool again)
 
 /* Takes over what the thread has read. Of what was torn nothing is known: it is
  * read again, and nobody is told that he is translated. */
-static void end_reading(struct natrules *n)
+static void end_reading(struct natrules *n, uint64_t now_ms)
 {
 	struct reading *r = n->reading;
 	struct natrules_copy *old = n->copy;
@@ -264,6 +264,7 @@ static void end_reading(struct natrules *n)
 		r->copy->settled = !r->copy->failed && !old->failed &&
 				   r->copy->generation == old->generation;
 		n->copy = r->copy;
+		n->looked_ms = now_ms;
 	}
 	copy_free(old);
 	n->reading = NULL;
@@ -285,7 +286,7 @@ static bool is_current(struct natrules *n, uint64_t now_ms)
 	uint32_t generation = 0;
 	bool same;
 
-	end_reading(n);
+	end_reading(n, now_ms);
 	if (n->reading)
 		return n->reading->again;
 	if (!n->torn && now_ms - n->looked_ms < NATRULES_REFRESH_MS)
@@ -325,7 +326,7 @@ void natrules_close(struct natrules *n)
 {
 	if (!n)
 		return;
-	end_reading(n);
+	end_reading(n, 0);
 	copy_free(n->copy);
 	netlink_close(n->nl);
 	free(n);

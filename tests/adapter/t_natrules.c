@@ -283,6 +283,30 @@ static void test_who_asks_does_not_wait(void **state)
 	sem_destroy(&go);
 }
 
+/* Where they change all the time, as they do with each connection that is proved,
+ * and to read them takes longer than what is read may be old. */
+static void test_rules_that_change_on_and_on(void **state)
+{
+	struct tuple t = flow(HOST_A4, HOST_B4);
+	struct look l;
+
+	HOSTS(state);
+	host_run("nft flush ruleset");
+	l = look_open();
+	for (int i = 0; i < 2; i++) {
+		host_run("nft add table inet more%d", i);
+		l.now_ms += NATRULES_REFRESH_MS;
+		assert_int_equal(ask(&l, &t, "va"), NATRULES_READING);
+		look_wait(&l);
+		host_run("nft add table inet again%d", i);
+		l.now_ms += 2 * NATRULES_REFRESH_MS;
+		assert_int_equal(ask(&l, &t, "va"), NATRULES_NONE);
+		l.now_ms += NATRULES_REFRESH_MS - 1;
+		assert_int_equal(ask(&l, &t, "va"), NATRULES_NONE);
+	}
+	look_close(&l);
+}
+
 /* A list that is torn is taken again, and again: what comes twice is there once,
  * and who asks meanwhile hears of no rule that would translate him. */
 static void test_rules_that_change_while_they_are_read(void **state)
@@ -633,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_iptables_is_seen),
 		cmocka_unit_test(test_a_new_generation_is_read_twice),
 		cmocka_unit_test(test_who_asks_does_not_wait),
+		cmocka_unit_test(test_rules_that_change_on_and_on),
 		cmocka_unit_test(test_rules_that_change_while_they_are_read),
 		cmocka_unit_test(test_iptables_marks),
 		cmocka_unit_test(test_nothing_is_created),
