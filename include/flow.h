@@ -164,6 +164,7 @@ struct flow {
 	enum reason reason : 8; /* why it is not protected */
 	bool bound : 1, mptcp : 1, md5 : 1; /* why it cannot be protected */
 	bool seen : 1; /* by the dump that is under way */
+	bool replaced : 1; /* ... which has seen another socket there */
 	bool ended : 1; /* its socket is gone */
 	bool willing : 1; /* counted as a flow that policy allows */
 	bool protected : 1; /* both ends confirmed it */

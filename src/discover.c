@@ -396,8 +396,8 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 		return 0;
 	f = flow_find(&d->flows, &e->tuple);
 	if (f && is_another_socket(f, e)) {
-		discover_remove(d, f, now_ms);
-		f = NULL;
+		f->replaced = true;
+		return 0;
 	}
 	if (f) {
 		update(f, e, now_ms);
@@ -406,6 +406,26 @@ static int on_entry(const struct sockdiag_entry *e, void *arg)
 	if (e->state != SOCKDIAG_OPEN && !adopt_wants(d, e))
 		return 0;
 	return enter(d, e, now_ms);
+}
+
+/* Another socket has its tuple. Its own may have it as well (SO_REUSEPORT), and
+ * then it comes in the same dump. */
+static bool replace(struct daemon *d, struct flow *f, uint64_t now_ms)
+{
+	const struct tuple t = f->identity;
+	bool replaced = f->replaced && (f->ended || !f->seen);
+	struct sockdiag_entry e;
+
+	f->replaced = false;
+	if (!replaced || sockdiag_lookup(d->sockdiag, &t, 0, &e) ||
+	    !is_another_socket(f, &e))
+		return false;
+	discover_remove(d, f, now_ms);
+	(void)enter(d, &e, now_ms); /* what it lacks is counted */
+	f = flow_find(&d->flows, &t);
+	if (f)
+		f->seen = false;
+	return true;
 }
 
 int discover_dump(struct daemon *d, uint64_t now_ms)
@@ -437,6 +457,8 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	}
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
+		if (f->replaced && replace(d, f, now_ms))
+			continue;
 		ends_matter = ends_matter || !flow_is_plain(f) || f->hold;
 		if (f->clashes && !f->ended)
 			evade(d, f, now_ms);

@@ -1185,6 +1185,28 @@ static void a_long_dump_makes_no_flow_old(void **state)
 	assert_true(both_own(&t));
 }
 
+/* SO_REUSEPORT: two sockets of one user may be connected alike, and each dump
+ * tells of both. */
+static void two_sockets_of_one_tuple_are_one_flow(void **state)
+{
+	struct tuple t = connection_of(IPPROTO_UDP, 40000);
+	uint64_t id;
+
+	(void)state;
+	run(3000);
+	assert_true(both_own(&t));
+	id = flow_at(&host[0], &t)->id;
+	socket_add(&host[0], &t);
+	run(5000);
+	assert_int_equal(flow_at(&host[0], &t)->id, id);
+	assert_true(both_own(&t));
+	/* the first of the two ends: the other is another flow */
+	socket_end(&host[0], &t);
+	run(5000);
+	assert_int_not_equal(flow_at(&host[0], &t)->id, id);
+	assert_true(both_own(&t));
+}
+
 /* Either end's: nothing is owned before it is known that they do not translate
  * it. */
 static void rules_that_are_read_are_waited_for(void **state)
@@ -2107,6 +2129,7 @@ int main(void)
 		WORLD(a_tunnel_that_comes_up_is_a_reason),
 		WORLD(a_dead_flow_opens_no_handshake),
 		WORLD(a_long_dump_makes_no_flow_old),
+		WORLD(two_sockets_of_one_tuple_are_one_flow),
 		WORLD(rules_that_are_read_are_waited_for),
 		WORLD(only_allowed_flows_open_the_door),
 		WORLD(a_long_move_takes_little_memory),
