@@ -46,7 +46,8 @@
 	X(LATER, later, "its track is moving; asked again")                   \
 	X(TUNNEL, tunnel, "the way leads into or out of a VPN: leave_tunnel") \
 	X(PATH_BLOCKED, path_blocked, "the new path does not carry its packets") \
-	X(PATH_UNTRIED, path_untried, "the new path cannot be tried now; tried again")
+	X(PATH_UNTRIED, path_untried, "the new path cannot be tried now; tried again") \
+	X(LOCAL_ROUTE, local_route, "its address is no interface's, but a route's")
 
 enum reason {
 #define X(N, n, t) REASON_##N,

@@ -82,6 +82,20 @@ static enum natrules_answer ask_own_nat(struct daemon *d, const struct flow *f,
 		      NATRULES_NONE;
 }
 
+/* By a route of type local alone, as clouds give a host the address of its load
+ * balancer: nothing tells when it comes or goes, and it would be taken for one
+ * that is gone. */
+static bool is_only_routed_here(struct daemon *d, const struct addr *a)
+{
+	const struct rtmon_query query = { .dst = *a, .uid = (uint32_t)-1 };
+	struct rtmon_route route;
+
+	if (rtmon_is_own(d->rtmon, a))
+		return false;
+	COUNT(d, ROUTE_LOOKUPS);
+	return !rtmon_lookup(d->rtmon, &query, &route) && route.local;
+}
+
 static bool is_met_at(const struct assoc *a, const struct addr *remote,
 		      uint64_t now_ms)
 {
@@ -133,6 +147,8 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	struct peer_path path;
 	int err;
 
+	if (!f->protected && is_only_routed_here(d, &f->identity.local.addr))
+		return REASON_LOCAL_ROUTE;
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
 			   &path) && path.nat)
 		return REASON_NAT;

@@ -31,7 +31,7 @@ REASONS = {n: i for i, n in enumerate(
     "multicast link_local rewritten flow_owned tuple_taken retry proxy "
     "unknown_flow digest family limit key_mismatch key_revoked "
     "unprivileged_port system ended no_address no_answer peer_away later "
-    "tunnel path_blocked path_untried".split())}
+    "tunnel path_blocked path_untried local_route".split())}
 
 
 class Malformed(ValueError):

@@ -217,3 +217,31 @@ def the_cable_is_back_before_its_router_answers(lab):
     for f in flows:
         f.goes_on()
         f.finish()
+
+
+@scenario(fam=(4, 6), control="lives")
+def an_address_of_a_local_route_alone(lab, n):
+    """A load balancer's address, to which a host answers by a route of type
+    local, as agents of clouds set it; and by a connection to its own address
+    the two daemons know each other.
+
+        client .1.2 ---- lan1 ---- router ---- lan2 ---- .2.3 server, local .9.5
+    """
+    client, router, server = routed(lab, n)
+    front = n.ip(9, 5)
+    server.route(f"local {front} dev lo table local")
+    router.route(f"{front} via {n.ip(2, 3)}")
+    lab.daemons(client, server)
+    known = echo(client, server, fam=n.fam)
+    lab.protected(known)
+    any_of_its = "0.0.0.0" if n.fam == 4 else "::"
+    flows = [echo(client, server, fam=n.fam, to=front, listen=any_of_its)]
+    time.sleep(LOOK_S)
+    for f in flows:
+        f.goes_on()
+        for h in () if lab.without_daemons else (client, server):
+            for e in lab.entries(h, f):
+                check(e["wire"] == e["identity"] and e["moves"] == 0,
+                      f"{f} at {h.name} is {e['state']} at "
+                      f"{e['wire']['local']}, {e['moves']} moves")
+        f.finish()
