@@ -29,6 +29,7 @@
 #include "loop.h"
 #include "migrate.h"
 #include "markuse.h"
+#include "ipsec.h"
 #include "natrules.h"
 #include "pace.h"
 #include "peer.h"
@@ -459,6 +460,7 @@ struct daemon {
 	struct rtmon *rtmon;
 	struct sockdiag *sockdiag;
 	struct natrules *natrules;
+	struct ipsec *ipsec;
 	struct steer *steer;
 	struct steer_info steer_info;
 	struct retain *retain;

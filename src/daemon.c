@@ -126,6 +126,9 @@ static int start_kernel(struct daemon *d)
 	err = natrules_open(&d->natrules, d->aside);
 	if (err)
 		return fail(d, "nat rules", err);
+	err = ipsec_open(&d->ipsec);
+	if (err)
+		return fail(d, "IPsec", err);
 	err = taps_open(&d->taps, d->aside);
 	if (!err)
 		err = taps_open(&d->trial_taps, d->aside);
@@ -481,6 +484,7 @@ static bool remove_all(struct daemon *d)
 	udp_close(d->udp);
 	tap_injector_close(d->injector);
 	natrules_close(d->natrules);
+	ipsec_close(d->ipsec);
 	sockdiag_close(d->sockdiag);
 	rtmon_close(d->rtmon);
 	loop_close(d->loop);

@@ -59,9 +59,10 @@ static enum reason on_lookup(void *arg, uint64_t now_ms,
 	return REASON_NONE;
 }
 
-/* Would our own host translate what leaves for this flow? */
-static enum natrules_answer ask_own_nat(struct daemon *d, const struct flow *f,
-					uint64_t now_ms)
+/* Would our own host translate what leaves for this flow, or put it into IPsec?
+ * NONE, NAT, RETRY (not known yet), TUNNEL. */
+static enum reason ask_own_host(struct daemon *d, const struct flow *f,
+				uint64_t now_ms)
 {
 	struct tuple wire = flow_wire_tuple(f);
 	struct rtmon_query query = {
@@ -75,11 +76,23 @@ static enum natrules_answer ask_own_nat(struct daemon *d, const struct flow *f,
 
 	COUNT(d, ROUTE_LOOKUPS);
 	if (rtmon_lookup(d->rtmon, &query, &route))
-		return NATRULES_NONE;
+		return REASON_NONE;
 	link = rtmon_link(d->rtmon, route.ifindex);
-	return link ? natrules_match(d->natrules, &f->identity, f->mark,
-				     link->ifindex, link->name, now_ms) :
-		      NATRULES_NONE;
+	if (!link)
+		return REASON_NONE;
+	if (!d->conf->leave_tunnel &&
+	    ipsec_takes(d->ipsec, &wire, f->mark, link->ifindex))
+		return REASON_TUNNEL;
+	switch (natrules_match(d->natrules, &f->identity, f->mark,
+			       link->ifindex, link->name, now_ms)) {
+	case NATRULES_MAY:
+		return REASON_NAT;
+	case NATRULES_READING:
+		return REASON_RETRY;
+	case NATRULES_NONE:
+		break;
+	}
+	return REASON_NONE;
 }
 
 /* By a route of type local alone, as clouds give a host the address of its load
@@ -143,8 +156,8 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	struct daemon *d = a->d;
 	struct flow *f = flow_of_claim(c);
 	struct tuple wire = flow_wire_tuple(f);
-	enum natrules_answer nat;
 	struct peer_path path;
+	enum reason own;
 	int err;
 
 	if (!f->protected && is_only_routed_here(d, &f->identity.local.addr))
@@ -152,14 +165,14 @@ static enum reason on_path(void *arg, uint64_t now_ms, struct claim *c)
 	if (peer_path_find(a->peer, &wire.local.addr, &wire.remote.addr,
 			   &path) && path.nat)
 		return REASON_NAT;
-	nat = ask_own_nat(d, f, now_ms);
-	if (nat == NATRULES_MAY)
-		return REASON_NAT;
+	own = ask_own_host(d, f, now_ms);
+	if (own != REASON_NONE && own != REASON_RETRY)
+		return own;
 	if (is_met_at_home(a, f, &wire, now_ms))
-		return nat == NATRULES_READING ? REASON_RETRY : REASON_NONE;
+		return own;
 	if (is_met_at(a, &wire.remote.addr, now_ms)) {
 		show_address(a, &wire, now_ms);
-		return nat == NATRULES_READING ? REASON_RETRY : REASON_NONE;
+		return own;
 	}
 	err = peer_validate_path(a->peer, now_ms, &wire.local.addr,
 				 &wire.remote.addr);

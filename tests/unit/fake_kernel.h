@@ -1670,6 +1670,24 @@ int tap_send(struct tap_injector *injector, const uint8_t *packet, size_t len,
 	return 0;
 }
 
+int ipsec_open(struct ipsec **out)
+{
+	*out = NULL;
+	return 0;
+}
+
+void ipsec_close(struct ipsec *ip)
+{
+	(void)ip;
+}
+
+bool ipsec_takes(struct ipsec *ip, const struct tuple *t, uint32_t mark,
+		 uint32_t oif)
+{
+	(void)ip, (void)t, (void)mark, (void)oif;
+	return false;
+}
+
 int natrules_open(struct natrules **out, struct aside *aside)
 {
 	(void)aside;

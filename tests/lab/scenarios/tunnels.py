@@ -11,7 +11,7 @@ import time
 
 from flows import copy, echo, udp
 from lab import HERE, check, wait_until
-from scenario import scenario
+from scenario import Net, lan, scenario
 
 sys.path.append(os.path.join(HERE, "zoo"))
 from network import build  # noqa: E402
@@ -86,4 +86,28 @@ def tunnels_are_a_reason_to_stay(lab, n):
     p.tunnel_down()
     live_on(outside)
     for f in outside:
+        f.finish()
+
+
+@scenario(control="lives")
+def what_ipsec_takes_is_not_sent_around_it(lab):
+    """A policy of IPsec for the two addresses, which knows no other one: what
+    moved away from it would be sent in clear.
+
+        client .1.2 ---- lan ---- .1.3 server
+    """
+    n = Net(4)
+    client, server = lan(lab, n)
+    client.run("ip", "xfrm", "policy", "add", "src", n.ip(1, 2), "dst",
+               n.ip(1, 3), "dir", "out", "tmpl", "proto", "esp", "mode",
+               "transport", "level", "use")
+    lab.daemons(client, server)
+    flows = [echo(client, server), udp(client, server)]
+    time.sleep(3)
+    for f in flows:
+        f.goes_on()
+        if not lab.without_daemons:
+            e = lab.entry(client, f)
+            check(e["state"] == "tracked" and e["reason"] == "tunnel",
+                  f"{f} is {e['state']}, {e['reason']}")
         f.finish()
