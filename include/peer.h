@@ -65,7 +65,8 @@
 #define PEER_OWN_SIZE 300 /* bytes sent there of our own accord, */
 #define PEER_OWN_BURST 24 /* so many times: 8 steps of three exchanges, */
 #define PEER_OWN_REFILL_MS 2000 /* then once in this time; */
-#define PEER_OWN_RESERVE 8 /* of which a PROBE alone leaves so many behind */
+#define PEER_OWN_RESERVE 8 /* of which a PROBE alone leaves so many behind, and
+			    * what goes where only others are known to be */
 /* One line of a pin: key, two times, addresses. */
 #define PEER_PIN_LINE_MAX \
 	(CRYPTO_KEY_TEXT_SIZE + 44 + PEER_PIN_ADDRS_MAX * (ADDR_TEXT_MAX + 1))

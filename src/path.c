@@ -113,6 +113,17 @@ static bool is_familiar(const struct peer *p, const struct addr *local,
 	       t->ops.may_answer(t->arg, local, remote);
 }
 
+/* And whether it is so as that peer's, not by another's flow or key alone: a
+ * peer may name any address. */
+static bool is_its_own(const struct peer *p, const struct addr *remote)
+{
+	const struct peer_table *t = p->table;
+	const uint8_t *key = t->ops.key_of_addr(t->arg, remote);
+
+	return peer_remote_validated_ms(p, remote) ||
+	       (key && memcmp(key, p->key, sizeof(p->key)) == 0);
+}
+
 /* Is that what begins an exchange, rather than its rest? What the peer makes
  * us say is owed, but for PROBE, which goes where its word is not taken. */
 static bool is_own(const struct peer_table *t, uint8_t type)
@@ -137,7 +148,8 @@ enum standing path_standing(const struct peer *p, uint64_t now_ms,
 		return STANDING_VALID;
 	if (!is_own(p->table, type) || !is_familiar(p, local, remote))
 		return STANDING_OWED;
-	return p->table->answering ? STANDING_ASKED : STANDING_OWN;
+	return p->table->answering || !is_its_own(p, remote) ? STANDING_ASKED :
+							       STANDING_OWN;
 }
 
 size_t peer_send_limit(const struct peer *p, uint64_t now_ms,

@@ -202,7 +202,7 @@ struct account {
 enum standing {
 	STANDING_VALID, /* it has answered a challenge lately */
 	STANDING_OWN, /* of our own accord: few and small */
-	STANDING_ASKED, /* the same for a challenge alone: fewer */
+	STANDING_ASKED, /* the same on a peer's word, or a challenge: fewer */
 	STANDING_OWED, /* no more bytes than came from there */
 };
 

@@ -212,7 +212,8 @@ int peer_send(struct peer *p, uint64_t now_ms, const struct addr *local,
 		return -ENOTCONN;
 	/* First, so that it is valid when the answer comes: what follows may
 	 * be more. */
-	if (!asked)
+	if ((as == STANDING_OWN || as == STANDING_ASKED) &&
+	    m->type != WIRE_BYE)
 		path_ask(p, now_ms, local, remote, asked);
 	ret = session_seal(s, &from, &to, m, size, out, &len);
 	if (ret == 0)

@@ -110,9 +110,6 @@ void ledger_sent(struct world *w, struct host *h, unsigned int who,
 	expire(w, l, d->dst);
 	if (is_own(h, who, d, answering) &&
 	    (!answering || d->kind == D_HELLO)) {
-		/* PROBE it is asked for. */
-		l->own_mixed[d->dst] |= who == OTHER_LIAR &&
-					d->kind != D_PROBE;
 		if (who == OTHER_PAIR)
 			l->own_of_ms[d->dst] += OWN_EVERY_MS;
 	}
@@ -142,7 +139,7 @@ void ledger_refused(struct world *w, struct host *h, unsigned int who,
 
 	expire(w, l, d->dst);
 	if (who != OTHER_PAIR || answering || !is_own(h, who, d, answering) ||
-	    l->own_mixed[d->dst])
+	    l->valid_ms[OTHER_LIAR][d->dst])
 		return;
 	if (l->own_of_ms[d->dst] + OWN_EVERY_MS <= OWN_SHARE_MS)
 		fail(w, "account: host %d: others have used up what may be said to %d",

@@ -240,8 +240,8 @@ void post_send(struct world *w, struct host *h, unsigned int who,
 	else if (d->kind == D_HELLO)
 		as = remote_is_valid(p, w->now, &remote) ? STANDING_VALID :
 							   STANDING_OWN;
-	if (sealed && as == STANDING_OWN)
-		path_ask(p, w->now, &local, &remote, false);
+	if (sealed && (as == STANDING_OWN || as == STANDING_ASKED))
+		path_ask(p, w->now, &local, &remote, as != STANDING_OWN);
 	d->len = padded(p, w->now, &local, &remote, d);
 	if (emit(o, who, as, d) == 0 || !sealed)
 		return;
@@ -433,6 +433,7 @@ void post_forget(struct host *h)
 		memset(p, 0, sizeof(*p));
 		TAILQ_INIT(&p->paths);
 		p->table = &o->table;
+		p->key[0] = (uint8_t)(who + 1);
 		p->port = 1021;
 		o->session[who].peer = p;
 		o->unsaid[who] = false;

@@ -187,7 +187,6 @@ struct ledger {
 	uint64_t came_ms[ALL_ADDRS];
 	uint64_t own_ms[ALL_ADDRS]; /* that its own accord is in debt */
 	uint64_t own_of_ms[ALL_ADDRS]; /* what is for the other of the pair */
-	bool own_mixed[ALL_ADDRS]; /* but some is for the third host */
 	uint64_t own_at_ms[ALL_ADDRS];
 	size_t in_hand;
 	int in_hand_of;
