@@ -67,10 +67,12 @@ static bool may_enter(struct host *h, unsigned int f,
 	       place_judge(&e, named) == PLACE_AGREED;
 }
 
-static void enter(struct world *w, struct host *h, unsigned int f)
+static void enter(struct world *w, struct host *h, unsigned int f,
+		  uint64_t order)
 {
 	trace(w, "host %d: flow %u enters", h->id, f);
 	h->flow[f].in = true;
+	h->flow[f].proved_order = order;
 	h->flow[f].owner = OWNER_PAIR;
 	h->flow[f].anew = w->amnesia;
 	w->stats.entered++;
@@ -200,7 +202,7 @@ static void name_flow(struct world *w, struct host *h, enum dgram_kind kind,
 	const struct flow_end *e = &h->flow[f];
 	struct dgram d = { .kind = kind, .from_host = h->id, .flow = f,
 			   .session = h->session, .nonce = nonce,
-			   .generation = e->generation,
+			   .order = ++w->made, .generation = e->generation,
 			   .src = sim_addr_number(&e->own.addr),
 			   .dst = sim_addr_number(&e->peer.addr) };
 
@@ -209,8 +211,9 @@ static void name_flow(struct world *w, struct host *h, enum dgram_kind kind,
 		post_send(w, h, OTHER_PAIR, &d);
 }
 
-static void list_fill(const struct host *h, struct dgram *d)
+static void list_fill(struct world *w, const struct host *h, struct dgram *d)
 {
+	d->order = ++w->made;
 	for (unsigned int f = 0; f < FLOWS; f++) {
 		d->member[f].generation = h->flow[f].generation;
 		d->member[f].open = h->flow[f].open;
@@ -226,7 +229,7 @@ void member_list(struct world *w, struct host *h)
 	/* What is being proved starts anew. */
 	for (unsigned int f = 0; f < FLOWS; f++)
 		h->flow[f].nonce++;
-	list_fill(h, &d);
+	list_fill(w, h, &d);
 	for (int i = 0; i < ADDRS; i++) {
 		d.src = h->id * ADDRS + i;
 		if (h->owned[i])
@@ -234,6 +237,7 @@ void member_list(struct world *w, struct host *h)
 	}
 }
 
+/* One that was made before a flow was proved says nothing of it. */
 static void receive_list(struct world *w, struct host *h,
 			 const struct dgram *d)
 {
@@ -249,16 +253,19 @@ static void receive_list(struct world *w, struct host *h,
 		if (d->member[f].generation > e->generation ||
 		    !d->member[f].open)
 			end_flow(w, h, f);
-		else if (e->in && !d->member[f].in && is_not_moved(h, f))
+		else if (!e->in || d->member[f].in ||
+			 d->order < e->proved_order)
+			continue;
+		else if (is_not_moved(h, f))
 			leave(w, h, f);
-		else if (e->in && !d->member[f].in)
+		else
 			/* Let go by one that had not heard of the move, after a
 			 * lease: nobody translates it there. */
 			end_both(w, h, f);
 	}
 	if (d->kind != D_LIST || w->failed)
 		return;
-	list_fill(h, &answer);
+	list_fill(w, h, &answer);
 	post_send(w, h, OTHER_PAIR, &answer);
 }
 
@@ -281,14 +288,14 @@ void member_receive(struct world *w, struct host *h, const struct dgram *d)
 	case D_FLOWS:
 		if (!e->in && w->now >= e->quiet_ms &&
 		    may_enter(h, d->flow, &d->place))
-			enter(w, h, d->flow);
+			enter(w, h, d->flow, d->order);
 		if (e->in)
 			name_flow(w, h, D_FLOWS_ACK, d->flow, d->nonce);
 		break;
 	default:
 		if (!e->in && d->nonce == e->nonce &&
 		    may_enter(h, d->flow, &d->place))
-			enter(w, h, d->flow);
+			enter(w, h, d->flow, d->order);
 		break;
 	}
 }

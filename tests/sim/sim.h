@@ -112,6 +112,7 @@ struct dgram {
 	uint64_t digest; /* MOVE: the flows of the track */
 	struct wire_place place; /* FLOWS, FLOWS_ACK */
 	uint64_t nonce; /* FLOWS; FLOWS_ACK answers it */
+	uint64_t order; /* of making: FLOWS, LIST and their answers */
 	struct { /* LIST */
 		uint64_t generation;
 		bool open, in;
@@ -151,6 +152,7 @@ struct flow_end {
 	bool anew; /* began or entered since a journal was lost */
 	uint64_t generation; /* of what follows one another as this flow */
 	uint64_t nonce;
+	uint64_t proved_order; /* of what let it enter */
 	uint64_t quiet_ms; /* not claimed before */
 	unsigned int n;
 	struct kernel_tuple tuple[TUPLES];
@@ -337,6 +339,7 @@ struct world {
 	struct script script;
 	uint64_t now, random_state;
 	uint64_t sum; /* of all that came to pass: the same for a replay */
+	uint64_t made; /* messages about who owns what */
 	struct host host[HOSTS];
 	struct liar liar;
 	bool has_liar, has_attacker;
