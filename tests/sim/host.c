@@ -100,6 +100,23 @@ bool host_knows(const struct host *h, unsigned int who, int a)
 	return known;
 }
 
+/* One that is repeated is the same, and drives out no other. */
+static void record_challenge(struct host *h, const uint8_t *challenge, int dest)
+{
+	struct challenge_record *c;
+
+	for (unsigned int i = 0; i < CHALLENGES && i < h->n_challenges; i++) {
+		c = &h->challenge[i];
+		if (c->dest == dest && !memcmp(c->challenge, challenge,
+					       sizeof(c->challenge)))
+			return;
+	}
+	c = &h->challenge[h->n_challenges++ % CHALLENGES];
+	memcpy(c->challenge, challenge, sizeof(c->challenge));
+	c->dest = dest;
+	c->heard_at = NO_ADDR;
+}
+
 void host_send_known(struct world *w, struct host *h, unsigned int who,
 		     struct dgram *d)
 {
@@ -123,7 +140,6 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 			   .from = a->from, .to = a->to,
 			   .from_gone = a->from_gone, .reason = a->reason,
 			   .truly_gone = NO_ADDR, .accepted_addr = NO_ADDR };
-	struct challenge_record *c;
 
 	memcpy(d.challenge, a->challenge, sizeof(d.challenge));
 	d.digest = member_digest(h, mover, track);
@@ -160,10 +176,7 @@ static void execute_send(struct world *w, struct host *h, bool mover,
 	if (a->message == MIGRATE_ACCEPT) {
 		d.accepted_addr =
 			sim_addr_number(&h->follower[track].offer.addr);
-		c = &h->challenge[h->n_challenges++ % CHALLENGES];
-		memcpy(c->challenge, a->challenge, sizeof(c->challenge));
-		c->dest = d.dst;
-		c->heard_at = NO_ADDR;
+		record_challenge(h, a->challenge, d.dst);
 	} else if (a->message == MIGRATE_DONE) {
 		d.accepted_addr =
 			sim_addr_number(&h->follower[track].sending.addr);
