@@ -87,23 +87,26 @@ static bool matches(const struct xfrm_selector *s, const struct question *q)
 
 static int on_policy(const struct nlmsghdr *m, void *arg)
 {
-	const struct xfrm_userpolicy_info *p = mnl_nlmsg_get_payload(m);
+	struct xfrm_userpolicy_info p;
 	struct attrs a = { 0 };
 	struct question *q = arg;
 
 	if (m->nlmsg_type != XFRM_MSG_NEWPOLICY ||
-	    mnl_nlmsg_get_payload_len(m) < sizeof(*p) ||
-	    p->dir != XFRM_POLICY_OUT || !matches(&p->sel, q))
+	    mnl_nlmsg_get_payload_len(m) < sizeof(p))
 		return 0;
-	(void)mnl_attr_parse(m, sizeof(*p), take_attr, &a);
+	/* It wants 8 bytes to lie on, and messages have 4. */
+	memcpy(&p, mnl_nlmsg_get_payload(m), sizeof(p));
+	if (p.dir != XFRM_POLICY_OUT || !matches(&p.sel, q))
+		return 0;
+	(void)mnl_attr_parse(m, sizeof(p), take_attr, &a);
 	if (a.if_id || (q->mark & a.mark.m) != a.mark.v ||
-	    (q->found && p->priority > q->priority))
+	    (q->found && p.priority > q->priority))
 		return 0;
-	if (!q->found || p->priority < q->priority)
+	if (!q->found || p.priority < q->priority)
 		q->takes = false;
-	q->takes |= p->action == XFRM_POLICY_ALLOW && a.transforms;
+	q->takes |= p.action == XFRM_POLICY_ALLOW && a.transforms;
 	q->found = true;
-	q->priority = p->priority;
+	q->priority = p.priority;
 	return 0;
 }
 

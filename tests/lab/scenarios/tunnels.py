@@ -11,7 +11,7 @@ import time
 
 from flows import copy, echo, udp
 from lab import HERE, check, wait_until
-from scenario import Net, lan, scenario
+from scenario import Net, lan, nodad, scenario
 
 sys.path.append(os.path.join(HERE, "zoo"))
 from network import build  # noqa: E402
@@ -111,3 +111,28 @@ def what_ipsec_takes_is_not_sent_around_it(lab):
             check(e["state"] == "tracked" and e["reason"] == "tunnel",
                   f"{f} is {e['state']}, {e['reason']}")
         f.finish()
+
+
+@scenario(fam=(4, 6))
+def policies_of_ipsec_for_others_are_no_reason(lab, n):
+    """One for other ports, one for all that another one in front excepts.
+
+        client .1.2 ---- lan ---- .1.3 server
+    """
+    client, server = lan(lab, n)
+    ends = "src", n.ip(1, 2), "dst", n.ip(1, 3)
+    esp = "tmpl", "proto", "esp", "mode", "transport", "level", "use"
+
+    def policy(*what):
+        client.run("ip", "xfrm", "policy", "add", *ends, *what)
+    policy("proto", "tcp", "dport", 9, "dir", "out", "priority", 5, *esp)
+    policy("dir", "out", "priority", 20, *esp)
+    policy("proto", "tcp", "dir", "out", "priority", 10)
+    lab.daemons(client, server)
+    taken, excepted = udp(client, server, fam=n.fam), echo(client, server,
+                                                           fam=n.fam)
+    lab.protected(excepted)
+    client.replace("eth0", n.cidr(1, 2), n.cidr(1, 9), nodad(n))
+    lab.settled(excepted, client=n.ip(1, 9))
+    excepted.goes_on()
+    check(lab.entry(client, taken)["state"] == "tracked", "not excepted")
