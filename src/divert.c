@@ -611,7 +611,8 @@ static void flush_held(struct daemon *d)
 {
 	if (d->crew.strays)
 		pktq_flush(d->crew.strays);
-	pktq_flush(d->queue_out);
+	if (d->queue_out) /* else the daemon is about to start */
+		pktq_flush(d->queue_out);
 }
 
 static void release_flush(struct daemon *d, struct divert_released *r)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import time
 
 from flows import copy, echo, udp
@@ -268,3 +269,28 @@ table inet cloud {{
     named("chain uplinks of table inet cloud")
     rule(host, Net(6), "del pref 5001")
     rule(host, Net(4), "del pref 5000")
+
+
+@scenario()
+def two_sockets_are_connected_alike(lab):
+    """
+        client .1.2 (SO_REUSEPORT, twice) ---- lan ---- .1.3 server
+    """
+    n = Net(4)
+    client, server = lan(lab, n)
+    far = server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    far.bind((n.ip(1, 3), 7001))
+    far.connect((n.ip(1, 2), 7002))
+    near = [client.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for s in near:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        s.bind((n.ip(1, 2), 7002))
+        s.connect((n.ip(1, 3), 7001))
+    lab.daemons(client, server)
+
+    def listed():
+        mine, = client.daemon.list()
+        return mine["state"] == "protected" and mine["id"]
+    known = wait_until("protected", listed)
+    time.sleep(3)
+    check(listed() == known, f"flow {known} is {client.daemon.list()}")
