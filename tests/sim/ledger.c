@@ -95,7 +95,7 @@ static void check_own(struct world *w, struct host *h, const struct dgram *d)
 }
 
 void ledger_sent(struct world *w, struct host *h, unsigned int who,
-		 const struct dgram *d, bool answering)
+		 const struct dgram *d, bool answering, bool owed)
 {
 	struct ledger *l = &h->ledger;
 	struct token *t = &l->token[l->n_tokens % LEDGER_TOKENS];
@@ -115,7 +115,8 @@ void ledger_sent(struct world *w, struct host *h, unsigned int who,
 	}
 	if (is_valid(w, h, who, d->dst))
 		return;
-	if (is_own(h, who, d, answering)) {
+	/* What might be of its own accord may be paid for as well. */
+	if (is_own(h, who, d, answering) && !owed) {
 		check_own(w, h, d);
 		return;
 	}

@@ -221,7 +221,8 @@ static int emit(struct post *o, unsigned int who, enum standing as,
 	      as == STANDING_VALID ? "valid" :
 	      as == STANDING_OWED ? "owed" :
 	      as == STANDING_OWN ? "unasked" : "on a peer's word");
-	ledger_sent(o->w, o->h, who, d, o->table.answering);
+	ledger_sent(o->w, o->h, who, d, o->table.answering,
+		    as == STANDING_OWED);
 	world_send(o->w, d);
 	return 0;
 }

@@ -531,7 +531,7 @@ void ledger_came(const struct world *w, struct host *h, const struct dgram *d);
 void ledger_authentic(struct host *h);
 void ledger_dealt_with(const struct world *w, struct host *h);
 void ledger_sent(struct world *w, struct host *h, unsigned int who,
-		 const struct dgram *d, bool answering);
+		 const struct dgram *d, bool answering, bool owed);
 /* It was not let out. */
 void ledger_refused(struct world *w, struct host *h, unsigned int who,
 		    const struct dgram *d, bool answering);
