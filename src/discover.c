@@ -457,7 +457,7 @@ int discover_dump(struct daemon *d, uint64_t now_ms)
 	}
 	for (f = flow_first(&d->flows); f; f = next) {
 		next = flow_next(f);
-		if (f->replaced && replace(d, f, now_ms))
+		if (replace(d, f, now_ms))
 			continue;
 		ends_matter = ends_matter || !flow_is_plain(f) || f->hold;
 		if (f->clashes && !f->ended)

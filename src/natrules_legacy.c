@@ -250,6 +250,14 @@ static bool get_rest(const struct natrules_table *table, uint32_t at,
 			     e->next - at - e->target_at, &e->target) != 0;
 }
 
+/* Does the rule that begins there lie in the table? */
+static bool is_whole(const struct natrules_table *table, uint32_t at,
+		     const struct entry *e)
+{
+	return e->target_at >= e->head_len && e->target_at <= e->next - at &&
+	       e->next - at <= table->size - at;
+}
+
 static bool get_entry4(const struct natrules_table *table, uint32_t at,
 		       struct entry *e)
 {
@@ -275,9 +283,7 @@ static bool get_entry4(const struct natrules_table *table, uint32_t at,
 		.fragment = i->ip.flags & IPT_F_FRAG,
 		.goes = i->ip.flags & IPT_F_GOTO,
 	};
-	return i->target_offset >= sizeof(*i) &&
-	       i->target_offset <= i->next_offset &&
-	       i->next_offset <= table->size - at;
+	return is_whole(table, at, e);
 }
 
 static bool get_entry6(const struct natrules_table *table, uint32_t at,
@@ -304,9 +310,7 @@ static bool get_entry6(const struct natrules_table *table, uint32_t at,
 		.inverted = i->ipv6.invflags,
 		.goes = i->ipv6.flags & IP6T_F_GOTO,
 	};
-	return i->target_offset >= sizeof(*i) &&
-	       i->target_offset <= i->next_offset &&
-	       i->next_offset <= table->size - at;
+	return is_whole(table, at, e);
 }
 
 static bool is_in(const uint8_t *addr, const uint8_t *net, const uint8_t *mask,

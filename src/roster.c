@@ -177,14 +177,15 @@ static void drop_unconfirmed(struct claim_table *t, uint64_t now_ms)
 	}
 }
 
-/* The list as it is by now, in the place of one that was. */
-static void announce_anew(struct claim_table *t, uint64_t now_ms)
+/* The list as it is by now, in the place of one that was sent so often. */
+static void announce_begin(struct claim_table *t, uint64_t now_ms,
+			   uint8_t tries)
 {
 	struct announce *a = &t->announce;
-	const uint8_t tries = a->tries;
 	unsigned int n = 0;
 	struct claim *c;
 
+	drop_unconfirmed(t, now_ms);
 	memset(a, 0, sizeof(*a));
 	a->batch = ++t->batch;
 	a->tries = tries;
@@ -202,13 +203,9 @@ static void announce_anew(struct claim_table *t, uint64_t now_ms)
 
 int claim_table_announce(struct claim_table *t, uint64_t now_ms)
 {
-	struct announce *a = &t->announce;
-
-	if (a->active)
+	if (t->announce.active)
 		return -EALREADY;
-	a->tries = 0;
-	drop_unconfirmed(t, now_ms);
-	announce_anew(t, now_ms);
+	announce_begin(t, now_ms, 0);
 	return 0;
 }
 
@@ -257,10 +254,8 @@ void roster_announce_step(struct claim_table *t, uint64_t now_ms)
 		claim_tell_unanswered(t, now_ms);
 		return;
 	}
-	if (a->stale) {
-		drop_unconfirmed(t, now_ms);
-		announce_anew(t, now_ms);
-	}
+	if (a->stale)
+		announce_begin(t, now_ms, a->tries);
 	a->in_flight = 0;
 	for (unsigned int part = 0;
 	     part < a->parts && a->in_flight < ROUND_MAX; part++)
